@@ -1,0 +1,96 @@
+//! Client keys: `pgk_<client>_<random>_<check>`.
+//!
+//! The random part is 256 bits in 43 digits of base 62; the check is the first 32 bits, in hex, of the SHA-256 of all before
+//! it, so that a key that lost a character is told apart from a wrong one. The prefix lets secret scanners find keys and lets
+//! us tell them from a PAT typed by mistake. Only the SHA-256 of the whole key is stored: with that entropy a slow hash
+//! would add nothing but a way to flood us.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::base::clock::{NoEntropy, Random};
+use crate::base::names::ClientName;
+use crate::base::secret::{Secret, hex};
+
+const PREFIX: &str = "pgk_";
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const RANDOM_DIGITS: usize = 43;
+
+/// A key as it was presented: the client it names and the hash that must be on its list.
+pub struct ClientKey {
+    /// The client that the key claims to be of.
+    pub client: ClientName,
+    /// SHA-256 of the whole key.
+    pub hash: [u8; 32],
+}
+
+/// Why a text is no client key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoKey {
+    /// It does not begin like one.
+    Foreign,
+    /// It begins like one, and a character is missing or wrong.
+    Damaged,
+}
+
+impl ClientKey {
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// [`NoKey`], by form alone; whether the key is valid is another question.
+    pub fn parse(presented: &Secret) -> Result<Self, NoKey> {
+        let text = presented.expose();
+        let rest = text.strip_prefix(PREFIX).ok_or(NoKey::Foreign)?;
+        let (signed, check) = text.rsplit_once('_').ok_or(NoKey::Damaged)?;
+        let mut parts = rest.split('_');
+        let (client, random) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let whole = parts.next() == Some(check) && parts.next().is_none();
+        let digits = random.len() == RANDOM_DIGITS && random.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !whole || !digits || check != check_of(signed) {
+            return Err(NoKey::Damaged);
+        }
+        let client = ClientName::parse(client).ok_or(NoKey::Damaged)?;
+        Ok(Self { client, hash: sha256(text) })
+    }
+}
+
+/// Makes a new key for a client.
+///
+/// # Errors
+/// [`NoEntropy`].
+pub fn issue(client: &ClientName, random: &dyn Random) -> Result<Secret, NoEntropy> {
+    let mut bytes = [0; 32];
+    random.fill(&mut bytes)?;
+    let signed = format!("{PREFIX}{client}_{}", base62(bytes));
+    let check = check_of(&signed);
+    Ok(Secret::new(format!("{signed}_{check}")))
+}
+
+/// What the configuration holds of a key: `sha256:` and 64 hex digits.
+pub fn stored(key: &Secret) -> String {
+    format!("sha256:{}", hex(&sha256(key.expose())))
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+fn check_of(signed: &str) -> String {
+    hex(&sha256(signed)[..4])
+}
+
+/// The number that the bytes write, in base 62, with leading zeros.
+fn base62(mut number: [u8; 32]) -> String {
+    let mut digits = [0; RANDOM_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        let mut rest = 0_u32;
+        for byte in &mut number {
+            let value = rest << 8 | u32::from(*byte);
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            rest = value % 62;
+        }
+        *digit = DIGITS[usize::try_from(rest).unwrap_or(0)];
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}

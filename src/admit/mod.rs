@@ -1,0 +1,124 @@
+//! Who may enter: [`Admission`] turns a presented key and a source address into a [`Grant`], or into a [`Fault`].
+//!
+//! # Order
+//! An address that no client may come from is told so and nothing else. Otherwise the key decides first: only the holder of
+//! a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong key and reads
+//! the same.
+
+mod grant;
+pub mod key;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
+use subtle::{Choice, ConstantTimeEq};
+
+pub use grant::Grant;
+
+use crate::base::fault::{Fault, Kind};
+use crate::base::names::ClientName;
+use crate::base::secret::Secret;
+use crate::config::Config;
+use crate::config::units::Rate;
+use key::{ClientKey, NoKey};
+
+/// The clients and what they must show.
+pub struct Admission {
+    clients: HashMap<ClientName, Entry>,
+    /// What an unknown client is compared with.
+    nobody: Entry,
+    clock: DefaultClock,
+}
+
+struct Entry {
+    hashes: [[u8; 32]; 2],
+    networks: Vec<IpNet>,
+    logins: Option<DefaultDirectRateLimiter>,
+    grant: Option<Grant>,
+}
+
+impl Admission {
+    /// The clients of a configuration.
+    pub fn new(config: &Config) -> Self {
+        let entry = |(name, client): (&ClientName, &crate::config::Client)| {
+            let credential = config.credentials.get(&client.credential)?;
+            let first = client.keys.first().copied()?;
+            let entry = Entry {
+                // One key stands twice, so that every comparison is of two.
+                hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
+                networks: client.networks.clone(),
+                logins: client.limits.logins.map(|rate| RateLimiter::direct(quota(rate))),
+                grant: Some(Grant::new(name.clone(), client.credential.clone(), credential)),
+            };
+            Some((name.clone(), entry))
+        };
+        Self {
+            clients: config.clients.iter().filter_map(entry).collect(),
+            nobody: Entry { hashes: [[0; 32]; 2], networks: Vec::new(), logins: None, grant: None },
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Whether any client at all may come from this address.
+    ///
+    /// # Errors
+    /// [`Kind::NetworkDenied`].
+    pub fn address(&self, peer: IpAddr) -> Result<(), Fault> {
+        let anyone = self.clients.values().any(|client| client.admits(peer));
+        if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
+    }
+
+    /// Decides about a login.
+    ///
+    /// # Errors
+    /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
+    pub fn login(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
+        self.address(peer)?;
+        let key = ClientKey::parse(presented).map_err(|why| match why {
+            NoKey::Foreign => Fault::new(Kind::KeyForeign).because("the credential does not begin with pgk_"),
+            NoKey::Damaged => Fault::new(Kind::KeyDamaged).because("the key's check digits do not fit"),
+        })?;
+        let known = self.clients.get(&key.client);
+        let entry = known.unwrap_or(&self.nobody);
+        let fits = entry.hashes.iter().fold(Choice::from(0), |fits, hash| fits | hash.ct_eq(&key.hash));
+        let grant = match (&entry.grant, bool::from(fits)) {
+            (Some(grant), true) => grant.clone(),
+            (Some(_), false) => {
+                return Err(Fault::new(Kind::KeyWrong).because(format_args!("wrong key for client {}", key.client)));
+            }
+            (None, _) => {
+                return Err(Fault::new(Kind::ClientUnknown).because(format_args!("no client {}", key.client)));
+            }
+        };
+        if !entry.admits(peer) {
+            return Err(denied(peer).because(format_args!("not among the networks of client {}", key.client)));
+        }
+        if let Some(logins) = &entry.logins && let Err(not_until) = logins.check() {
+            let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();
+            return Err(Fault::new(Kind::LoginLimit).detail(wait).because(format_args!("limits.logins of client {}", key.client)));
+        }
+        Ok(grant)
+    }
+}
+
+impl Entry {
+    fn admits(&self, peer: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&peer))
+    }
+}
+
+fn denied(peer: IpAddr) -> Fault {
+    Fault::new(Kind::NetworkDenied).detail(peer)
+}
+
+fn quota(rate: Rate) -> Quota {
+    let each = rate.per / rate.count.get();
+    Quota::with_period(each).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.count)
+}
+
+#[cfg(test)]
+mod tests;

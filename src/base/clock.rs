@@ -1,0 +1,86 @@
+//! The seams for time and chance: [`Clock`] and [`Random`], with the system's versions of both.
+//!
+//! Both are small object-safe traits held behind `Arc`, so that a test can turn the clock or fix the dice without any
+//! type parameter travelling through the house.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync {
+    /// Monotonic time, for ages and deadlines within one run of the process.
+    fn now(&self) -> Instant;
+    /// Wall-clock time; it goes on while a laptop sleeps, and it may jump.
+    fn wall(&self) -> SystemTime;
+}
+
+/// The clock of the machine.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+#[expect(clippy::disallowed_methods, reason = "the one place that may ask the machine for the time")]
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// A clock that stands still until it is told to go on; for tests.
+pub struct ManualClock {
+    start: (Instant, SystemTime),
+    advanced: Mutex<Duration>,
+}
+
+impl ManualClock {
+    /// A clock that starts at the machine's present time.
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self { start: (SystemClock.now(), SystemClock.wall()), advanced: Mutex::default() })
+    }
+
+    /// Moves both times forward.
+    pub fn advance(&self, by: Duration) {
+        *self.advanced.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    fn advanced(&self) -> Duration {
+        *self.advanced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Instant {
+        self.start.0 + self.advanced()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.start.1 + self.advanced()
+    }
+}
+
+/// Where random bytes come from.
+pub trait Random: Send + Sync {
+    /// Fills `into` with bytes fit for keys.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] when the machine has none to give; nothing that needs a key may go on then.
+    fn fill(&self, into: &mut [u8]) -> Result<(), NoEntropy>;
+}
+
+/// The machine gave no random bytes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the machine gave no random bytes")]
+pub struct NoEntropy;
+
+/// The generator of aws-lc, seeded by the kernel.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, into: &mut [u8]) -> Result<(), NoEntropy> {
+        aws_lc_rs::rand::fill(into).map_err(|_| NoEntropy)
+    }
+}

@@ -1,0 +1,370 @@
+//! [`Fault`]: a failure with a kind, an owner, a sentence for the person at the tool, and a cause for the operator.
+//!
+//! # The table
+//! Everything that is decided about a kind of failure stands in [`Kind::rule`]: whose fault it is, what the client is told,
+//! what to do next, and which answer carries it. Drivers show a text of ours only when it comes as HTTP 200 with
+//! `success:false` and a code of digits; 400, 401 and 403 start retries or hide the text. So a refusal is a
+//! [`Answer::Refusal`], and a status is used where a driver is meant to try again or where no driver is at the other end.
+//!
+//! # Two faces
+//! [`Fault::sentence`] is for the client and is put together from the table and from values that the client itself sent or
+//! may know. [`Fault::cause`] is for the log. Nothing moves from the second to the first.
+
+use std::error::Error;
+use std::fmt;
+
+use super::names::TraceId;
+
+/// Whose failure it is; the name is also what logs and exit codes use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The tool or the person who set it up.
+    Client,
+    /// The way between client and gate, or the rule about it.
+    Network,
+    /// This process, its configuration or its machine.
+    Gate,
+    /// The secrets manager.
+    Store,
+    /// Snowflake, or the way to it.
+    Snowflake,
+    /// A rule that somebody set on purpose: a limit of ours, a policy of Snowflake's.
+    Policy,
+}
+
+impl Owner {
+    /// The word for logs and for `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Network => "network",
+            Self::Gate => "gate",
+            Self::Store => "store",
+            Self::Snowflake => "snowflake",
+            Self::Policy => "policy",
+        }
+    }
+
+    /// The exit code of a command that ends with a fault of this owner (64 and up are left to the shell's own use).
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Client => 2,
+            Self::Network => 3,
+            Self::Gate => 4,
+            Self::Store => 5,
+            Self::Snowflake => 6,
+            Self::Policy => 7,
+        }
+    }
+}
+
+/// How a fault travels to the client. The body is driver JSON in all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// HTTP 200, `success:false` and this code: the driver shows the text at once and does not retry.
+    Refusal(u32),
+    /// This status with `Retry-After` in seconds: the driver tries again by itself.
+    Retry(u16, u16),
+    /// This status: for requests that no driver makes.
+    Status(u16),
+}
+
+/// The row of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// The name in logs, metrics and `explain`.
+    pub name: &'static str,
+    /// Whose failure it is.
+    pub owner: Owner,
+    /// The answer to a login.
+    pub at_login: Answer,
+    /// The answer to any other request.
+    pub elsewhere: Answer,
+    /// What happened; `{}` stands for the detail.
+    pub says: &'static str,
+    /// What to do next.
+    pub next: &'static str,
+}
+
+/// The general authorisation failure, which every driver shows without a retry (Snowflake's own code for a wrong password).
+const DENIED: Answer = Answer::Refusal(390_100);
+/// Our own code, which collides with none of Snowflake's: the client's key was fine, something behind the gate was not.
+const BEHIND: Answer = Answer::Refusal(390_999);
+
+/// Every way to fail. A new kind does not compile before its row is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A login without a credential, or with two different ones.
+    KeyMissing,
+    /// A credential that is no client key at all, such as a password or a PAT.
+    KeyForeign,
+    /// A client key whose check digits do not fit: a character was lost or changed.
+    KeyDamaged,
+    /// A well-formed key of a client that the configuration does not know.
+    ClientUnknown,
+    /// A well-formed key that is not one of the client's.
+    KeyWrong,
+    /// The source address is in none of the networks that the client may come from.
+    NetworkDenied,
+    /// More logins than the client's limit allows.
+    LoginLimit,
+    /// A login body that cannot be read.
+    LoginMalformed,
+    /// A login body over the cap, before or after inflating.
+    LoginTooLarge,
+    /// A login that did not arrive within its deadline.
+    LoginSlow,
+    /// A login by SSO, OAuth, key pair or workload identity.
+    AuthenticatorForeign,
+    /// A path of the browser or OAuth flows.
+    FlowForeign,
+    /// A path that no driver uses.
+    RouteUnknown,
+    /// A known path with the wrong method.
+    MethodWrong,
+    /// CONNECT, a target in absolute form, or not exactly one Host.
+    TargetForm,
+    /// The gate is coming to its end.
+    GateStopping,
+    /// The gate did something it should not.
+    GateBroken,
+    /// The secrets manager did not answer, and no PAT is in memory.
+    StoreUnavailable,
+    /// The secrets manager refused, or does not know the secret.
+    StoreRefused,
+    /// The secret is there and cannot be a PAT.
+    SecretUnusable,
+    /// Snowflake cannot be reached.
+    SnowflakeUnreachable,
+    /// Snowflake took the request and did not begin to answer in time.
+    SnowflakeSilent,
+    /// Snowflake, or something in its place, answered with what is no answer to this request.
+    SnowflakeGarbled,
+    /// Snowflake refused the PAT, and the store has no newer one.
+    PatRefused,
+    /// Snowflake's network policy refused the gate's address.
+    PatPolicy,
+    /// Snowflake has locked the service user for a while.
+    UserLocked,
+}
+
+impl Kind {
+    /// All kinds, for tests and for documentation.
+    pub const ALL: [Self; 26] = [
+        Self::KeyMissing,
+        Self::KeyForeign,
+        Self::KeyDamaged,
+        Self::ClientUnknown,
+        Self::KeyWrong,
+        Self::NetworkDenied,
+        Self::LoginLimit,
+        Self::LoginMalformed,
+        Self::LoginTooLarge,
+        Self::LoginSlow,
+        Self::AuthenticatorForeign,
+        Self::FlowForeign,
+        Self::RouteUnknown,
+        Self::MethodWrong,
+        Self::TargetForm,
+        Self::GateStopping,
+        Self::GateBroken,
+        Self::StoreUnavailable,
+        Self::StoreRefused,
+        Self::SecretUnusable,
+        Self::SnowflakeUnreachable,
+        Self::SnowflakeSilent,
+        Self::SnowflakeGarbled,
+        Self::PatRefused,
+        Self::PatPolicy,
+        Self::UserLocked,
+    ];
+
+    /// The one table. Unknown client and wrong key say the same, so that nobody can search for names.
+    #[rustfmt::skip]
+    pub fn rule(self) -> Rule {
+        use Answer::{Refusal, Retry, Status};
+        use Owner::{Client, Gate, Network, Policy, Snowflake, Store};
+        let row = |name, owner, at_login, elsewhere, says, next| Rule { name, owner, at_login, elsewhere, says, next };
+        match self {
+            Self::KeyMissing => row("key_missing", Client, DENIED, DENIED,
+                "the login holds {}",
+                "Put your patgate client key, which begins with pgk_, into the tool's password field and nothing else."),
+            Self::KeyForeign => row("key_foreign", Client, DENIED, DENIED,
+                "the password is not a client key of this gate",
+                "Client keys begin with pgk_. Ask the operator of the gate for one; never type a Snowflake password or token here."),
+            Self::KeyDamaged => row("key_damaged", Client, DENIED, DENIED,
+                "the client key is damaged: its check digits do not fit",
+                "Copy the whole key once more, without spaces or line breaks."),
+            Self::ClientUnknown => row("client_unknown", Client, DENIED, DENIED,
+                "the client key is not known to this gate",
+                "Compare it with the key you were given, or ask the operator whether it was replaced."),
+            Self::KeyWrong => row("key_wrong", Client, DENIED, DENIED,
+                "the client key is not known to this gate",
+                "Compare it with the key you were given, or ask the operator whether it was replaced."),
+            Self::NetworkDenied => row("network_denied", Network, DENIED, Refusal(390_111),
+                "your address {} is not in a network that this client may use",
+                "Ask the operator to add it to the client's networks, or connect from a permitted host."),
+            Self::LoginLimit => row("login_limit", Policy, DENIED, Retry(429, 1),
+                "this client has made too many logins; the next is possible in {} s",
+                "Wait, and let the tool keep its connections instead of opening new ones."),
+            Self::LoginMalformed => row("login_malformed", Client, Refusal(390_400), Refusal(390_400),
+                "the login request cannot be read: {}",
+                "Check that a Snowflake driver sends it and that nothing between changes it."),
+            Self::LoginTooLarge => row("login_too_large", Client, Status(413), Status(413),
+                "the login request is larger than {}",
+                "A driver's login is a few KB; look for what sends this."),
+            Self::LoginSlow => row("login_slow", Network, Status(408), Status(408),
+                "the login request did not arrive in time",
+                "Look at the network between the tool and the gate."),
+            Self::AuthenticatorForeign => row("authenticator_foreign", Client, DENIED, DENIED,
+                "this gate does not log in with authenticator {}",
+                "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password or token."),
+            Self::FlowForeign => row("flow_foreign", Client, DENIED, DENIED,
+                "single sign-on and OAuth do not go through this gate",
+                "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password or token."),
+            Self::RouteUnknown => row("route_unknown", Client, Status(404), Status(404),
+                "this path is not part of Snowflake's driver protocol",
+                "Point a Snowflake driver here, not a browser."),
+            Self::MethodWrong => row("method_wrong", Client, Status(405), Status(405),
+                "this path is not used with this method",
+                "Point a Snowflake driver here, not a browser."),
+            Self::TargetForm => row("target_form", Client, Status(421), Status(421),
+                "this gate is no forward proxy and takes one Host",
+                "Take the gate out of the tool's proxy settings and enter it as the server."),
+            Self::GateStopping => row("gate_stopping", Gate, Retry(503, 1), Retry(503, 1),
+                "the gate is restarting",
+                "Try again."),
+            Self::GateBroken => row("gate_broken", Gate, BEHIND, Retry(503, 1),
+                "the gate failed inside",
+                "Give the trace id to the operator."),
+            Self::StoreUnavailable => row("store_unavailable", Store, BEHIND, BEHIND,
+                "your key is fine, but the gate cannot reach the secrets manager that holds the Snowflake token",
+                "Give the trace id to the operator; the gate keeps trying."),
+            Self::StoreRefused => row("store_refused", Store, BEHIND, BEHIND,
+                "your key is fine, but the secrets manager does not give the gate the Snowflake token",
+                "Give the trace id to the operator: the reference or the gate's rights in the store need a look."),
+            Self::SecretUnusable => row("secret_unusable", Store, BEHIND, BEHIND,
+                "your key is fine, but what the secrets manager holds is not a usable Snowflake token",
+                "Give the trace id to the operator: the secret's form needs a look."),
+            Self::SnowflakeUnreachable => row("snowflake_unreachable", Snowflake, BEHIND, Retry(503, 2),
+                "your key is fine, but the gate cannot reach Snowflake",
+                "Give the trace id to the operator; the gate keeps trying."),
+            Self::SnowflakeSilent => row("snowflake_silent", Snowflake, BEHIND, Retry(504, 2),
+                "Snowflake took the request and did not answer in time",
+                "Try again; give the trace id to the operator if it lasts."),
+            Self::SnowflakeGarbled => row("snowflake_garbled", Snowflake, BEHIND, Retry(502, 2),
+                "what answered in Snowflake's place did not speak its protocol",
+                "Give the trace id to the operator: a proxy or a wrong address may stand between gate and Snowflake."),
+            Self::PatRefused => row("pat_refused", Snowflake, BEHIND, BEHIND,
+                "your key is fine, but Snowflake refuses the token that the gate holds, and no newer one is in the secrets manager",
+                "Give the trace id to the operator: the programmatic access token has expired, is disabled or needs rotation."),
+            Self::PatPolicy => row("pat_policy", Policy, BEHIND, BEHIND,
+                "your key is fine, but a Snowflake network policy refuses the gate",
+                "Give the trace id to the operator: the service user's network policy must list the gate's egress address."),
+            Self::UserLocked => row("user_locked", Snowflake, BEHIND, BEHIND,
+                "your key is fine, but Snowflake has locked the service user for a while",
+                "Wait 15 minutes; give the trace id to the operator."),
+        }
+    }
+}
+
+/// One failure.
+#[derive(Debug)]
+pub struct Fault {
+    kind: Kind,
+    detail: String,
+    cause: String,
+}
+
+impl Fault {
+    /// A fault with nothing more to say than its row.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, detail: String::new(), cause: String::new() }
+    }
+
+    /// Adds what stands for `{}` in the sentence. It is shown to the client: only what the client knows or may know.
+    #[must_use]
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = detail.to_string();
+        self
+    }
+
+    /// Adds the private cause, for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = cause.to_string();
+        self
+    }
+
+    /// Adds an error and its whole chain of sources as the private cause.
+    #[must_use]
+    pub fn source(self, error: &dyn Error) -> Self {
+        self.because(chain(error))
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The cause, for the operator; may be empty.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What the person at the tool reads: who speaks, what happened, what to do, and the trace id, once.
+    pub fn sentence(&self, trace: TraceId) -> String {
+        let rule = self.kind.rule();
+        format!("patgate: {}. {} (trace {trace})", rule.says.replacen("{}", &self.detail, 1), rule.next)
+    }
+}
+
+/// An error and its sources in one line, without the repetition of a source that its parent already quotes.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_obeys_the_laws_of_the_drivers() {
+        for kind in Kind::ALL {
+            let rule = kind.rule();
+            for answer in [rule.at_login, rule.elsewhere] {
+                match answer {
+                    // 390112 and 390114 start renewals, 390195, 390303 and 390318 start new logins by themselves.
+                    Answer::Refusal(code) => {
+                        assert!(![390_112, 390_114, 390_195, 390_303, 390_318].contains(&code), "{kind:?}");
+                    }
+                    Answer::Retry(status, _) => assert!([429, 502, 503, 504].contains(&status), "{kind:?}"),
+                    Answer::Status(status) => assert!(![400, 401, 403].contains(&status), "{kind:?}"),
+                }
+            }
+            assert!(rule.says.matches("{}").count() <= 1 && !rule.says.ends_with('.'), "{kind:?}");
+            assert!(rule.next.ends_with('.'), "{kind:?}");
+        }
+        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().name).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn nobody_can_tell_an_unknown_client_from_a_wrong_key() {
+        let trace = TraceId::from_bytes([7; 16]);
+        let said = |kind| Fault::new(kind).because("private").sentence(trace);
+        assert_eq!(said(Kind::ClientUnknown), said(Kind::KeyWrong));
+        assert_eq!(said(Kind::KeyWrong).matches(&trace.to_string()).count(), 1);
+        assert!(!said(Kind::KeyWrong).contains("private"));
+    }
+}

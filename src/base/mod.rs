@@ -1,0 +1,8 @@
+//! Words that every room uses: secrets, names, time and chance, faults, drain. No I/O.
+
+pub mod clock;
+pub mod drain;
+pub mod fault;
+pub mod names;
+pub mod pins;
+pub mod secret;

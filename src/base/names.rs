@@ -1,0 +1,175 @@
+//! Names that are parsed once, at the edge, and trusted afterwards.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::secret::hex;
+
+/// The name of a client as it stands in the configuration and inside its key.
+///
+/// 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. An underscore is not among them, because it
+/// separates the parts of a client key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientName(Arc<str>);
+
+impl ClientName {
+    /// What [`ClientName::parse`] accepts, for error texts.
+    pub const RULE: &str = "1 to 63 of a-z, 0-9 and '-', with a letter or a digit at both ends";
+
+    /// Reads a name; `None` when it breaks [`ClientName::RULE`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let fits = (1..=63).contains(&text.len())
+            && text.bytes().all(inner)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `STORE:PATH#FIELD`: where a PAT is to be had. It names a secret and holds none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretRef {
+    /// The name of a configured store.
+    pub store: Arc<str>,
+    /// What the store calls the secret: a path, a file, a variable.
+    pub path: Arc<str>,
+    /// The member to take when the value is a JSON object; without it the whole value is the secret.
+    pub field: Option<Arc<str>>,
+}
+
+impl SecretRef {
+    /// Reads `STORE:PATH` or `STORE:PATH#FIELD`; `None` when a part is missing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (store, rest) = text.split_once(':')?;
+        let (path, field) = match rest.rsplit_once('#') {
+            Some((path, field)) => (path, Some(field)),
+            None => (rest, None),
+        };
+        let empty = store.is_empty() || path.is_empty() || field.is_some_and(str::is_empty);
+        (!empty).then(|| Self { store: store.into(), path: path.into(), field: field.map(Into::into) })
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.store, self.path)?;
+        match &self.field {
+            Some(field) => write!(f, "#{field}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A W3C trace id (<https://www.w3.org/TR/trace-context/>, section 3.2.2.3): 16 bytes, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// From random bytes; the all-zero id, which the standard forbids, becomes the id 1.
+    pub fn from_bytes(mut bytes: [u8; 16]) -> Self {
+        if bytes == [0; 16] {
+            bytes[15] = 1;
+        }
+        Self(bytes)
+    }
+
+    /// Takes the trace id out of a `traceparent` header (version 00 form); `None` when it is not well formed.
+    pub fn from_traceparent(header: &[u8]) -> Option<Self> {
+        if header.len() < 55 || header[2] != b'-' || header[35] != b'-' || header[52] != b'-' {
+            return None;
+        }
+        if header.starts_with(b"ff") || (header.starts_with(b"00") && header.len() != 55) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(header[3..35].chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// 32 lower-case hex digits on the stack, for headers.
+    pub fn to_hex(self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (byte, out) in self.0.iter().zip(text.chunks_exact_mut(2)) {
+            out[0] = DIGITS[usize::from(byte >> 4)];
+            out[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_names_keep_to_the_rule() {
+        for good in ["a", "powerbi-gateway", "x9", "0"] {
+            assert!(ClientName::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "a b", "é", &"x".repeat(64)] {
+            assert!(ClientName::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn references_split_at_the_first_colon_and_the_last_hash() {
+        let full = SecretRef::parse("vault:kv/a#b/c#token").unwrap();
+        assert_eq!((&*full.store, &*full.path, full.field.as_deref()), ("vault", "kv/a#b/c", Some("token")));
+        assert_eq!(SecretRef::parse("env:PAT").unwrap().to_string(), "env:PAT");
+        for bad in ["", "vault", ":x", "vault:", "vault:#f", "vault:x#"] {
+            assert!(SecretRef::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn traceparent_is_read_as_the_standard_says() {
+        let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let id = TraceId::from_traceparent(header).unwrap();
+        assert_eq!(id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(&id.to_hex(), b"4bf92f3577b34da6a3ce929d0e0e4736");
+        for bad in [
+            &b"00-00000000000000000000000000000000-00f067aa0ba902b7-01"[..],
+            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            b"junk",
+        ] {
+            assert!(TraceId::from_traceparent(bad).is_none());
+        }
+    }
+}

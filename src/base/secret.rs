@@ -1,0 +1,72 @@
+//! [`Secret`]: text that cannot be printed by accident.
+//!
+//! The type has no `Display`, no `Serialize` and a `Debug` that prints a constant. Its content leaves by one method,
+//! [`Secret::expose`], so that a reviewer finds every use with one search. The memory is wiped on drop; copies that TLS
+//! and HTTP buffers make of it are not, and we do not claim so.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use secrecy::{ExposeSecret, SecretString};
+
+/// A PAT, a store token, a private key, a client key: anything whose disclosure is an incident.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes ownership of `text`; the caller's copy is gone.
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// The only way to the content. Every call site is a place to review.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The first 48 bits of the SHA-256, in hex: enough to tell two versions apart in a log, too little to guess from.
+    pub fn fingerprint(&self) -> String {
+        hex(&digest(&SHA256, self.expose().as_bytes()).as_ref()[..6])
+    }
+
+    /// Compares without telling by its duration where the two differ.
+    pub fn same_as(&self, other: &Self) -> bool {
+        use subtle::ConstantTimeEq;
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_never_shows_the_content() {
+        let secret = Secret::new("canary-1".into());
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+        assert_eq!(secret.fingerprint().len(), 12);
+    }
+
+    #[test]
+    fn comparison_is_by_content() {
+        assert!(Secret::new("a".into()).same_as(&Secret::new("a".into())));
+        assert!(!Secret::new("a".into()).same_as(&Secret::new("b".into())));
+    }
+}

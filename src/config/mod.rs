@@ -1,0 +1,287 @@
+//! The configuration: one file, read once, into complete typed values.
+//!
+//! Two shapes are kept apart: [`file`] reads the TOML and collects every error with its place, and [`Config`] is what the
+//! rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
+
+pub mod file;
+mod read;
+pub mod report;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::base::names::{ClientName, SecretRef};
+use crate::base::pins::Pins;
+use units::Rate;
+
+/// Everything the operator said, with defaults where nothing was said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The door for drivers.
+    pub listen: Listen,
+    /// The door for the operator.
+    pub admin: Admin,
+    /// How logins are read and held.
+    pub login: Login,
+    /// Deadlines on Snowflake's side.
+    pub upstream: Upstream,
+    /// The cache of PATs.
+    pub pat: Pat,
+    /// Logs.
+    pub log: Log,
+    /// Snowflake accounts by name.
+    pub accounts: BTreeMap<Arc<str>, Account>,
+    /// Secrets managers by name.
+    pub stores: BTreeMap<Arc<str>, Store>,
+    /// Credentials by name.
+    pub credentials: BTreeMap<Arc<str>, Credential>,
+    /// Clients by name.
+    pub clients: BTreeMap<ClientName, Client>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// Where drivers connect.
+    pub address: SocketAddr,
+    /// Certificate and key; `None` only with `danger_plaintext` on a loopback address.
+    pub tls: Option<KeyPair>,
+    /// How many workers; `None` is one a core.
+    pub workers: Option<usize>,
+    /// How many connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long a request's head may take from its first byte.
+    pub head: Duration,
+    /// How long a connection may be silent between requests. Drivers' pools keep theirs for 30 s and more.
+    pub idle: Duration,
+    /// How long running requests may go on after the signal to stop.
+    pub drain: Duration,
+}
+
+/// A certificate chain and its private key, PEM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyPair {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    /// A loopback address, plain HTTP.
+    pub address: SocketAddr,
+}
+
+/// `[login]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Login {
+    /// The largest body as sent, in bytes.
+    pub body: usize,
+    /// The largest body after inflating, in bytes.
+    pub inflated: usize,
+    /// How long the body may take.
+    pub deadline: Duration,
+    /// How long a login is held and tried again while the store or Snowflake is away, before the client is told. Newest
+    /// JDBC gives up after 8 s.
+    pub hold: Duration,
+}
+
+/// `[upstream]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// How long TCP and TLS may take together.
+    pub connect: Duration,
+    /// How long the first byte of an answer may take; Snowflake holds long polls for 45 s.
+    pub first_byte: Duration,
+    /// How long a running body may be silent; its whole length has no limit.
+    pub silence: Duration,
+    /// How long an unused connection is kept for the next request.
+    pub keep: Duration,
+}
+
+/// `[pat]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pat {
+    /// How old a PAT in memory may be before it is read again in the background.
+    pub refresh: Duration,
+    /// How old a PAT may be when the store does not answer; older ones are not used.
+    pub stale: Duration,
+    /// How long one read of a store may take.
+    pub read: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// The least level that is written.
+    pub level: Level,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The levels of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// What needs a person.
+    Error,
+    /// What may need one.
+    Warn,
+    /// Logins and changes of state.
+    Info,
+    /// Every request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON unless stderr is a terminal.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[accounts.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// SNI, `Host` and the name that the certificate must carry.
+    pub host: String,
+    /// The port of `host`.
+    pub port: u16,
+    /// Where to connect instead of `host`: `NAME:PORT` or `IP:PORT`.
+    pub address: Option<String>,
+    /// Roots to trust instead of the platform's.
+    pub ca: Option<PathBuf>,
+    /// `ACCOUNT_NAME` in the login.
+    pub name: String,
+}
+
+impl Account {
+    /// Where to connect: the override, or the host itself.
+    pub fn target(&self) -> String {
+        self.address.clone().unwrap_or_else(|| format!("{}:{}", self.host, self.port))
+    }
+
+    /// The `Host` header: without the port where it is that of https.
+    pub fn authority(&self) -> String {
+        if self.port == 443 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+/// `[stores.NAME.KIND]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Store {
+    /// Files below a directory.
+    File(FileStore),
+    /// Environment variables.
+    Env,
+    /// HashiCorp Vault, or OpenBao.
+    Vault(VaultStore),
+}
+
+/// `[stores.NAME.file]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileStore {
+    /// The directory.
+    pub path: PathBuf,
+}
+
+/// `[stores.NAME.vault]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VaultStore {
+    /// `https://HOST:PORT`, or `http://` on a loopback address.
+    pub address: String,
+    /// Roots to trust beside the platform's.
+    pub ca: Option<PathBuf>,
+    /// `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// The version of the KV engine; `None` asks the server.
+    pub kv: Option<KvVersion>,
+    /// How to log in.
+    pub login: VaultLogin,
+}
+
+/// The version of a KV engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvVersion {
+    /// Without versions.
+    V1,
+    /// With versions.
+    V2,
+}
+
+/// How the gate logs in to Vault.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VaultLogin {
+    /// A token that somebody else renews, or that does not end.
+    Token(SecretSource),
+    /// AppRole.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// `role_id`.
+        role_id: SecretSource,
+        /// `secret_id`.
+        secret_id: SecretSource,
+    },
+}
+
+/// Where a secret of the gate's own stands: `file:PATH` or `env:NAME`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretSource {
+    /// A file; a trailing newline does not count.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// `[credentials.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credential {
+    /// The name of an account.
+    pub account: Arc<str>,
+    /// The Snowflake service user.
+    pub user: String,
+    /// Where its PAT is.
+    pub pat: SecretRef,
+    /// The context that every session gets, whatever the client asks for.
+    pub pins: Pins,
+}
+
+/// `[clients.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Client {
+    /// The name of a credential.
+    pub credential: Arc<str>,
+    /// SHA-256 of each valid key: one, or two while a key is exchanged.
+    pub keys: Vec<[u8; 32]>,
+    /// Where the client may come from; an empty list admits nobody.
+    pub networks: Vec<IpNet>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// `limits` of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Logins.
+    pub logins: Option<Rate>,
+    /// Requests; not enforced by this version, and [`file`] warns of it.
+    pub requests: Option<Rate>,
+    /// Sessions at once; not enforced by this version, and [`file`] warns of it.
+    pub sessions: Option<usize>,
+}

@@ -1,0 +1,218 @@
+//! [`Section`]: one table of the file, read key by key.
+//!
+//! A section remembers which keys it was asked for; [`Section::finish`] refuses the rest, with the nearest of the known
+//! ones. Every method reports what is wrong and hands back `None`, so that one run finds every error.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::report::Report;
+use super::units;
+
+/// What all sections of one file share.
+pub struct Context<'a> {
+    /// Where findings go.
+    pub report: &'a RefCell<Report>,
+    /// The directory that relative paths are relative to.
+    pub base: &'a Path,
+}
+
+/// One table of the file.
+pub struct Section<'a> {
+    context: &'a Context<'a>,
+    path: String,
+    table: &'a DeTable<'a>,
+    span: Range<usize>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+/// A value and where it stands.
+pub struct Found<T> {
+    /// The value.
+    pub value: T,
+    /// Its place in the file.
+    pub span: Range<usize>,
+}
+
+impl<'a> Section<'a> {
+    /// The section of a table; `path` is how errors name it, empty for the top.
+    pub fn new(context: &'a Context<'a>, path: String, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
+        Self { context, path, table, span, known: RefCell::default() }
+    }
+
+    /// Reports an error about this whole section.
+    pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) {
+        self.context.report.borrow_mut().error(&self.span, self.path.clone(), what, remedy);
+    }
+
+    /// Reports an error about one of its values.
+    pub fn error_at(&self, span: &Range<usize>, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.context.report.borrow_mut().error(span, self.name_of(key), what, remedy);
+    }
+
+    /// Reports a warning about one of its values.
+    pub fn warning_at(&self, span: &Range<usize>, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.context.report.borrow_mut().warning(span, self.name_of(key), what, remedy);
+    }
+
+    fn name_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn get(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
+        self.known.borrow_mut().push(key);
+        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        Some((value.get_ref(), value.span()))
+    }
+
+    fn typed<T>(&self, key: &'static str, wanted: &str, read: impl FnOnce(&'a DeValue<'a>) -> Option<T>) -> Option<Found<T>> {
+        let (value, span) = self.get(key)?;
+        if let Some(value) = read(value) {
+            return Some(Found { value, span });
+        }
+        self.error_at(&span, key, "the value does not fit", format!("Write {wanted}."));
+        None
+    }
+
+    /// A string.
+    pub fn text(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
+        self.typed(key, wanted, |value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
+    }
+
+    /// A string that has to be there.
+    pub fn required(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
+        if !self.has(key) {
+            self.known.borrow_mut().push(key);
+            self.error(format!("`{key}` is missing"), format!("Write {key} = … with {wanted}."));
+            return None;
+        }
+        self.text(key, wanted)
+    }
+
+    /// A value parsed from a string.
+    pub fn parsed<T>(&self, key: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Found<T>> {
+        self.typed(key, wanted, |value| parse(value.as_str()?))
+    }
+
+    /// Like [`Section::parsed`], for a value that has to be there.
+    pub fn required_parsed<T>(&self, key: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Found<T>> {
+        let found = self.required(key, wanted)?;
+        if let Some(value) = parse(&found.value) {
+            return Some(Found { value, span: found.span });
+        }
+        self.error_at(&found.span, key, "the value does not fit", format!("Write {wanted}."));
+        None
+    }
+
+    /// A duration with its unit, in a range.
+    pub fn duration(&self, key: &'static str, default: Duration, range: Range<Duration>) -> Duration {
+        let wanted = format!("a duration from {} to {}, such as \"30s\", \"5m\" or \"250ms\"",
+            units::show_duration(range.start), units::show_duration(range.end));
+        let parse = |text: &str| units::duration(text).filter(|value| *value >= range.start && *value <= range.end);
+        self.parsed(key, &wanted, parse).map_or(default, |found| found.value)
+    }
+
+    /// A size in bytes with its unit, in a range.
+    pub fn size(&self, key: &'static str, default: usize, range: Range<usize>) -> usize {
+        let wanted = format!("a size from {} to {} bytes, such as \"64KiB\" or \"1MiB\"", range.start, range.end);
+        let parse = |text: &str| units::size(text).filter(|value| *value >= range.start && *value <= range.end);
+        self.parsed(key, &wanted, parse).map_or(default, |found| found.value)
+    }
+
+    /// A whole number in a range.
+    pub fn count(&self, key: &'static str, range: Range<usize>) -> Option<Found<usize>> {
+        let wanted = format!("a whole number from {} to {}", range.start, range.end);
+        self.typed(key, &wanted, |value| {
+            let number = value.as_integer().filter(|number| number.radix() == 10)?;
+            number.as_str().parse().ok().filter(|n| *n >= range.start && *n <= range.end)
+        })
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, key: &'static str) -> Option<Found<bool>> {
+        self.typed(key, "true or false, without quotes", DeValue::as_bool)
+    }
+
+    /// A path, made absolute against the file's directory.
+    pub fn path(&self, key: &'static str) -> Option<Found<PathBuf>> {
+        let found = self.text(key, "a path in quotes")?;
+        Some(Found { value: self.context.base.join(found.value), span: found.span })
+    }
+
+    /// A path that has to be there.
+    pub fn required_path(&self, key: &'static str, wanted: &str) -> Option<Found<PathBuf>> {
+        let found = self.required(key, wanted)?;
+        Some(Found { value: self.context.base.join(found.value), span: found.span })
+    }
+
+    /// A list of strings, each parsed; every bad element is reported.
+    pub fn list<T>(&self, key: &'static str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Found<Vec<T>>> {
+        let found = self.typed(key, &format!("a list in brackets, each element {wanted}"), DeValue::as_array)?;
+        let mut values = Vec::new();
+        let mut whole = true;
+        for element in found.value.iter() {
+            match element.get_ref().as_str().and_then(&parse) {
+                Some(value) => values.push(value),
+                None => {
+                    whole = false;
+                    self.error_at(&element.span(), key, "an element does not fit", format!("Write {wanted}."));
+                }
+            }
+        }
+        whole.then_some(Found { value: values, span: found.span })
+    }
+
+    /// A table below this one.
+    pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
+        let found = self.typed(key, "a table", DeValue::as_table)?;
+        Some(Section::new(self.context, self.name_of(key), found.value, found.span))
+    }
+
+    /// All tables below `key`, with the names that the operator gave them.
+    pub fn named(&self, key: &'static str) -> Vec<(String, Section<'a>)> {
+        let Some(parent) = self.section(key) else { return Vec::new() };
+        let mut sections = Vec::new();
+        for (name, value) in parent.table {
+            let (name, span) = (name.get_ref().to_string(), name.span());
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    let path = format!("{}.{name}", parent.path);
+                    sections.push((name, Section::new(self.context, path, table, span)));
+                }
+                None => parent.error_at(&span, &name, "this is no table", format!("Write [{}.NAME] and its keys below.", parent.path)),
+            }
+        }
+        sections
+    }
+
+    /// Whether a key is there; asking does not make it known.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(name, _)| name.get_ref() == key)
+    }
+
+    /// The directory that relative paths are relative to.
+    pub fn base(&self) -> &'a Path {
+        self.context.base
+    }
+
+    /// Refuses every key that nobody asked for.
+    pub fn finish(self) {
+        let known = self.known.borrow();
+        for (name, _) in self.table {
+            let key = name.get_ref();
+            if known.iter().any(|known| known == key) {
+                continue;
+            }
+            let near = known.iter().map(|known| (strsim::damerau_levenshtein(known, key), *known)).min();
+            let remedy = match near {
+                Some((distance, near)) if distance <= 3.max(near.len() / 3) => format!("Did you mean `{near}`?"),
+                _ => format!("Known here: {}.", known.join(", ")),
+            };
+            self.error_at(&name.span(), key, "this key is not known", remedy);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! [`Report`]: everything that is wrong with a file, each with its place, what is wrong and what to write.
+//!
+//! A value is never quoted: somebody may have written a secret where a reference belongs.
+
+use std::fmt;
+use std::ops::Range;
+
+/// What was found in one file.
+#[derive(Debug, Clone)]
+pub struct Report {
+    file: String,
+    lines: Vec<usize>,
+    length: usize,
+    problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    at: usize,
+    /// The key it is about, with the tables it stands in, or empty.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub remedy: String,
+    /// A warning lets the gate start all the same.
+    pub warning: bool,
+}
+
+impl Report {
+    /// An empty report about a file and its text.
+    pub fn new(file: impl Into<String>, text: &str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file: file.into(), lines, length: text.len(), problems: Vec::new() }
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.add(span, key.into(), what.into(), remedy.into(), false);
+    }
+
+    /// Adds a warning.
+    pub fn warning(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.add(span, key.into(), what.into(), remedy.into(), true);
+    }
+
+    fn add(&mut self, span: &Range<usize>, key: String, what: String, remedy: String, warning: bool) {
+        self.problems.push(Problem { at: span.start.min(self.length), key, what, remedy, warning });
+    }
+
+    /// Whether there is an error among the problems.
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| !problem.warning)
+    }
+
+    /// The problems in the order of the file, each with line and column (both from 1; the column counts bytes).
+    pub fn problems(&self) -> impl Iterator<Item = (usize, usize, &Problem)> {
+        let mut sorted: Vec<_> = self.problems.iter().collect();
+        sorted.sort_by_key(|problem| problem.at);
+        sorted.into_iter().map(|problem| {
+            let line = self.lines.partition_point(|start| *start <= problem.at);
+            (line, problem.at - self.lines[line - 1] + 1, problem)
+        })
+    }
+
+    /// The file it is about.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (line, column, problem) in self.problems() {
+            let grade = if problem.warning { "warning: " } else { "" };
+            let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
+            writeln!(f, "{}:{line}:{column}: {grade}{key}{}. {}", self.file, problem.what, problem.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}

@@ -1,0 +1,22 @@
+//! patgate: a TLS gate between BI tools and Snowflake that puts the current programmatic access token (PAT) into every login.
+//!
+//! Clients log in with a key that patgate issued. The gate checks it, takes the service user's PAT from a secrets manager,
+//! puts it into the login in place of the key, and streams everything else. Clients never hold the PAT.
+//!
+//! ```text
+//! Power BI ─┐                        ┌── secrets manager: Vault · file · env
+//! Tableau  ─┼── TLS, client key ──►  patgate ── TLS, PAT ──► <account>.snowflakecomputing.com
+//! Excel    ─┘
+//! ```
+//!
+//! # The house
+//! A module imports only from modules of a lower rank; `tests/house` checks it. A request travels downhill: `listen` takes
+//! the connection, `proxy` answers each request with the help of `admit` (who), `secrets` and `pat` (with what) and
+//! `upstream` (where to).
+
+pub mod base; // rank 0: words everyone uses, no I/O
+pub mod config; // rank 1: the file, once, into typed values
+pub mod snowflake; // rank 1: the wire vocabulary, pure
+pub mod telemetry; // rank 2: what the operator is told
+pub mod tls; // rank 2: TLS on both sides
+pub mod admit; // rank 3: who may enter

@@ -1,0 +1,233 @@
+//! The login request: find the client's credential, take every credential out, put ours in.
+//!
+//! Facts: docs of the drivers' sources, summed up as "injection recipe" (protocol facts 1.3, 1.4, 1.7). A credential may
+//! stand in `PASSWORD` or `TOKEN`, null and empty count as absent, `AUTHENTICATOR` is compared without case, `LOGIN_NAME`
+//! may be missing. Whatever is not a credential keeps its bytes.
+
+use super::PAT_AUTHENTICATOR;
+use super::members::{Members, NotMembers};
+use crate::base::secret::Secret;
+
+/// Members of `data` that hold or describe a credential.
+const CREDENTIALS: [&str; 12] = [
+    "PASSWORD",
+    "TOKEN",
+    "PASSCODE",
+    "EXT_AUTHN_DUO_METHOD",
+    "RAW_SAML_RESPONSE",
+    "PROOF_KEY",
+    "OAUTH_TYPE",
+    "PROVIDER",
+    "SPCS_TOKEN",
+    "CHOSEN_NEW_PASSWORD",
+    "BROWSER_MODE_REDIRECT_PORT",
+    "AUTHENTICATOR",
+];
+/// Session parameters that ask for credentials to be cached at the client.
+const CACHING: [&str; 2] = ["CLIENT_REQUEST_MFA_TOKEN", "CLIENT_STORE_TEMPORARY_CREDENTIAL"];
+
+/// A login that was read and not yet rewritten.
+pub struct Login<'a> {
+    top: Members<'a>,
+    data: Members<'a>,
+    /// What the client presented as its key.
+    pub presented: Secret,
+}
+
+/// Why a login is refused before anybody is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The body is not a login.
+    Malformed(&'static str),
+    /// Nothing in PASSWORD or TOKEN, or two different values.
+    NoKey(&'static str),
+    /// An authenticator that this gate does not serve; the name is one of a closed list.
+    Authenticator(&'static str),
+}
+
+/// What goes upstream in place of the client's credential.
+pub struct Injection<'a> {
+    /// Snowflake's name of the account, for `ACCOUNT_NAME`.
+    pub account: &'a str,
+    /// The service user, for `LOGIN_NAME`.
+    pub user: &'a str,
+    /// The PAT, for `TOKEN`.
+    pub pat: &'a Secret,
+}
+
+impl<'a> Login<'a> {
+    /// Reads a login body.
+    ///
+    /// # Errors
+    /// [`Refused`]; no part of the body is quoted in it.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Refused> {
+        let text = std::str::from_utf8(body).map_err(|_| Refused::Malformed("it is not UTF-8"))?;
+        let top = Members::parse(text).map_err(|why| {
+            Refused::Malformed(match why {
+                NotMembers::Syntax => "it is not a JSON object",
+                NotMembers::Depth => "it is nested too deeply",
+            })
+        })?;
+        if top.all("data").count() != 1 {
+            return Err(Refused::Malformed("it has not exactly one member \"data\""));
+        }
+        let data = top.source("data").and_then(|data| Members::parse(data).ok());
+        let data = data.ok_or(Refused::Malformed("its \"data\" is not an object"))?;
+        check_authenticator(&data)?;
+        let presented = presented(&data)?;
+        Ok(Self { top, data, presented })
+    }
+
+    /// A member of `data` that is a string and no secret: for records.
+    pub fn fact(&self, name: &'static str) -> Option<String> {
+        debug_assert!(!CREDENTIALS.contains(&name));
+        self.data.text(name).map(std::borrow::Cow::into_owned)
+    }
+
+    /// A member of `data.CLIENT_ENVIRONMENT` that is a string.
+    pub fn environment(&self, name: &str) -> Option<String> {
+        self.data.object("CLIENT_ENVIRONMENT")?.text(name).map(std::borrow::Cow::into_owned)
+    }
+
+    /// The body to send upstream. The login can be written more than once, with a newer PAT.
+    pub fn write(&mut self, with: &Injection<'_>) -> String {
+        for name in CREDENTIALS {
+            self.data.remove(name);
+        }
+        self.data.set_text("ACCOUNT_NAME", with.account);
+        self.data.set_text("LOGIN_NAME", with.user);
+        self.data.set_text("AUTHENTICATOR", PAT_AUTHENTICATOR);
+        self.data.set_text("TOKEN", with.pat.expose());
+        let trimmed = self.data.object("SESSION_PARAMETERS").and_then(|mut parameters| {
+            let removed = CACHING.map(|name| parameters.remove(name));
+            removed.contains(&true).then(|| parameters.write())
+        });
+        if let Some(parameters) = trimmed {
+            self.data.set_raw("SESSION_PARAMETERS", parameters);
+        }
+        self.top.remove("inFlightCtx");
+        self.top.set_raw("data", self.data.write());
+        self.top.write()
+    }
+}
+
+/// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node releases).
+fn check_authenticator(data: &Members<'_>) -> Result<(), Refused> {
+    let Some(name) = present(data, "AUTHENTICATOR")? else { return Ok(()) };
+    let known = ["SNOWFLAKE", PAT_AUTHENTICATOR];
+    if known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    if name.eq_ignore_ascii_case("OAUTH") {
+        let kind = present(data, "OAUTH_TYPE")?;
+        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case(PAT_AUTHENTICATOR)) {
+            return Ok(());
+        }
+    }
+    let foreign = [
+        "OAUTH",
+        "SNOWFLAKE_JWT",
+        "EXTERNALBROWSER",
+        "ID_TOKEN",
+        "USERNAME_PASSWORD_MFA",
+        "WORKLOAD_IDENTITY",
+        "OAUTH_AUTHORIZATION_CODE",
+        "OAUTH_CLIENT_CREDENTIALS",
+    ];
+    let shown = foreign.into_iter().find(|foreign| name.eq_ignore_ascii_case(foreign));
+    let url = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+    Err(Refused::Authenticator(shown.unwrap_or(if url { "Okta" } else { "of this kind" })))
+}
+
+fn presented(data: &Members<'_>) -> Result<Secret, Refused> {
+    let (password, token) = (present(data, "PASSWORD")?, present(data, "TOKEN")?);
+    match (password, token) {
+        (Some(one), None) | (None, Some(one)) => Ok(Secret::new(one)),
+        (Some(a), Some(b)) => {
+            // Some tools fill both fields with the same value; two different ones are a mistake worth a word.
+            let (a, b) = (Secret::new(a), Secret::new(b));
+            if a.same_as(&b) { Ok(a) } else { Err(Refused::NoKey("two different credentials")) }
+        }
+        (None, None) => Err(Refused::NoKey("no client key")),
+    }
+}
+
+/// A member that is there, not null and not empty. One that stands twice or is no string makes the login ambiguous.
+fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, Refused> {
+    let mut found = data.all(name);
+    let Some(raw) = found.next() else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(Refused::Malformed("a credential stands in it twice"));
+    }
+    if raw == "null" {
+        return Ok(None);
+    }
+    let text = super::members::string(raw).ok_or(Refused::Malformed("a credential in it is no string"))?;
+    Ok((!text.is_empty()).then(|| text.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(body: &str) -> String {
+        let pat = Secret::new("the-pat".into());
+        let mut login = Login::parse(body.as_bytes()).unwrap_or_else(|why| panic!("{why:?}: {body}"));
+        assert_eq!(login.presented.expose(), "pgk_x", "{body}");
+        login.write(&Injection { account: "acct", user: "SVC", pat: &pat })
+    }
+
+    #[test]
+    fn every_driver_s_form_is_understood() {
+        for body in [
+            r#"{"data":{"PASSWORD":"pgk_x"}}"#,
+            r#"{"data":{"TOKEN":null,"PASSWORD":"pgk_x","AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN"}}"#,
+            r#"{"data":{"AUTHENTICATOR":"programmatic_access_token","TOKEN":"pgk_x","LOGIN_NAME":"u"}}"#,
+            r#"{"data":{"AUTHENTICATOR":"SNOWFLAKE","PASSWORD":"pgk_x","TOKEN":""}}"#,
+            r#"{"data":{"AUTHENTICATOR":"OAUTH","OAUTH_TYPE":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"pgk_x"}}"#,
+            r#"{"data":{"AUTHENTICATOR":null,"P\u0041SSWORD":"pgk\u005fx"},"inFlightCtx":null}"#,
+            r#"{"data":{"PASSWORD":"pgk_x","TOKEN":"pgk_x"}}"#,
+        ] {
+            let sent = rewritten(body);
+            assert!(!sent.contains("pgk") && !sent.contains("inFlightCtx"), "{sent}");
+            assert_eq!(sent.matches("the-pat").count(), 1);
+        }
+    }
+
+    #[test]
+    fn credentials_go_and_everything_else_stays() {
+        let sent = rewritten(concat!(
+            r#"{"data":{"ACCOUNT_NAME":"whatever","CLIENT_APP_VERSION":"4.8.1","PASSWORD":"pgk_x","PASSCODE":"1","#,
+            r#""EXT_AUTHN_DUO_METHOD":"push","RAW_SAML_RESPONSE":"s","PROOF_KEY":"p","PROVIDER":"AWS","SPCS_TOKEN":"t","#,
+            r#""CHOSEN_NEW_PASSWORD":"n","BROWSER_MODE_REDIRECT_PORT":"1","BIG":12345678901234567890123, "#,
+            r#""CLIENT_ENVIRONMENT":{"password":"****"},"#,
+            r#""SESSION_PARAMETERS":{"A":{"B":[1]},"CLIENT_REQUEST_MFA_TOKEN":true,"CLIENT_STORE_TEMPORARY_CREDENTIAL":true}}"#,
+            r#","inFlightCtx":"x","other":1.0}"#
+        ));
+        assert_eq!(
+            sent,
+            concat!(
+                r#"{"data":{"ACCOUNT_NAME":"acct","CLIENT_APP_VERSION":"4.8.1","BIG":12345678901234567890123,"#,
+                r#""CLIENT_ENVIRONMENT":{"password":"****"},"SESSION_PARAMETERS":{"A":{"B":[1]}},"LOGIN_NAME":"SVC","#,
+                r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat"},"other":1.0}"#
+            )
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_without_quoting_it() {
+        let refused = |body: &str| Login::parse(body.as_bytes()).err().unwrap_or_else(|| panic!("{body}"));
+        for name in ["OAUTH", "snowflake_jwt", "ExternalBrowser", "https://x.okta.com", "USERNAME_PASSWORD_MFA", "canary"] {
+            let why = refused(&format!(r#"{{"data":{{"AUTHENTICATOR":"{name}","TOKEN":"pgk_x"}}}}"#));
+            assert!(matches!(why, Refused::Authenticator(shown) if !shown.contains("canary")), "{name}");
+        }
+        for body in ["{}", "[]", r#"{"data":1}"#, r#"{"data":{},"data":{}}"#, r#"{"data":{"TOKEN":1}}"#, "\u{0}"] {
+            assert!(matches!(refused(body), Refused::Malformed(_)), "{body}");
+        }
+        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","PASSWORD":"b"}}"#), Refused::Malformed(_)));
+        for body in [r#"{"data":{}}"#, r#"{"data":{"PASSWORD":"a","TOKEN":"b"}}"#] {
+            assert!(matches!(refused(body), Refused::NoKey(_)), "{body}");
+        }
+        assert!(matches!(Login::parse(b"\xff\xfe{"), Err(Refused::Malformed("it is not UTF-8"))));
+    }
+}

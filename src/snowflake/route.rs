@@ -1,0 +1,154 @@
+//! Which request is this? A closed list; what is not on it is refused, not forwarded.
+
+use http::Method;
+
+/// What the gate does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `POST /session/v1/login-request`: the one body that is read and rewritten.
+    Login,
+    /// `POST /session/token-request`: renewal by the master token.
+    Renew,
+    /// A query, its result, its cancellation, a heartbeat, a logout, telemetry: streamed both ways.
+    Stream(Stream),
+    /// Single sign-on, OAuth and console flows, which make no sense behind a gate that injects the credential.
+    Foreign,
+    /// A driver's path with a method that no driver uses there.
+    WrongMethod,
+    /// Anything else.
+    Unknown,
+}
+
+/// The kinds of streamed request, for records and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// `POST /queries/v1/query-request`.
+    Query,
+    /// `GET /queries/{id}/result` and the long polls on it.
+    Result,
+    /// `POST /queries/v1/abort-request`, `POST /queries/{id}/abort-request`.
+    Abort,
+    /// `GET /monitoring/queries/{id}`.
+    Monitoring,
+    /// `POST /session/heartbeat`.
+    Heartbeat,
+    /// `POST /session?delete=true`.
+    Logout,
+    /// `POST /telemetry/send`.
+    Telemetry,
+    /// `/api/v2/statements` and below: the SQL API.
+    SqlApi,
+}
+
+impl Route {
+    /// Names the request. The path is compared as it came: an encoded or doubled slash makes it another path, and another
+    /// path is refused.
+    pub fn of(method: &Method, path: &str) -> Self {
+        let only = |wanted: &Method, route: Self| if method == wanted { route } else { Self::WrongMethod };
+        match path {
+            "/queries/v1/query-request" => only(&Method::POST, Self::Stream(Stream::Query)),
+            "/session/v1/login-request" => only(&Method::POST, Self::Login),
+            "/session/token-request" => only(&Method::POST, Self::Renew),
+            "/session/heartbeat" => only(&Method::POST, Self::Stream(Stream::Heartbeat)),
+            "/session" => only(&Method::POST, Self::Stream(Stream::Logout)),
+            "/telemetry/send" => only(&Method::POST, Self::Stream(Stream::Telemetry)),
+            "/queries/v1/abort-request" => only(&Method::POST, Self::Stream(Stream::Abort)),
+            "/session/authenticator-request" | "/console/login" => Self::Foreign,
+            _ => Self::of_deeper(method, path),
+        }
+    }
+
+    fn of_deeper(method: &Method, path: &str) -> Self {
+        let only = |wanted: &Method, stream| {
+            if method == wanted { Self::Stream(stream) } else { Self::WrongMethod }
+        };
+        if path.starts_with("/oauth/") {
+            return Self::Foreign;
+        }
+        if let Some(id) = path.strip_prefix("/monitoring/queries/") {
+            return if is_id(id) { only(&Method::GET, Stream::Monitoring) } else { Self::Unknown };
+        }
+        if let Some(rest) = path.strip_prefix("/queries/") {
+            return match rest.split_once('/') {
+                Some((id, "result")) if is_id(id) => only(&Method::GET, Stream::Result),
+                Some((id, "abort-request")) if is_id(id) => only(&Method::POST, Stream::Abort),
+                _ => Self::Unknown,
+            };
+        }
+        match path.strip_prefix("/api/v2/statements") {
+            Some("" | "/") => only(&Method::POST, Stream::SqlApi),
+            Some(rest) if rest.starts_with('/') => match rest[1..].split_once('/') {
+                None if is_id(&rest[1..]) => only(&Method::GET, Stream::SqlApi),
+                Some((id, "cancel")) if is_id(id) => only(&Method::POST, Stream::SqlApi),
+                _ => Self::Unknown,
+            },
+            Some(_) | None => Self::Unknown,
+        }
+    }
+
+    /// The name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Renew => "renew",
+            Self::Stream(Stream::Query) => "query",
+            Self::Stream(Stream::Result) => "result",
+            Self::Stream(Stream::Abort) => "abort",
+            Self::Stream(Stream::Monitoring) => "monitoring",
+            Self::Stream(Stream::Heartbeat) => "heartbeat",
+            Self::Stream(Stream::Logout) => "logout",
+            Self::Stream(Stream::Telemetry) => "telemetry",
+            Self::Stream(Stream::SqlApi) => "sql_api",
+            Self::Foreign => "foreign",
+            Self::WrongMethod | Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One path segment made of what query ids and statement handles are made of.
+fn is_id(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn driver_paths_have_names() {
+        for (method, path, name) in [
+            (Method::POST, "/session/v1/login-request", "login"),
+            (Method::POST, "/session/token-request", "renew"),
+            (Method::POST, "/queries/v1/query-request", "query"),
+            (Method::GET, "/queries/01b2-ab/result", "result"),
+            (Method::POST, "/queries/01b2-ab/abort-request", "abort"),
+            (Method::POST, "/queries/v1/abort-request", "abort"),
+            (Method::GET, "/monitoring/queries/01b2-ab", "monitoring"),
+            (Method::POST, "/session/heartbeat", "heartbeat"),
+            (Method::POST, "/session", "logout"),
+            (Method::POST, "/telemetry/send", "telemetry"),
+            (Method::POST, "/api/v2/statements", "sql_api"),
+            (Method::POST, "/api/v2/statements/", "sql_api"),
+            (Method::GET, "/api/v2/statements/01b2-ab", "sql_api"),
+            (Method::POST, "/api/v2/statements/01b2-ab/cancel", "sql_api"),
+            (Method::POST, "/session/authenticator-request", "foreign"),
+            (Method::GET, "/console/login", "foreign"),
+            (Method::POST, "/oauth/token-request", "foreign"),
+        ] {
+            assert_eq!(Route::of(&method, path).as_str(), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for path in [
+            "/", "", "*", "/session/", "/session/v1/login-request/", "/session/v1/Login-Request", "//session",
+            "/queries/../session/v1/login-request", "/queries/a/b/result", "/queries//result", "/queries/x%2fy/result",
+            "/api/v2/statementsx", "/api/v2/statementsé", "/api/v2/databases", "/monitoring/queries/", "/oauth",
+        ] {
+            assert_eq!(Route::of(&Method::POST, path), Route::Unknown, "{path}");
+        }
+        assert_eq!(Route::of(&Method::GET, "/session/v1/login-request"), Route::WrongMethod);
+        assert_eq!(Route::of(&Method::DELETE, "/api/v2/statements"), Route::WrongMethod);
+    }
+}

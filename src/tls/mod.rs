@@ -1,0 +1,116 @@
+//! TLS configurations, ours as a server and ours as a client, and the transport below them.
+//!
+//! TLS 1.2 is offered because drivers that are still in use know nothing newer (JDBC of 2023). There is no switch that
+//! turns verification off.
+
+pub mod transport;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::ClientConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_platform_verifier::BuilderVerifierExt;
+
+use crate::config::KeyPair;
+
+/// Why TLS cannot be set up. Nothing of a key is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file holds no certificate, or no private key.
+    #[error("{} holds no {what} in PEM form", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Certificate and key do not fit, or are of a kind that cannot be used.
+    #[error("certificate {} and key {} cannot be used together", certificate.display(), key.display())]
+    Pair {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// A root cannot be used, or the platform has none.
+    #[error("the trusted roots cannot be used")]
+    Roots(#[source] rustls::Error),
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The server's side: our certificate, HTTP/1.1 only, no client certificate.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn server(pair: &KeyPair) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(&pair.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unread(&pair.key, "private key", error))?;
+    let unusable =
+        |source| TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(unusable)?;
+    Ok(Arc::new(config))
+}
+
+/// The client's side: the roots of `ca`, or the platform's.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn client(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Roots)?;
+    let builder = match ca {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(TlsError::Roots)?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder.with_platform_verifier().map_err(TlsError::Roots)?,
+    };
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| unread(path, "certificate", error))?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty { path: path.to_owned(), what: "certificate" });
+    }
+    Ok(chain)
+}
+
+fn unread(path: &Path, what: &'static str, error: pem::Error) -> TlsError {
+    match error {
+        pem::Error::Io(source) => TlsError::Read { path: path.to_owned(), source },
+        _ => TlsError::Empty { path: path.to_owned(), what },
+    }
+}

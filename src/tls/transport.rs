@@ -1,0 +1,121 @@
+//! [`Transport`]: a TCP stream that reads in large pieces when much is coming.
+//!
+//! rustls asks its socket for 4 KiB at a time. For a small request that is one system call, and nothing is to be won. For a
+//! result of many megabytes it is sixteen calls for what one would do. So the transport watches: while answers fit it hands
+//! rustls's buffer straight to the socket and holds no memory; once a read was filled to the brim it puts a buffer of its
+//! own between, and gives it back when the stream goes quiet.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The first buffer, for an answer that is just larger than rustls's own.
+const FIRST: usize = 16 << 10;
+/// The buffer for bulk.
+const BULK: usize = 64 << 10;
+
+/// A stream with adaptive reads.
+pub struct Transport<T> {
+    inner: T,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The size that the next buffer gets; 0 while reads go straight through.
+    wanted: usize,
+}
+
+impl<T> Transport<T> {
+    /// Wraps a stream.
+    pub fn new(inner: T) -> Self {
+        Self { inner, buffer: Vec::new(), start: 0, end: 0, wanted: 0 }
+    }
+
+    /// The stream below.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.start == this.end {
+            if this.wanted == 0 {
+                let (room, before) = (into.remaining(), into.filled().len());
+                ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
+                if room >= 4096 && into.filled().len() - before == room {
+                    this.wanted = FIRST;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            this.buffer.resize(this.wanted, 0);
+            let mut bulk = ReadBuf::new(&mut this.buffer);
+            let outcome = Pin::new(&mut this.inner).poll_read(cx, &mut bulk);
+            let got = bulk.filled().len();
+            if !matches!(outcome, Poll::Ready(Ok(()))) || got == 0 {
+                // Quiet, ended or broken: an idle stream keeps no buffer.
+                this.buffer = Vec::new();
+                this.wanted = 0;
+                return outcome;
+            }
+            (this.start, this.end) = (0, got);
+            this.wanted = if got == this.wanted { BULK } else { this.wanted };
+        }
+        let length = into.remaining().min(this.end - this.start);
+        into.put_slice(&this.buffer[this.start..this.start + length]);
+        this.start += length;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_come_through_in_order_whatever_the_sizes() {
+        let (mut near, far) = tokio::io::duplex(200_000);
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let expected = sent.clone();
+        let writer = tokio::spawn(async move { near.write_all(&sent).await });
+        let mut transport = Transport::new(far);
+        let mut got = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let n = transport.read(&mut piece).await.unwrap();
+            if n == 0 {
+                break;
+            }
+            got.extend_from_slice(&piece[..n]);
+        }
+        writer.await.unwrap().unwrap();
+        assert!(got == expected);
+        assert_eq!(transport.buffer.capacity(), 0, "an ended stream holds no buffer");
+    }
+}
