@@ -20,3 +20,10 @@ pub mod snowflake; // rank 1: the wire vocabulary, pure
 pub mod telemetry; // rank 2: what the operator is told
 pub mod tls; // rank 2: TLS on both sides
 pub mod admit; // rank 3: who may enter
+pub mod upstream; // rank 3: Snowflake's side
+pub mod secrets; // rank 4: stores and the cache of PATs
+pub mod pat; // rank 5: the life of a PAT
+pub mod proxy; // rank 6: one request
+pub mod listen; // rank 7: socket to request
+pub mod standin; // rank 3: a small, strict Snowflake
+pub mod app; // rank 8: composition and command line

@@ -17,7 +17,7 @@ fn admission(clients: &str) -> Admission {
 }
 
 fn kind(outcome: Result<Grant, Fault>) -> Kind {
-    outcome.err().expect("refused").kind()
+    outcome.expect_err("refused").kind()
 }
 
 #[test]

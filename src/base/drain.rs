@@ -39,9 +39,9 @@ impl Watch {
         let _gone = self.stop.wait_for(|stop| *stop).await;
     }
 
-    /// Whether the signal has been given.
-    pub fn is_stopping(&self) -> bool {
-        *self.stop.borrow() || self.stop.has_changed().is_err()
+    /// The signal alone, for those whom nobody has to wait for.
+    pub fn signal(&self) -> watch::Receiver<bool> {
+        self.stop.clone()
     }
 }
 

@@ -1,0 +1,42 @@
+//! `patgate run`: the gate in the foreground, until it is told to stop.
+
+use tokio::runtime::Runtime;
+
+use super::cli::{ConfigArgs, Failed};
+use super::{App, Seams, check, signal};
+use crate::base::clock::{Random, SystemRandom};
+use crate::telemetry::logs;
+
+/// The command.
+pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
+    // The first random number of a process takes tens of milliseconds; it is drawn while the file is read.
+    let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
+    let (config, report) = check::load(args)?;
+    logs::start(&config.log);
+    for (line, column, problem) in report.problems() {
+        tracing::warn!(at = format!("{}:{line}:{column}", report.file()), key = problem.key, what = problem.what, remedy = problem.remedy, "configuration");
+    }
+    if config.listen.tls.is_none() {
+        tracing::warn!(address = %config.listen.address, "danger_plaintext: client keys and data are readable on this loopback address");
+    }
+    let _warmed = warm.join();
+    control_runtime()?.block_on(async {
+        let app = App::start(config, Seams::default()).await.map_err(Failed::gate)?;
+        tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
+        let signal = signal::stop().await.map_err(Failed::gate)?;
+        tracing::info!(signal, "draining");
+        let clean = app.stop().await;
+        tracing::info!(clean, "stopped");
+        Ok(())
+    })
+}
+
+/// One thread for everything that can be slow.
+pub(super) fn control_runtime() -> Result<Runtime, Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(Failed::gate)
+}

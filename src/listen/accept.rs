@@ -1,0 +1,82 @@
+//! The accept loop. No error ends it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::worker::Workers;
+use crate::base::drain::Watch;
+use crate::telemetry::rarely::Rarely;
+
+/// The pause after an error that the next accept would meet too, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound listener and the workers it feeds.
+pub struct Acceptor {
+    listener: TcpListener,
+    workers: Workers,
+    permits: Arc<Semaphore>,
+}
+
+/// Binds a listener.
+///
+/// # Errors
+/// The operating system's, with the address in the text.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+impl Acceptor {
+    /// An acceptor that lets in `connections` at once; more wait in the kernel's queue.
+    pub fn new(listener: TcpListener, workers: Workers, connections: usize) -> Self {
+        Self { listener, workers, permits: Arc::new(Semaphore::new(connections)) }
+    }
+
+    /// Accepts until the drain begins.
+    pub async fn run(self, mut drain: Watch) {
+        let (full, failed) = (Rarely::default(), Rarely::default());
+        loop {
+            let permit = match self.permits.clone().try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    if full.now() {
+                        tracing::warn!(owner = "gate", "listen.connections is reached; new connections wait");
+                    }
+                    tokio::select! {
+                        permit = self.permits.clone().acquire_owned() => match permit {
+                            Ok(permit) => permit,
+                            Err(_closed) => return,
+                        },
+                        () = drain.stopped() => return,
+                    }
+                }
+            };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = drain.stopped() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.workers.hand_over(stream, peer, permit, drain.clone()),
+                Err(error) if concerns_one(&error) => {}
+                Err(error) => {
+                    if failed.now() {
+                        tracing::error!(owner = "gate", cause = %error, "cannot accept connections; trying on");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Errors of the one connection that was about to be accepted.
+fn concerns_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,169 @@
+//! One connection: TLS handshake, then requests, each with its deadlines.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::guard::{Guard, Note, Waits};
+use super::worker::Held;
+use crate::base::drain::Watch;
+use crate::base::fault::chain;
+use crate::config::Listen;
+use crate::proxy::{AnswerBody, BrokeOff, Peer, Worker};
+use crate::tls::transport::Transport;
+
+/// The largest head: four times what drivers send with sealed tokens and long traces.
+const HEAD_CAP: usize = 64 << 10;
+
+/// What all connections of a worker share.
+pub(super) struct Setting {
+    pub worker: Arc<Worker>,
+    pub listen: Listen,
+    /// `None` where plain HTTP was asked for by its dangerous name.
+    pub acceptor: Option<TlsAcceptor>,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(setting: Arc<Setting>, stream: TcpStream, peer: SocketAddr, drain: Watch, _held: Held) {
+    // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
+    let _slower = stream.set_nodelay(true);
+    let transport = Transport::new(stream);
+    match &setting.acceptor {
+        None => requests(&setting, transport, peer, drain, Transport::get_ref).await,
+        Some(acceptor) => match timeout(setting.listen.handshake, acceptor.accept(transport)).await {
+            Ok(Ok(tls)) => requests(&setting, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
+            }
+            Err(_late) => tracing::debug!(peer = %peer.ip(), owner = "network", "TLS handshake took too long"),
+        },
+    }
+}
+
+/// How a connection ended.
+enum End {
+    Clean,
+    Broken(hyper::Error),
+    Late(Waits),
+}
+
+async fn requests<T>(setting: &Setting, stream: T, peer: SocketAddr, mut drain: Watch, tcp: fn(&T) -> &TcpStream)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let note = Note::new();
+    let who = Peer { ip: peer.ip().to_canonical() };
+    let service = service_fn(|request| {
+        note.now(Waits::Answer);
+        let (worker, note) = (setting.worker.clone(), note.clone());
+        async move {
+            let response = worker.answer(who, request).await;
+            note.now(Waits::Answer);
+            Ok::<_, std::convert::Infallible>(response.map(|body| Noted { body, note }))
+        }
+    });
+    let io = TokioIo::new(Guard::new(stream, note.clone()));
+    let mut connection = http1::Builder::new().max_header_size(HEAD_CAP).serve_connection(io, service);
+    let mut watch = Box::pin(tokio::time::sleep(setting.listen.idle));
+    let end = {
+        let mut stopped = Box::pin(drain.stopped());
+        let mut stopping = false;
+        poll_fn(|cx| {
+            if !stopping && stopped.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
+            }
+            loop {
+                let waits = note.waits();
+                let due = due(&note, &setting.listen);
+                if due < watch.deadline() || watch.is_elapsed() {
+                    watch.as_mut().reset(due);
+                }
+                if watch.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if due <= Instant::now() {
+                    return Poll::Ready(End::Late(waits));
+                }
+            }
+        })
+        .await
+    };
+    match end {
+        End::Clean => return,
+        End::Late(Waits::Idle) => {}
+        End::Late(waits) => tracing::debug!(peer = %who.ip, owner = "network", waits = ?waits, "a connection took too long"),
+        End::Broken(error) => tracing::debug!(peer = %who.ip, cause = %chain(&error), "a connection broke"),
+    }
+    let io: TokioIo<Guard<T>> = connection.into_parts().io;
+    if note.waits() == Waits::Answer || note.unread().is_some() {
+        // A part must not look like the whole: the connection is reset, not closed.
+        let _closed_anyway = tcp(io.inner().get_ref()).set_zero_linger();
+    }
+}
+
+/// When the connection has waited too long.
+fn due(note: &Note, listen: &Listen) -> Instant {
+    let limit = match note.waits() {
+        Waits::Idle => listen.idle,
+        Waits::Head => listen.head,
+        // Our own deadlines, for stores and for Snowflake, are all shorter than this.
+        Waits::Answer => Duration::from_secs(7 * 86_400),
+    };
+    let due = note.since() + limit;
+    note.unread().map_or(due, |unread| due.min(unread + listen.idle))
+}
+
+/// An answer's body that notes when it is over, so that the connection is idle again.
+struct Noted {
+    body: AnswerBody,
+    note: Arc<Note>,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it; the second
+        // must not look like the first.
+        if self.body.is_end_stream() {
+            self.note.now(Waits::Idle);
+        }
+    }
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(None) = polled {
+            this.note.now(Waits::Idle);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,105 @@
+//! Worker threads, and who gets the next connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection;
+use crate::base::drain::Watch;
+use crate::config::Listen;
+use crate::proxy::{Gate, Worker};
+
+/// The worker threads. They end when the last handle to them is dropped and their connections are done.
+pub struct Workers(Vec<Seat>);
+
+struct Seat {
+    door: UnboundedSender<Arrival>,
+    held: Arc<AtomicUsize>,
+}
+
+/// A connection on its way to its worker. The queue is bounded by the permits.
+struct Arrival {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    held: Held,
+    drain: Watch,
+}
+
+/// Counts a connection for as long as it lives.
+pub(super) struct Held {
+    count: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Starts the threads; also gives the handles to wait for their end.
+    ///
+    /// # Errors
+    /// When a thread or a runtime cannot be made, or an account cannot be set up.
+    pub fn start(listen: &Listen, gate: &Arc<Gate>, tls: Option<&Arc<ServerConfig>>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let count = listen.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let mut seats = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
+            let worker = Worker::new(gate.clone())?;
+            let (door, arrivals) = unbounded_channel();
+            let (listen, acceptor) = (listen.clone(), tls.cloned().map(TlsAcceptor::from));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let run = move || runtime.block_on(serve(arrivals, worker, listen, acceptor));
+            threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
+            seats.push(Seat { door, held: Arc::default() });
+        }
+        Ok((Self(seats), threads))
+    }
+
+    /// Gives a connection to the worker that holds the fewest.
+    pub fn hand_over(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, drain: Watch) {
+        let Some(seat) = self.0.iter().min_by_key(|seat| seat.held.load(Ordering::Relaxed)) else { return };
+        seat.held.fetch_add(1, Ordering::Relaxed);
+        let held = Held { count: seat.held.clone(), _permit: permit };
+        // The socket leaves this runtime's reactor for the worker's.
+        let Ok(stream) = stream.into_std() else { return };
+        if seat.door.send(Arrival { stream, peer, held, drain }).is_err() {
+            tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
+        }
+    }
+}
+
+async fn serve(
+    mut arrivals: UnboundedReceiver<Arrival>,
+    worker: Arc<Worker>,
+    listen: Listen,
+    acceptor: Option<TlsAcceptor>,
+) {
+    let setting = Arc::new(connection::Setting { worker, listen, acceptor });
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            arrival = arrivals.recv() => match arrival {
+                Some(Arrival { stream, peer, held, drain }) => match TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        connections.spawn(connection::serve(setting.clone(), stream, peer, drain, held));
+                    }
+                    Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
+                },
+                None => break,
+            },
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}

@@ -1,0 +1,62 @@
+//! Headers on their way through: what belongs to one hop stays there, everything else passes as it came.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Headers of one connection (RFC 9110, section 7.6.1), and of forward proxies.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Takes out what belongs to one hop: the fixed list, and whatever `Connection` names.
+pub(super) fn strip_hop(headers: &mut HeaderMap) {
+    if let Some(connection) = headers.get(header::CONNECTION) {
+        // Nearly always "keep-alive" or "close", which name no other header.
+        let plain = ["keep-alive", "close"].iter().any(|word| connection.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
+        if !plain || headers.get_all(header::CONNECTION).iter().nth(1).is_some() {
+            strip_named(headers);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    for name in lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {
+        if let Ok(name) = HeaderName::try_from(name.trim()) {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hop_s_headers_stay_and_unknown_ones_pass() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "Keep-Alive, X-Secret-Hop"),
+            ("x-secret-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("proxy-authorization", "Basic x"),
+            ("x-snowflake-session", "sticky"),
+            ("client_app_id", ""),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_hop(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-snowflake-session", "client_app_id"]);
+    }
+}

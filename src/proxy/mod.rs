@@ -1,0 +1,115 @@
+//! One request, from head to last byte.
+//!
+//! [`Worker::answer`] names the request, sends it down its way ([`login`] or [`stream`]) and is the only place where a
+//! [`Fault`] becomes an answer and a log line.
+
+mod body;
+mod gate;
+mod headers;
+mod login;
+mod stream;
+mod target;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+pub use body::{AnswerBody, BrokeOff};
+pub use gate::{Gate, Worker};
+
+use crate::base::fault::{Answer, Fault, Kind};
+use crate::base::names::TraceId;
+use crate::snowflake::answer;
+use crate::snowflake::route::Route;
+use crate::telemetry::record::Record;
+
+/// The header that carries the trace id on every answer.
+pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-patgate-trace");
+
+/// What is known of the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address; an IPv4 address in IPv6 form is written as IPv4.
+    pub ip: IpAddr,
+}
+
+impl Worker {
+    /// Answers a request. It never fails: what goes wrong becomes an answer.
+    pub async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+        let trace = self.trace_of(&request);
+        let route = Route::of(request.method(), request.uri().path());
+        let mut record = Record::new(trace, peer.ip, route.as_str());
+        let at_login = matches!(route, Route::Login | Route::Foreign);
+        match self.dispatch(peer, route, request, &mut record).await {
+            Ok(mut response) => {
+                response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
+                response
+            }
+            Err(fault) => {
+                record.failed(&fault);
+                refusal(&fault, at_login, trace)
+            }
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        peer: Peer,
+        route: Route,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        if request.method() == Method::CONNECT {
+            return Err(Fault::new(Kind::TargetForm).because("CONNECT"));
+        }
+        target::check(&request)?;
+        match route {
+            Route::Login => self.login(peer, request, record).await,
+            Route::Renew | Route::Stream(_) => self.stream(peer, request, route, record).await,
+            Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(request.uri().path())),
+            Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(request.method())),
+            Route::Unknown => Err(Fault::new(Kind::RouteUnknown)),
+        }
+    }
+
+    /// The client's own trace id where it sends one, or a new one.
+    fn trace_of(&self, request: &Request<Incoming>) -> TraceId {
+        let theirs = request.headers().get("traceparent").and_then(|value| TraceId::from_traceparent(value.as_bytes()));
+        theirs.unwrap_or_else(|| self.new_trace())
+    }
+}
+
+fn refusal(fault: &Fault, at_login: bool, trace: TraceId) -> Response<AnswerBody> {
+    let rule = fault.kind().rule();
+    let (status, code, retry) = match if at_login { rule.at_login } else { rule.elsewhere } {
+        Answer::Refusal(code) => (StatusCode::OK, code, None),
+        Answer::Retry(status, after) => (status_of(status), 390_999, Some(after)),
+        Answer::Status(status) => (status_of(status), 390_400, None),
+    };
+    let mut response = json(answer::failure(code, &fault.sentence(trace)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(TRACE_HEADER, trace_value(trace));
+    if let Some(seconds) = retry {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn json(body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::CONTENT_TYPE));
+    response
+}
+
+fn status_of(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn trace_value(trace: TraceId) -> HeaderValue {
+    // Hex digits are always a valid value.
+    HeaderValue::from_bytes(&trace.to_hex()).unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,0 +1,82 @@
+//! From what a store holds to a PAT: one rule for every store.
+//!
+//! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole value
+//! counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a bad login.
+
+use super::StoreError;
+use crate::base::secret::Secret;
+use crate::snowflake::members::Members;
+
+/// Texts that people leave in a secret until they have the real one.
+const PLACEHOLDERS: [&str; 7] = ["changeme", "change-me", "placeholder", "todo", "replace-me", "xxx", "none"];
+
+/// The PAT in a store's value.
+///
+/// # Errors
+/// [`StoreError::Unusable`], which says what is wrong with the form and quotes nothing.
+pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
+    let whole = value.expose();
+    let text = match field {
+        Some(field) => {
+            let Ok(members) = Members::parse(whole.trim()) else {
+                return unusable("the reference names a #FIELD, and the value is no JSON object");
+            };
+            match members.text(field) {
+                Some(text) => Secret::new(text.into_owned()),
+                None if members.raw(field).is_some() => return unusable("the member that #FIELD names is no string"),
+                None => return unusable("the value has no member of the name that #FIELD gives"),
+            }
+        }
+        None => value.clone(),
+    };
+    let token = text.expose().trim_end_matches(['\r', '\n']);
+    match token {
+        "" => unusable("the value is empty"),
+        _ if token.contains(['\r', '\n']) => unusable("the value has more than one line"),
+        _ if token.starts_with('{') => unusable("the value is a JSON object; name its member with #FIELD in the reference"),
+        _ if token.bytes().any(|b| !(0x21..0x7f).contains(&b)) => {
+            unusable("the value holds spaces or characters that no token has")
+        }
+        _ if token.starts_with("pgk_") => unusable("the value is a client key of patgate, not a Snowflake token"),
+        _ if token.starts_with('<') || PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => {
+            unusable("the value is a placeholder")
+        }
+        _ => Ok(Secret::new(token.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str, field: Option<&str>) -> Result<String, String> {
+        pat(&Secret::new(value.into()), field).map(|pat| pat.expose().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_and_json_values_give_their_token() {
+        assert_eq!(read("tok.en-1\r\n", None).unwrap(), "tok.en-1");
+        assert_eq!(read("{\"token\":\"t\\u0031\",\"key\":\"toxic\"}\n", Some("token")).unwrap(), "t1");
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_refused_without_being_quoted() {
+        for (value, field) in [
+            ("", None),
+            ("\n", None),
+            ("canary\ncanary", None),
+            ("canary canary", None),
+            ("{\"canary\":1}", None),
+            ("changeme", None),
+            ("<canary>", None),
+            ("pgk_canary", None),
+            ("canary", Some("token")),
+            ("{\"canary\":1}", Some("token")),
+            ("{\"token\":7}", Some("token")),
+            ("{\"token\":\"\"}", Some("token")),
+        ] {
+            assert!(!read(value, field).unwrap_err().contains("canary"), "{value}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `/standin/…`: the stand-in set and asked from another process.
+//!
+//! | request | body or answer |
+//! |---|---|
+//! | `POST /standin/pat` | `{"user":…,"pat":…,"state":"active"\|"expired"\|"disabled"\|"rotated"}` |
+//! | `POST /standin/rotate` | `{"user":…,"pat":…}`: every other PAT of the user is out of use |
+//! | `POST /standin/policy` | `{"refuse":true}` |
+//! | `POST /standin/knob` | `{"place":"query","knob":"stall"\|"drop"\|"cut"\|"canned","n":…,"body":…,"times":1}` |
+//! | `GET /standin/seen` | counts, leaks, bad logins, and the last logins without their bodies |
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::knob::{Knob, Place};
+use super::state::{PatState, State};
+
+pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) -> Value {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| asked[name].as_str().unwrap_or_default();
+    let number = |name: &str| asked[name].as_u64().and_then(|n| usize::try_from(n).ok());
+    match (method, path) {
+        (&Method::POST, "/standin/pat") => {
+            let pat_state = match text("state") {
+                "expired" => PatState::Expired,
+                "disabled" => PatState::Disabled,
+                "rotated" => PatState::Rotated,
+                _ => PatState::Active,
+            };
+            state.set_pat(text("user"), text("pat"), pat_state);
+        }
+        (&Method::POST, "/standin/rotate") => state.rotate(text("user"), text("pat")),
+        (&Method::POST, "/standin/policy") => state.refuse_by_policy(asked["refuse"].as_bool().unwrap_or(false)),
+        (&Method::POST, "/standin/knob") => {
+            let knob = match text("knob") {
+                "stall" => Knob::Stall,
+                "drop" => Knob::Drop,
+                "cut" => Knob::CutAfter(number("n").unwrap_or(0)),
+                _ => {
+                    let status = number("n").and_then(|n| u16::try_from(n).ok()).unwrap_or(200);
+                    Knob::Canned { status, body: text("body").to_owned(), location: None }
+                }
+            };
+            state.turn(Place(text("place").to_owned()), knob, number("times").unwrap_or(1));
+        }
+        (&Method::GET, "/standin/seen") => {
+            let logins: Vec<_> = state
+                .seen()
+                .into_iter()
+                .map(|seen| json!({ "user": seen.user, "credential": seen.credential, "query": seen.query, "ok": seen.ok }))
+                .collect();
+            let counts = state.lock().counts.clone();
+            return json!({ "leaks": state.leaks(), "bad_logins": state.bad_logins(), "counts": counts, "logins": logins });
+        }
+        _ => return json!({ "ok": false }),
+    }
+    json!({ "ok": true })
+}

@@ -1,0 +1,111 @@
+//! The few statements that the stand-in understands.
+//!
+//! | statement | answer |
+//! |---|---|
+//! | `select N` | one row with the number |
+//! | `select repeat('x', K) … generator(rowcount => N)` | N rows of K characters |
+//! | `select system$wait(N [, 'SECONDS' \| 'MILLISECONDS'])` | after that time |
+//! | `select 'standin:expire'` | as text, and the session token expires |
+//! | anything else | "Statement executed successfully." |
+
+use std::time::Duration;
+
+use super::body::Source;
+
+/// What a statement comes to.
+pub(super) struct Plan {
+    pub rows: Rows,
+    pub wait: Duration,
+    pub expires_session: bool,
+}
+
+/// The result's rows.
+pub(super) enum Rows {
+    /// One integer.
+    Number(i64),
+    /// One text.
+    Text(String),
+    /// Many texts.
+    Many { count: u64, length: usize },
+}
+
+/// Reads a statement.
+pub(super) fn plan(sql: &str) -> Plan {
+    let sql = sql.trim().trim_end_matches(';').to_ascii_lowercase();
+    let rows = if let Some(count) = number_after(&sql, "rowcount => ") {
+        let length = number_after(&sql, "repeat('x', ").and_then(|length| usize::try_from(length).ok()).unwrap_or(1);
+        Rows::Many { count, length }
+    } else {
+        match sql.strip_prefix("select ").map(|rest| rest.split(" as ").next().unwrap_or(rest).trim()) {
+            Some(value) if value.parse::<i64>().is_ok() => Rows::Number(value.parse().unwrap_or_default()),
+            Some("'standin:expire'") => Rows::Text("standin:expire".into()),
+            _ => Rows::Text("Statement executed successfully.".into()),
+        }
+    };
+    let wait = match number_after(&sql, "system$wait(") {
+        Some(n) if sql.contains("'milliseconds'") => Duration::from_millis(n),
+        Some(n) => Duration::from_secs(n),
+        None => Duration::ZERO,
+    };
+    let expires_session = matches!(&rows, Rows::Text(text) if text == "standin:expire");
+    Plan { rows, wait, expires_session }
+}
+
+fn number_after(sql: &str, mark: &str) -> Option<u64> {
+    let rest = &sql[sql.find(mark)? + mark.len()..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// The successful answer to a query: JSON rows, in the shape that all drivers take.
+pub(super) fn result(rows: &Rows, query: &str) -> Source {
+    let (kind, count) = match rows {
+        Rows::Number(_) => (r#""type":"fixed","scale":0,"precision":38,"length":null,"byteLength":null"#, 1),
+        Rows::Text(_) => (TEXT, 1),
+        Rows::Many { count, .. } => (TEXT, *count),
+    };
+    let head = format!(
+        concat!(
+            r#"{{"data":{{"parameters":[{{"name":"CLIENT_RESULT_CHUNK_SIZE","value":160}}],"rowtype":[{{"name":"C","database":"","#,
+            r#""schema":"","table":"",{},"nullable":false,"collation":null}}],"rowset":["#
+        ),
+        kind
+    );
+    let tail = format!(
+        concat!(
+            r#"],"total":{0},"returned":{0},"queryId":"{1}","databaseProvider":null,"finalDatabaseName":null,"#,
+            r#""finalSchemaName":null,"finalWarehouseName":null,"finalRoleName":"PUBLIC","numberOfBinds":0,"#,
+            r#""arrayBindSupported":false,"statementTypeId":4096,"version":1,"sendResultTime":1700000000000,"#,
+            r#""queryResultFormat":"json"}},"code":null,"message":null,"success":true}}"#
+        ),
+        count, query
+    );
+    match rows {
+        Rows::Number(number) => Source::Whole(format!(r#"{head}["{number}"]{tail}"#).into()),
+        Rows::Text(text) => Source::Whole(format!(r#"{head}["{text}"]{tail}"#).into()),
+        Rows::Many { count, length } => Source::Rows {
+            head: head.into(),
+            row: format!(r#"["{}"],"#, "x".repeat(*length)).into(),
+            left: *count,
+            tail: tail.into(),
+        },
+    }
+}
+
+const TEXT: &str = r#""type":"text","scale":null,"precision":null,"length":16777216,"byteLength":16777216"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_understood() {
+        assert!(matches!(plan("SELECT 1;").rows, Rows::Number(1)));
+        assert!(matches!(plan("select 1 as id").rows, Rows::Number(1)));
+        let many = plan("select repeat('x', 100) as c from table(generator(rowcount => 100000))").rows;
+        assert!(matches!(many, Rows::Many { count: 100_000, length: 100 }));
+        assert_eq!(plan("select system$wait(3)").wait, Duration::from_secs(3));
+        assert_eq!(plan("select system$wait(30, 'MILLISECONDS')").wait, Duration::from_millis(30));
+        assert!(plan("select 'standin:expire'").expires_session);
+    }
+}

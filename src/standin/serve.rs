@@ -1,0 +1,379 @@
+//! Requests to the stand-in.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::body::{Made, Source};
+use super::knob::{Knob, Place};
+use super::query::{self, Rows};
+use super::state::{LoginRefused, Running, Seen, Session, State};
+use crate::base::secret::{Secret, hex};
+use crate::snowflake::answer::CONTENT_TYPE;
+use crate::snowflake::body::gunzip;
+use crate::snowflake::route::{Route, Stream};
+
+type Answered = Result<Response<Made>, Gone>;
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+pub(super) struct Gone;
+
+/// The longest that Snowflake holds a query before the client polls.
+const POLL: Duration = Duration::from_secs(45);
+/// More than any body of the tests.
+const LARGEST: usize = 512 << 20;
+
+/// A request as it came.
+struct Asked {
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
+    let (head, body) = request.into_parts();
+    let mut waiting = Waiting(Some(state.clone()));
+    let body = body.collect().await.map_err(|_| Gone)?.to_bytes();
+    let gzip = head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+    let body = if gzip { gunzip(&body, LARGEST).map_err(|_| Gone)? } else { body.to_vec() };
+    let asked = Asked {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: head.headers,
+        body,
+    };
+    if asked.path.starts_with("/standin/") {
+        waiting.0 = None;
+        let answer = super::control::answer(&state, &asked.method, &asked.path, &asked.body);
+        return Ok(respond(&state, 200, Source::Whole(answer.to_string().into())));
+    }
+    let route = Route::of(&asked.method, &asked.path);
+    state.count_request(route.as_str(), asked.leaks());
+    let knob = state.knob(&Place::of(route));
+    match &knob {
+        Some(Knob::Stall) => std::future::pending::<()>().await,
+        Some(Knob::Drop) => {
+            waiting.0 = None;
+            return Err(Gone);
+        }
+        Some(Knob::Late(time)) => tokio::time::sleep(*time).await,
+        _ => {}
+    }
+    let mut response = match &knob {
+        Some(Knob::Canned { status, body, location }) => {
+            let mut response = respond(&state, *status, Source::Whole(body.clone().into()));
+            if let Some(to) = location.as_deref().and_then(|to| HeaderValue::from_str(to).ok()) {
+                response.headers_mut().insert(header::LOCATION, to);
+            }
+            response
+        }
+        _ => dispatch(&state, route, &asked).await,
+    };
+    waiting.0 = None;
+    match knob {
+        Some(Knob::CutAfter(bytes)) => response.body_mut().cut_after(bytes),
+        Some(Knob::Slow(pause)) => response.body_mut().pace(pause),
+        Some(Knob::Gzip) => response = zipped(&state, response).await,
+        _ => {}
+    }
+    Ok(response)
+}
+
+/// Counts a request that the other side gave up before its head was answered.
+struct Waiting(Option<Arc<State>>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.count_drop();
+        }
+    }
+}
+
+impl Asked {
+    /// Whether anything in it looks like a client key.
+    fn leaks(&self) -> bool {
+        let key = |bytes: &[u8]| bytes.windows(4).any(|part| part == b"pgk_");
+        key(&self.body[..self.body.len().min(1 << 20)]) || key(self.query.as_bytes()) || self.headers.values().any(|value| key(value.as_bytes()))
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// `Authorization: Snowflake Token="…"`.
+    fn token(&self) -> Option<&str> {
+        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        value.strip_prefix("Snowflake Token=\"")?.strip_suffix('"')
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        let found = self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        found.unwrap_or_default().to_owned()
+    }
+}
+
+async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Response<Made> {
+    let stream = match route {
+        Route::Login => return log_in(state, asked),
+        Route::Renew => return renew(state, asked),
+        Route::Stream(Stream::SqlApi) => return sql_api(state, asked),
+        Route::Stream(stream) => stream,
+        Route::Foreign | Route::WrongMethod | Route::Unknown => {
+            return respond(state, 404, Source::Whole("<html>not found</html>".into()));
+        }
+    };
+    let session = match session(state, asked) {
+        Ok(session) => session,
+        Err(response) => return response,
+    };
+    match stream {
+        Stream::Query => run_query(state, asked, &session).await,
+        Stream::Result => result(state, &asked.path).await,
+        Stream::Abort => abort(state, asked),
+        Stream::Logout => {
+            state.lock().sessions.remove(&session.token);
+            success(state, &Value::Null)
+        }
+        Stream::Monitoring => success(state, &json!({ "queries": [{ "status": "SUCCESS", "state": "SUCCEEDED" }] })),
+        Stream::Heartbeat | Stream::Telemetry | Stream::SqlApi => success(state, &Value::Null),
+    }
+}
+
+fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+    let body = asked.json();
+    let data = &body["data"];
+    let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+    let pat = text("AUTHENTICATOR").eq_ignore_ascii_case(crate::snowflake::PAT_AUTHENTICATOR);
+    let credential = text(if pat { "TOKEN" } else { "PASSWORD" });
+    let headers = asked.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    let seen = Seen {
+        user: text("LOGIN_NAME"),
+        credential: Secret::new(credential.clone()).fingerprint(),
+        body: String::from_utf8_lossy(&asked.body).into_owned(),
+        query: asked.query.clone(),
+        headers: headers.collect(),
+        ok: false,
+    };
+    let session = match state.log_in(seen, &credential) {
+        Ok(session) => session,
+        Err(refused) => return login_refused(state, refused),
+    };
+    let context = |name: &str| match asked.parameter(name) {
+        empty if empty.is_empty() => Value::Null,
+        name => Value::String(name),
+    };
+    let role = match asked.parameter("roleName") {
+        empty if empty.is_empty() => "PUBLIC".to_owned(),
+        role => role,
+    };
+    success(state, &json!({
+        "masterToken": session.master, "token": session.token, "validityInSeconds": 3600, "masterValidityInSeconds": 14400,
+        "displayUserName": text("LOGIN_NAME"), "serverVersion": "9.40.1", "firstLogin": false,
+        "remMeToken": null, "remMeValidityInSeconds": 0, "healthCheckInterval": 45, "newClientForUpgrade": null,
+        "sessionId": session.id,
+        "idToken": "standin-id-token", "idTokenValidityInSeconds": 14400, "mfaToken": "standin-mfa-token", "mfaTokenValidityInSeconds": 14400,
+        "parameters": [
+            { "name": "AUTOCOMMIT", "value": true }, { "name": "CLIENT_SESSION_KEEP_ALIVE", "value": true },
+            { "name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600 },
+            { "name": "CLIENT_TELEMETRY_ENABLED", "value": true }, { "name": "CLIENT_PREFETCH_THREADS", "value": 4 },
+            { "name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0 }, { "name": "QUERY_RESULT_FORMAT", "value": "JSON" },
+            { "name": "TIMEZONE", "value": "UTC" },
+        ],
+        "sessionInfo": { "databaseName": context("databaseName"), "schemaName": context("schemaName"),
+            "warehouseName": context("warehouse"), "roleName": role },
+        "responseData": null,
+    }))
+}
+
+fn login_refused(state: &Arc<State>, refused: LoginRefused) -> Response<Made> {
+    let data = json!({ "nextAction": "RETRY_LOGIN", "authnMethod": "PAT", "signInOptions": {} });
+    let (code, message) = match refused {
+        LoginRefused::Pat => ("394400", "Programmatic access token is invalid."),
+        LoginRefused::Policy => ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake."),
+        LoginRefused::Locked => ("390102", "Your user account has been temporarily locked due to too many failed attempts."),
+    };
+    envelope(state, &data, Some(code), Some(message))
+}
+
+fn renew(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+    let body = asked.json();
+    let old = body["oldSessionToken"].as_str().unwrap_or_default();
+    match asked.token().and_then(|master| state.renew(master, old)) {
+        Some(session) => success(state, &json!({
+            "sessionToken": session.token, "masterToken": session.master, "validityInSecondsST": 3600,
+            "validityInSecondsMT": 14400, "sessionId": session.id,
+        })),
+        None => envelope(state, &Value::Null, Some("390114"), Some("Authentication token has expired. The user must authenticate again.")),
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn session(state: &Arc<State>, asked: &Asked) -> Result<Session, Response<Made>> {
+    let refuse = |code, message| Err(envelope(state, &Value::Null, Some(code), Some(message)));
+    let Some(token) = asked.token() else {
+        return refuse("390101", "Authorization header not found in the request data.");
+    };
+    let session = state.lock().sessions.get(token).cloned();
+    match session {
+        None => refuse("390104", "ID token or session token is not recognised; log in again."),
+        Some(session) if session.expired => refuse("390112", "Your session has expired. Please renew it."),
+        Some(session) => Ok(session),
+    }
+}
+
+async fn run_query(state: &Arc<State>, asked: &Asked, session: &Session) -> Response<Made> {
+    let body = asked.json();
+    let sql = body["sqlText"].as_str().unwrap_or_default();
+    let plan = query::plan(sql);
+    if plan.expires_session
+        && let Some(session) = state.lock().sessions.get_mut(&session.token)
+    {
+        session.expired = true;
+    }
+    let id = query_id(&asked.parameter("requestId"), sql);
+    if plan.wait.is_zero() {
+        return respond(state, 200, query::result(&plan.rows, &id));
+    }
+    let running = Running {
+        sql: sql.to_owned(),
+        request: asked.parameter("requestId"),
+        aborted: Arc::default(),
+        until: Instant::now() + plan.wait,
+        was_aborted: false,
+    };
+    state.lock().running.insert(id.clone(), running);
+    if body["asyncExec"].as_bool() == Some(true) {
+        return in_progress(state, &id, "333334");
+    }
+    poll(state, &id).await
+}
+
+async fn result(state: &Arc<State>, path: &str) -> Response<Made> {
+    let id = path.trim_start_matches("/queries/").trim_end_matches("/result");
+    poll(state, id).await
+}
+
+/// Holds the request until the query is done, aborted, or has to be polled for.
+async fn poll(state: &Arc<State>, id: &str) -> Response<Made> {
+    let (running, held) = {
+        let inner = state.lock();
+        let Some(running) = inner.running.get(id).cloned() else {
+            drop(inner);
+            return envelope(state, &Value::Null, Some("612"), Some("Result not found"));
+        };
+        (running, inner.poll.unwrap_or(POLL))
+    };
+    let aborted = || envelope(state, &Value::Null, Some("604"), Some("SQL execution canceled"));
+    if running.was_aborted {
+        return aborted();
+    }
+    tokio::select! {
+        () = tokio::time::sleep_until(running.until) => {
+            respond(state, 200, query::result(&query::plan(&running.sql).rows, id))
+        }
+        () = running.aborted.notified() => aborted(),
+        () = tokio::time::sleep(held) => in_progress(state, id, "333333"),
+    }
+}
+
+fn in_progress(state: &Arc<State>, id: &str, code: &str) -> Response<Made> {
+    let data = json!({ "getResultUrl": format!("/queries/{id}/result"), "queryId": id });
+    let body = json!({ "data": data, "code": code, "message": "Query execution in progress.", "success": true });
+    respond(state, 200, Source::Whole(body.to_string().into()))
+}
+
+fn abort(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+    let body = asked.json();
+    let request = body["requestId"].as_str().unwrap_or_default();
+    let mut inner = state.lock();
+    for (id, running) in &mut inner.running {
+        if running.request == request || asked.path.contains(id.as_str()) {
+            running.was_aborted = true;
+            running.aborted.notify_waiters();
+        }
+    }
+    drop(inner);
+    success(state, &Value::Null)
+}
+
+fn sql_api(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+    let bearer = asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let kind = asked.headers.get("x-snowflake-authorization-token-type").map(HeaderValue::as_bytes);
+    let known = bearer.is_some_and(|bearer| {
+        state.lock().pats.values().any(|pats| pats.get(bearer) == Some(&super::PatState::Active))
+    });
+    if !known || kind != Some(b"PROGRAMMATIC_ACCESS_TOKEN") {
+        let body = json!({ "code": "394400", "message": "Programmatic access token is invalid." });
+        return respond(state, 401, Source::Whole(body.to_string().into()));
+    }
+    let body = asked.json();
+    let sql = body["statement"].as_str().unwrap_or("select 1");
+    let value = match query::plan(sql).rows {
+        Rows::Number(number) => number.to_string(),
+        Rows::Text(text) => text,
+        Rows::Many { count, .. } => format!("{count} rows"),
+    };
+    let body = json!({
+        "resultSetMetaData": { "numRows": 1, "format": "jsonv2", "rowType": [{ "name": "C", "type": "text" }] },
+        "data": [[value]], "code": "090001", "statementHandle": query_id("", sql), "sqlState": "00000",
+        "message": "Statement executed successfully.",
+    });
+    respond(state, 200, Source::Whole(body.to_string().into()))
+}
+
+/// An id in the form of Snowflake's, the same for the same request.
+fn query_id(request: &str, sql: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{request}\n{sql}").as_bytes());
+    let hex = hex(&digest.as_ref()[..16]);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn success(state: &Arc<State>, data: &Value) -> Response<Made> {
+    envelope(state, data, None, None)
+}
+
+fn envelope(state: &Arc<State>, data: &Value, code: Option<&str>, message: Option<&str>) -> Response<Made> {
+    let body = json!({ "data": data, "code": code, "message": message, "success": code.is_none(), "headers": null });
+    respond(state, 200, Source::Whole(body.to_string().into()))
+}
+
+fn respond(state: &Arc<State>, status: u16, source: Source) -> Response<Made> {
+    let length = match &source {
+        Source::Whole(bytes) => Some(bytes.len()),
+        Source::Rows { .. } | Source::Empty => None,
+    };
+    let mut response = Response::new(Made::new(source, state.clone()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert("x-snowflake-session", HeaderValue::from_static("standin-sticky"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+async fn zipped(state: &Arc<State>, response: Response<Made>) -> Response<Made> {
+    let (head, body) = response.into_parts();
+    let plain = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // Writing to memory cannot fail.
+    let _infallible = encoder.write_all(&plain);
+    let body = Bytes::from(encoder.finish().unwrap_or_default());
+    let mut response = respond(state, head.status.as_u16(), Source::Whole(body));
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
+}

@@ -1,0 +1,295 @@
+//! What the stand-in knows: users and their PATs, sessions, running queries; and what it saw.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::knob::{Knob, Place};
+use crate::base::clock::Random;
+use crate::base::secret::hex;
+
+/// The state of one PAT at Snowflake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatState {
+    /// It logs in.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// `ALTER USER … MODIFY PAT … SET DISABLED = TRUE`.
+    Disabled,
+    /// Replaced by `ROTATE`, and its hours of overlap are over.
+    Rotated,
+}
+
+/// A login as it arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `LOGIN_NAME`.
+    pub user: String,
+    /// The fingerprint of what stood in TOKEN or PASSWORD.
+    pub credential: String,
+    /// The whole body.
+    pub body: String,
+    /// The query string.
+    pub query: String,
+    /// The headers, one `name: value` a line.
+    pub headers: String,
+    /// Whether it succeeded.
+    pub ok: bool,
+}
+
+/// A session.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub id: u64,
+    pub token: String,
+    pub master: String,
+    /// The session token's time is over; the master token renews it.
+    pub expired: bool,
+}
+
+/// A query that is not answered yet.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub sql: String,
+    pub request: String,
+    pub aborted: Arc<Notify>,
+    pub until: tokio::time::Instant,
+    pub was_aborted: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    /// By user, then by token.
+    pub pats: HashMap<String, HashMap<String, PatState>>,
+    pub policy_refuses: bool,
+    pub bad_in_a_row: HashMap<String, u32>,
+    pub sessions: HashMap<String, Session>,
+    pub running: HashMap<String, Running>,
+    pub knobs: HashMap<Place, VecDeque<(Knob, usize)>>,
+    pub seen: VecDeque<Seen>,
+    pub counts: HashMap<&'static str, u64>,
+    pub bad_by_credential: HashMap<String, u64>,
+    pub leaks: u64,
+    pub connections: u64,
+    pub dropped: u64,
+    pub poll: Option<std::time::Duration>,
+}
+
+/// How many logins are remembered.
+const REMEMBERED: usize = 1000;
+/// Bad logins in a row that lock a user.
+const LOCK_AFTER: u32 = 5;
+
+/// Everything the stand-in knows.
+pub struct State {
+    inner: Mutex<Inner>,
+    random: Arc<dyn Random>,
+    close: Notify,
+    changed: Notify,
+}
+
+impl State {
+    pub(super) fn new(random: Arc<dyn Random>) -> Self {
+        Self { inner: Mutex::default(), random, close: Notify::new(), changed: Notify::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the state of a PAT; a new one is added.
+    pub fn set_pat(&self, user: &str, pat: &str, state: PatState) {
+        self.lock().pats.entry(user.to_owned()).or_default().insert(pat.to_owned(), state);
+    }
+
+    /// Takes up a new PAT and puts every other of that user out of use at once: rotation with no overlap.
+    pub fn rotate(&self, user: &str, pat: &str) {
+        let mut inner = self.lock();
+        let pats = inner.pats.entry(user.to_owned()).or_default();
+        pats.values_mut().for_each(|state| *state = PatState::Rotated);
+        pats.insert(pat.to_owned(), PatState::Active);
+    }
+
+    /// Lets the network policy refuse every login, or no longer.
+    pub fn refuse_by_policy(&self, refuse: bool) {
+        self.lock().policy_refuses = refuse;
+    }
+
+    /// Turns a knob for the next `times` requests to a place.
+    pub fn turn(&self, place: Place, knob: Knob, times: usize) {
+        self.lock().knobs.entry(place).or_default().push_back((knob, times));
+    }
+
+    /// Sets how long a query is held before the client is told to poll; Snowflake holds 45 s.
+    pub fn poll_after(&self, time: std::time::Duration) {
+        self.lock().poll = Some(time);
+    }
+
+    /// Makes every session token expire, so that the next request with it gets 390112.
+    pub fn expire_sessions(&self) {
+        self.lock().sessions.values_mut().for_each(|session| session.expired = true);
+    }
+
+    /// Forgets every session, as after a logout.
+    pub fn forget_sessions(&self) {
+        self.lock().sessions.clear();
+    }
+
+    /// Closes all connections, idle and busy.
+    pub fn close_connections(&self) {
+        self.close.notify_waiters();
+    }
+
+    pub(super) async fn connections_closed(&self) {
+        self.close.notified().await;
+    }
+
+    /// The last logins, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.lock().seen.iter().cloned().collect()
+    }
+
+    /// How many requests came to a route, by its name in records.
+    pub fn count(&self, route: &str) -> u64 {
+        self.lock().counts.get(route).copied().unwrap_or(0)
+    }
+
+    /// How many logins were refused for each credential, by fingerprint.
+    pub fn bad_logins(&self) -> HashMap<String, u64> {
+        self.lock().bad_by_credential.clone()
+    }
+
+    /// How many requests held something that looks like a client key. It must stay 0.
+    pub fn leaks(&self) -> u64 {
+        self.lock().leaks
+    }
+
+    /// How many connections have been accepted.
+    pub fn connections(&self) -> u64 {
+        self.lock().connections
+    }
+
+    /// How many requests were given up by the other side before their answer was whole.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Waits until `enough` holds; every request and every drop is an occasion to look.
+    pub async fn wait_until(&self, enough: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if enough(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn count_connection(&self) {
+        self.lock().connections += 1;
+    }
+
+    pub(super) fn count_drop(&self) {
+        self.lock().dropped += 1;
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn count_request(&self, route: &'static str, leak: bool) {
+        let mut inner = self.lock();
+        *inner.counts.entry(route).or_default() += 1;
+        inner.leaks += u64::from(leak);
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// The knob for a request to this place, if one is turned.
+    pub(super) fn knob(&self, place: &Place) -> Option<Knob> {
+        let mut inner = self.lock();
+        let queue = inner.knobs.get_mut(place)?;
+        let (knob, left) = queue.front_mut()?;
+        let knob = knob.clone();
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            queue.pop_front();
+        }
+        Some(knob)
+    }
+
+    /// Judges a login; a success opens a session.
+    pub(super) fn log_in(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
+        let mut inner = self.lock();
+        let verdict = inner.judge(&seen.user, credential);
+        let id = seen.credential.clone();
+        let user = seen.user.clone();
+        inner.seen.push_back(Seen { ok: verdict.is_ok(), ..seen });
+        if inner.seen.len() > REMEMBERED {
+            inner.seen.pop_front();
+        }
+        if let Err(refused) = verdict {
+            *inner.bad_by_credential.entry(id).or_default() += 1;
+            if refused == LoginRefused::Pat {
+                *inner.bad_in_a_row.entry(user).or_default() += 1;
+            }
+            return Err(refused);
+        }
+        inner.bad_in_a_row.remove(&user);
+        drop(inner);
+        let session = self.new_session();
+        self.lock().sessions.insert(session.token.clone(), session.clone());
+        Ok(session)
+    }
+
+    fn new_session(&self) -> Session {
+        let mut bytes = [0; 40];
+        // Without entropy two sessions would share a token, and a test would see it.
+        let _entropy = self.random.fill(&mut bytes);
+        let mut id = [0; 8];
+        id.copy_from_slice(&bytes[..8]);
+        Session {
+            // Above 2^53, where a float would lose digits.
+            id: u64::from_le_bytes(id) >> 1 | 1 << 61,
+            token: format!("ver:3-hint:1-session-{}", hex(&bytes[8..24])),
+            master: format!("ver:3-hint:1-master-{}", hex(&bytes[24..])),
+            expired: false,
+        }
+    }
+
+    /// Renews a session by its master token: a new pair, and the old session token is worth nothing.
+    pub(super) fn renew(&self, master: &str, old: &str) -> Option<Session> {
+        let fresh = self.new_session();
+        let mut inner = self.lock();
+        let session = inner.sessions.get(old).filter(|session| session.master == master)?.clone();
+        inner.sessions.remove(old);
+        let renewed = Session { id: session.id, ..fresh };
+        inner.sessions.insert(renewed.token.clone(), renewed.clone());
+        Some(renewed)
+    }
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoginRefused {
+    /// 394400.
+    Pat,
+    /// The network policy.
+    Policy,
+    /// Too many bad logins in a row.
+    Locked,
+}
+
+impl Inner {
+    fn judge(&self, user: &str, credential: &str) -> Result<(), LoginRefused> {
+        if self.bad_in_a_row.get(user).is_some_and(|bad| *bad >= LOCK_AFTER) {
+            return Err(LoginRefused::Locked);
+        }
+        match self.pats.get(user).and_then(|pats| pats.get(credential)) {
+            Some(PatState::Active) if self.policy_refuses => Err(LoginRefused::Policy),
+            Some(PatState::Active) => Ok(()),
+            Some(PatState::Expired | PatState::Disabled | PatState::Rotated) | None => Err(LoginRefused::Pat),
+        }
+    }
+}

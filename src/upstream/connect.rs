@@ -1,0 +1,64 @@
+//! A new connection to Snowflake: TCP, TLS with verification, HTTP/1.1.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::body::{Progress, Tracked};
+use crate::tls::transport::Transport;
+
+type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
+
+/// Where to connect and whom to expect there.
+pub(super) struct Target {
+    /// `NAME:PORT` or `IP:PORT`.
+    pub address: String,
+    /// The name that the certificate must carry, and SNI.
+    pub name: ServerName<'static>,
+    /// Roots and session cache, one for all workers.
+    pub tls: TlsConnector,
+}
+
+/// One connection, which lives only while somebody polls it.
+pub(super) struct Lane {
+    pub send: SendRequest<Tracked>,
+    connection: Connection<Io, Tracked>,
+    pub progress: Arc<Progress>,
+    ended: bool,
+}
+
+impl Lane {
+    /// Opens a connection. The name is looked up anew each time, so that a change of address is followed.
+    pub(super) async fn open(target: &Target) -> io::Result<Self> {
+        let tcp = TcpStream::connect(&target.address).await?;
+        tcp.set_nodelay(true)?;
+        let tls = target.tls.connect(target.name.clone(), Transport::new(tcp)).await?;
+        let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
+        let (send, connection) = handshake.map_err(io::Error::other)?;
+        Ok(Self { send, connection, progress: Arc::default(), ended: false })
+    }
+
+    /// Lets the connection work; ready with `true` for a clean end once it has come to one.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended {
+            return Poll::Ready(());
+        }
+        // What went wrong reaches whoever waits for the answer or its body.
+        let outcome = Pin::new(&mut self.connection).poll(cx);
+        self.ended = outcome.is_ready();
+        outcome.map(|_| ())
+    }
+
+    /// Whether the next request may be sent on it.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ended && self.send.is_ready()
+    }
+}

@@ -1,0 +1,114 @@
+use http::Request;
+use patgate::base::secret::Secret;
+use patgate::standin::{Knob, PatState, Place};
+use std::io::Write;
+
+use crate::world::{PAT, USER, World, login_body};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_logs_in_and_snowflake_sees_only_the_pat() {
+    let world = World::start().await;
+    let got = world.login(world.key.expose()).await;
+    let answer = got.json();
+    assert_eq!((got.status, &answer["success"]), (200, &true.into()), "{answer}");
+    assert_eq!(got.headers["content-type"], "application/json");
+    let seen = world.standin.state.seen().pop().unwrap();
+    assert_eq!((seen.user.as_str(), seen.credential.clone()), (USER, Secret::new(PAT.into()).fingerprint()));
+    assert_eq!(seen.query, "requestId=1&roleName=R");
+    assert!(seen.body.contains(r#""ACCOUNT_NAME":"myorg-prod""#) && seen.headers.contains("host: localhost\n"), "{seen:?}");
+    assert!(seen.headers.contains("accept-encoding: identity"));
+    // Tokens of other kinds are dropped, and a 64-bit number keeps its digits.
+    assert!(answer["data"].get("idToken").is_none() && answer["data"].get("mfaToken").is_none());
+    assert!(answer["data"]["sessionId"].as_u64().unwrap() > 1 << 60);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_taken_in_every_place_and_from_gzip() {
+    let world = World::start().await;
+    let key = world.key.expose();
+    for body in [
+        format!(r#"{{"data":{{"AUTHENTICATOR":"programmatic_access_token","TOKEN":"{key}"}}}}"#),
+        format!(r#"{{"data":{{"AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":null,"PASSWORD":"{key}"}}}}"#),
+        format!(r#"{{"data":{{"PASSWORD":"{key}","PASSCODE":"1"}},"inFlightCtx":"x"}}"#),
+    ] {
+        assert_eq!(world.login_with(body).await.json()["success"], true);
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(login_body(key).as_bytes()).unwrap();
+    let request = Request::post("/session/v1/login-request?request_id=1")
+        .header("content-encoding", "gzip")
+        .header("authorization", "Snowflake Token=\"None\"")
+        .header("dpop", "proof")
+        .header("cookie", "c=1")
+        .header("client_app_id", "");
+    let got = world.send(request.body(gzip.finish().unwrap().into()).unwrap()).await;
+    assert_eq!(got.json()["success"], true);
+    let headers = world.standin.state.seen().pop().unwrap().headers;
+    for gone in ["authorization:", "dpop:", "cookie:", "content-encoding:"] {
+        assert!(!headers.contains(gone), "{headers}");
+    }
+    assert!(headers.contains("client_app_id: \n"), "{headers}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_s_context_replaces_what_the_client_asks_for() {
+    let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nrole='BI_READER'\nwarehouse='BI WH'\n";
+    let world = World::with("", tables).await;
+    let answer = world.login(world.key.expose()).await.json();
+    assert_eq!(answer["data"]["sessionInfo"]["roleName"], "BI_READER", "{answer}");
+    assert_eq!(world.standin.state.seen()[0].query, "requestId=1&roleName=BI_READER&warehouse=BI%20WH");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_pat_is_read_again_within_the_same_login() {
+    let world = World::start().await;
+    world.session().await;
+    // No overlap: the old one is dead before the store is written, and nobody has told the gate.
+    world.standin.state.rotate(USER, "canary-pat-2");
+    world.write("pat", "canary-pat-2\n");
+    world.session().await;
+    world.session().await;
+    let logins: Vec<_> = world.standin.state.seen().iter().map(|seen| seen.ok).collect();
+    assert_eq!(logins, [true, false, true, true]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_never_refused_more_than_twice() {
+    let world = World::start().await;
+    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    for _ in 0..20 {
+        let said = world.login(world.key.expose()).await.refusal("390999");
+        assert!(said.contains("your key is fine") && !said.contains("394400"), "{said}");
+    }
+    let bad = world.standin.state.bad_logins();
+    assert_eq!(bad.values().copied().collect::<Vec<_>>(), [2]);
+    // A new version opens the way at once.
+    world.standin.state.set_pat(USER, "canary-pat-2", PatState::Active);
+    world.write("pat", "canary-pat-2");
+    world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_outage_is_held_and_not_told() {
+    let world = World::start().await;
+    world.standin.state.turn(Place("login".into()), Knob::Drop, 1);
+    world.session().await;
+    assert_eq!(world.standin.state.count("login"), 2);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
+    let world = World::start().await;
+    let body = r#"{"data":null,"code":"390189","message":"Role 'X' specified in the connect string does not exist","success":false,"headers":null}"#;
+    world.standin.state.turn(Place("login".into()), Knob::Canned { status: 200, body: body.into(), location: None }, 1);
+    let got = world.login(world.key.expose()).await;
+    assert_eq!(got.body, body);
+    assert_eq!(got.headers["x-patgate-trace"].len(), 32);
+    world.finish().await;
+}

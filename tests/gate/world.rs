@@ -1,0 +1,205 @@
+//! [`World`]: a whole gate in this process, the stand-in for Snowflake behind it and a driver-shaped client before it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use patgate::app::{App, Seams};
+use patgate::base::clock::SystemRandom;
+use patgate::base::names::ClientName;
+use patgate::base::secret::Secret;
+use patgate::config::file;
+use patgate::standin::{self, Certificates, PatState, StandIn};
+use patgate::{admit, tls};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The service user of every world.
+pub const USER: &str = "BI_SERVICE";
+/// The PAT that a world starts with.
+pub const PAT: &str = "canary-pat-1";
+
+/// A gate and what is around it.
+pub struct World {
+    pub app: App,
+    pub standin: StandIn,
+    pub key: Secret,
+    pub home: tempfile::TempDir,
+    client: TlsConnector,
+}
+
+/// An answer, read whole.
+pub struct Got {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Got {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Checks that it is a refusal in the form that drivers show, and gives its sentence.
+    pub fn refusal(&self, code: &str) -> String {
+        let body = self.json();
+        assert_eq!((self.status, &body["code"], &body["success"]), (200, &Value::from(code), &Value::from(false)), "{body}");
+        assert_eq!(self.headers["content-type"], "application/json");
+        let trace = self.headers["x-patgate-trace"].to_str().unwrap();
+        let message = self.message();
+        assert!(message.starts_with("patgate: "), "{message}");
+        assert_eq!(message.matches(trace).count(), 1, "{message}");
+        message
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with("", "").await
+    }
+
+    /// A world with more lines in `[clients.bi]`, and more tables.
+    pub async fn with(client: &str, tables: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
+        let random = Arc::new(SystemRandom);
+        let server = tls::server(&certificates.pair()).unwrap();
+        let standin = standin::start(local(), server, random.clone()).await.unwrap();
+        standin.state.set_pat(USER, PAT, PatState::Active);
+        std::fs::write(home.path().join("pat"), PAT).unwrap();
+        let key = admit::key::issue(&ClientName::parse("bi").unwrap(), &*random).unwrap();
+        let text = format!(
+            "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n\
+             [accounts.prod]\nhost='localhost'\naddress='{}'\nca='ca.pem'\nname='myorg-prod'\n[stores.local.file]\npath='.'\n\
+             [credentials.powerbi]\naccount='prod'\nuser='{USER}'\npat='local:pat'\n\
+             [clients.bi]\ncredential='powerbi'\nkeys=['{}']\n{client}\n{tables}\n",
+            standin.address,
+            admit::key::stored(&key),
+        );
+        // A table that a test gives replaces the one above.
+        let text = override_tables(&text, tables);
+        let parsed = file::parse(&home.path().join("patgate.toml"), &text);
+        let (config, _) = parsed.unwrap_or_else(|report| panic!("{report}\n{text}"));
+        let app = App::start(config, Seams::default()).await.unwrap();
+        let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
+        Self { app, standin, key, home, client }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Replaces a file in one step, as a careful writer does.
+    pub fn write(&self, name: &str, text: &str) {
+        write_whole(&self.file(name), text);
+    }
+
+    /// A TLS connection to the gate.
+    pub async fn connect(&self) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect(self.app.address).await.unwrap();
+        self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, request: Request<Bytes>) -> Got {
+        self.try_send(request).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub async fn try_send(&self, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await?;
+        let driving = tokio::spawn(connection);
+        request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
+        let response = sender.send_request(request.map(Full::new)).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        drop(sender);
+        driving.await??;
+        Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    /// A login with a body that the caller wrote.
+    pub async fn login_with(&self, body: impl Into<Bytes>) -> Got {
+        let request = Request::post("/session/v1/login-request?requestId=1&roleName=R").header("content-type", "application/json");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A login as Go does it, with this credential in PASSWORD.
+    pub async fn login(&self, credential: &str) -> Got {
+        self.login_with(login_body(credential)).await
+    }
+
+    /// A request with a session token.
+    pub async fn ask(&self, method: Method, path: &str, token: &str, body: impl Into<Bytes>) -> Got {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Snowflake Token=\"{token}\""));
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A query.
+    pub async fn query(&self, token: &str, sql: &str) -> Got {
+        let body = serde_json::json!({ "sqlText": sql }).to_string();
+        self.ask(Method::POST, "/queries/v1/query-request?requestId=r1", token, body).await
+    }
+
+    /// Logs in and gives session and master token.
+    pub async fn session(&self) -> (String, String) {
+        let got = self.login(self.key.expose()).await.json();
+        assert_eq!(got["success"], true, "{got}");
+        let token = |name: &str| got["data"][name].as_str().unwrap().to_owned();
+        (token("token"), token("masterToken"))
+    }
+
+    /// Ends the gate and checks what holds for every test: no client key has reached the other side.
+    pub async fn finish(self) {
+        assert_eq!(self.standin.state.leaks(), 0, "a client key reached Snowflake");
+        assert!(self.app.stop().await, "the drain was not clean");
+    }
+}
+
+pub fn login_body(credential: &str) -> String {
+    serde_json::json!({ "data": {
+        "CLIENT_APP_ID": "Go", "CLIENT_APP_VERSION": "2.1.0", "ACCOUNT_NAME": "any", "LOGIN_NAME": "u",
+        "PASSWORD": credential, "SESSION_PARAMETERS": {}, "CLIENT_ENVIRONMENT": { "APPLICATION": "test" },
+    }})
+    .to_string()
+}
+
+pub fn local() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+pub fn write_whole(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+/// Takes out the tables of `text` that `tables` defines anew.
+fn override_tables(text: &str, tables: &str) -> String {
+    let names: Vec<&str> = tables.lines().filter(|line| line.starts_with('[')).collect();
+    let mut out = Vec::new();
+    let mut seen = Vec::new();
+    let mut skipping = false;
+    let total = |name: &str| text.lines().filter(|line| *line == name).count();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            seen.push(line);
+            let times = seen.iter().filter(|seen| **seen == line).count();
+            skipping = names.contains(&line) && times < total(line);
+        }
+        if !skipping {
+            out.push(line);
+        }
+    }
+    out.join("\n")
+}
