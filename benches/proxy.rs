@@ -1,0 +1,265 @@
+//! CPU time of one worker for a small request and for a login, beside nginx proxying the same requests from TLS to TLS.
+//!
+//! `cargo bench --bench proxy` (needs nginx and taskset; Linux). Both proxies run on core 0 with one worker, the load and the
+//! origin on core 1. Slices take turns, the order rotates, and the figure is the median over the rounds of the ratio to
+//! nginx in the same round, with the least and the greatest: absolute figures drift with the machine, ratios less. nginx stands twice in the
+//! list, so that the second column of it shows the noise.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use patgate::admit::key;
+use patgate::base::clock::SystemRandom;
+use patgate::base::names::ClientName;
+use patgate::standin::Certificates;
+use patgate::tls;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+const CONNECTIONS: usize = 64;
+
+fn main() {
+    // `cargo test --benches` only has to know that it compiles.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let rounds = setting("ROUNDS", 8);
+    let slice = Duration::from_millis(setting("SLICE_MS", 1500));
+    let pid = std::process::id().to_string();
+    run("taskset", &["-acp", "1", &pid]);
+    let home = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let origin = runtime.block_on(origin(&certificates));
+    let client_key = key::issue(&ClientName::parse("bench").unwrap(), &SystemRandom).unwrap();
+    let nginx = Proxy::nginx(home.path(), origin, "a");
+    let again = Proxy::nginx(home.path(), origin, "b");
+    let gate = Proxy::gate(home.path(), origin, &key::stored(&client_key));
+    let connector = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
+    let small = request("/queries/v1/query-request?requestId=1", br#"{"sqlText":"select 1","sequenceId":1}"#.to_vec());
+    let login = request("/session/v1/login-request?requestId=1", login_body(client_key.expose()));
+    println!("{rounds} rounds, {CONNECTIONS} connections, slices of {} ms", slice.as_millis());
+    for (name, request) in [("small request", &small), ("login", &login)] {
+        let proxies = [&nginx, &gate, &again];
+        let mut figures = vec![Vec::new(); proxies.len()];
+        for round in 0..rounds {
+            for turn in 0..proxies.len() {
+                let i = (turn + round) % proxies.len();
+                figures[i].push(runtime.block_on(measure(proxies[i], &connector, request, slice)));
+            }
+        }
+        println!("\n{name}: µs of the proxy's CPU time a request (median), ratio to nginx (median, least, greatest)");
+        for (i, proxy) in proxies.iter().enumerate() {
+            let ratios: Vec<f64> = figures[i].iter().zip(&figures[0]).map(|(own, nginx)| own / nginx).collect();
+            let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
+            println!("  {:<14} {:6.1} µs   {:.2}  ({low:.2} to {high:.2})", proxy.name, median(&figures[i]), median(&ratios));
+        }
+    }
+}
+
+fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// A proxy in its own process, ended by its pid.
+struct Proxy {
+    name: String,
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // nginx's master ends its worker on SIGTERM, and orphans it on SIGKILL.
+        run("kill", &[&self.process.id().to_string()]);
+        let _ended = self.process.wait();
+    }
+}
+
+impl Proxy {
+    fn nginx(home: &Path, origin: SocketAddr, name: &str) -> Self {
+        let address = free();
+        let path = home.join(format!("nginx-{name}"));
+        std::fs::create_dir(&path).unwrap();
+        let config = path.join("nginx.conf");
+        let h = home.display();
+        let p = path.display();
+        std::fs::write(&config, format!(
+            "daemon off; master_process on; worker_processes 1; pid {p}/pid; error_log {p}/error.log;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ access_log off; client_body_temp_path {p}/b; proxy_temp_path {p}/p; fastcgi_temp_path {p}/f; uwsgi_temp_path {p}/u; scgi_temp_path {p}/s;\n\
+             keepalive_requests 100000000; client_body_buffer_size 64k; underscores_in_headers on;\n\
+             upstream origin {{ server {origin}; keepalive 128; keepalive_requests 100000000; }}\n\
+             server {{ listen {address} ssl; ssl_certificate {h}/server.pem; ssl_certificate_key {h}/server.key; ssl_protocols TLSv1.3;\n\
+             location / {{ proxy_pass https://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host localhost;\n\
+             proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_trusted_certificate {h}/ca.pem; }} }} }}\n"
+        )).unwrap();
+        let nginx = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+        let errors = path.join("error.log").display().to_string();
+        let process = pinned(nginx, &["-e", &errors, "-c", &config.display().to_string(), "-p", &p.to_string()]);
+        Self::ready(if name == "a" { "nginx".into() } else { "nginx again".into() }, process, address)
+    }
+
+    fn gate(home: &Path, origin: SocketAddr, hash: &str) -> Self {
+        let address = free();
+        std::fs::write(home.join("pat"), "bench-pat").unwrap();
+        let config = home.join("patgate.toml");
+        std::fs::write(&config, format!(
+            "[listen]\naddress='{address}'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n[log]\nlevel='{}'\n\
+             [accounts.a]\nhost='localhost'\naddress='{origin}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n\
+             [credentials.c]\naccount='a'\nuser='U'\npat='f:pat'\n[clients.bench]\ncredential='c'\nkeys=['{hash}']\n",
+            setting("LEVEL", "info".to_owned()),
+        )).unwrap();
+        let process = pinned(env!("CARGO_BIN_EXE_patgate"), &["run", "--config", &config.display().to_string()]);
+        Self::ready("patgate".into(), process, address)
+    }
+
+    fn ready(name: String, process: Child, address: SocketAddr) -> Self {
+        for _ in 0..500 {
+            if std::net::TcpStream::connect(address).is_ok() {
+                return Self { name, process, address };
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{name} does not answer on {address}");
+    }
+
+    /// CPU time of the process and its children, all threads, in nanoseconds.
+    fn cpu(&self) -> u64 {
+        let mut total = 0;
+        let mut pids = vec![self.process.id()];
+        let children = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        pids.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+        for pid in pids {
+            for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+                total += stat.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        total
+    }
+}
+
+/// Starts a program on core 0.
+fn pinned(program: &str, arguments: &[&str]) -> Child {
+    Command::new("taskset").args(["-c", "0", program]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "{program} {arguments:?}");
+}
+
+fn free() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A bare origin: a small answer to a query, 6 KiB to a login.
+async fn origin(certificates: &Certificates) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(tls::server(&certificates.pair()).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let small = Bytes::from(format!(r#"{{"data":{{"rowset":[["1"]],"pad":"{}"}},"success":true}}"#, "x".repeat(400)));
+    let parameters: Vec<String> = (0..100).map(|i| format!(r#"{{"name":"CLIENT_PARAMETER_{i}","value":"some value {i}"}}"#)).collect();
+    let login = Bytes::from(format!(
+        r#"{{"data":{{"token":"{0}","masterToken":"{0}","sessionId":9223372036854775807,"parameters":[{1}],"sessionInfo":{{"roleName":"R"}},"idToken":null}},"code":null,"success":true}}"#,
+        "t".repeat(250),
+        parameters.join(",")
+    ));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (acceptor, small, login) = (acceptor.clone(), small.clone(), login.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(|request: Request<hyper::body::Incoming>| {
+                    let body = if request.uri().path().starts_with("/session") { login.clone() } else { small.clone() };
+                    async move {
+                        let _whole = request.into_body().collect().await;
+                        let response = Response::builder().header("content-type", "application/json");
+                        Ok::<_, std::convert::Infallible>(response.body(Full::new(body)).unwrap())
+                    }
+                });
+                let _ended = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    address
+}
+
+fn request(path: &str, body: Vec<u8>) -> Request<Bytes> {
+    Request::post(path)
+        .header("host", "localhost")
+        .header("user-agent", "Go/2.1.0 (linux-amd64) gc/go1.26.8")
+        .header("accept", "application/snowflake")
+        .header("client_app_id", "Go")
+        .header("client_app_version", "2.1.0")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Snowflake Token=\"{}\"", "t".repeat(250)))
+        .body(Bytes::from(body))
+        .unwrap()
+}
+
+fn login_body(key: &str) -> Vec<u8> {
+    let environment: Vec<String> = (0..24).map(|i| format!(r#""MEMBER_NUMBER_{i}":"some value of a real environment {i}""#)).collect();
+    format!(
+        r#"{{"data":{{"CLIENT_APP_ID":"Go","CLIENT_APP_VERSION":"2.1.0","SVN_REVISION":"","ACCOUNT_NAME":"a","LOGIN_NAME":"u","PASSWORD":"{key}","SESSION_PARAMETERS":{{"CLIENT_VALIDATE_DEFAULT_PARAMETERS":true}},"CLIENT_ENVIRONMENT":{{{}}}}}}}"#,
+        environment.join(",")
+    )
+    .into_bytes()
+}
+
+/// CPU µs a request of a proxy under 64 busy connections.
+async fn measure(proxy: &Proxy, connector: &TlsConnector, request: &Request<Bytes>, slice: Duration) -> f64 {
+    let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let tcp = TcpStream::connect(proxy.address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let tls = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        let (request, done, stop) = (request.clone(), done.clone(), stop.clone());
+        clients.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let response = sender.send_request(request.clone().map(Full::new)).await.unwrap();
+                assert_eq!(response.status(), 200);
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert!(body.ends_with(b"true}"), "{body:?}");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    tokio::time::sleep(slice / 5).await;
+    let (cpu, count, start) = (proxy.cpu(), done.load(Ordering::Relaxed), Instant::now());
+    tokio::time::sleep(slice).await;
+    let (cpu, count) = (proxy.cpu() - cpu, done.load(Ordering::Relaxed) - count);
+    if std::env::var_os("VERBOSE").is_some() {
+        println!("  {}: {count} in {:?}", proxy.name, start.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    cpu as f64 / 1000.0 / count as f64
+}
