@@ -124,8 +124,8 @@ pub enum Kind {
     MethodWrong,
     /// CONNECT, a target in absolute form, or not exactly one Host.
     TargetForm,
-    /// The gate is coming to its end.
-    GateStopping,
+    /// Too many logins with one credential are waiting for their turn.
+    GateBusy,
     /// The gate did something it should not.
     GateBroken,
     /// The secrets manager did not answer, and no PAT is in memory.
@@ -166,7 +166,7 @@ impl Kind {
         Self::RouteUnknown,
         Self::MethodWrong,
         Self::TargetForm,
-        Self::GateStopping,
+        Self::GateBusy,
         Self::GateBroken,
         Self::StoreUnavailable,
         Self::StoreRefused,
@@ -231,9 +231,9 @@ impl Kind {
             Self::TargetForm => row("target_form", Client, Status(421), Status(421),
                 "this gate is no forward proxy and takes one Host",
                 "Take the gate out of the tool's proxy settings and enter it as the server."),
-            Self::GateStopping => row("gate_stopping", Gate, Retry(503, 1), Retry(503, 1),
-                "the gate is restarting",
-                "Try again."),
+            Self::GateBusy => row("gate_busy", Gate, Retry(503, 5), Retry(503, 5),
+                "more logins are waiting for this gate than Snowflake answers",
+                "Try again; let tools keep their connections, or ask the operator for a second credential."),
             Self::GateBroken => row("gate_broken", Gate, BEHIND, Retry(503, 1),
                 "the gate failed inside",
                 "Give the trace id to the operator."),

@@ -203,6 +203,7 @@ fn pat(section: Option<Section<'_>>) -> Pat {
         refresh: duration_in(section, "refresh", MINUTE, SECOND..24 * HOUR),
         stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),
         read: duration_in(section, "read", 5 * SECOND, Duration::from_millis(50)..MINUTE),
+        budget: section.and_then(|section| section.count("budget", 1..4)).map_or(2, |found| found.value),
     })
 }
 

@@ -118,6 +118,8 @@ pub struct Pat {
     pub stale: Duration,
     /// How long one read of a store may take.
     pub read: Duration,
+    /// How many logins may be risked with one version: under way at once, or refused. Snowflake locks a user at five.
+    pub budget: usize,
 }
 
 /// `[log]`.

@@ -1,44 +1,152 @@
-//! The life of a PAT. For now: how often a version may be refused before it is not tried any more.
+//! The life of a PAT. For now: how many logins may be risked with one version.
 //!
-//! Snowflake locks a user after five bad logins, and a locked service user stops every report. So a version that was refused
-//! [`BUDGET`] times is not sent again; only a newer version reopens the way. The count is in this process's memory.
+//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So [`Budget`] lets
+//! only so many logins be under way with one version at once, counts those that were refused, and sends nothing more with
+//! a version whose budget is spent; only a newer version reopens the way. What is under way counts as spent until its
+//! answer is there: a PAT that is revoked between two answers must not cost more than one that was revoked long ago.
+//!
+//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, seven logins a second
+//! and credential. Logins are rare; sessions and queries are not touched by it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// How many bad logins one version of a PAT may cost.
-pub const BUDGET: u32 = 2;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 
-/// Counts refusals, per credential and version.
-#[derive(Default)]
-pub struct BadLogins(Mutex<HashMap<Arc<str>, Refused>>);
+use crate::base::fault::Kind;
 
-#[derive(Default)]
-struct Refused {
-    /// The fingerprint of the version.
-    id: String,
-    times: u32,
+/// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
+const REMEMBERED: usize = 8;
+
+/// The risk taken with each credential. Counts are in this process's memory.
+pub struct Budget {
+    each: usize,
+    credentials: Mutex<HashMap<Arc<str>, Ledger>>,
 }
 
-impl BadLogins {
-    /// Whether that version may be sent to Snowflake.
-    pub fn may_try(&self, credential: &str, id: &str) -> bool {
-        self.lock().get(credential).is_none_or(|refused| refused.id != id || refused.times < BUDGET)
+/// What one credential has spent.
+#[derive(Default)]
+struct Ledger {
+    /// The youngest last.
+    versions: Vec<Version>,
+    /// A refusal that is not the PAT's fault: nothing is sent before this time.
+    rest: Option<(Kind, Instant)>,
+    /// Rung when something comes free.
+    free: Arc<Notify>,
+}
+
+/// What one version of a PAT has spent.
+struct Version {
+    /// Its fingerprint.
+    id: String,
+    under_way: usize,
+    refused: usize,
+    since: Option<Instant>,
+}
+
+/// Whether a login may be sent.
+pub enum Verdict {
+    /// It may; the answer is told to the permit.
+    Go(Permit),
+    /// This version has been refused as often as it may.
+    Spent,
+    /// Snowflake refused for a reason that no PAT mends, a moment ago.
+    Resting(Kind),
+    /// As many as may are under way: ask again when one of them has been answered.
+    Busy(OwnedNotified),
+}
+
+/// A login under way.
+pub struct Permit {
+    budget: Arc<Budget>,
+    credential: Arc<str>,
+    id: String,
+}
+
+impl Budget {
+    /// A budget of `each` logins for every version.
+    pub fn new(each: usize) -> Arc<Self> {
+        Arc::new(Self { each, credentials: Mutex::default() })
     }
 
-    /// Snowflake refused that version; returns how often it has by now.
-    pub fn refused(&self, credential: &Arc<str>, id: &str) -> u32 {
+    /// Asks for a login with that version of a credential's PAT.
+    pub fn ask(self: &Arc<Self>, credential: &Arc<str>, id: &str) -> Verdict {
         let mut all = self.lock();
-        let refused = all.entry(credential.clone()).or_default();
-        if refused.id != id {
-            *refused = Refused { id: id.to_owned(), times: 0 };
+        let ledger = all.entry(credential.clone()).or_default();
+        if let Some((kind, until)) = ledger.rest {
+            if Instant::now() < until {
+                return Verdict::Resting(kind);
+            }
+            ledger.rest = None;
         }
-        refused.times = refused.times.saturating_add(1);
-        refused.times
+        let free = ledger.free.clone();
+        let version = ledger.version(id);
+        if version.refused >= self.each {
+            return Verdict::Spent;
+        }
+        if version.refused + version.under_way >= self.each {
+            return Verdict::Busy(free.notified_owned());
+        }
+        version.under_way += 1;
+        Verdict::Go(Permit { budget: self.clone(), credential: credential.clone(), id: id.to_owned() })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Refused>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for a
+    /// while after it a login may wait for the successor.
+    pub fn refused_since(&self, credential: &str, id: &str) -> Option<Instant> {
+        self.lock().get(credential)?.versions.iter().find(|version| version.id == id)?.since
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Ledger>> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn version(&mut self, id: &str) -> &mut Version {
+        let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
+            if self.versions.len() == REMEMBERED {
+                self.versions.remove(0);
+            }
+            self.versions.push(Version { id: id.to_owned(), under_way: 0, refused: 0, since: None });
+            self.versions.len() - 1
+        });
+        &mut self.versions[at]
+    }
+}
+
+impl Permit {
+    /// Snowflake refused; returns how often it has refused this version by now.
+    pub fn refused(self, kind: Kind) -> usize {
+        let mut all = self.budget.lock();
+        let ledger = all.entry(self.credential.clone()).or_default();
+        match kind {
+            Kind::UserLocked => ledger.rest = Some((kind, Instant::now() + Duration::from_secs(60))),
+            Kind::PatPolicy => ledger.rest = Some((kind, Instant::now() + Duration::from_secs(5))),
+            _ => {
+                let version = ledger.version(&self.id);
+                version.refused += 1;
+                version.since.get_or_insert_with(Instant::now);
+            }
+        }
+        ledger.version(&self.id).refused
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut all = self.budget.lock();
+        let Some(ledger) = all.get_mut(&self.credential) else { return };
+        let free = ledger.free.clone();
+        let version = ledger.version(&self.id);
+        version.under_way = version.under_way.saturating_sub(1);
+        let all_must_know = version.refused > 0 || ledger.rest.is_some();
+        drop(all);
+        // After a refusal everybody in the queue has to hear of it; else one place has come free.
+        if all_must_know { free.notify_waiters() } else { free.notify_one() }
     }
 }
 
@@ -46,14 +154,58 @@ impl BadLogins {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_version_is_tried_twice_and_a_new_one_starts_anew() {
-        let (bad, bi): (_, Arc<str>) = (BadLogins::default(), "bi".into());
-        assert_eq!(bad.refused(&bi, "a"), 1);
-        assert!(bad.may_try("bi", "a"));
-        assert_eq!(bad.refused(&bi, "a"), 2);
-        assert!(!bad.may_try("bi", "a") && bad.may_try("bi", "b") && bad.may_try("other", "a"));
-        assert_eq!(bad.refused(&bi, "b"), 1);
-        assert!(bad.may_try("bi", "b"));
+    fn go(budget: &Arc<Budget>, credential: &Arc<str>, id: &str) -> Permit {
+        match budget.ask(credential, id) {
+            Verdict::Go(permit) => permit,
+            _ => panic!("not let through"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
+        let (budget, bi): (_, Arc<str>) = (Budget::new(2), "bi".into());
+        let (one, two) = (go(&budget, &bi, "a"), go(&budget, &bi, "a"));
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
+        assert_eq!(one.refused(Kind::PatRefused), 1);
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
+        drop(two);
+        let three = go(&budget, &bi, "a");
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
+        assert_eq!(three.refused(Kind::PatRefused), 2);
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Spent));
+        assert!(budget.refused_since("bi", "a").is_some());
+        drop(go(&budget, &bi, "b"));
+        assert!(budget.refused_since("bi", "b").is_none());
+        // A login that still holds the old one changes nothing.
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Spent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_no_pat_mends_costs_nothing_but_a_rest() {
+        let (budget, bi): (_, Arc<str>) = (Budget::new(2), "bi".into());
+        assert_eq!(go(&budget, &bi, "a").refused(Kind::PatPolicy), 0);
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Resting(Kind::PatPolicy)));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        drop(go(&budget, &bi, "a"));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told() {
+        let (budget, bi): (_, Arc<str>) = (Budget::new(1), "bi".into());
+        let one = go(&budget, &bi, "a");
+        let waiting = budget.clone();
+        let name = bi.clone();
+        let waiter = tokio::spawn(async move {
+            loop {
+                match waiting.ask(&name, "a") {
+                    Verdict::Busy(freed) => freed.await,
+                    Verdict::Go(_) => return true,
+                    _ => return false,
+                }
+            }
+        });
+        tokio::task::yield_now().await;
+        drop(one);
+        assert!(waiter.await.unwrap());
     }
 }

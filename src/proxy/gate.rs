@@ -10,7 +10,7 @@ use crate::base::clock::Random;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::config::{Account, Config};
-use crate::pat::BadLogins;
+use crate::pat::Budget;
 use crate::secrets::Pats;
 use crate::tls::{self, TlsError};
 use crate::upstream::{Breaker, Pool};
@@ -23,8 +23,8 @@ pub struct Gate {
     pub admission: Admission,
     /// PATs in memory.
     pub pats: Pats,
-    /// Refusals by PAT version.
-    pub bad_logins: BadLogins,
+    /// The logins that may be risked with each PAT version.
+    pub budget: Arc<Budget>,
     random: Arc<dyn Random>,
     accounts: HashMap<Arc<str>, Shared>,
 }
@@ -48,7 +48,8 @@ impl Gate {
             accounts.insert(name.clone(), Shared { account: account.clone(), tls, breaker: Arc::default() });
         }
         let admission = Admission::new(&config);
-        Ok(Self { config, admission, pats, bad_logins: BadLogins::default(), random, accounts })
+        let budget = Budget::new(config.pat.budget);
+        Ok(Self { config, admission, pats, budget, random, accounts })
     }
 }
 

@@ -1,18 +1,20 @@
 //! The login: read, admit, put the PAT in the key's place, send, and once more with a newer PAT when that one is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::gate::Lanes;
 use super::stream::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers, json};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
+use crate::pat::{Permit, Verdict};
 use crate::secrets::{Held, StoreError};
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::body::{NotInflated, gunzip};
@@ -25,6 +27,8 @@ use crate::upstream::{Answer, Failure, RequestBody};
 const ANSWER_CAP: usize = 4 << 20;
 /// The pause between two tries while a login is held.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a login may wait for others with the same credential; drivers wait for 60 s and more.
+const QUEUE: Duration = Duration::from_secs(30);
 /// How long one try may take while Snowflake is known to be away.
 const KNOWN_AWAY: Duration = Duration::from_secs(2);
 
@@ -89,15 +93,12 @@ struct Upstream<'a, 'b> {
 
 impl Upstream<'_, '_> {
     async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
-        let gate = &self.worker.gate;
-        let deadline = started + gate.config.login.hold;
+        let deadline = started + self.worker.gate.config.login.hold;
         let mut held = self.first_pat(deadline).await?;
-        // A spent version is not sent; but the store may have a newer one by now.
-        if !gate.bad_logins.may_try(self.grant.credential(), &held.id) {
-            held = self.newer(&held, Kind::PatRefused, "its budget of bad logins is spent").await?;
-        }
         let mut once_more = true;
         loop {
+            let permit;
+            (held, permit) = self.permit(held, started).await?;
             record.login().pat = Some(held.id.clone());
             record.login().attempts += 1;
             let (response, body) = self.send(&held, deadline).await?;
@@ -117,8 +118,8 @@ impl Upstream<'_, '_> {
                     return Ok(passed_on(response, body));
                 }
                 LoginAnswer::Credential(kind) => {
-                    let times = gate.bad_logins.refused(self.grant.credential(), &held.id);
-                    let cause = format!("Snowflake refused PAT {} ({} of the store) for the {times}. time", held.id, held.version);
+                    let times = permit.refused(kind);
+                    let cause = format!("Snowflake refused PAT {} ({} of the store), {times} times by now", held.id, held.version);
                     tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = kind.rule().name, cause, "PAT refused");
                     if !once_more {
                         return Err(Fault::new(kind).because(cause));
@@ -130,8 +131,26 @@ impl Upstream<'_, '_> {
         }
     }
 
+    /// Waits for the right to risk a login. The PAT may have been replaced meanwhile, by another login that was refused.
+    async fn permit(&self, mut held: Arc<Held>, started: Instant) -> Result<(Arc<Held>, Permit), Fault> {
+        let gate = &self.worker.gate;
+        loop {
+            match gate.budget.ask(self.grant.credential(), &held.id) {
+                Verdict::Go(permit) => return Ok((held, permit)),
+                Verdict::Spent => held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?,
+                Verdict::Resting(kind) => return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now")),
+                Verdict::Busy(freed) => {
+                    timeout_at(started + QUEUE, freed).await.map_err(|_late| {
+                        Fault::new(Kind::GateBusy).because("other logins with this credential were under way all the time")
+                    })?;
+                    held = self.first_pat(started).await?;
+                }
+            }
+        }
+    }
+
     /// The PAT in memory; while there is none, the login is held and the store asked again.
-    async fn first_pat(&self, deadline: Instant) -> Result<std::sync::Arc<Held>, Fault> {
+    async fn first_pat(&self, deadline: Instant) -> Result<Arc<Held>, Fault> {
         loop {
             match self.worker.gate.pats.current(self.grant).await {
                 Ok(held) => return Ok(held),
@@ -144,12 +163,23 @@ impl Upstream<'_, '_> {
         }
     }
 
-    /// A PAT newer than the refused one, or the fault that says there is none.
-    async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<std::sync::Arc<Held>, Fault> {
-        match self.worker.gate.pats.newer_than(self.grant, refused).await {
-            Ok(Some(newer)) if self.worker.gate.bad_logins.may_try(self.grant.credential(), &newer.id) => Ok(newer),
-            Ok(_) => Err(Fault::new(kind).because(format_args!("{cause}; the store has no newer one"))),
-            Err(error) => Err(Fault::new(kind).because(format_args!("{cause}; a newer one cannot be read: {error}"))),
+    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted from
+    /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
+    async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<Arc<Held>, Fault> {
+        let gate = &self.worker.gate;
+        let credential = self.grant.credential();
+        let since = gate.budget.refused_since(credential, &refused.id);
+        let until = since.map(|since| since + gate.config.login.hold);
+        loop {
+            let why = match gate.pats.newer_than(self.grant, refused).await {
+                Ok(Some(newer)) => return Ok(newer),
+                Ok(None) => "the store has no newer one".to_owned(),
+                Err(error) => format!("a newer one cannot be read: {error}"),
+            };
+            if kind != Kind::PatRefused || until.is_none_or(|until| Instant::now() + PAUSE >= until) {
+                return Err(Fault::new(kind).because(format_args!("{cause}; {why}")));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

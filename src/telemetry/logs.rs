@@ -1,6 +1,8 @@
 //! The log on stderr: JSON lines for programs, text for a terminal.
 
-use std::io::IsTerminal;
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,20 +15,12 @@ use crate::config::{Level, Log, LogFormat};
 /// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the Vault client
 /// and what is below it: their trace lines carry tokens.
 pub fn start(log: &Log) {
-    let level = match log.level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
-    let filter = EnvFilter::new(format!("warn,patgate={level},vaultrs=off,rustify=off,reqwest=off,hyper=off,hyper_util=off,rustls=off"));
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let base = tracing_subscriber::registry().with(filter);
+    let base = tracing_subscriber::registry().with(filter(log.level));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // An error means that a subscriber is there already, as in tests that run in one process.
     let _already = if json {
@@ -34,4 +28,53 @@ pub fn start(log: &Log) {
     } else {
         base.with(layer.compact().with_ansi(std::io::stderr().is_terminal())).try_init()
     };
+}
+
+fn filter(level: Level) -> EnvFilter {
+    let level = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    EnvFilter::new(format!("warn,patgate={level},vaultrs=off,rustify=off,reqwest=off,hyper=off,hyper_util=off,rustls=off"))
+}
+
+/// The last lines of the log, kept in memory; for the demo, which shows what an operator would find.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<VecDeque<String>>>);
+
+impl Captured {
+    /// Starts logging into memory; as with [`start`], only the first start of a process counts.
+    pub fn start() -> Self {
+        let captured = Self::default();
+        let writer = captured.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let _already = tracing_subscriber::registry().with(filter(Level::Info)).with(layer).try_init();
+        captured
+    }
+
+    /// The lines that hold a text.
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        const KEPT: usize = 10_000;
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(bytes).trim_end().to_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -78,7 +78,7 @@ async fn a_rotated_pat_is_read_again_within_the_same_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_never_refused_more_than_twice() {
-    let world = World::start().await;
+    let world = World::with("", "[login]\nhold='300ms'\n").await;
     world.standin.state.set_pat(USER, PAT, PatState::Expired);
     for _ in 0..20 {
         let said = world.login(world.key.expose()).await.refusal("390999");
@@ -90,6 +90,19 @@ async fn a_version_is_never_refused_more_than_twice() {
     world.standin.state.set_pat(USER, "canary-pat-2", PatState::Active);
     world.write("pat", "canary-pat-2");
     world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_behind_in_a_rotation_is_waited_for() {
+    let world = World::start().await;
+    world.standin.state.rotate(USER, "canary-pat-2");
+    let later = async {
+        // Snowflake has refused the old one, and the gate has looked in vain.
+        world.standin.state.wait_until(|state| state.seen().len() == 1).await;
+        world.write("pat", "canary-pat-2");
+    };
+    let ((_, _), ()) = tokio::join!(world.session(), later);
     world.finish().await;
 }
 
