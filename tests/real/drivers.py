@@ -1,0 +1,202 @@
+"""Real drivers through the real gate: whole sessions, and every refusal as the driver's user reads it.
+
+    python3 drivers.py TOOLS
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import install
+import world
+from world import HERE, TRACE, Certificates, Checks, Gate, Process, StandIn
+
+USER = "BI_SERVICE"
+PAT = "canary-pat-drivers"
+SHOWN = {
+    "wrong key": ("good_wrong", "key_wrong", "the client key is not known to this gate"),
+    "unknown client": ("stranger", "client_unknown", "the client key is not known to this gate"),
+    "network not allowed": ("elsewhere", "network_denied", "your address 127.0.0.1 is not in a network"),
+    "PAT expired with no successor": ("late", "pat_refused", "Snowflake refuses the token that the gate holds"),
+}
+
+
+class Client:
+    """One driver's program; README.md has the contract."""
+
+    def __init__(self, name: str, command: list, env: dict | None = None, hows=("password", "pat")):
+        self.name, self.command, self.env, self.hows = name, command, env or {}, hows
+
+    def run(self, action: str, how: str, key: str, port: int, certificates: Certificates) -> dict:
+        env = {
+            **os.environ,
+            "GATE_HOST": "localhost",
+            "GATE_PORT": str(port),
+            "GATE_CA": str(certificates.ca),
+            "GATE_TRUST": str(certificates.trust),
+            "GATE_TRUST_PASSWORD": certificates.trust_password,
+            "GATE_USER": "whoever",
+            "GATE_KEY": key,
+            "GATE_HOW": how,
+            **{name: value.format(ca=certificates.ca) for name, value in self.env.items()},
+        }
+        # What the machine presets would be trusted in place of the tests' own CA.
+        for preset in ("SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
+            if preset not in self.env:
+                env.pop(preset, None)
+        command = [str(word) for word in [*self.command, action]]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+        try:
+            return json.loads(done.stdout.strip().splitlines()[-1])
+        except (IndexError, ValueError) as error:
+            raise RuntimeError(f"no answer: {done.stdout[-500:]} {done.stderr[-1500:]}") from error
+
+
+def clients(tools: Path) -> list[Client]:
+    python = HERE / "clients" / "python_connector.py"
+    jdbc = ["java", "-cp", install.jdbc(tools), "--add-opens=java.base/java.nio=ALL-UNNAMED"]
+    node = {"NODE_PATH": str(install.node(tools))}
+    return [
+        Client("snowflake-connector-python 4", [install.py4(tools), python]),
+        Client("snowflake-connector-python 5", [install.py5(tools), python]),
+        Client("adbc-driver-snowflake", [install.adbc(tools), HERE / "clients" / "adbc.py"]),
+        Client("gosnowflake", [install.go(tools)], {"SSL_CERT_FILE": "{ca}"}),
+        Client("snowflake-sdk", ["node", HERE / "clients" / "node.js"], node),
+        Client("snowflake-jdbc", [*jdbc, HERE / "clients" / "Jdbc.java"]),
+        # With the PAT authenticator dbt sends no credential at all.
+        Client("dbt-snowflake", [install.dbt(tools), HERE / "clients" / "dbt.py"], hows=("password",)),
+    ]
+
+
+def whole_session(answer: dict, dbt: bool) -> None:
+    assert answer["ok"], answer
+    steps = answer["steps"]
+    assert steps["select"] == 1 and steps["close"] is True, steps
+    if not dbt:
+        assert steps["rows"] == [100_000, 10_000_000] and steps["renewed"] == 2, steps
+        assert steps["heartbeat"] in (True, None), steps
+
+
+def sentence(gate: Gate, answer: dict, kind: str, says: str) -> None:
+    """The driver's own exception holds our sentence and a trace id, and under that id the log holds the kind."""
+    assert not answer["ok"], answer
+    # dbt breaks lines at the width of a terminal that is not there.
+    text = " ".join(answer["error"].split())
+    assert says in text, text
+    traces = [trace for trace in TRACE.findall(text)]
+    assert len(set(traces)) == 1, text
+    line = gate.logged(lambda line: line.get("trace") == traces[0] and "kind" in line and line["message"] == "request failed")
+    assert line["kind"] == kind and line["owner"] and "cause" in line, line
+
+
+def main() -> None:
+    tools = Path(sys.argv[1])
+    checks = Checks("drivers")
+    with world.place() as name:
+        place = Path(name)
+        certificates = Certificates(place)
+        keys = {client: world.new_key(client) for client in ("good", "elsewhere", "late")}
+        wrong, _ = world.new_key("good")
+        stranger, _ = world.new_key("stranger")
+        (place / "pat").write_text(PAT + "\n")
+        (place / "pat-late").write_text("canary-pat-expired\n")
+
+        def config(port: int) -> str:
+            return world.base(certificates, port) + f"""
+[login]
+hold = "2s"
+[stores.local.file]
+path = "."
+[credentials.good]
+account = "prod"
+user = "{USER}"
+pat = "local:pat"
+[credentials.late]
+account = "prod"
+user = "LATE_SERVICE"
+pat = "local:pat-late"
+[clients.good]
+credential = "good"
+keys = ["{keys['good'][1]}"]
+[clients.elsewhere]
+credential = "good"
+keys = ["{keys['elsewhere'][1]}"]
+networks = ["192.0.2.0/24"]
+[clients.late]
+credential = "late"
+keys = ["{keys['late'][1]}"]
+"""
+
+        standin = StandIn(place, certificates)
+        standin.ask("pat", {"user": USER, "pat": PAT, "state": "active"})
+        standin.ask("pat", {"user": "LATE_SERVICE", "pat": "canary-pat-expired", "state": "expired"})
+        fakesnow = Process(
+            place, "fakesnow", install.fakesnow(tools), HERE / "fakesnow_front.py",
+            "--cert", certificates.pem, "--key", certificates.key, "--user", USER, "--pat-file", place / "pat",
+        )  # fmt: skip
+        upstreams = {"stand-in": standin.port, "fakesnow": int(fakesnow.line("ready ").split()[1])}
+        gates = {upstream: Gate(place, f"gate-{upstream}", config(port)) for upstream, port in upstreams.items()}
+        # Nothing listens on port 1 of a loopback that is the test's own.
+        down = Gate(place, "gate-down", config(1))
+        shown = {"good_wrong": wrong, "stranger": stranger, **{client: key for client, (key, _) in keys.items()}}
+        for client in clients(tools):
+            dbt = client.name.startswith("dbt")
+            for upstream, gate in gates.items():
+                for how in client.hows:
+                    checks.check(
+                        f"{client.name}, key as {how}, whole session, {upstream}",
+                        lambda: whole_session(client.run("session", how, keys["good"][0], gate.port, certificates), dbt),
+                    )
+            gate = gates["stand-in"]
+            for what, (key, kind, says) in SHOWN.items():
+                checks.check(
+                    f"{client.name} shows: {what}",
+                    lambda: sentence(gate, client.run("login", client.hows[-1], shown[key], gate.port, certificates), kind, says),
+                )
+            checks.check(
+                f"{client.name} shows: foreign authenticator",
+                lambda: sentence(gate, client.run("login", "foreign", "token", gate.port, certificates),
+                                 "authenticator_foreign", "does not log in with authenticator OAUTH"),
+            )  # fmt: skip
+            checks.check(
+                f"{client.name} shows: upstream down for good",
+                lambda: sentence(down, client.run("login", client.hows[-1], keys["good"][0], down.port, certificates),
+                                 "snowflake_unreachable", "the gate cannot reach Snowflake"),
+            )  # fmt: skip
+            if dbt:
+                checks.check(
+                    f"{client.name} shows: its PAT authenticator sends no key",
+                    lambda: sentence(gate, client.run("login", "pat", keys["good"][0], gate.port, certificates),
+                                     "key_missing", "the login holds no client key"),
+                )  # fmt: skip
+
+        def no_leak():
+            assert standin.ask("seen")["leaks"] == 0
+            assert "LEAK" not in fakesnow.log.read_text()
+
+        checks.check("no client key reached either upstream", no_leak)
+
+        def spent():
+            bad = standin.ask("seen")["bad_logins"]
+            assert list(bad.values()) == [2], bad
+
+        checks.check("the expired PAT cost two bad logins, over all drivers", spent)
+        for upstream, gate in [*gates.items(), ("nothing", down)]:
+            checks.check(f"the gate before {upstream} drains and ends with 0", lambda: same(gate.stop(), 0))
+        fakesnow.stop()
+        standin.kill()
+        world.hunt(checks, place, {
+            "PAT": PAT, "expired PAT": "canary-pat-expired", "session token": "ver:3-hint:1-session",
+            "master token": "ver:3-hint:1-master", **{f"key of {client}": key for client, key in shown.items()},
+        })  # fmt: skip
+    checks.end()
+
+
+def same(got, wanted) -> None:
+    assert got == wanted, f"{got}, not {wanted}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Installs the real drivers and the stand-in's tools at pinned versions.
+
+Each function takes the cache directory, installs one tool set there and
+returns the path a test starts.  A stamp file holds a hash of the pins, so
+a second call costs nothing and a changed pin installs afresh.
+
+The pins are those of Python 3.11.
+
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault]
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+JDBC = "4.4.1"
+# A slow registry is no fault, a registry that hangs is.
+LIMIT_SECONDS = 1800
+
+# Program -> Debian package.
+APT = {
+    "java": "openjdk-17-jre-headless",
+    "javac": "openjdk-17-jdk-headless",
+    "keytool": "openjdk-17-jre-headless",
+    "mvn": "maven",
+    "node": "nodejs",
+    "npm": "npm",
+    "openssl": "openssl",
+    "unshare": "util-linux",
+    "ip": "iproute2",
+    "go": "golang-go",
+}
+
+
+class InstallError(Exception):
+    """Says which command failed and how, or which program is missing."""
+
+
+def need(*programs: str) -> None:
+    for name in programs:
+        if shutil.which(name) is None:
+            hint = f"apt-get install -y {APT.get(name, name)}"
+            if name == "go":  # Debian 12 has an older one
+                hint += " (1.24 or newer, so perhaps from backports)"
+            raise InstallError(f"the program {name!r} is missing: {hint}")
+
+
+def run(*command: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    argv = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InstallError(f"no end after {LIMIT_SECONDS} s: {' '.join(argv)}") from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.splitlines()[-30:])
+        raise InstallError(f"exit code {done.returncode}: {' '.join(argv)}\n{tail}")
+
+
+def once(root: Path, name: str, pins: str, build) -> Path:
+    """Calls build(directory) unless the directory has the stamp of these pins."""
+    place = root.resolve() / name
+    stamp = place / ".pins"
+    # A virtual environment holds absolute paths, so a moved cache is stale too.
+    mark = hashlib.sha256(f"{place}\n{pins}".encode()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == mark:
+        print(f"{name}: present", flush=True)
+        return place
+    print(f"{name}: installing", flush=True)
+    start = time.monotonic()
+    if place.exists():
+        shutil.rmtree(place)
+    place.mkdir(parents=True)
+    build(place)
+    stamp.write_text(mark)  # last, so that an interrupted install counts as none
+    print(f"{name}: installed in {time.monotonic() - start:.0f} s", flush=True)
+    return place
+
+
+def venv(root: Path, name: str) -> Path:
+    """pins/NAME.txt is a whole `pip freeze`: nothing is left to the day's registry."""
+    file = HERE / "pins" / f"{name}.txt"
+
+    def build(place: Path) -> None:
+        run(sys.executable, "-m", "venv", place)
+        run(place / "bin/pip", "install", "-q", "--no-deps", "-r", file)
+        run(place / "bin/pip", "check")
+
+    version = "{}.{}".format(*sys.version_info)
+    return once(root, name, version + file.read_text(), build) / "bin/python"
+
+
+def py4(root: Path) -> Path:
+    return venv(root, "py4")
+
+
+def py5(root: Path) -> Path:
+    return venv(root, "py5")
+
+
+def adbc(root: Path) -> Path:
+    return venv(root, "adbc")
+
+
+def dbt(root: Path) -> Path:
+    return venv(root, "dbt")
+
+
+def fakesnow(root: Path) -> Path:
+    return venv(root, "fakesnow")
+
+
+def node(root: Path) -> Path:
+    """Returns the node_modules directory, for NODE_PATH."""
+    need("node", "npm")
+    files = [HERE / "clients" / name for name in ("package.json", "package-lock.json")]
+
+    def build(place: Path) -> None:
+        for file in files:
+            shutil.copy(file, place)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=place)
+
+    return once(root, "node", "".join(f.read_text() for f in files), build) / "node_modules"
+
+
+def jdbc(root: Path) -> Path:
+    """Returns the jar, which holds all it depends on."""
+    # Jdbc.java is started from its source, which takes the compiler.
+    need("mvn", "java", "javac")
+
+    def build(place: Path) -> None:
+        run(
+            "mvn", "-q", "-B",
+            "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy",
+            f"-Dartifact=net.snowflake:snowflake-jdbc:{JDBC}",
+            f"-DoutputDirectory={place}",
+            cwd=place,
+        )  # fmt: skip
+
+    return once(root, "jdbc", JDBC, build) / f"snowflake-jdbc-{JDBC}.jar"
+
+
+def go_program(root: Path, name: str, source: Path) -> Path:
+    need("go")
+    files = sorted(p for p in source.iterdir() if p.suffix in (".go", ".mod", ".sum"))
+
+    def build(place: Path) -> None:
+        # No C compiler, no paths and no symbols: the same program everywhere.
+        run(
+            "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", place / name, ".",
+            cwd=source,
+            env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+        )  # fmt: skip
+
+    return once(root, name, "".join(f.read_text() for f in files), build) / name
+
+
+def go(root: Path) -> Path:
+    return go_program(root, "go-client", HERE / "clients" / "go")
+
+
+def vault(root: Path) -> Path:
+    return go_program(root, "vault-server", HERE / "vault-server")
+
+
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault)}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():
+        sys.exit(__doc__)
+    try:
+        for wanted in sys.argv[2:] or ALL:
+            print(ALL[wanted](Path(sys.argv[1])), flush=True)
+    except InstallError as error:
+        sys.exit(f"install: {error}")

@@ -1,0 +1,236 @@
+"""What the real tests stand on: certificates, servers, gates, and the count of checks.
+
+Every server takes a free loopback port by itself and says which; it is waited for by what it prints or answers, and ended
+by its pid.
+"""
+
+import http.client
+import json
+import os
+import re
+import select
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+BINARY = TARGET / "debug" / "patgate"
+STANDIN = TARGET / "debug" / "examples" / "standin"
+PATIENCE = 60  # seconds until a server that does not come up counts as failed
+TRACE = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+class Checks:
+    """Runs checks one by one, tells each, and goes on after a failure."""
+
+    def __init__(self, suite: str):
+        self.suite, self.passed, self.failed = suite, 0, 0
+
+    def check(self, name: str, test) -> None:
+        start = time.monotonic()
+        try:
+            test()
+        except Exception as error:  # a failure of any kind is this check's, not the suite's
+            self.failed += 1
+            print(f"FAILED {self.suite}: {name}: {type(error).__name__}: {error}", flush=True)
+            return
+        self.passed += 1
+        print(f"ok     {self.suite}: {name} ({time.monotonic() - start:.1f} s)", flush=True)
+
+    def end(self) -> None:
+        """The suite's last line, which tests/run adds up."""
+        print(f"{self.suite}: {self.passed} passed, {self.failed} failed", flush=True)
+        sys.exit(1 if self.failed else 0)
+
+
+def run(*command, **options) -> str:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Certificates:
+    """A private CA, a certificate for loopback, and the CA as Java wants it."""
+
+    def __init__(self, place: Path):
+        self.ca, self.pem, self.key = place / "ca.pem", place / "server.pem", place / "server.key"
+        self.trust, self.trust_password = place / "trust.p12", "changeit"
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        extensions = place / "server.ext"
+        extensions.write_text(
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
+        )
+        run("openssl", "req", "-x509", *new, "-days", "2", "-subj", "/CN=Test CA",
+            "-keyout", place / "ca.key", "-out", self.ca)  # fmt: skip
+        run("openssl", "req", *new, "-subj", "/CN=localhost", "-keyout", self.key, "-out", place / "server.csr")
+        run("openssl", "x509", "-req", "-in", place / "server.csr", "-CA", self.ca, "-CAkey", place / "ca.key",
+            "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", self.pem)  # fmt: skip
+        run("keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", self.ca, "-keystore", self.trust,
+            "-storetype", "PKCS12", "-storepass", self.trust_password)  # fmt: skip
+
+
+class Process:
+    """A server of ours, with its output in a file."""
+
+    def __init__(self, place: Path, name: str, *command, env: dict | None = None):
+        self.log = place / f"{name}.log"
+        self.name = name
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("a"),
+            env={**os.environ, **(env or {})},
+        )
+
+    def line(self, start: str) -> str:
+        """The first line on stdout that begins so."""
+        end = time.monotonic() + PATIENCE
+        text = b""
+        while time.monotonic() < end:
+            ready, _, _ = select.select([self.process.stdout], [], [], 0.2)
+            if ready:
+                text += os.read(self.process.stdout.fileno(), 65536)
+                for line in text.decode().splitlines():
+                    if line.startswith(start):
+                        return line
+            if self.process.poll() is not None:
+                break
+        raise RuntimeError(f"{self.name} did not come up: {text.decode()}{self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Asks it to end; its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class StandIn(Process):
+    """The built-in stand-in for Snowflake, as a program."""
+
+    def __init__(self, place: Path, certificates: Certificates):
+        super().__init__(place, "standin", STANDIN, certificates.pem, certificates.key)
+        self.port = int(self.line("ready ").split()[1])
+        self.certificates = certificates
+
+    def ask(self, path: str, body: dict | None = None) -> dict:
+        method = "GET" if body is None else "POST"
+        _, answer = request(self.port, self.certificates.ca, method, f"/standin/{path}", body)
+        return answer
+
+
+class Gate(Process):
+    """`patgate run` with a configuration of the test's."""
+
+    def __init__(self, place: Path, name: str, config: str, env: dict | None = None):
+        self.file = place / f"{name}.toml"
+        self.file.write_text(config)
+        super().__init__(place, name, BINARY, "run", "--config", self.file, env=env)
+        listening = self.logged(lambda line: line.get("message") == "listening")
+        self.port = int(listening["address"].rpartition(":")[2])
+        self.admin = int(listening["admin"].rpartition(":")[2])
+
+    def lines(self) -> list[dict]:
+        """The log so far; a line that is not JSON is a failure of the gate's."""
+        text = self.log.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def logged(self, wanted) -> dict:
+        """Waits for a line of the log."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            for line in self.lines():
+                if wanted(line):
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.name}: not in the log: {self.log.read_text()[-3000:]}")
+
+    def ready(self) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=PATIENCE)
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status
+
+    def wait_ready(self) -> None:
+        end = time.monotonic() + PATIENCE
+        while self.ready() != 200:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.name} is not ready: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+
+def new_key(client: str) -> tuple[str, str]:
+    """A client key and its hash, from the program itself."""
+    issued = json.loads(run(BINARY, "client", "new", client, "--json"))
+    return issued["key"], issued["hash"]
+
+
+def request(port: int, ca: Path, method: str, path: str, body: dict | None = None, token: str = "") -> tuple[int, dict]:
+    context = ssl.create_default_context(cafile=str(ca))
+    connection = http.client.HTTPSConnection("localhost", port, timeout=PATIENCE, context=context)
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f'Snowflake Token="{token}"'
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read() or b"null")
+
+
+def login(gate: Gate, ca: Path, key: str) -> dict:
+    """A login as a driver sends it."""
+    data = {"LOGIN_NAME": "u", "PASSWORD": key, "SESSION_PARAMETERS": {}, "CLIENT_APP_ID": "test"}
+    status, answer = request(gate.port, ca, "POST", "/session/v1/login-request?requestId=1", {"data": data})
+    assert status == 200, (status, answer)
+    return answer
+
+
+def base(certificates: Certificates, upstream: int, level: str = "trace") -> str:
+    """The part of a configuration that all tests share."""
+    return f"""
+[listen]
+address = "127.0.0.1:0"
+certificate = "{certificates.pem}"
+key = "{certificates.key}"
+[admin]
+address = "127.0.0.1:0"
+[log]
+level = "{level}"
+[accounts.prod]
+host = "localhost"
+address = "127.0.0.1:{upstream}"
+ca = "{certificates.ca}"
+"""
+
+
+def hunt(checks: Checks, place: Path, canaries: dict[str, str]) -> None:
+    """No secret in anything that a gate wrote."""
+
+    def test():
+        files = [file for file in place.glob("gate*.log")]
+        assert files and all(file.stat().st_size for file in files), "no log to search"
+        for file in files:
+            text = file.read_text()
+            for name, secret in canaries.items():
+                assert secret and secret not in text, f"{name} stands in {file.name}"
+
+    checks.check("no secret stands in a log at trace level", test)
+
+
+def place() -> tempfile.TemporaryDirectory:
+    directory = TARGET / "tests"
+    directory.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=directory)
