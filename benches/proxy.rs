@@ -64,7 +64,12 @@ fn main() {
         for (i, proxy) in proxies.iter().enumerate() {
             let ratios: Vec<f64> = figures[i].iter().zip(&figures[0]).map(|(own, nginx)| own / nginx).collect();
             let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
-            println!("  {:<14} {:6.1} µs   {:.2}  ({low:.2} to {high:.2})", proxy.name, median(&figures[i]), median(&ratios));
+            println!(
+                "  {:<14} {:6.1} µs   {:.2}  ({low:.2} to {high:.2})",
+                proxy.name,
+                median(&figures[i]),
+                median(&ratios)
+            );
         }
     }
 }
@@ -161,7 +166,13 @@ impl Proxy {
 
 /// Starts a program on core 0.
 fn pinned(program: &str, arguments: &[&str]) -> Child {
-    Command::new("taskset").args(["-c", "0", program]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    Command::new("taskset")
+        .args(["-c", "0", program])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -179,7 +190,8 @@ async fn origin(certificates: &Certificates) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let small = Bytes::from(format!(r#"{{"data":{{"rowset":[["1"]],"pad":"{}"}},"success":true}}"#, "x".repeat(400)));
-    let parameters: Vec<String> = (0..100).map(|i| format!(r#"{{"name":"CLIENT_PARAMETER_{i}","value":"some value {i}"}}"#)).collect();
+    let parameters: Vec<String> =
+        (0..100).map(|i| format!(r#"{{"name":"CLIENT_PARAMETER_{i}","value":"some value {i}"}}"#)).collect();
     let login = Bytes::from(format!(
         r#"{{"data":{{"token":"{0}","masterToken":"{0}","sessionId":9223372036854775807,"parameters":[{1}],"sessionInfo":{{"roleName":"R"}},"idToken":null}},"code":null,"success":true}}"#,
         "t".repeat(250),
@@ -200,7 +212,8 @@ async fn origin(certificates: &Certificates) -> SocketAddr {
                         Ok::<_, std::convert::Infallible>(response.body(Full::new(body)).unwrap())
                     }
                 });
-                let _ended = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ended =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -221,7 +234,8 @@ fn request(path: &str, body: Vec<u8>) -> Request<Bytes> {
 }
 
 fn login_body(key: &str) -> Vec<u8> {
-    let environment: Vec<String> = (0..24).map(|i| format!(r#""MEMBER_NUMBER_{i}":"some value of a real environment {i}""#)).collect();
+    let environment: Vec<String> =
+        (0..24).map(|i| format!(r#""MEMBER_NUMBER_{i}":"some value of a real environment {i}""#)).collect();
     format!(
         r#"{{"data":{{"CLIENT_APP_ID":"Go","CLIENT_APP_VERSION":"2.1.0","SVN_REVISION":"","ACCOUNT_NAME":"a","LOGIN_NAME":"u","PASSWORD":"{key}","SESSION_PARAMETERS":{{"CLIENT_VALIDATE_DEFAULT_PARAMETERS":true}},"CLIENT_ENVIRONMENT":{{{}}}}}}}"#,
         environment.join(",")

@@ -97,9 +97,13 @@ impl Admission {
         if !entry.admits(peer) {
             return Err(denied(peer).because(format_args!("not among the networks of client {}", key.client)));
         }
-        if let Some(logins) = &entry.logins && let Err(not_until) = logins.check() {
+        if let Some(logins) = &entry.logins
+            && let Err(not_until) = logins.check()
+        {
             let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();
-            return Err(Fault::new(Kind::LoginLimit).detail(wait).because(format_args!("limits.logins of client {}", key.client)));
+            return Err(Fault::new(Kind::LoginLimit)
+                .detail(wait)
+                .because(format_args!("limits.logins of client {}", key.client)));
         }
         Ok(grant)
     }

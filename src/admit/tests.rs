@@ -12,7 +12,8 @@ fn admission(clients: &str) -> Admission {
         "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.a]\nhost='h.test'\n[stores.e.env]\n\
          [credentials.c]\naccount='a'\nuser='U'\npat='e:PAT'\n{clients}"
     );
-    let (config, _) = crate::config::file::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
+    let (config, _) =
+        crate::config::file::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
     Admission::new(&config)
 }
 
@@ -77,7 +78,8 @@ fn two_keys_serve_while_one_is_exchanged_and_an_empty_list_admits_nobody() {
 #[test]
 fn a_login_over_the_limit_is_told_how_long_to_wait() {
     let one = key("bi");
-    let admission = admission(&format!("[clients.bi]\ncredential='c'\nkeys=['{}']\nlimits={{logins='2/h'}}\n", key::stored(&one)));
+    let admission =
+        admission(&format!("[clients.bi]\ncredential='c'\nkeys=['{}']\nlimits={{logins='2/h'}}\n", key::stored(&one)));
     let local = "127.0.0.1".parse().unwrap();
     assert!(admission.login(local, &one).is_ok() && admission.login(local, &one).is_ok());
     assert_eq!(kind(admission.login(local, &one)), Kind::LoginLimit);

@@ -46,9 +46,10 @@ async fn answer<B>(request: Request<B>, pats: &Pats, stopping: bool) -> Result<R
             (StatusCode::SERVICE_UNAVAILABLE, r#"{"ready":false,"why":"the gate is stopping"}"#)
         }
         (&Method::GET, "/readyz") if pats.all_held().await => (StatusCode::OK, r#"{"ready":true}"#),
-        (&Method::GET, "/readyz") => {
-            (StatusCode::SERVICE_UNAVAILABLE, r#"{"ready":false,"why":"a credential's PAT has not been read yet; see the log"}"#)
-        }
+        (&Method::GET, "/readyz") => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            r#"{"ready":false,"why":"a credential's PAT has not been read yet; see the log"}"#,
+        ),
         (_, "/livez" | "/readyz") => (StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"GET only"}"#),
         _ => (StatusCode::NOT_FOUND, r#"{"error":"known here: /livez, /readyz"}"#),
     };

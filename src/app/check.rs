@@ -6,8 +6,9 @@ use crate::config::{Config, file};
 
 /// Reads the configuration; the report goes along, for its warnings.
 pub(super) fn load(args: &ConfigArgs) -> Result<(Config, Report), Refusal> {
-    let text = std::fs::read_to_string(&args.config)
-        .map_err(|error| Refusal::Unread(format!("cannot read {}: {error}. Name the file with --config.", args.config.display())))?;
+    let text = std::fs::read_to_string(&args.config).map_err(|error| {
+        Refusal::Unread(format!("cannot read {}: {error}. Name the file with --config.", args.config.display()))
+    })?;
     file::parse(&args.config, &text).map_err(Refusal::Wrong)
 }
 

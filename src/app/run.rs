@@ -14,7 +14,13 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
     let (config, report) = check::load(args)?;
     logs::start(&config.log);
     for (line, column, problem) in report.problems() {
-        tracing::warn!(at = format!("{}:{line}:{column}", report.file()), key = problem.key, what = problem.what, remedy = problem.remedy, "configuration");
+        tracing::warn!(
+            at = format!("{}:{line}:{column}", report.file()),
+            key = problem.key,
+            what = problem.what,
+            remedy = problem.remedy,
+            "configuration"
+        );
     }
     if config.listen.tls.is_none() {
         tracing::warn!(address = %config.listen.address, "danger_plaintext: client keys and data are readable on this loopback address");

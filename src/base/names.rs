@@ -19,10 +19,8 @@ impl ClientName {
     /// Reads a name; `None` when it breaks [`ClientName::RULE`].
     pub fn parse(text: &str) -> Option<Self> {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let fits = (1..=63).contains(&text.len())
-            && text.bytes().all(inner)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
+        let fits =
+            (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
         fits.then(|| Self(text.into()))
     }
 

@@ -13,8 +13,8 @@ use toml::de::DeTable;
 use super::read::{Context, Section};
 use super::report::Report;
 use super::{
-    Account, Admin, Client, Config, Credential, FileStore, KeyPair, KvVersion, Level, Limits, Listen, Log, LogFormat, Login,
-    Pat, SecretSource, Store, Upstream, VaultLogin, VaultStore, units,
+    Account, Admin, Client, Config, Credential, FileStore, KeyPair, KvVersion, Level, Limits, Listen, Log, LogFormat,
+    Login, Pat, SecretSource, Store, Upstream, VaultLogin, VaultStore, units,
 };
 use crate::base::names::{ClientName, SecretRef};
 use crate::base::pins::Pins;
@@ -34,8 +34,12 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
         for error in &syntax {
             // The parser's own words may quote the line, and a secret with it.
             let span = error.span().unwrap_or(0..0);
-            report.borrow_mut().error(&span, "", "this is not valid TOML",
-                "Check quotes, brackets and `key = value`; strings stand in double quotes");
+            report.borrow_mut().error(
+                &span,
+                "",
+                "this is not valid TOML",
+                "Check quotes, brackets and `key = value`; strings stand in double quotes",
+            );
         }
         return Err(report.into_inner());
     }
@@ -56,17 +60,25 @@ fn config(top: Section<'_>) -> Option<Config> {
     let upstream = upstream(top.section("upstream"));
     let pat = pat(top.section("pat"));
     let log = log(top.section("log"));
-    let accounts = table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
+    let accounts =
+        table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
     let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
-    let credentials = table(&top, "credentials", "[credentials.powerbi] with account, user and pat",
-        |name, section| credential(name, section, &accounts.names, &stores.names));
-    let clients = table(&top, "clients", "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
-        |name, section| client(name, section, &credentials.names));
+    let credentials =
+        table(&top, "credentials", "[credentials.powerbi] with account, user and pat", |name, section| {
+            credential(name, section, &accounts.names, &stores.names)
+        });
+    let clients = table(
+        &top,
+        "clients",
+        "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
+        |name, section| client(name, section, &credentials.names),
+    );
     if accounts.values.len() > 1 {
         // Without sealed tokens nothing in a later request says which account its session belongs to.
         top.error("there is more than one account", "Run one gate an account for now");
     }
-    let names = clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
+    let names =
+        clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
     top.finish();
     Some(Config {
         listen: listen?,
@@ -110,18 +122,31 @@ fn listen(top: &Section<'_>) -> Option<Listen> {
         }
         return None;
     };
-    let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| text.parse::<SocketAddr>().ok());
+    let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
+        text.parse::<SocketAddr>().ok()
+    });
     let plaintext = section.flag("danger_plaintext");
     let tls = match &plaintext {
         Some(flag) if flag.value => {
             for key in ["certificate", "key"] {
                 if let Some(path) = section.path(key) {
-                    section.error_at(&path.span, key, "it has no use with danger_plaintext = true", "Take one of the two out");
+                    section.error_at(
+                        &path.span,
+                        key,
+                        "it has no use with danger_plaintext = true",
+                        "Take one of the two out",
+                    );
                 }
             }
-            if let Some(address) = &address && !address.value.ip().is_loopback() {
-                section.error_at(&flag.span, "danger_plaintext", "plain HTTP is for loopback addresses only",
-                    "Listen on 127.0.0.1, or take this out and give certificate and key");
+            if let Some(address) = &address
+                && !address.value.ip().is_loopback()
+            {
+                section.error_at(
+                    &flag.span,
+                    "danger_plaintext",
+                    "plain HTTP is for loopback addresses only",
+                    "Listen on 127.0.0.1, or take this out and give certificate and key",
+                );
             }
             None
         }
@@ -152,7 +177,8 @@ fn admin_default() -> Admin {
 fn admin(section: Section<'_>) -> Option<Admin> {
     let wanted = "a loopback address and a port, such as \"127.0.0.1:8444\"";
     let local = |text: &str| text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
-    let admin = section.parsed("address", wanted, local).map_or_else(admin_default, |found| Admin { address: found.value });
+    let admin =
+        section.parsed("address", wanted, local).map_or_else(admin_default, |found| Admin { address: found.value });
     section.finish();
     Some(admin)
 }
@@ -173,7 +199,12 @@ macro_rules! optional {
     }};
 }
 
-fn duration_in(section: Option<&Section<'_>>, key: &'static str, default: Duration, range: std::ops::Range<Duration>) -> Duration {
+fn duration_in(
+    section: Option<&Section<'_>>,
+    key: &'static str,
+    default: Duration,
+    range: std::ops::Range<Duration>,
+) -> Duration {
     section.map_or(default, |section| section.duration(key, default, range))
 }
 
@@ -237,7 +268,11 @@ fn log(section: Option<Section<'_>>) -> Log {
 }
 
 fn account(_name: &str, section: Section<'_>) -> Option<Account> {
-    let host = section.required_parsed("host", "a host name, such as \"myorg-prod.snowflakecomputing.com\", with :PORT if it is not 443", host);
+    let host = section.required_parsed(
+        "host",
+        "a host name, such as \"myorg-prod.snowflakecomputing.com\", with :PORT if it is not 443",
+        host,
+    );
     let address = section.parsed("address", "NAME:PORT or IP:PORT, such as \"10.0.0.5:443\"", |text| {
         let (name, port) = text.rsplit_once(':')?;
         (!name.is_empty() && port.parse::<u16>().is_ok()).then(|| text.to_owned())
@@ -267,10 +302,17 @@ fn host(text: &str) -> Option<(String, u16)> {
 }
 
 fn store(_name: &str, section: Section<'_>) -> Option<Store> {
-    let kinds = [section.section("file").map(file_store), section.section("env").map(env_store), section.section("vault").map(vault_store)];
+    let kinds = [
+        section.section("file").map(file_store),
+        section.section("env").map(env_store),
+        section.section("vault").map(vault_store),
+    ];
     let present = kinds.iter().flatten().count();
     if present != 1 && ["file", "env", "vault"].iter().filter(|kind| section.has(kind)).count() != 1 {
-        section.error("a store has exactly one kind", "Write [stores.NAME.file], [stores.NAME.env] or [stores.NAME.vault]");
+        section.error(
+            "a store has exactly one kind",
+            "Write [stores.NAME.file], [stores.NAME.env] or [stores.NAME.vault]",
+        );
     }
     section.finish();
     kinds.into_iter().flatten().flatten().next()
@@ -289,7 +331,8 @@ fn env_store(section: Section<'_>) -> Option<Store> {
 
 fn vault_store(section: Section<'_>) -> Option<Store> {
     let wanted = "https://HOST:PORT, or http:// on a loopback address";
-    let address = section.required_parsed("address", wanted, |text| vault_address(text).then(|| text.trim_end_matches('/').to_owned()));
+    let address = section
+        .required_parsed("address", wanted, |text| vault_address(text).then(|| text.trim_end_matches('/').to_owned()));
     let ca = section.path("ca");
     let namespace = section.text("namespace", "a namespace, such as \"team/bi\"");
     let kv = section.parsed("kv", "\"auto\", \"v1\" or \"v2\"", |text| match text {
@@ -311,7 +354,10 @@ fn vault_store(section: Section<'_>) -> Option<Store> {
         Some(VaultLogin::AppRole { mount, role_id: role_id?.value, secret_id: secret_id?.value })
     });
     if section.has("token") == section.has("approle") {
-        section.error("a Vault store has exactly one login", "Write token = \"file:…\" or approle = { role_id = \"file:…\", secret_id = \"file:…\" }");
+        section.error(
+            "a Vault store has exactly one login",
+            "Write token = \"file:…\" or approle = { role_id = \"file:…\", secret_id = \"file:…\" }",
+        );
     }
     section.finish();
     Some(Store::Vault(VaultStore {
@@ -329,11 +375,13 @@ fn vault_address(text: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let rooted = matches!(uri.path(), "" | "/") && uri.query().is_none();
-    rooted && !host.is_empty() && match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => local,
-        _ => false,
-    }
+    rooted
+        && !host.is_empty()
+        && match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => local,
+            _ => false,
+        }
 }
 
 fn secret_source(base: &Path, text: &str) -> Option<SecretSource> {
@@ -350,12 +398,14 @@ fn credential(_name: &str, section: Section<'_>, accounts: &[String], stores: &[
         known(&section, &account.span, "account", &account.value, accounts);
     }
     let user = section.required("user", "the name of the Snowflake service user");
-    let pat = section.required_parsed("pat", "a reference \"STORE:PATH#FIELD\", never the token itself", SecretRef::parse);
+    let pat =
+        section.required_parsed("pat", "a reference \"STORE:PATH#FIELD\", never the token itself", SecretRef::parse);
     if let Some(pat) = &pat {
         known(&section, &pat.span, "pat", &pat.value.store, stores);
     }
     let name = |key| section.text(key, "a name").map(|found| found.value);
-    let pins = Pins { role: name("role"), warehouse: name("warehouse"), database: name("database"), schema: name("schema") };
+    let pins =
+        Pins { role: name("role"), warehouse: name("warehouse"), database: name("database"), schema: name("schema") };
     section.finish();
     Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: pat?.value, pins })
 }
@@ -371,9 +421,20 @@ fn client(name: &str, section: Section<'_>, credentials: &[String]) -> Option<Cl
     if !section.has("keys") {
         section.error("`keys` is missing", format!("`patgate client new {name}` prints a key and this line"));
     }
-    let keys = section.list("keys", "\"sha256:\" and 64 hex digits, as `patgate client new` prints it; never the key itself", key_hash);
-    if let Some(keys) = &keys && !(1..=2).contains(&keys.value.len()) {
-        section.error_at(&keys.span, "keys", "a client has one key, or two while a key is exchanged", "Leave one or two");
+    let keys = section.list(
+        "keys",
+        "\"sha256:\" and 64 hex digits, as `patgate client new` prints it; never the key itself",
+        key_hash,
+    );
+    if let Some(keys) = &keys
+        && !(1..=2).contains(&keys.value.len())
+    {
+        section.error_at(
+            &keys.span,
+            "keys",
+            "a client has one key, or two while a key is exchanged",
+            "Leave one or two",
+        );
     }
     let networks = section.list("networks", "a network such as \"10.20.0.0/16\" or an address", |text| {
         text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
@@ -393,9 +454,16 @@ fn limits(section: Section<'_>) -> Limits {
     let logins = section.parsed("logins", wanted, units::rate);
     let requests = section.parsed("requests", wanted, units::rate);
     let sessions = section.count("sessions", 1..1_000_000);
-    for (key, span) in [("requests", requests.as_ref().map(|f| &f.span)), ("sessions", sessions.as_ref().map(|f| &f.span))] {
+    for (key, span) in
+        [("requests", requests.as_ref().map(|f| &f.span)), ("sessions", sessions.as_ref().map(|f| &f.span))]
+    {
         if let Some(span) = span {
-            section.warning_at(span, key, "this version of the gate does not enforce it", "Do not rely on it yet; `logins` is enforced");
+            section.warning_at(
+                span,
+                key,
+                "this version of the gate does not enforce it",
+                "Do not rely on it yet; `logins` is enforced",
+            );
         }
     }
     section.finish();

@@ -69,7 +69,12 @@ impl<'a> Section<'a> {
         Some((value.get_ref(), value.span()))
     }
 
-    fn typed<T>(&self, key: &'static str, wanted: &str, read: impl FnOnce(&'a DeValue<'a>) -> Option<T>) -> Option<Found<T>> {
+    fn typed<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<Found<T>> {
         let (value, span) = self.get(key)?;
         if let Some(value) = read(value) {
             return Some(Found { value, span });
@@ -94,12 +99,22 @@ impl<'a> Section<'a> {
     }
 
     /// A value parsed from a string.
-    pub fn parsed<T>(&self, key: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Found<T>> {
+    pub fn parsed<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Found<T>> {
         self.typed(key, wanted, |value| parse(value.as_str()?))
     }
 
     /// Like [`Section::parsed`], for a value that has to be there.
-    pub fn required_parsed<T>(&self, key: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Found<T>> {
+    pub fn required_parsed<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Found<T>> {
         let found = self.required(key, wanted)?;
         if let Some(value) = parse(&found.value) {
             return Some(Found { value, span: found.span });
@@ -110,8 +125,11 @@ impl<'a> Section<'a> {
 
     /// A duration with its unit, in a range.
     pub fn duration(&self, key: &'static str, default: Duration, range: Range<Duration>) -> Duration {
-        let wanted = format!("a duration from {} to {}, such as \"30s\", \"5m\" or \"250ms\"",
-            units::show_duration(range.start), units::show_duration(range.end));
+        let wanted = format!(
+            "a duration from {} to {}, such as \"30s\", \"5m\" or \"250ms\"",
+            units::show_duration(range.start),
+            units::show_duration(range.end)
+        );
         let parse = |text: &str| units::duration(text).filter(|value| *value >= range.start && *value <= range.end);
         self.parsed(key, &wanted, parse).map_or(default, |found| found.value)
     }
@@ -183,7 +201,12 @@ impl<'a> Section<'a> {
                     let path = format!("{}.{name}", parent.path);
                     sections.push((name, Section::new(self.context, path, table, span)));
                 }
-                None => parent.error_at(&span, &name, "this is no table", format!("Write [{}.NAME] and its keys below.", parent.path)),
+                None => parent.error_at(
+                    &span,
+                    &name,
+                    "this is no table",
+                    format!("Write [{}.NAME] and its keys below.", parent.path),
+                ),
             }
         }
         sections

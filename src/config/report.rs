@@ -36,12 +36,24 @@ impl Report {
     }
 
     /// Adds an error.
-    pub fn error(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+    pub fn error(
+        &mut self,
+        span: &Range<usize>,
+        key: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(span, key.into(), what.into(), remedy.into(), false);
     }
 
     /// Adds a warning.
-    pub fn warning(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+    pub fn warning(
+        &mut self,
+        span: &Range<usize>,
+        key: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(span, key.into(), what.into(), remedy.into(), true);
     }
 
@@ -75,7 +87,8 @@ impl fmt::Display for Report {
         for (line, column, problem) in self.problems() {
             let grade = if problem.warning { "warning: " } else { "" };
             let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
-            writeln!(f, "{}:{line}:{column}: {grade}{key}{}. {}", self.file, problem.what, problem.remedy)?;
+            let end = if problem.remedy.ends_with(['.', '?']) { "" } else { "." };
+            writeln!(f, "{}:{line}:{column}: {grade}{key}{}. {}{end}", self.file, problem.what, problem.remedy)?;
         }
         Ok(())
     }

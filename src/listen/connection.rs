@@ -108,7 +108,9 @@ where
     match end {
         End::Clean => return,
         End::Late(Waits::Idle) => {}
-        End::Late(waits) => tracing::debug!(peer = %who.ip, owner = "network", waits = ?waits, "a connection took too long"),
+        End::Late(waits) => {
+            tracing::debug!(peer = %who.ip, owner = "network", waits = ?waits, "a connection took too long")
+        }
         End::Broken(error) => tracing::debug!(peer = %who.ip, cause = %chain(&error), "a connection broke"),
     }
     let io: TokioIo<Guard<T>> = connection.into_parts().io;

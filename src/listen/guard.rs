@@ -128,7 +128,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         outcome
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.inner).poll_write_vectored(cx, parts);
         this.note.wrote(outcome.is_ready());
@@ -199,7 +203,9 @@ impl Head {
 }
 
 fn named(line: &[u8], name: &[u8]) -> bool {
-    line.len() > name.len() && line[..name.len()].eq_ignore_ascii_case(name) && matches!(line[name.len()], b':' | b' ' | b'\t')
+    line.len() > name.len()
+        && line[..name.len()].eq_ignore_ascii_case(name)
+        && matches!(line[name.len()], b':' | b' ' | b'\t')
 }
 
 #[cfg(test)]

@@ -50,7 +50,11 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread or a runtime cannot be made, or an account cannot be set up.
-    pub fn start(listen: &Listen, gate: &Arc<Gate>, tls: Option<&Arc<ServerConfig>>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(
+        listen: &Listen,
+        gate: &Arc<Gate>,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let count = listen.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut seats = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);

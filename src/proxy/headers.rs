@@ -18,7 +18,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub(super) fn strip_hop(headers: &mut HeaderMap) {
     if let Some(connection) = headers.get(header::CONNECTION) {
         // Nearly always "keep-alive" or "close", which name no other header.
-        let plain = ["keep-alive", "close"].iter().any(|word| connection.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
+        let plain =
+            ["keep-alive", "close"].iter().any(|word| connection.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
         if !plain || headers.get_all(header::CONNECTION).iter().nth(1).is_some() {
             strip_named(headers);
         }

@@ -104,7 +104,9 @@ impl Upstream<'_, '_> {
             let (response, body) = self.send(&held, deadline).await?;
             let Some(answer) = LoginAnswer::read(&body) else {
                 let status = response.status().as_u16();
-                return Err(Fault::new(Kind::SnowflakeGarbled).because(format_args!("HTTP {status} and no login answer in it")));
+                return Err(
+                    Fault::new(Kind::SnowflakeGarbled).because(format_args!("HTTP {status} and no login answer in it"))
+                );
             };
             match answer {
                 LoginAnswer::Success { rewritten, session, role } => {
@@ -119,7 +121,10 @@ impl Upstream<'_, '_> {
                 }
                 LoginAnswer::Credential(kind) => {
                     let times = permit.refused(kind);
-                    let cause = format!("Snowflake refused PAT {} ({} of the store), {times} times by now", held.id, held.version);
+                    let cause = format!(
+                        "Snowflake refused PAT {} ({} of the store), {times} times by now",
+                        held.id, held.version
+                    );
                     tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = kind.rule().name, cause, "PAT refused");
                     if !once_more {
                         return Err(Fault::new(kind).because(cause));
@@ -137,11 +142,16 @@ impl Upstream<'_, '_> {
         loop {
             match gate.budget.ask(self.grant.credential(), &held.id) {
                 Verdict::Go(permit) => return Ok((held, permit)),
-                Verdict::Spent => held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?,
-                Verdict::Resting(kind) => return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now")),
+                Verdict::Spent => {
+                    held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?
+                }
+                Verdict::Resting(kind) => {
+                    return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
+                }
                 Verdict::Busy(freed) => {
                     timeout_at(started + QUEUE, freed).await.map_err(|_late| {
-                        Fault::new(Kind::GateBusy).because("other logins with this credential were under way all the time")
+                        Fault::new(Kind::GateBusy)
+                            .because("other logins with this credential were under way all the time")
                     })?;
                     held = self.first_pat(started).await?;
                 }
@@ -226,7 +236,9 @@ impl Upstream<'_, '_> {
         *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is no URI"))?;
         let mut headers = self.head.headers.clone();
         headers::strip_hop(&mut headers);
-        for name in [header::AUTHORIZATION, header::COOKIE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::EXPECT] {
+        for name in
+            [header::AUTHORIZATION, header::COOKIE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::EXPECT]
+        {
             headers.remove(name);
         }
         headers.remove("dpop");
@@ -241,7 +253,10 @@ impl Upstream<'_, '_> {
 async fn read_answer(response: Response<Answer>) -> Result<(Response<()>, Bytes), Fault> {
     let (mut head, body) = response.into_parts();
     let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).because(cause);
-    let body = Limited::new(body, ANSWER_CAP).collect().await.map_err(|_| garbled("the login's answer broke off or is too large"))?;
+    let body = Limited::new(body, ANSWER_CAP)
+        .collect()
+        .await
+        .map_err(|_| garbled("the login's answer broke off or is too large"))?;
     let mut body = body.to_bytes();
     if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
         // Not asked for, and yet it happens behind some middleboxes.

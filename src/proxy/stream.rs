@@ -104,5 +104,6 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
     }
     let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()?.parse::<Uri>().ok());
     let host = to.and_then(|to| to.host().map(str::to_owned)).unwrap_or_default();
-    Err(Fault::new(Kind::SnowflakeGarbled).because(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
+    Err(Fault::new(Kind::SnowflakeGarbled)
+        .because(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
 }

@@ -34,7 +34,9 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     match token {
         "" => unusable("the value is empty"),
         _ if token.contains(['\r', '\n']) => unusable("the value has more than one line"),
-        _ if token.starts_with('{') => unusable("the value is a JSON object; name its member with #FIELD in the reference"),
+        _ if token.starts_with('{') => {
+            unusable("the value is a JSON object; name its member with #FIELD in the reference")
+        }
         _ if token.bytes().any(|b| !(0x21..0x7f).contains(&b)) => {
             unusable("the value holds spaces or characters that no token has")
         }

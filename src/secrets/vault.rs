@@ -94,7 +94,8 @@ impl Vault {
     async fn session(&self) -> Result<(Arc<VaultClient>, u64), StoreError> {
         let mut session = self.session.lock().await;
         if let Some(current) = session.as_mut() {
-            let due = current.renew.as_ref().filter(|renewal| self.clock.now() >= renewal.at).map(|renewal| renewal.lease);
+            let due =
+                current.renew.as_ref().filter(|renewal| self.clock.now() >= renewal.at).map(|renewal| renewal.lease);
             let Some(lease) = due else { return Ok((current.client.clone(), current.number)) };
             // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
             match current.client.renew(None).await {
@@ -201,8 +202,9 @@ fn load(source: &SecretSource) -> Result<Secret, StoreError> {
     let text = match source {
         SecretSource::File(path) => std::fs::read_to_string(path)
             .map_err(|error| StoreError::Refused(format!("the gate's own login: {}: {error}", path.display())))?,
-        SecretSource::Env(name) => std::env::var(name)
-            .map_err(|_| StoreError::Refused(format!("the gate's own login: the environment variable {name} is not set")))?,
+        SecretSource::Env(name) => std::env::var(name).map_err(|_| {
+            StoreError::Refused(format!("the gate's own login: the environment variable {name} is not set"))
+        })?,
     };
     Ok(Secret::new(text.trim().to_owned()))
 }

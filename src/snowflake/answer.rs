@@ -1,6 +1,8 @@
 //! Answers: reading Snowflake's, and writing ours in the same envelope.
 
-use super::members::{Members, quoted};
+use std::borrow::Cow;
+
+use super::members::{Envelope, quoted};
 use crate::base::fault::Kind;
 
 /// `Content-Type` of every answer of ours. Node reads a body as JSON only when it is exactly this, without a charset.
@@ -49,29 +51,24 @@ impl LoginAnswer {
     /// The codes and texts of a refused credential: protocol facts 1.6. The code decides first, the text where codes vary.
     pub fn read(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
-        let mut top = Members::parse(text).ok()?;
-        top.raw("success")?;
-        if !top.is_true("success") {
-            let code = top.text("code").map(std::borrow::Cow::into_owned).or_else(|| top.raw("code").map(str::to_owned));
+        let mut answer = Envelope::parse(text).ok()?;
+        let outer = &answer.outer;
+        outer.raw("success")?;
+        if !outer.is_true("success") {
+            let code = outer.text("code").map(Cow::into_owned).or_else(|| outer.raw("code").map(str::to_owned));
             let code = code.unwrap_or_default();
-            let message = top.text("message").unwrap_or_default();
+            let message = outer.text("message").unwrap_or_default();
             return Some(match refused_credential(&code, &message) {
                 Some(kind) => Self::Credential(kind),
                 None => Self::Other { code },
             });
         }
-        let (rewritten, session, role) = {
-            let mut data = top.object("data")?;
-            data.text("token")?;
-            let session = data.raw("sessionId").map(str::to_owned);
-            let role = data.object("sessionInfo").and_then(|info| info.text("roleName").map(std::borrow::Cow::into_owned));
-            let removed = FOREIGN_TOKENS.map(|name| data.remove(name));
-            (removed.contains(&true).then(|| data.write()), session, role)
-        };
-        let rewritten = rewritten.map(|data| {
-            top.set_raw("data", data);
-            top.write()
-        });
+        let data = answer.data.as_mut()?;
+        data.text("token")?;
+        let session = data.raw("sessionId").map(str::to_owned);
+        let role = data.object("sessionInfo").and_then(|info| info.text("roleName").map(Cow::into_owned));
+        let removed = FOREIGN_TOKENS.map(|name| data.remove(name));
+        let rewritten = removed.contains(&true).then(|| answer.write());
         Some(Self::Success { rewritten, session, role })
     }
 }
@@ -105,10 +102,14 @@ mod tests {
     #[test]
     fn a_success_loses_the_tokens_of_other_kinds_and_nothing_else() {
         let body = r#"{"data":{"token":"t","idToken":"i","sessionId":9223372036854775807,"mfaToken":null,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#;
-        let Some(LoginAnswer::Success { rewritten, session, role }) = LoginAnswer::read(body.as_bytes()) else { panic!() };
+        let Some(LoginAnswer::Success { rewritten, session, role }) = LoginAnswer::read(body.as_bytes()) else {
+            panic!()
+        };
         assert_eq!(
             rewritten.as_deref(),
-            Some(r#"{"data":{"token":"t","sessionId":9223372036854775807,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#)
+            Some(
+                r#"{"data":{"token":"t","sessionId":9223372036854775807,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
+            )
         );
         assert_eq!((session.as_deref(), role.as_deref()), (Some("9223372036854775807"), Some("R")));
         let plain = br#"{"data":{"token":"t"},"success":true}"#;
@@ -118,7 +119,9 @@ mod tests {
     #[test]
     fn refusals_are_sorted_by_code_then_by_text() {
         let read = |code: &str, message: &str| {
-            LoginAnswer::read(format!(r#"{{"data":null,"code":{code},"message":"{message}","success":false}}"#).as_bytes())
+            LoginAnswer::read(
+                format!(r#"{{"data":null,"code":{code},"message":"{message}","success":false}}"#).as_bytes(),
+            )
         };
         let kind = |code: &str, message: &str| match read(code, message) {
             Some(LoginAnswer::Credential(kind)) => Some(kind),
@@ -127,9 +130,14 @@ mod tests {
         assert_eq!(kind(r#""394400""#, "Programmatic access token is invalid."), Some(Kind::PatRefused));
         assert_eq!(kind("394401", ""), Some(Kind::PatRefused));
         assert_eq!(kind(r#""390432""#, "Network policy is required."), Some(Kind::PatPolicy));
-        assert_eq!(kind(r#""1""#, "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."), Some(Kind::PatPolicy));
+        assert_eq!(
+            kind(r#""1""#, "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."),
+            Some(Kind::PatPolicy)
+        );
         assert_eq!(kind(r#""390102""#, "Your user account has been temporarily locked"), Some(Kind::UserLocked));
-        assert!(matches!(read(r#""390189""#, "Role 'X' does not exist"), Some(LoginAnswer::Other { code }) if code == "390189"));
+        assert!(
+            matches!(read(r#""390189""#, "Role 'X' does not exist"), Some(LoginAnswer::Other { code }) if code == "390189")
+        );
         for junk in [&b"<html>"[..], b"{}", b"[]", b"", br#"{"success":true}"#, b"\xff"] {
             assert!(LoginAnswer::read(junk).is_none());
         }

@@ -5,7 +5,7 @@
 //! may be missing. Whatever is not a credential keeps its bytes.
 
 use super::PAT_AUTHENTICATOR;
-use super::members::{Members, NotMembers};
+use super::members::{Envelope, Members, too_deep};
 use crate::base::secret::Secret;
 
 /// Members of `data` that hold or describe a credential.
@@ -28,7 +28,7 @@ const CACHING: [&str; 2] = ["CLIENT_REQUEST_MFA_TOKEN", "CLIENT_STORE_TEMPORARY_
 
 /// A login that was read and not yet rewritten.
 pub struct Login<'a> {
-    top: Members<'a>,
+    outer: Members<'a>,
     data: Members<'a>,
     /// What the client presented as its key.
     pub presented: Secret,
@@ -62,20 +62,15 @@ impl<'a> Login<'a> {
     /// [`Refused`]; no part of the body is quoted in it.
     pub fn parse(body: &'a [u8]) -> Result<Self, Refused> {
         let text = std::str::from_utf8(body).map_err(|_| Refused::Malformed("it is not UTF-8"))?;
-        let top = Members::parse(text).map_err(|why| {
-            Refused::Malformed(match why {
-                NotMembers::Syntax => "it is not a JSON object",
-                NotMembers::Depth => "it is nested too deeply",
-            })
-        })?;
-        if top.all("data").count() != 1 {
-            return Err(Refused::Malformed("it has not exactly one member \"data\""));
+        if too_deep(text) {
+            return Err(Refused::Malformed("it is nested too deeply"));
         }
-        let data = top.source("data").and_then(|data| Members::parse(data).ok());
-        let data = data.ok_or(Refused::Malformed("its \"data\" is not an object"))?;
+        let Envelope { outer, data } =
+            Envelope::parse(text).map_err(|_| Refused::Malformed("it is not a JSON object"))?;
+        let data = data.ok_or(Refused::Malformed("it has not exactly one member \"data\" that is an object"))?;
         check_authenticator(&data)?;
         let presented = presented(&data)?;
-        Ok(Self { top, data, presented })
+        Ok(Self { outer, data, presented })
     }
 
     /// A member of `data` that is a string and no secret: for records.
@@ -105,9 +100,9 @@ impl<'a> Login<'a> {
         if let Some(parameters) = trimmed {
             self.data.set_raw("SESSION_PARAMETERS", parameters);
         }
-        self.top.remove("inFlightCtx");
-        self.top.set_raw("data", self.data.write());
-        self.top.write()
+        self.outer.remove("inFlightCtx");
+        self.outer.set_raw("data", self.data.write());
+        self.outer.write()
     }
 }
 
@@ -217,7 +212,9 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_refused_without_quoting_it() {
         let refused = |body: &str| Login::parse(body.as_bytes()).err().unwrap_or_else(|| panic!("{body}"));
-        for name in ["OAUTH", "snowflake_jwt", "ExternalBrowser", "https://x.okta.com", "USERNAME_PASSWORD_MFA", "canary"] {
+        for name in
+            ["OAUTH", "snowflake_jwt", "ExternalBrowser", "https://x.okta.com", "USERNAME_PASSWORD_MFA", "canary"]
+        {
             let why = refused(&format!(r#"{{"data":{{"AUTHENTICATOR":"{name}","TOKEN":"pgk_x"}}}}"#));
             assert!(matches!(why, Refused::Authenticator(shown) if !shown.contains("canary")), "{name}");
         }

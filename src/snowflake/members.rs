@@ -1,4 +1,4 @@
-//! [`Members`]: a JSON object as it was written, one level deep.
+//! [`Members`]: a JSON object as it was written, one level deep; [`Envelope`]: one with its member `data` opened too.
 //!
 //! Values stay the text they were, so that a 64-bit `sessionId`, a `1e400` or an unknown member survive to the byte. Only
 //! the members that are touched by name change.
@@ -6,36 +6,51 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of one object, in order, repetitions included.
 pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// How deep a login or its answer may be nested. Drivers use three levels; JDBC's session parameters may add some.
+/// How deep a login may be nested. Drivers use three levels; JDBC's session parameters may add some.
 const MAX_DEPTH: usize = 32;
 
-/// Why a text is not the object we look for. It quotes nothing of the text.
+/// The text is not JSON, or not an object. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotMembers {
-    /// Not JSON, or not an object.
-    #[error("it is not a JSON object")]
-    Syntax,
-    /// Nested deeper than any driver's message.
-    #[error("it is nested too deeply")]
-    Depth,
+#[error("it is not a JSON object")]
+pub struct NotMembers;
+
+/// Protocol messages have their content in a member `data`; both are read in one pass.
+pub struct Envelope<'a> {
+    /// The members beside `data`; `data` itself keeps its place among them, without a value.
+    pub outer: Members<'a>,
+    /// The members of `data`; `None` when it is missing, no object, or there twice.
+    pub data: Option<Members<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`NotMembers`].
+    pub fn parse(text: &'a str) -> Result<Self, NotMembers> {
+        serde_json::from_str(text).map_err(|_| NotMembers)
+    }
+
+    /// Writes the message out again.
+    pub fn write(mut self) -> String {
+        self.outer.set_raw("data", self.data.map_or_else(|| "null".to_owned(), |data| data.write()));
+        self.outer.write()
+    }
 }
 
 impl<'a> Members<'a> {
     /// Reads an object.
     ///
     /// # Errors
-    /// [`NotMembers`], which says why without quoting the text.
+    /// [`NotMembers`].
     pub fn parse(text: &'a str) -> Result<Self, NotMembers> {
-        if deeper_than(text, MAX_DEPTH) {
-            return Err(NotMembers::Depth);
-        }
-        serde_json::from_str(text).map_err(|_| NotMembers::Syntax)
+        serde_json::from_str(text).map_err(|_| NotMembers)
     }
 
     /// The text of a member's value; the first one where a name stands twice.
@@ -51,14 +66,6 @@ impl<'a> Members<'a> {
     /// A member that is a string; `None` where it is missing, null or of another type.
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         string(self.raw(name)?)
-    }
-
-    /// The text of a member's value as it stands in the source, for as long as the source lives; `None` once it was set.
-    pub fn source(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
-            Cow::Borrowed(text) => Some(*text),
-            Cow::Owned(_) => None,
-        })
     }
 
     /// Whether a member is there and is `true`.
@@ -142,8 +149,9 @@ fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Whether brackets outside of strings nest deeper than `max`.
-fn deeper_than(text: &str, max: usize) -> bool {
+/// Whether brackets outside of strings nest deeper than any driver's message. Nothing here recurses into what it skips; but
+/// what is passed on may meet a reader that does.
+pub fn too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_string {
@@ -159,7 +167,7 @@ fn deeper_than(text: &str, max: usize) -> bool {
             b'"' => in_string = true,
             b'{' | b'[' => {
                 depth += 1;
-                if depth > max {
+                if depth > MAX_DEPTH {
                     return true;
                 }
             }
@@ -170,25 +178,106 @@ fn deeper_than(text: &str, max: usize) -> bool {
     false
 }
 
+/// Reads the members of an object.
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(24);
+        while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+            members.push((key.0, Cow::Borrowed(value.get())));
+        }
+        Ok(Members(members))
+    }
+}
+
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Message;
+        impl<'de> Visitor<'de> for Message {
+            type Value = Envelope<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(24);
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    members.push((key.0, Cow::Borrowed(value.get())));
+                let (mut outer, mut data, mut times) = (Vec::with_capacity(8), None, 0);
+                while let Some(Key(key)) = map.next_key()? {
+                    if key == "data" {
+                        times += 1;
+                        data = map.next_value::<Data<'de>>()?.0;
+                        outer.push((key, Cow::Borrowed("null")));
+                    } else {
+                        outer.push((key, Cow::Borrowed(map.next_value::<&'de RawValue>()?.get())));
+                    }
                 }
-                Ok(Members(members))
+                Ok(Envelope { outer: Members(outer), data: data.filter(|_| times == 1) })
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Message)
+    }
+}
+
+/// The value of `data`: its members, or nothing where it is no object.
+struct Data<'a>(Option<Members<'a>>);
+
+impl<'de> Deserialize<'de> for Data<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Data<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Object.visit_map(map).map(|members| Data(Some(members)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Data(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Data(None))
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -233,12 +322,26 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_syntax_are_told_apart_and_quote_nothing() {
+    fn what_is_no_object_and_what_is_too_deep_is_found() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(Members::parse(&deep).err(), Some(NotMembers::Depth));
+        assert!(too_deep(&deep) && !too_deep("{\"a\":\"[[[[{{{{\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}"));
         for bad in ["", "[]", "{", "{\"a\":}", "nul", "{\"a\":1}x", "\u{feff}{}"] {
-            assert_eq!(Members::parse(bad).err(), Some(NotMembers::Syntax), "{bad}");
+            assert_eq!(Members::parse(bad).err(), Some(NotMembers), "{bad}");
+            assert!(Envelope::parse(bad).is_err(), "{bad}");
         }
-        assert!(Members::parse("{\"a\":\"[[[[{{{{\\\"[[[\"}").is_ok());
+    }
+
+    #[test]
+    fn an_envelope_opens_data_and_keeps_its_place() {
+        let text = r#"{"a":1,"data":{"x":[1, 2],"y":null},"success":true}"#;
+        let mut message = Envelope::parse(text).unwrap();
+        assert!(message.outer.is_true("success"));
+        message.data.as_mut().unwrap().set_text("x", "z");
+        assert_eq!(message.write(), r#"{"a":1,"data":{"x":"z","y":null},"success":true}"#);
+        for none in ["null", "1", "-1", "1.5", "\"x\"", "[1,[2]]", "true"] {
+            assert!(Envelope::parse(&format!("{{\"data\":{none}}}")).unwrap().data.is_none(), "{none}");
+        }
+        assert!(Envelope::parse("{}").unwrap().data.is_none());
+        assert!(Envelope::parse(r#"{"data":{},"data":{}}"#).unwrap().data.is_none());
     }
 }

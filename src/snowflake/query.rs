@@ -16,29 +16,29 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Cow<'a, str> {
         ("databaseName", &pins.database),
         ("schemaName", &pins.schema),
     ];
-        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-        let is_pinned = |pair: &str| {
-            let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
-            pinned.iter().any(|(pin, value)| value.is_some() && name == pin.as_bytes())
-        };
-        let mut out = String::with_capacity(path_and_query.len() + 64);
-        out.push_str(path);
-        let mut separator = '?';
-        for pair in query.split('&').filter(|pair| !pair.is_empty() && !is_pinned(pair)) {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let is_pinned = |pair: &str| {
+        let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
+        pinned.iter().any(|(pin, value)| value.is_some() && name == pin.as_bytes())
+    };
+    let mut out = String::with_capacity(path_and_query.len() + 64);
+    out.push_str(path);
+    let mut separator = '?';
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && !is_pinned(pair)) {
+        out.push(separator);
+        out.push_str(pair);
+        separator = '&';
+    }
+    for (name, value) in pinned {
+        if let Some(value) = value {
             out.push(separator);
-            out.push_str(pair);
+            out.push_str(name);
+            out.push('=');
+            push_encoded(&mut out, value);
             separator = '&';
         }
-        for (name, value) in pinned {
-            if let Some(value) = value {
-                out.push(separator);
-                out.push_str(name);
-                out.push('=');
-                push_encoded(&mut out, value);
-                separator = '&';
-            }
-        }
-        Cow::Owned(out)
+    }
+    Cow::Owned(out)
 }
 
 /// Percent-decodes a parameter's name, so that `role%4eame` does not slip past a pin.

@@ -142,9 +142,22 @@ mod tests {
     #[test]
     fn everything_else_is_refused() {
         for path in [
-            "/", "", "*", "/session/", "/session/v1/login-request/", "/session/v1/Login-Request", "//session",
-            "/queries/../session/v1/login-request", "/queries/a/b/result", "/queries//result", "/queries/x%2fy/result",
-            "/api/v2/statementsx", "/api/v2/statementsé", "/api/v2/databases", "/monitoring/queries/", "/oauth",
+            "/",
+            "",
+            "*",
+            "/session/",
+            "/session/v1/login-request/",
+            "/session/v1/Login-Request",
+            "//session",
+            "/queries/../session/v1/login-request",
+            "/queries/a/b/result",
+            "/queries//result",
+            "/queries/x%2fy/result",
+            "/api/v2/statementsx",
+            "/api/v2/statementsé",
+            "/api/v2/databases",
+            "/monitoring/queries/",
+            "/oauth",
         ] {
             assert_eq!(Route::of(&Method::POST, path), Route::Unknown, "{path}");
         }

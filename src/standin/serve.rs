@@ -106,7 +106,9 @@ impl Asked {
     /// Whether anything in it looks like a client key.
     fn leaks(&self) -> bool {
         let key = |bytes: &[u8]| bytes.windows(4).any(|part| part == b"pgk_");
-        key(&self.body[..self.body.len().min(1 << 20)]) || key(self.query.as_bytes()) || self.headers.values().any(|value| key(value.as_bytes()))
+        key(&self.body[..self.body.len().min(1 << 20)])
+            || key(self.query.as_bytes())
+            || self.headers.values().any(|value| key(value.as_bytes()))
     }
 
     fn json(&self) -> Value {
@@ -158,7 +160,8 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
     let pat = text("AUTHENTICATOR").eq_ignore_ascii_case(crate::snowflake::PAT_AUTHENTICATOR);
     let credential = text(if pat { "TOKEN" } else { "PASSWORD" });
-    let headers = asked.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    let headers =
+        asked.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
     let seen = Seen {
         user: text("LOGIN_NAME"),
         credential: Secret::new(credential.clone()).fingerprint(),
@@ -179,31 +182,38 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
         empty if empty.is_empty() => "PUBLIC".to_owned(),
         role => role,
     };
-    success(state, &json!({
-        "masterToken": session.master, "token": session.token, "validityInSeconds": 3600, "masterValidityInSeconds": 14400,
-        "displayUserName": text("LOGIN_NAME"), "serverVersion": "9.40.1", "firstLogin": false,
-        "remMeToken": null, "remMeValidityInSeconds": 0, "healthCheckInterval": 45, "newClientForUpgrade": null,
-        "sessionId": session.id,
-        "idToken": "standin-id-token", "idTokenValidityInSeconds": 14400, "mfaToken": "standin-mfa-token", "mfaTokenValidityInSeconds": 14400,
-        "parameters": [
-            { "name": "AUTOCOMMIT", "value": true }, { "name": "CLIENT_SESSION_KEEP_ALIVE", "value": true },
-            { "name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600 },
-            { "name": "CLIENT_TELEMETRY_ENABLED", "value": true }, { "name": "CLIENT_PREFETCH_THREADS", "value": 4 },
-            { "name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0 }, { "name": "QUERY_RESULT_FORMAT", "value": "JSON" },
-            { "name": "TIMEZONE", "value": "UTC" },
-        ],
-        "sessionInfo": { "databaseName": context("databaseName"), "schemaName": context("schemaName"),
-            "warehouseName": context("warehouse"), "roleName": role },
-        "responseData": null,
-    }))
+    success(
+        state,
+        &json!({
+            "masterToken": session.master, "token": session.token, "validityInSeconds": 3600, "masterValidityInSeconds": 14400,
+            "displayUserName": text("LOGIN_NAME"), "serverVersion": "9.40.1", "firstLogin": false,
+            "remMeToken": null, "remMeValidityInSeconds": 0, "healthCheckInterval": 45, "newClientForUpgrade": null,
+            "sessionId": session.id,
+            "idToken": "standin-id-token", "idTokenValidityInSeconds": 14400, "mfaToken": "standin-mfa-token", "mfaTokenValidityInSeconds": 14400,
+            "parameters": [
+                { "name": "AUTOCOMMIT", "value": true }, { "name": "CLIENT_SESSION_KEEP_ALIVE", "value": true },
+                { "name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600 },
+                { "name": "CLIENT_TELEMETRY_ENABLED", "value": true }, { "name": "CLIENT_PREFETCH_THREADS", "value": 4 },
+                { "name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0 }, { "name": "QUERY_RESULT_FORMAT", "value": "JSON" },
+                { "name": "TIMEZONE", "value": "UTC" },
+            ],
+            "sessionInfo": { "databaseName": context("databaseName"), "schemaName": context("schemaName"),
+                "warehouseName": context("warehouse"), "roleName": role },
+            "responseData": null,
+        }),
+    )
 }
 
 fn login_refused(state: &Arc<State>, refused: LoginRefused) -> Response<Made> {
     let data = json!({ "nextAction": "RETRY_LOGIN", "authnMethod": "PAT", "signInOptions": {} });
     let (code, message) = match refused {
         LoginRefused::Pat => ("394400", "Programmatic access token is invalid."),
-        LoginRefused::Policy => ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake."),
-        LoginRefused::Locked => ("390102", "Your user account has been temporarily locked due to too many failed attempts."),
+        LoginRefused::Policy => {
+            ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.")
+        }
+        LoginRefused::Locked => {
+            ("390102", "Your user account has been temporarily locked due to too many failed attempts.")
+        }
     };
     envelope(state, &data, Some(code), Some(message))
 }
@@ -212,11 +222,19 @@ fn renew(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let body = asked.json();
     let old = body["oldSessionToken"].as_str().unwrap_or_default();
     match asked.token().and_then(|master| state.renew(master, old)) {
-        Some(session) => success(state, &json!({
-            "sessionToken": session.token, "masterToken": session.master, "validityInSecondsST": 3600,
-            "validityInSecondsMT": 14400, "sessionId": session.id,
-        })),
-        None => envelope(state, &Value::Null, Some("390114"), Some("Authentication token has expired. The user must authenticate again.")),
+        Some(session) => success(
+            state,
+            &json!({
+                "sessionToken": session.token, "masterToken": session.master, "validityInSecondsST": 3600,
+                "validityInSecondsMT": 14400, "sessionId": session.id,
+            }),
+        ),
+        None => envelope(
+            state,
+            &Value::Null,
+            Some("390114"),
+            Some("Authentication token has expired. The user must authenticate again."),
+        ),
     }
 }
 
@@ -310,7 +328,8 @@ fn abort(state: &Arc<State>, asked: &Asked) -> Response<Made> {
 }
 
 fn sql_api(state: &Arc<State>, asked: &Asked) -> Response<Made> {
-    let bearer = asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let bearer =
+        asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let kind = asked.headers.get("x-snowflake-authorization-token-type").map(HeaderValue::as_bytes);
     let known = bearer.is_some_and(|bearer| {
         state.lock().pats.values().any(|pats| pats.get(bearer) == Some(&super::PatState::Active))

@@ -38,7 +38,9 @@ fn filter(level: Level) -> EnvFilter {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    EnvFilter::new(format!("warn,patgate={level},vaultrs=off,rustify=off,reqwest=off,hyper=off,hyper_util=off,rustls=off"))
+    EnvFilter::new(format!(
+        "warn,patgate={level},vaultrs=off,rustify=off,reqwest=off,hyper=off,hyper_util=off,rustls=off"
+    ))
 }
 
 /// The last lines of the log, kept in memory; for the demo, which shows what an operator would find.

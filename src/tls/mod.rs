@@ -63,8 +63,7 @@ fn provider() -> Arc<CryptoProvider> {
 pub fn server(pair: &KeyPair) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(&pair.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unread(&pair.key, "private key", error))?;
-    let unusable =
-        |source| TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source };
+    let unusable = |source| TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?

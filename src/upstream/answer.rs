@@ -16,7 +16,7 @@ use super::pool::Pool;
 /// A streamed answer.
 pub struct Answer {
     body: Incoming,
-    lane: Option<Lane>,
+    lane: Option<Box<Lane>>,
     pool: Arc<Pool>,
     silence: Duration,
     /// Armed by the first wait and moved only when it rings, so that a busy body pays nothing for it.
@@ -36,7 +36,7 @@ pub enum BrokeOff {
 }
 
 impl Answer {
-    pub(super) fn new(body: Incoming, lane: Lane, pool: Arc<Pool>, silence: Duration) -> Self {
+    pub(super) fn new(body: Incoming, lane: Box<Lane>, pool: Arc<Pool>, silence: Duration) -> Self {
         let mut answer = Self { body, lane: Some(lane), pool, silence, watch: None, last: Instant::now() };
         if answer.body.is_end_stream() {
             answer.finish(None);

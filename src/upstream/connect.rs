@@ -37,16 +37,18 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Opens a connection. The name is looked up anew each time, so that a change of address is followed.
-    pub(super) async fn open(target: &Target) -> io::Result<Self> {
+    ///
+    /// It comes boxed, since it is handed from the pool to a request, to its answer and back.
+    pub(super) async fn open(target: &Target) -> io::Result<Box<Self>> {
         let tcp = TcpStream::connect(&target.address).await?;
         tcp.set_nodelay(true)?;
         let tls = target.tls.connect(target.name.clone(), Transport::new(tcp)).await?;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
         let (send, connection) = handshake.map_err(io::Error::other)?;
-        Ok(Self { send, connection, progress: Arc::default(), ended: false })
+        Ok(Box::new(Self { send, connection, progress: Arc::default(), ended: false }))
     }
 
-    /// Lets the connection work; ready with `true` for a clean end once it has come to one.
+    /// Lets the connection work; ready once it has come to its end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended {
             return Poll::Ready(());

@@ -26,7 +26,7 @@ const KEPT: usize = 256;
 pub struct Pool {
     target: Target,
     limits: Upstream,
-    kept: Mutex<Vec<(Lane, Instant)>>,
+    kept: Mutex<Vec<(Box<Lane>, Instant)>>,
 }
 
 /// Why there is no answer.
@@ -118,7 +118,7 @@ impl Pool {
     }
 
     /// A kept connection that is still open, the youngest first.
-    async fn kept(&self) -> Option<Lane> {
+    async fn kept(&self) -> Option<Box<Lane>> {
         loop {
             let (mut lane, since) = self.lock().pop()?;
             if since.elapsed() > self.limits.keep {
@@ -133,7 +133,7 @@ impl Pool {
         }
     }
 
-    async fn open(&self, within: Duration) -> Result<Lane, Failure> {
+    async fn open(&self, within: Duration) -> Result<Box<Lane>, Failure> {
         match timeout(within, Lane::open(&self.target)).await {
             Ok(Ok(lane)) => Ok(lane),
             Ok(Err(error)) => Err(Failure::Unsent(format!("connect to {}: {}", self.target.address, chain(&error)))),
@@ -141,7 +141,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn give_back(&self, lane: Lane) {
+    pub(super) fn give_back(&self, lane: Box<Lane>) {
         if !lane.is_ready() {
             return;
         }
@@ -151,7 +151,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Lane, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Box<Lane>, Instant)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

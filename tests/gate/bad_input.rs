@@ -50,7 +50,8 @@ async fn a_login_body_that_is_none_gets_its_sentence() {
     assert!(zipped(&world, b"no gzip".to_vec()).await.refusal("390400").contains("gzip is damaged"));
     let half = gzip(whole.as_bytes());
     assert!(zipped(&world, half[..half.len() / 2].to_vec()).await.refusal("390400").contains("gzip is damaged"));
-    let request = Request::post("/session/v1/login-request").header("content-encoding", "br").body(Bytes::from(whole)).unwrap();
+    let request =
+        Request::post("/session/v1/login-request").header("content-encoding", "br").body(Bytes::from(whole)).unwrap();
     assert!(world.send(request).await.refusal("390400").contains("neither gzip nor identity"));
     assert_eq!(world.standin.state.connections(), 0);
     world.session().await;
@@ -130,7 +131,8 @@ async fn whoever_sends_nothing_or_too_slowly_is_closed_in_time() {
     assert!(!closed(tcp().await, b"GET / HTTP/1.1\r\n\r\n").await.contains("HTTP/1.1 2"));
     assert_eq!(closed(tls().await, b"").await, "");
     assert_eq!(closed(tls().await, b"POST /session/heartbeat HTTP/1.1\r\nHo").await, "");
-    let slow = closed(tls().await, b"POST /session/v1/login-request HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{").await;
+    let slow =
+        closed(tls().await, b"POST /session/v1/login-request HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{").await;
     assert!(slow.starts_with("HTTP/1.1 408") && slow.contains("did not arrive in time"), "{slow}");
     let idle = closed(tls().await, b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(idle.starts_with("HTTP/1.1 404"), "{idle}");

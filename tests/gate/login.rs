@@ -15,7 +15,10 @@ async fn a_key_logs_in_and_snowflake_sees_only_the_pat() {
     let seen = world.standin.state.seen().pop().unwrap();
     assert_eq!((seen.user.as_str(), seen.credential.clone()), (USER, Secret::new(PAT.into()).fingerprint()));
     assert_eq!(seen.query, "requestId=1&roleName=R");
-    assert!(seen.body.contains(r#""ACCOUNT_NAME":"myorg-prod""#) && seen.headers.contains("host: localhost\n"), "{seen:?}");
+    assert!(
+        seen.body.contains(r#""ACCOUNT_NAME":"myorg-prod""#) && seen.headers.contains("host: localhost\n"),
+        "{seen:?}"
+    );
     assert!(seen.headers.contains("accept-encoding: identity"));
     // Tokens of other kinds are dropped, and a 64-bit number keeps its digits.
     assert!(answer["data"].get("idToken").is_none() && answer["data"].get("mfaToken").is_none());

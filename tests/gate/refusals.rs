@@ -97,9 +97,6 @@ async fn a_client_key_in_a_token_s_place_stays_here() {
 async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
     let world = World::with("", "[login]\nhold='300ms'\n").await;
     let key = world.key.expose().to_owned();
-    world.standin.state.refuse_by_policy(true);
-    assert!(world.login(&key).await.refusal("390999").contains("network policy"));
-    world.standin.state.refuse_by_policy(false);
     world.standin.state.set_pat(USER, PAT, PatState::Disabled);
     assert!(world.login(&key).await.refusal("390999").contains("refuses the token"));
     for knob in [
@@ -115,6 +112,17 @@ async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
     world.standin.state.turn(Place("login".into()), Knob::Drop, 100);
     assert!(world.login(&key).await.refusal("390999").contains("cannot reach Snowflake"));
     assert!(world.standin.state.count("login") < 12, "what was sent is not sent again and again");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_policy_s_refusal_is_told_and_left_alone_for_a_while() {
+    let world = World::start().await;
+    world.standin.state.refuse_by_policy(true);
+    for _ in 0..5 {
+        assert!(world.login(world.key.expose()).await.refusal("390999").contains("network policy"));
+    }
+    assert_eq!(world.standin.state.count("login"), 1);
     world.finish().await;
 }
 

@@ -91,12 +91,15 @@ async fn a_client_that_goes_away_takes_its_request_along() {
         let before = world.standin.state.dropped();
         let asked = world.standin.state.count("query");
         world.standin.state.turn(Place("query".into()), knob, 1);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
         let driving = tokio::spawn(connection);
         let request = Request::post("/queries/v1/query-request")
             .header("host", "gate.test")
             .header("authorization", format!("Snowflake Token=\"{token}\""))
-            .body(Full::new(Bytes::from(r#"{"sqlText":"select repeat('x', 100) from table(generator(rowcount => 1000000))"}"#)))
+            .body(Full::new(Bytes::from(
+                r#"{"sqlText":"select repeat('x', 100) from table(generator(rowcount => 1000000))"}"#,
+            )))
             .unwrap();
         let answer = tokio::spawn(async move { sender.send_request(request).await });
         world.standin.state.wait_until(|state| state.count("query") > asked).await;
@@ -155,7 +158,8 @@ async fn the_sql_api_gets_the_pat_in_the_key_s_place() {
 async fn a_drain_lets_running_answers_end() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
     tokio::spawn(connection);
     world.standin.state.turn(Place("query".into()), Knob::Slow(Duration::from_millis(5)), 1);
     let body = Bytes::from(r#"{"sqlText":"select repeat('x', 100) from table(generator(rowcount => 20000))"}"#);

@@ -54,7 +54,11 @@ impl Got {
     /// Checks that it is a refusal in the form that drivers show, and gives its sentence.
     pub fn refusal(&self, code: &str) -> String {
         let body = self.json();
-        assert_eq!((self.status, &body["code"], &body["success"]), (200, &Value::from(code), &Value::from(false)), "{body}");
+        assert_eq!(
+            (self.status, &body["code"], &body["success"]),
+            (200, &Value::from(code), &Value::from(false)),
+            "{body}"
+        );
         assert_eq!(self.headers["content-type"], "application/json");
         let trace = self.headers["x-patgate-trace"].to_str().unwrap();
         let message = self.message();
@@ -117,7 +121,8 @@ impl World {
     }
 
     pub async fn try_send(&self, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await?;
         let driving = tokio::spawn(connection);
         request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
         let response = sender.send_request(request.map(Full::new)).await?;
@@ -130,7 +135,8 @@ impl World {
 
     /// A login with a body that the caller wrote.
     pub async fn login_with(&self, body: impl Into<Bytes>) -> Got {
-        let request = Request::post("/session/v1/login-request?requestId=1&roleName=R").header("content-type", "application/json");
+        let request = Request::post("/session/v1/login-request?requestId=1&roleName=R")
+            .header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
@@ -141,7 +147,8 @@ impl World {
 
     /// A request with a session token.
     pub async fn ask(&self, method: Method, path: &str, token: &str, body: impl Into<Bytes>) -> Got {
-        let request = Request::builder().method(method).uri(path).header("authorization", format!("Snowflake Token=\"{token}\""));
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Snowflake Token=\"{token}\""));
         self.send(request.body(body.into()).unwrap()).await
     }
 

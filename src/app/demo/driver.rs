@@ -82,7 +82,8 @@ impl Driver {
             request = request.header(header::AUTHORIZATION, format!("Snowflake Token=\"{token}\""));
         }
         let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_string())))?).await?;
-        let trace = response.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let trace =
+            response.headers().get(TRACE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let body = response.into_body().collect().await?.to_bytes();
         Ok(Answered { body: serde_json::from_slice(&body)?, trace })
     }

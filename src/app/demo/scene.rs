@@ -24,7 +24,11 @@ pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), Failed> {
     let ink = Ink(std::io::stdout().is_terminal());
     let driver = Driver::new(stage.app.address, &stage.certificates.ca).map_err(Failed::gate)?;
     let behind = if stage.standin.is_some() { "the built-in stand-in for Snowflake" } else { "the given Snowflake" };
-    say(&format!("{} on https://{}, before it a driver, behind it {behind}.\n", ink.bold("patgate"), stage.app.address));
+    say(&format!(
+        "{} on https://{}, before it a driver, behind it {behind}.\n",
+        ink.bold("patgate"),
+        stage.app.address
+    ));
     login(stage, &driver, log, &ink).await?;
     match &stage.standin {
         Some(standin) => rotation(stage, standin, &driver, &ink).await?,
@@ -39,10 +43,23 @@ async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Res
     let answer = driver.login(stage.client_key.expose()).await.and_then(accepted).map_err(unexpected)?;
     let rows = driver.query(answer.data("token"), "select 1").await.and_then(accepted).map_err(unexpected)?;
     let key = stage.client_key.expose();
-    say(&format!("   the client held       {}…{}  (its key; no Snowflake token)", ink.green(&key[..12]), &key[key.len() - 4..]));
+    say(&format!(
+        "   the client held       {}…{}  (its key; no Snowflake token)",
+        ink.green(&key[..12]),
+        &key[key.len() - 4..]
+    ));
     if let Some(seen) = stage.standin.as_ref().and_then(|standin| standin.state.seen().pop()) {
-        let held_back = if seen.body.contains("pgk_") { ink.red("the client's key with it") } else { "no trace of the client's key".into() };
-        say(&format!("   Snowflake received    {} PAT {} as user {}, {held_back}", ink.green("the"), seen.credential, seen.user));
+        let held_back = if seen.body.contains("pgk_") {
+            ink.red("the client's key with it")
+        } else {
+            "no trace of the client's key".into()
+        };
+        say(&format!(
+            "   Snowflake received    {} PAT {} as user {}, {held_back}",
+            ink.green("the"),
+            seen.credential,
+            seen.user
+        ));
     }
     say(&format!("   select 1 answered     {}", rows.body["data"]["rowset"][0][0]));
     trace(&answer.trace, log, ink);
@@ -51,7 +68,9 @@ async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Res
 
 /// Logins go on while the PAT is rotated with no overlap at all.
 async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) -> Result<(), Failed> {
-    say(&ink.bold(&format!("2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in, the old one dead at once")));
+    say(&ink.bold(&format!(
+        "2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in, the old one dead at once"
+    )));
     let (good, bad) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = tokio::task::JoinSet::new();
@@ -79,7 +98,10 @@ async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) 
     let refused: u64 = standin.state.bad_logins().values().sum::<u64>() - refused_before;
     let failed = bad.load(Ordering::Relaxed);
     let verdict = if failed == 0 { ink.green("0 failed") } else { ink.red(&format!("{failed} failed")) };
-    say(&format!("   {} logins, {verdict}; Snowflake refused an old PAT {refused} times, and no client noticed\n", good.load(Ordering::Relaxed) + failed));
+    say(&format!(
+        "   {} logins, {verdict}; Snowflake refused an old PAT {refused} times, and no client noticed\n",
+        good.load(Ordering::Relaxed) + failed
+    ));
     if failed == 0 { Ok(()) } else { Err(Failed::gate("logins failed during the rotation")) }
 }
 

@@ -55,7 +55,8 @@ impl Drop for Home {
 
 impl Stage {
     pub(super) async fn set_up(args: &DemoArgs) -> Result<Self, Failed> {
-        let home = Home::make().map_err(|error| Failed::gate(format!("cannot make a directory for the demo: {error}")))?;
+        let home =
+            Home::make().map_err(|error| Failed::gate(format!("cannot make a directory for the demo: {error}")))?;
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).map_err(Failed::gate)?;
         let user = args.user.clone();
         let name = ClientName::parse(CLIENT).ok_or_else(|| Failed::gate("the demo's client has no name"))?;
@@ -122,7 +123,8 @@ fn new_pat() -> Result<Secret, Failed> {
 
 fn given_pat(path: Option<&Path>) -> Result<Secret, Failed> {
     let path = path.ok_or_else(|| Failed::gate("--upstream needs --pat-file"))?;
-    let text = std::fs::read_to_string(path).map_err(|error| Failed::gate(format!("cannot read {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failed::gate(format!("cannot read {}: {error}", path.display())))?;
     Ok(Secret::new(text.trim().to_owned()))
 }
 
