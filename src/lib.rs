@@ -14,16 +14,30 @@
 //! the connection, `proxy` answers each request with the help of `admit` (who), `secrets` and `pat` (with what) and
 //! `upstream` (where to).
 
-pub mod admit; // rank 3: who may enter
-pub mod app;
+// A blank line between the modules keeps them in the order of their ranks.
+
 pub mod base; // rank 0: words everyone uses, no I/O
+
 pub mod config; // rank 1: the file, once, into typed values
-pub mod listen; // rank 7: socket to request
-pub mod pat; // rank 5: the life of a PAT
-pub mod proxy; // rank 6: one request
-pub mod secrets; // rank 4: stores and the cache of PATs
+
 pub mod snowflake; // rank 1: the wire vocabulary, pure
-pub mod standin; // rank 3: a small, strict Snowflake
+
 pub mod telemetry; // rank 2: what the operator is told
-pub mod tls; // rank 2: TLS on both sides
-pub mod upstream; // rank 3: Snowflake's side // rank 8: composition and command line
+
+pub mod tls; // rank 2: TLS on both sides, and the transport below it
+
+pub mod admit; // rank 3: who may enter
+
+pub mod standin; // rank 3: a small, strict Snowflake for the demo and the tests
+
+pub mod upstream; // rank 3: Snowflake's side: connections, deadlines
+
+pub mod secrets; // rank 4: stores, and the cache of PATs
+
+pub mod pat; // rank 5: the life of a PAT: its budget of logins
+
+pub mod proxy; // rank 6: one request, from head to last byte
+
+pub mod listen; // rank 7: socket to request
+
+pub mod app; // rank 8: composition, admin endpoint, command line, demo

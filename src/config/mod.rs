@@ -1,8 +1,9 @@
 //! The configuration: one file, read once, into complete typed values.
 //!
-//! Two shapes are kept apart: [`file`] reads the TOML and collects every error with its place, and [`Config`] is what the
+//! Two shapes are kept apart: [`mod@file`] reads the TOML and collects every error with its place, and [`Config`] is what the
 //! rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
 
+mod entries;
 pub mod file;
 mod read;
 pub mod report;
@@ -282,8 +283,8 @@ pub struct Client {
 pub struct Limits {
     /// Logins.
     pub logins: Option<Rate>,
-    /// Requests; not enforced by this version, and [`file`] warns of it.
+    /// Requests; not enforced by this version, and [`mod@file`] warns of it.
     pub requests: Option<Rate>,
-    /// Sessions at once; not enforced by this version, and [`file`] warns of it.
+    /// Sessions at once; not enforced by this version, and [`mod@file`] warns of it.
     pub sessions: Option<usize>,
 }

@@ -27,7 +27,7 @@ pub(super) struct DemoArgs {
     /// Where the gate listens; another free port is taken when this one is in use.
     #[arg(long, default_value_t = 8443)]
     port: u16,
-    /// A Snowflake to use in place of the built-in stand-in: https://HOST[:PORT].
+    /// A Snowflake to use in place of the built-in stand-in: <https://HOST:PORT>.
     #[arg(long, value_name = "URL", requires = "pat_file")]
     upstream: Option<String>,
     /// The roots that the upstream's certificate chains to, PEM; the platform's by default.

@@ -1,0 +1,252 @@
+//! The named tables of the file: accounts, stores, credentials, clients.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::read::Section;
+use super::{
+    Account, Client, Credential, FileStore, KvVersion, Limits, SecretSource, Store, VaultLogin, VaultStore, units,
+};
+use crate::base::names::{ClientName, SecretRef};
+use crate::base::pins::Pins;
+
+pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
+    let host = section.required_parsed(
+        "host",
+        "a host name, such as \"myorg-prod.snowflakecomputing.com\", with :PORT if it is not 443",
+        host,
+    );
+    let address = section.parsed("address", "NAME:PORT or IP:PORT, such as \"10.0.0.5:443\"", |text| {
+        let (name, port) = text.rsplit_once(':')?;
+        (!name.is_empty() && port.parse::<u16>().is_ok()).then(|| text.to_owned())
+    });
+    let ca = section.path("ca");
+    let name = section.text("name", "the account's identifier in Snowflake, such as \"myorg-prod\"");
+    section.finish();
+    let (host, port) = host?.value;
+    let first_label = host.split('.').next().unwrap_or(&host).to_owned();
+    Some(Account {
+        name: name.map_or(first_label, |found| found.value),
+        host,
+        port,
+        address: address.map(|found| found.value),
+        ca: ca.map(|found| found.value),
+    })
+}
+
+/// A DNS name or an IP address, with an optional port.
+fn host(text: &str) -> Option<(String, u16)> {
+    let bare = |name: &str| rustls::pki_types::ServerName::try_from(name).is_ok();
+    if bare(text) {
+        return Some((text.to_owned(), 443));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    bare(name).then_some((name.to_owned(), port.parse().ok()?))
+}
+
+pub(super) fn store(_name: &str, section: Section<'_>) -> Option<Store> {
+    let kinds = [
+        section.section("file").map(file_store),
+        section.section("env").map(env_store),
+        section.section("vault").map(vault_store),
+    ];
+    let present = kinds.iter().flatten().count();
+    if present != 1 && ["file", "env", "vault"].iter().filter(|kind| section.has(kind)).count() != 1 {
+        section.error(
+            "a store has exactly one kind",
+            "Write [stores.NAME.file], [stores.NAME.env] or [stores.NAME.vault]",
+        );
+    }
+    section.finish();
+    kinds.into_iter().flatten().flatten().next()
+}
+
+fn file_store(section: Section<'_>) -> Option<Store> {
+    let path = section.required_path("path", "a directory");
+    section.finish();
+    Some(Store::File(FileStore { path: path?.value }))
+}
+
+fn env_store(section: Section<'_>) -> Option<Store> {
+    section.finish();
+    Some(Store::Env)
+}
+
+fn vault_store(section: Section<'_>) -> Option<Store> {
+    let wanted = "https://HOST:PORT, or http:// on a loopback address";
+    let address = section
+        .required_parsed("address", wanted, |text| vault_address(text).then(|| text.trim_end_matches('/').to_owned()));
+    let ca = section.path("ca");
+    let namespace = section.text("namespace", "a namespace, such as \"team/bi\"");
+    let kv = section.parsed("kv", "\"auto\", \"v1\" or \"v2\"", |text| match text {
+        "auto" => Some(None),
+        "v1" => Some(Some(KvVersion::V1)),
+        "v2" => Some(Some(KvVersion::V2)),
+        _ => None,
+    });
+    let source = "\"file:PATH\" or \"env:NAME\"; the secret itself never stands here";
+    let base = section.base().to_owned();
+    let parse = |text: &str| secret_source(&base, text);
+    let token = section.parsed("token", source, parse);
+    let approle = section.section("approle").and_then(|section| {
+        let mount = section.text("mount", "where the method is mounted, such as \"approle\"");
+        let role_id = section.required_parsed("role_id", source, parse);
+        let secret_id = section.required_parsed("secret_id", source, parse);
+        section.finish();
+        let mount = mount.map_or_else(|| "approle".to_owned(), |found| found.value);
+        Some(VaultLogin::AppRole { mount, role_id: role_id?.value, secret_id: secret_id?.value })
+    });
+    if section.has("token") == section.has("approle") {
+        section.error(
+            "a Vault store has exactly one login",
+            "Write token = \"file:…\" or approle = { role_id = \"file:…\", secret_id = \"file:…\" }",
+        );
+    }
+    section.finish();
+    Some(Store::Vault(VaultStore {
+        address: address?.value,
+        ca: ca.map(|found| found.value),
+        namespace: namespace.map(|found| found.value),
+        kv: kv.and_then(|found| found.value),
+        login: approle.or(token.map(|found| VaultLogin::Token(found.value)))?,
+    }))
+}
+
+fn vault_address(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let rooted = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    rooted
+        && !host.is_empty()
+        && match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => local,
+            _ => false,
+        }
+}
+
+fn secret_source(base: &Path, text: &str) -> Option<SecretSource> {
+    match text.split_once(':')? {
+        ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
+        ("env", name) if !name.is_empty() => Some(SecretSource::Env(name.to_owned())),
+        _ => None,
+    }
+}
+
+pub(super) fn credential(
+    _name: &str,
+    section: Section<'_>,
+    accounts: &[String],
+    stores: &[String],
+) -> Option<Credential> {
+    let account = section.required("account", "the name of an account");
+    if let Some(account) = &account {
+        known(&section, &account.span, "account", &account.value, accounts);
+    }
+    let user = section.required("user", "the name of the Snowflake service user");
+    let pat =
+        section.required_parsed("pat", "a reference \"STORE:PATH#FIELD\", never the token itself", SecretRef::parse);
+    if let Some(pat) = &pat {
+        known(&section, &pat.span, "pat", &pat.value.store, stores);
+    }
+    let name = |key| section.text(key, "a name").map(|found| found.value);
+    let pins =
+        Pins { role: name("role"), warehouse: name("warehouse"), database: name("database"), schema: name("schema") };
+    section.finish();
+    Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: pat?.value, pins })
+}
+
+pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -> Option<Client> {
+    if ClientName::parse(name).is_none() {
+        section.error("this is no name for a client", format!("Use {}", ClientName::RULE));
+    }
+    let credential = section.required("credential", "the name of a credential");
+    if let Some(credential) = &credential {
+        known(&section, &credential.span, "credential", &credential.value, credentials);
+    }
+    if !section.has("keys") {
+        section.error("`keys` is missing", format!("`patgate client new {name}` prints a key and this line"));
+    }
+    let keys = section.list(
+        "keys",
+        "\"sha256:\" and 64 hex digits, as `patgate client new` prints it; never the key itself",
+        key_hash,
+    );
+    if let Some(keys) = &keys
+        && !(1..=2).contains(&keys.value.len())
+    {
+        section.error_at(
+            &keys.span,
+            "keys",
+            "a client has one key, or two while a key is exchanged",
+            "Leave one or two",
+        );
+    }
+    let networks = section.list("networks", "a network such as \"10.20.0.0/16\" or an address", |text| {
+        text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    });
+    let limits = section.section("limits").map(limits).unwrap_or_default();
+    section.finish();
+    Some(Client {
+        credential: Arc::from(credential?.value),
+        keys: keys?.value,
+        networks: networks.map_or_else(loopback, |found| found.value),
+        limits,
+    })
+}
+
+fn limits(section: Section<'_>) -> Limits {
+    let wanted = "a rate such as \"60/min\", \"200/s\" or \"1000/h\"";
+    let logins = section.parsed("logins", wanted, units::rate);
+    let requests = section.parsed("requests", wanted, units::rate);
+    let sessions = section.count("sessions", 1..1_000_000);
+    for (key, span) in
+        [("requests", requests.as_ref().map(|f| &f.span)), ("sessions", sessions.as_ref().map(|f| &f.span))]
+    {
+        if let Some(span) = span {
+            section.warning_at(
+                span,
+                key,
+                "this version of the gate does not enforce it",
+                "Do not rely on it yet; `logins` is enforced",
+            );
+        }
+    }
+    section.finish();
+    Limits { logins: logins.map(|f| f.value), requests: requests.map(|f| f.value), sessions: sessions.map(|f| f.value) }
+}
+
+fn loopback() -> Vec<IpNet> {
+    let v4 = ipnet::Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8).map(IpNet::V4);
+    [v4.ok(), Some(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))].into_iter().flatten().collect()
+}
+
+fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &str, name: &str, names: &[String]) {
+    if names.iter().any(|known| known == name) {
+        return;
+    }
+    let near = names.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let remedy = match near {
+        Some(near) => format!("Known: {}. The nearest is `{near}`", names.join(", ")),
+        None => "None is configured".to_owned(),
+    };
+    section.error_at(span, key, "it names nothing in this file", remedy);
+}
+
+fn key_hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix("sha256:")?.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(hash)
+}
