@@ -1,6 +1,6 @@
 //! `patgate check`: the file, and nothing but the file.
 
-use super::cli::{ConfigArgs, Failed, say};
+use super::shell::{ConfigArgs, Failed, say};
 use crate::config::report::Report;
 use crate::config::{Config, file};
 

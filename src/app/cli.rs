@@ -1,12 +1,11 @@
 //! The command line: what a person types, and the exit code that comes of it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use super::shell::ConfigArgs;
 use super::{check, client, demo, run};
-use crate::base::fault::Owner;
 
 /// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
 #[derive(Parser)]
@@ -35,30 +34,6 @@ enum ClientCommand {
     New(client::NewArgs),
 }
 
-/// Which configuration, and how to write.
-#[derive(Args)]
-pub(super) struct ConfigArgs {
-    /// The configuration file.
-    #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
-    /// Write JSON, for programs.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Why a command ended badly: whose fault, and the text for stderr.
-pub(super) struct Failed {
-    pub owner: Owner,
-    pub text: String,
-}
-
-impl Failed {
-    /// A failure of the gate or its machine.
-    pub(super) fn gate(text: impl ToString) -> Self {
-        Self { owner: Owner::Gate, text: text.to_string() }
-    }
-}
-
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -77,10 +52,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(failed.owner.exit_code())
         }
     }
-}
-
-/// Writes to stdout; a reader that has gone is no failure of ours.
-pub(super) fn say(text: &str) {
-    use std::io::Write;
-    let _reader_gone = writeln!(std::io::stdout(), "{text}");
 }

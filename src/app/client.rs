@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::cli::{Failed, say};
+use super::shell::{Failed, say};
 use crate::admit::key;
 use crate::base::clock::SystemRandom;
 use crate::base::names::ClientName;

@@ -6,6 +6,7 @@ pub mod cli;
 mod client;
 mod demo;
 mod run;
+mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(windows, path = "signal_windows.rs")]
 mod signal;

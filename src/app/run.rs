@@ -1,8 +1,6 @@
 //! `patgate run`: the gate in the foreground, until it is told to stop.
 
-use tokio::runtime::Runtime;
-
-use super::cli::{ConfigArgs, Failed};
+use super::shell::{ConfigArgs, Failed, control_runtime};
 use super::{App, Seams, check, signal};
 use crate::base::clock::{Random, SystemRandom};
 use crate::telemetry::logs;
@@ -35,14 +33,4 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
         tracing::info!(clean, "stopped");
         Ok(())
     })
-}
-
-/// One thread for everything that can be slow.
-pub(super) fn control_runtime() -> Result<Runtime, Failed> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(Failed::gate)
 }

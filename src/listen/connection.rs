@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Guard, Note, Waits};
-use super::worker::Held;
+use super::held::Held;
 use crate::base::drain::Watch;
 use crate::base::fault::chain;
 use crate::config::Listen;

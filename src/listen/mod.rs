@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod guard;
+mod held;
 mod worker;
 
 pub use accept::{Acceptor, bind};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
@@ -13,9 +14,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection;
+use super::held::Held;
 use crate::base::drain::Watch;
 use crate::config::Listen;
 use crate::proxy::{Gate, Worker};
+
+/// How often a worker looks after connections that wait.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// The worker threads. They end when the last handle to them is dropped and their connections are done.
 pub struct Workers(Vec<Seat>);
@@ -31,18 +36,6 @@ struct Arrival {
     peer: SocketAddr,
     held: Held,
     drain: Watch,
-}
-
-/// Counts a connection for as long as it lives.
-pub(super) struct Held {
-    count: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Workers {
@@ -73,8 +66,7 @@ impl Workers {
     /// Gives a connection to the worker that holds the fewest.
     pub fn hand_over(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, drain: Watch) {
         let Some(seat) = self.0.iter().min_by_key(|seat| seat.held.load(Ordering::Relaxed)) else { return };
-        seat.held.fetch_add(1, Ordering::Relaxed);
-        let held = Held { count: seat.held.clone(), _permit: permit };
+        let held = Held::new(seat.held.clone(), permit);
         // The socket leaves this runtime's reactor for the worker's.
         let Ok(stream) = stream.into_std() else { return };
         if seat.door.send(Arrival { stream, peer, held, drain }).is_err() {
@@ -91,6 +83,8 @@ async fn serve(
 ) {
     let setting = Arc::new(connection::Setting { worker, listen, acceptor });
     let mut connections = tokio::task::JoinSet::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             arrival = arrivals.recv() => match arrival {
@@ -103,6 +97,7 @@ async fn serve(
                 None => break,
             },
             Some(_ended) = connections.join_next() => {}
+            _ = sweep.tick() => setting.worker.sweep(),
         }
     }
     while connections.join_next().await.is_some() {}

@@ -91,6 +91,11 @@ impl Worker {
         Ok(Arc::new(Self { gate, accounts, traces }))
     }
 
+    /// Closes connections to Snowflake that have waited too long for a request.
+    pub fn sweep(&self) {
+        self.accounts.values().for_each(|lanes| lanes.pool.sweep());
+    }
+
     pub(super) fn lanes(&self, account: &str) -> Result<&Lanes, Fault> {
         self.accounts.get(account).ok_or_else(|| Fault::new(Kind::GateBroken).because("an account without connections"))
     }

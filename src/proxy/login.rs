@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::gate::Lanes;
-use super::stream::{failed, no_redirect};
+use super::trouble::{failed, no_redirect, store_fault};
 use super::{AnswerBody, Peer, Worker, headers, json};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
@@ -287,14 +287,4 @@ fn refused(why: Refused) -> Fault {
         Refused::NoKey(what) => Fault::new(Kind::KeyMissing).detail(what),
         Refused::Authenticator(name) => Fault::new(Kind::AuthenticatorForeign).detail(name),
     }
-}
-
-/// What a failed read of a store means to a client.
-pub(super) fn store_fault(error: StoreError) -> Fault {
-    let kind = match &error {
-        StoreError::Unavailable(_) => Kind::StoreUnavailable,
-        StoreError::Refused(_) => Kind::StoreRefused,
-        StoreError::Unusable(_) => Kind::SecretUnusable,
-    };
-    Fault::new(kind).because(error)
 }

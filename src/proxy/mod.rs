@@ -9,6 +9,7 @@ mod headers;
 mod login;
 mod stream;
 mod target;
+mod trouble;
 
 use std::net::IpAddr;
 use std::sync::Arc;

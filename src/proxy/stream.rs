@@ -1,16 +1,17 @@
 //! Every driver route but the login: the head is adjusted, both bodies stream untouched.
 
-use http::{Request, Response, StatusCode, Uri, Version, header};
+use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use super::gate::Lanes;
+use super::trouble::{failed, no_redirect, store_fault};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::snowflake::PAT_AUTHENTICATOR;
 use crate::snowflake::route::{Route, Stream};
 use crate::telemetry::record::Record;
-use crate::upstream::{Failure, RequestBody};
+use crate::upstream::RequestBody;
 
 impl Worker {
     pub(super) async fn stream(
@@ -57,7 +58,7 @@ impl Worker {
     ) -> Result<&Lanes, Fault> {
         let grant = self.gate.admission.login(peer.ip, key)?;
         record.client = Some(grant.client().to_string());
-        let held = self.gate.pats.current(&grant).await.map_err(super::login::store_fault)?;
+        let held = self.gate.pats.current(&grant).await.map_err(store_fault)?;
         let bearer = format!("Bearer {}", held.pat.expose());
         let value = http::HeaderValue::try_from(bearer).map_err(|_| Fault::new(Kind::SecretUnusable))?;
         headers.insert(header::AUTHORIZATION, sensitive(value));
@@ -79,31 +80,4 @@ fn client_key(headers: &http::HeaderMap) -> Option<Secret> {
 fn sensitive(mut value: http::HeaderValue) -> http::HeaderValue {
     value.set_sensitive(true);
     value
-}
-
-/// What a failed request means, once it has left our hands.
-pub(super) fn failed(failure: Failure) -> Fault {
-    match failure {
-        Failure::Unsent(cause) | Failure::Broken(cause) => Fault::new(Kind::SnowflakeUnreachable).because(cause),
-        Failure::Silent => Fault::new(Kind::SnowflakeSilent).because("no first byte within upstream.first_byte"),
-        Failure::ClientStalled => Fault::new(Kind::LoginSlow).because("the client stopped sending its body"),
-    }
-}
-
-/// A redirect would lead the client past the gate, with a session token in its hand.
-pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
-    let away = [
-        StatusCode::MOVED_PERMANENTLY,
-        StatusCode::FOUND,
-        StatusCode::SEE_OTHER,
-        StatusCode::TEMPORARY_REDIRECT,
-        StatusCode::PERMANENT_REDIRECT,
-    ];
-    if !away.contains(&response.status()) {
-        return Ok(());
-    }
-    let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()?.parse::<Uri>().ok());
-    let host = to.and_then(|to| to.host().map(str::to_owned)).unwrap_or_default();
-    Err(Fault::new(Kind::SnowflakeGarbled)
-        .because(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
 }

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::connect::Lane;
-use super::pool::Pool;
+use super::kept::Kept;
 
 /// A streamed answer.
 pub struct Answer {
     body: Incoming,
     lane: Option<Box<Lane>>,
-    pool: Arc<Pool>,
+    kept: Arc<Kept>,
     silence: Duration,
     /// Armed by the first wait and moved only when it rings, so that a busy body pays nothing for it.
     watch: Option<Pin<Box<Sleep>>>,
@@ -36,8 +36,8 @@ pub enum BrokeOff {
 }
 
 impl Answer {
-    pub(super) fn new(body: Incoming, lane: Box<Lane>, pool: Arc<Pool>, silence: Duration) -> Self {
-        let mut answer = Self { body, lane: Some(lane), pool, silence, watch: None, last: Instant::now() };
+    pub(super) fn new(body: Incoming, lane: Box<Lane>, kept: Arc<Kept>, silence: Duration) -> Self {
+        let mut answer = Self { body, lane: Some(lane), kept, silence, watch: None, last: Instant::now() };
         if answer.body.is_end_stream() {
             answer.finish(None);
         }
@@ -55,7 +55,7 @@ impl Answer {
         {
             return;
         }
-        self.pool.give_back(lane);
+        self.kept.give_back(lane);
     }
 
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -14,6 +14,7 @@ mod answer;
 mod body;
 mod breaker;
 mod connect;
+mod kept;
 mod pool;
 
 pub use answer::Answer;

@@ -3,30 +3,27 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
 use super::body::{RequestBody, Tracked};
 use super::connect::{Lane, Target};
+use super::kept::Kept;
 use crate::base::fault::chain;
 use crate::config::{Account, Upstream};
 
-/// How many unused connections are kept; more are closed when they come back.
-const KEPT: usize = 256;
-
-/// Connections to one account. A lock guards the list for the length of a push or a pop; no other thread ever waits for it.
+/// Connections to one account.
 pub struct Pool {
     target: Target,
     limits: Upstream,
-    kept: Mutex<Vec<(Box<Lane>, Instant)>>,
+    kept: Arc<Kept>,
 }
 
 /// Why there is no answer.
@@ -50,7 +47,8 @@ impl Pool {
     pub fn new(account: &Account, tls: Arc<ClientConfig>, limits: Upstream) -> io::Result<Arc<Self>> {
         let name = ServerName::try_from(account.host.clone()).map_err(io::Error::other)?;
         let target = Target { address: account.target(), name, tls: TlsConnector::from(tls) };
-        Ok(Arc::new(Self { target, limits, kept: Mutex::default() }))
+        let kept = Arc::new(Kept::new(limits.keep));
+        Ok(Arc::new(Self { target, limits, kept }))
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -71,7 +69,7 @@ impl Pool {
         mut request: Request<RequestBody>,
     ) -> Result<Response<Answer>, Failure> {
         loop {
-            let (mut lane, fresh) = match self.kept().await {
+            let (mut lane, fresh) = match self.kept.take().await {
                 Some(lane) => (lane, false),
                 None => (self.open(connect.min(self.limits.connect)).await?, true),
             };
@@ -102,7 +100,7 @@ impl Pool {
             match outcome {
                 Ok(response) => {
                     let silence = self.limits.silence;
-                    return Ok(response.map(|body| Answer::new(body, lane, self.clone(), silence)));
+                    return Ok(response.map(|body| Answer::new(body, lane, self.kept.clone(), silence)));
                 }
                 Err(mut error) => match error.take_message() {
                     // A kept connection was closed in the meantime: nothing was written, so nothing is repeated.
@@ -117,20 +115,9 @@ impl Pool {
         }
     }
 
-    /// A kept connection that is still open, the youngest first.
-    async fn kept(&self) -> Option<Box<Lane>> {
-        loop {
-            let (mut lane, since) = self.lock().pop()?;
-            if since.elapsed() > self.limits.keep {
-                // The rest of the list is older still.
-                self.lock().clear();
-                return None;
-            }
-            let open = poll_fn(|cx| Poll::Ready(lane.poll(cx).is_pending())).await;
-            if open && lane.is_ready() {
-                return Some(lane);
-            }
-        }
+    /// Closes connections that have waited too long for a request; nobody polls them, so somebody has to look.
+    pub fn sweep(&self) {
+        self.kept.sweep();
     }
 
     async fn open(&self, within: Duration) -> Result<Box<Lane>, Failure> {
@@ -139,19 +126,5 @@ impl Pool {
             Ok(Err(error)) => Err(Failure::Unsent(format!("connect to {}: {}", self.target.address, chain(&error)))),
             Err(_late) => Err(Failure::Unsent(format!("connect to {}: no connection in time", self.target.address))),
         }
-    }
-
-    pub(super) fn give_back(&self, lane: Box<Lane>) {
-        if !lane.is_ready() {
-            return;
-        }
-        let mut kept = self.lock();
-        if kept.len() < KEPT {
-            kept.push((lane, Instant::now()));
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Box<Lane>, Instant)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

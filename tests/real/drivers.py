@@ -184,7 +184,7 @@ keys = ["{keys['late'][1]}"]
 
         checks.check("the expired PAT cost two bad logins, over all drivers", spent)
         for upstream, gate in [*gates.items(), ("nothing", down)]:
-            checks.check(f"the gate before {upstream} drains and ends with 0", lambda: same(gate.stop(), 0))
+            checks.check(f"the gate before {upstream} drains and ends with 0", lambda: world.same(gate.stop(), 0))
         fakesnow.stop()
         standin.kill()
         world.hunt(checks, place, {
@@ -192,10 +192,6 @@ keys = ["{keys['late'][1]}"]
             "master token": "ver:3-hint:1-master", **{f"key of {client}": key for client, key in shown.items()},
         })  # fmt: skip
     checks.end()
-
-
-def same(got, wanted) -> None:
-    assert got == wanted, f"{got}, not {wanted}"
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ keys = ["{one[1]}"]
         vault.kill()
         checks.check("a dead Vault at start is told as unreachable", lambda: caused("cannot reach the secrets manager", "does not answer"))
         checks.check("the running gate still serves what it holds", ok)
-        checks.check("the gate drains and ends with 0", lambda: same(gate.stop(), 0))
+        checks.check("the gate drains and ends with 0", lambda: world.same(gate.stop(), 0))
         standin.kill()
         role_id, secret_id = ((place / name).read_text().strip() for name in ("role-id", "secret-id"))
         world.hunt(checks, place, {
@@ -197,10 +197,6 @@ keys = ["{one[1]}"]
             "Vault token": "hvs.", **{f"PAT {n}": f"canary-pat-{n}" for n in ("1", "2", "3", "4", "v1", "x")},
         })  # fmt: skip
     checks.end()
-
-
-def same(got, wanted) -> None:
-    assert got == wanted, f"{got}, not {wanted}"
 
 
 if __name__ == "__main__":

@@ -216,6 +216,10 @@ ca = "{certificates.ca}"
 """
 
 
+def same(got, wanted) -> None:
+    assert got == wanted, f"{got}, not {wanted}"
+
+
 def hunt(checks: Checks, place: Path, canaries: dict[str, str]) -> None:
     """No secret in anything that a gate wrote."""
 

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cli::{Failed, say};
-use super::{run, signal};
+use super::shell::{Failed, control_runtime, say};
+use super::signal;
 use crate::telemetry::logs::Captured;
 use set_up::Stage;
 
@@ -44,7 +44,7 @@ pub(super) struct DemoArgs {
 /// The command.
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failed> {
     let log = Captured::start();
-    run::control_runtime()?.block_on(async {
+    control_runtime()?.block_on(async {
         let stage = Stage::set_up(args).await?;
         scene::play(&stage, &log).await?;
         if args.once {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::driver::{Answered, Driver};
 use super::set_up::{CLIENT, Stage};
 use crate::admit::key;
-use crate::app::cli::{Failed, say};
+use crate::app::shell::{Failed, say};
 use crate::base::clock::SystemRandom;
 use crate::base::names::ClientName;
 use crate::standin::StandIn;

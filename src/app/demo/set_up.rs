@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::DemoArgs;
 use crate::admit::key;
-use crate::app::cli::Failed;
+use crate::app::shell::Failed;
 use crate::app::{App, Seams};
 use crate::base::clock::{Random, SystemRandom};
 use crate::base::names::ClientName;

@@ -1,7 +1,7 @@
 //! How to point real tools at the running demo.
 
 use super::set_up::Stage;
-use crate::app::cli::say;
+use crate::app::shell::say;
 
 /// Prints settings that can be pasted. The key is shown here on purpose: it opens nothing but this demo.
 pub(super) fn print(stage: &Stage) {

@@ -1,0 +1,48 @@
+//! What the commands share: the arguments that name a configuration, a failure with its exit code, a line on stdout.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use crate::base::fault::Owner;
+
+/// Which configuration, and how to write.
+#[derive(Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why a command ended badly: whose fault, and the text for stderr.
+pub(super) struct Failed {
+    pub owner: Owner,
+    pub text: String,
+}
+
+impl Failed {
+    /// A failure of the gate or its machine.
+    pub(super) fn gate(text: impl ToString) -> Self {
+        Self { owner: Owner::Gate, text: text.to_string() }
+    }
+}
+
+/// Writes to stdout; a reader that has gone is no failure of ours.
+pub(super) fn say(text: &str) {
+    use std::io::Write;
+    let _reader_gone = writeln!(std::io::stdout(), "{text}");
+}
+
+/// One thread for everything that can be slow.
+pub(super) fn control_runtime() -> Result<Runtime, Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(Failed::gate)
+}

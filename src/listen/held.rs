@@ -1,0 +1,26 @@
+//! [`Held`]: a connection's place, at its worker and under the cap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Counts a connection for as long as it lives.
+pub(super) struct Held {
+    count: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Counts one more in `count`.
+    pub(super) fn new(count: Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self { count, _permit: permit }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
