@@ -112,8 +112,8 @@ pub enum Kind {
     LoginMalformed,
     /// A login body over the cap, before or after inflating.
     LoginTooLarge,
-    /// A login that did not arrive within its deadline.
-    LoginSlow,
+    /// A request whose body did not arrive within its deadline.
+    RequestSlow,
     /// A login by SSO, OAuth, key pair or workload identity.
     AuthenticatorForeign,
     /// A path of the browser or OAuth flows.
@@ -160,7 +160,7 @@ impl Kind {
         Self::LoginLimit,
         Self::LoginMalformed,
         Self::LoginTooLarge,
-        Self::LoginSlow,
+        Self::RequestSlow,
         Self::AuthenticatorForeign,
         Self::FlowForeign,
         Self::RouteUnknown,
@@ -213,8 +213,8 @@ impl Kind {
             Self::LoginTooLarge => row("login_too_large", Client, Status(413), Status(413),
                 "the login request is larger than {}",
                 "A driver's login is a few KB; look for what sends this."),
-            Self::LoginSlow => row("login_slow", Network, Status(408), Status(408),
-                "the login request did not arrive in time",
+            Self::RequestSlow => row("request_slow", Network, Status(408), Status(408),
+                "the request did not arrive in time",
                 "Look at the network between the tool and the gate."),
             Self::AuthenticatorForeign => row("authenticator_foreign", Client, DENIED, DENIED,
                 "this gate does not log in with authenticator {}",

@@ -66,7 +66,7 @@ impl Worker {
             Some(_) => return Err(malformed("its Content-Encoding is neither gzip nor identity")),
         };
         let read = timeout(limits.deadline, Limited::new(body, limits.body).collect()).await;
-        let read = read.map_err(|_late| Fault::new(Kind::LoginSlow).because("login.deadline has passed"))?;
+        let read = read.map_err(|_late| Fault::new(Kind::RequestSlow).because("login.deadline has passed"))?;
         let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
             Ok(broken) => malformed("it is not whole").source(&*broken),
             Err(_limit) => too_large(limits.body).because("login.body, as sent"),
@@ -95,7 +95,6 @@ impl Upstream<'_, '_> {
     async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
         let deadline = started + self.worker.gate.config.login.hold;
         let mut held = self.first_pat(deadline).await?;
-        let mut once_more = true;
         loop {
             let permit;
             (held, permit) = self.permit(held, started).await?;
@@ -126,10 +125,10 @@ impl Upstream<'_, '_> {
                         held.id, held.version
                     );
                     tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = kind.rule().name, cause, "PAT refused");
-                    if !once_more {
+                    // Only ever with a newer version. More than one can be needed, where rotations follow each other fast.
+                    if Instant::now() >= deadline {
                         return Err(Fault::new(kind).because(cause));
                     }
-                    once_more = false;
                     held = self.newer(&held, kind, &cause).await?;
                 }
             }

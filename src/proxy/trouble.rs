@@ -11,7 +11,7 @@ pub(super) fn failed(failure: Failure) -> Fault {
     match failure {
         Failure::Unsent(cause) | Failure::Broken(cause) => Fault::new(Kind::SnowflakeUnreachable).because(cause),
         Failure::Silent => Fault::new(Kind::SnowflakeSilent).because("no first byte within upstream.first_byte"),
-        Failure::ClientStalled => Fault::new(Kind::LoginSlow).because("the client stopped sending its body"),
+        Failure::ClientStalled => Fault::new(Kind::RequestSlow).because("the client stopped sending its body"),
     }
 }
 
