@@ -21,6 +21,10 @@ use crate::base::fault::Kind;
 /// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
 const REMEMBERED: usize = 8;
 
+/// How long a login is waited for. Refusals come at once; one that takes longer is the sign of an outage, and two of those
+/// must not keep everybody else out.
+pub const SLOW: Duration = Duration::from_secs(10);
+
 /// The risk taken with each credential. Counts are in this process's memory.
 pub struct Budget {
     each: usize,
@@ -42,7 +46,8 @@ struct Ledger {
 struct Version {
     /// Its fingerprint.
     id: String,
-    under_way: usize,
+    /// When each of those under way was let go.
+    under_way: Vec<Instant>,
     refused: usize,
     since: Option<Instant>,
 }
@@ -64,6 +69,7 @@ pub struct Permit {
     budget: Arc<Budget>,
     credential: Arc<str>,
     id: String,
+    start: Instant,
 }
 
 impl Budget {
@@ -87,11 +93,13 @@ impl Budget {
         if version.refused >= self.each {
             return Verdict::Spent;
         }
-        if version.refused + version.under_way >= self.each {
+        let start = Instant::now();
+        let waited_for = version.under_way.iter().filter(|began| start.duration_since(**began) < SLOW).count();
+        if version.refused + waited_for >= self.each {
             return Verdict::Busy(free.notified_owned());
         }
-        version.under_way += 1;
-        Verdict::Go(Permit { budget: self.clone(), credential: credential.clone(), id: id.to_owned() })
+        version.under_way.push(start);
+        Verdict::Go(Permit { budget: self.clone(), credential: credential.clone(), id: id.to_owned(), start })
     }
 
     /// When that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for a
@@ -111,7 +119,7 @@ impl Ledger {
             if self.versions.len() == REMEMBERED {
                 self.versions.remove(0);
             }
-            self.versions.push(Version { id: id.to_owned(), under_way: 0, refused: 0, since: None });
+            self.versions.push(Version { id: id.to_owned(), under_way: Vec::new(), refused: 0, since: None });
             self.versions.len() - 1
         });
         &mut self.versions[at]
@@ -142,7 +150,9 @@ impl Drop for Permit {
         let Some(ledger) = all.get_mut(&self.credential) else { return };
         let free = ledger.free.clone();
         let version = ledger.version(&self.id);
-        version.under_way = version.under_way.saturating_sub(1);
+        if let Some(at) = version.under_way.iter().position(|began| *began == self.start) {
+            version.under_way.swap_remove(at);
+        }
         let all_must_know = version.refused > 0 || ledger.rest.is_some();
         drop(all);
         // After a refusal everybody in the queue has to hear of it; else one place has come free.
@@ -178,6 +188,19 @@ mod tests {
         assert!(budget.refused_since("bi", "b").is_none());
         // A login that still holds the old one changes nothing.
         assert!(matches!(budget.ask(&bi, "a"), Verdict::Spent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_hangs_keeps_nobody_out_for_long() {
+        let (budget, bi): (_, Arc<str>) = (Budget::new(1), "bi".into());
+        let hangs = go(&budget, &bi, "a");
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
+        tokio::time::advance(SLOW).await;
+        let next = go(&budget, &bi, "a");
+        drop(hangs);
+        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
+        drop(next);
+        drop(go(&budget, &bi, "a"));
     }
 
     #[tokio::test(start_paused = true)]

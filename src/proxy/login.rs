@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
 use super::trouble::{failed, no_redirect, store_fault};
@@ -21,7 +21,7 @@ use crate::snowflake::body::{NotInflated, gunzip};
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::Record;
-use crate::upstream::{Answer, Failure, RequestBody};
+use crate::upstream::{Answer, Failure, RequestBody, Way};
 
 /// The largest answer to a login that is read. Real ones are some KB, most of it parameters.
 const ANSWER_CAP: usize = 4 << 20;
@@ -29,7 +29,9 @@ const ANSWER_CAP: usize = 4 << 20;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a login may wait for others with the same credential; drivers wait for 60 s and more.
 const QUEUE: Duration = Duration::from_secs(30);
-/// How long one try may take while Snowflake is known to be away.
+/// How long a login waits for its turn before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long connecting may take while Snowflake is known to be away.
 const KNOWN_AWAY: Duration = Duration::from_secs(2);
 
 impl Worker {
@@ -82,6 +84,15 @@ impl Worker {
     }
 }
 
+/// What became of one try.
+enum Sent {
+    /// Snowflake answered; the body is whole.
+    Answered(Response<()>, Bytes),
+    /// Snowflake was not reached, or the connection broke. The login may be tried again: the worst that comes of it is a
+    /// session that nobody uses.
+    Away(Failure),
+}
+
 /// An admitted login on its way to Snowflake.
 struct Upstream<'a, 'b> {
     worker: &'a Worker,
@@ -95,12 +106,27 @@ impl Upstream<'_, '_> {
     async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
         let deadline = started + self.worker.gate.config.login.hold;
         let mut held = self.first_pat(deadline).await?;
+        let mut broken = 0;
         loop {
             let permit;
             (held, permit) = self.permit(held, started).await?;
             record.login().pat = Some(held.id.clone());
             record.login().attempts += 1;
-            let (response, body) = self.send(&held, deadline).await?;
+            let (response, body) = match self.send(&held, deadline).await? {
+                Sent::Answered(response, body) => (response, body),
+                Sent::Away(failure) => {
+                    drop(permit);
+                    // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
+                    broken += u32::from(matches!(failure, Failure::Broken(_)));
+                    if broken > 1 || Instant::now() + PAUSE >= deadline {
+                        self.lanes.breaker.open();
+                        return Err(failed(failure));
+                    }
+                    tracing::debug!(cause = ?failure, "a login waits for Snowflake");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let Some(answer) = LoginAnswer::read(&body) else {
                 let status = response.status().as_u16();
                 return Err(
@@ -147,12 +173,14 @@ impl Upstream<'_, '_> {
                 Verdict::Resting(kind) => {
                     return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
                 }
-                Verdict::Busy(freed) => {
-                    timeout_at(started + QUEUE, freed).await.map_err(|_late| {
-                        Fault::new(Kind::GateBusy)
-                            .because("other logins with this credential were under way all the time")
-                    })?;
+                Verdict::Busy(freed) if started.elapsed() < QUEUE => {
+                    // A place may also come free by time alone, which rings no bell.
+                    let _asked_again = timeout(LOOK_AGAIN, freed).await;
                     held = self.first_pat(started).await?;
+                }
+                Verdict::Busy(_) => {
+                    let cause = "other logins with this credential were under way all the time";
+                    return Err(Fault::new(Kind::GateBusy).because(cause));
                 }
             }
         }
@@ -192,37 +220,26 @@ impl Upstream<'_, '_> {
         }
     }
 
-    /// Sends the login with this PAT. While Snowflake cannot be reached the login is held and sent again: a login may be
-    /// repeated, the worst that comes of it is a session that nobody uses.
-    async fn send(&mut self, held: &Held, deadline: Instant) -> Result<(Response<()>, Bytes), Fault> {
+    /// Sends the login with this PAT, once.
+    async fn send(&mut self, held: &Held, deadline: Instant) -> Result<Sent, Fault> {
         let breaker = &self.lanes.breaker;
-        let body = Bytes::from(self.login.write(&Injection {
-            account: &self.lanes.account.name,
-            user: self.grant.user(),
-            pat: &held.pat,
-        }));
-        let known_away = breaker.is_open();
-        let mut broken = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
-            let connect = if known_away { KNOWN_AWAY } else { left };
-            let failure = match self.lanes.pool.send_within(connect, self.request(body.clone())?).await {
-                Ok(response) => {
-                    breaker.close();
-                    no_redirect(&response)?;
-                    return read_answer(response).await;
-                }
-                Err(failure @ (Failure::Unsent(_) | Failure::Broken(_))) => failure,
-                Err(failure) => return Err(failed(failure)),
-            };
-            // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
-            broken += u32::from(matches!(failure, Failure::Broken(_)));
-            if known_away || broken > 1 || Instant::now() + PAUSE >= deadline {
-                breaker.open();
-                return Err(failed(failure));
+        let away = |cause: &str| Fault::new(Kind::SnowflakeUnreachable).because(cause);
+        let (connect, look) = match breaker.ask() {
+            Way::Free => (deadline.saturating_duration_since(Instant::now()).max(PAUSE), None),
+            Way::Look(look) => (KNOWN_AWAY, Some(look)),
+            Way::Away => return Err(away("it is known to be away, and another login looks whether it still is")),
+        };
+        let injection = Injection { account: &self.lanes.account.name, user: self.grant.user(), pat: &held.pat };
+        let request = self.login.write(&injection);
+        match self.lanes.pool.send_within(connect, self.request(Bytes::from(request))?).await {
+            Ok(response) => {
+                breaker.close();
+                no_redirect(&response)?;
+                let (response, body) = read_answer(response).await?;
+                Ok(Sent::Answered(response, body))
             }
-            tracing::debug!(cause = ?failure, "a login waits for Snowflake");
-            tokio::time::sleep(PAUSE).await;
+            Err(failure @ (Failure::Unsent(_) | Failure::Broken(_))) if look.is_none() => Ok(Sent::Away(failure)),
+            Err(failure) => Err(failed(failure)),
         }
     }
 

@@ -19,5 +19,5 @@ mod pool;
 
 pub use answer::Answer;
 pub use body::RequestBody;
-pub use breaker::Breaker;
+pub use breaker::{Breaker, Way};
 pub use pool::{Failure, Pool};
