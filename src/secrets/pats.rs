@@ -1,12 +1,11 @@
 //! [`Pats`]: PATs in memory.
 //!
 //! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a value
-//! newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to turn: a value
-//! older than `refresh` is read again in the background while it goes on serving, and one older than `stale` is not used.
-//! A read that fails never evicts. Reads run on the control runtime, so that a client that hangs up does not end one.
+//! newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to turn: every value
+//! is read again each `refresh`, in the background, while it goes on serving, and one older than `stale` is not used. A read
+//! that fails never evicts. Reads run on the control runtime, so that a client that hangs up does not end one.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,7 +43,7 @@ struct Inner {
     stores: Stores,
     settings: config::Pat,
     cache: Cache<SecretRef, Arc<Held>>,
-    refreshing: HashMap<SecretRef, AtomicBool>,
+    references: HashSet<SecretRef>,
     failures: Mutex<HashMap<SecretRef, (Instant, StoreError)>>,
     clock: Arc<dyn Clock>,
     control: Handle,
@@ -53,11 +52,10 @@ struct Inner {
 impl Pats {
     /// An empty cache over the stores. `control` runs the reads.
     pub fn new(config: &config::Config, stores: Stores, clock: Arc<dyn Clock>, control: Handle) -> Self {
-        let refreshing: HashMap<_, _> =
-            config.credentials.values().map(|credential| (credential.pat.clone(), AtomicBool::new(false))).collect();
-        let cache = Cache::new(u64::try_from(refreshing.len()).unwrap_or(u64::MAX).max(1));
+        let references: HashSet<_> = config.credentials.values().map(|credential| credential.pat.clone()).collect();
+        let cache = Cache::new(u64::try_from(references.len()).unwrap_or(u64::MAX).max(1));
         let settings = config.pat.clone();
-        Self(Arc::new(Inner { stores, settings, cache, refreshing, failures: Mutex::default(), clock, control }))
+        Self(Arc::new(Inner { stores, settings, cache, references, failures: Mutex::default(), clock, control }))
     }
 
     /// The PAT for an admitted client, from memory where there is one.
@@ -66,17 +64,10 @@ impl Pats {
     /// When there is none in memory that may be used, and the store gives none.
     pub async fn current(&self, grant: &Grant) -> Result<Arc<Held>, StoreError> {
         let reference = grant.pat();
-        if let Some(held) = self.0.cache.get(reference).await {
-            let age = self.0.age(&held);
-            if age < self.0.settings.refresh {
-                return Ok(held);
-            }
-            if age < self.0.settings.stale {
-                self.refresh(reference);
-                return Ok(held);
-            }
+        match self.0.cache.get(reference).await {
+            Some(held) if self.0.age(&held) < self.0.settings.stale => Ok(held),
+            _ => self.read_after(reference, None).await,
         }
-        self.read_after(reference, None).await
     }
 
     /// A PAT other than the one that Snowflake refused; `None` when the store has no other.
@@ -90,7 +81,7 @@ impl Pats {
 
     /// Whether every credential has a PAT in memory.
     pub async fn all_held(&self) -> bool {
-        for reference in self.0.refreshing.keys() {
+        for reference in &self.0.references {
             if self.0.cache.get(reference).await.is_none() {
                 return false;
             }
@@ -101,7 +92,7 @@ impl Pats {
     /// Reads every credential's PAT and keeps on reading, until the process ends. A PAT that nobody asks for is kept fresh
     /// too, so that the first client after a quiet night finds it.
     pub fn keep_fresh(&self) {
-        for reference in self.0.refreshing.keys() {
+        for reference in &self.0.references {
             let (pats, reference) = (self.clone(), reference.clone());
             self.0.control.spawn(async move {
                 let mut pause = Duration::from_secs(1);
@@ -117,21 +108,6 @@ impl Pats {
                 }
             });
         }
-    }
-
-    fn refresh(&self, reference: &SecretRef) {
-        let Some(busy) = self.0.refreshing.get(reference) else { return };
-        if busy.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (inner, reference) = (self.0.clone(), reference.clone());
-        self.0.control.spawn(async move {
-            // A failure is told by `keep_fresh`, which reads the same reference.
-            let _told = inner.read_now(&reference, None).await;
-            if let Some(busy) = inner.refreshing.get(&reference) {
-                busy.store(false, Ordering::Relaxed);
-            }
-        });
     }
 
     async fn read_after(&self, reference: &SecretRef, refused: Option<&Held>) -> Result<Arc<Held>, StoreError> {
