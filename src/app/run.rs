@@ -3,6 +3,7 @@
 use super::shell::{ConfigArgs, Failed, control_runtime};
 use super::{App, Seams, check, signal};
 use crate::base::clock::{Random, SystemRandom};
+use crate::config::Config;
 use crate::telemetry::logs;
 
 /// The command.
@@ -24,13 +25,22 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
         tracing::warn!(address = %config.listen.address, "danger_plaintext: client keys and data are readable on this loopback address");
     }
     let _warmed = warm.join();
-    control_runtime()?.block_on(async {
-        let app = App::start(config, Seams::default()).await.map_err(Failed::gate)?;
-        tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
-        let signal = signal::stop().await.map_err(Failed::gate)?;
-        tracing::info!(signal, "draining");
-        let clean = app.stop().await;
-        tracing::info!(clean, "stopped");
-        Ok(())
-    })
+    let runtime = control_runtime()?;
+    let outcome = runtime.block_on(serve(config));
+    // A read of a file that hangs must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: Config) -> Result<(), Failed> {
+    let app = App::start(config, Seams::default()).await.map_err(Failed::gate)?;
+    tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
+    let signal = signal::stop().await.map_err(Failed::gate)?;
+    tracing::info!(signal, "draining; a second signal ends it at once");
+    let clean = tokio::select! {
+        clean = app.stop() => clean,
+        _second = signal::stop() => false,
+    };
+    tracing::info!(clean, "stopped");
+    Ok(())
 }

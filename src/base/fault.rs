@@ -118,6 +118,8 @@ pub enum Kind {
     AuthenticatorForeign,
     /// A path of the browser or OAuth flows.
     FlowForeign,
+    /// The SQL API, whose requests carry a credential each.
+    RestForeign,
     /// A path that no driver uses.
     RouteUnknown,
     /// A known path with the wrong method.
@@ -136,6 +138,8 @@ pub enum Kind {
     SecretUnusable,
     /// Snowflake cannot be reached.
     SnowflakeUnreachable,
+    /// Snowflake answers that it cannot serve now.
+    SnowflakeBusy,
     /// Snowflake took the request and did not begin to answer in time.
     SnowflakeSilent,
     /// Snowflake, or something in its place, answered with what is no answer to this request.
@@ -150,7 +154,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -163,6 +167,7 @@ impl Kind {
         Self::RequestSlow,
         Self::AuthenticatorForeign,
         Self::FlowForeign,
+        Self::RestForeign,
         Self::RouteUnknown,
         Self::MethodWrong,
         Self::TargetForm,
@@ -172,6 +177,7 @@ impl Kind {
         Self::StoreRefused,
         Self::SecretUnusable,
         Self::SnowflakeUnreachable,
+        Self::SnowflakeBusy,
         Self::SnowflakeSilent,
         Self::SnowflakeGarbled,
         Self::PatRefused,
@@ -222,6 +228,9 @@ impl Kind {
             Self::FlowForeign => row("flow_foreign", Client, DENIED, DENIED,
                 "single sign-on and OAuth do not go through this gate",
                 "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password or token."),
+            Self::RestForeign => row("rest_foreign", Client, DENIED, Status(404),
+                "the SQL API does not go through this gate yet",
+                "Use a Snowflake driver with your patgate client key as password."),
             Self::RouteUnknown => row("route_unknown", Client, Status(404), Status(404),
                 "this path is not part of Snowflake's driver protocol",
                 "Point a Snowflake driver here, not a browser."),
@@ -249,6 +258,9 @@ impl Kind {
             Self::SnowflakeUnreachable => row("snowflake_unreachable", Snowflake, BEHIND, Retry(503, 2),
                 "your key is fine, but the gate cannot reach Snowflake",
                 "Give the trace id to the operator; the gate keeps trying."),
+            Self::SnowflakeBusy => row("snowflake_busy", Snowflake, Retry(503, 5), Retry(503, 5),
+                "Snowflake answers that it cannot serve now",
+                "Try again; look at Snowflake's status page if it lasts."),
             Self::SnowflakeSilent => row("snowflake_silent", Snowflake, BEHIND, Retry(504, 2),
                 "Snowflake took the request and did not answer in time",
                 "Try again; give the trace id to the operator if it lasts."),

@@ -39,7 +39,7 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
 
 /// A DNS name or an IP address, with an optional port.
 fn host(text: &str) -> Option<(String, u16)> {
-    let bare = |name: &str| rustls::pki_types::ServerName::try_from(name).is_ok();
+    let bare = |name: &str| !name.contains(':') && rustls::pki_types::ServerName::try_from(name).is_ok();
     if bare(text) {
         return Some((text.to_owned(), 443));
     }
@@ -118,10 +118,13 @@ fn vault_store(section: Section<'_>) -> Option<Store> {
 fn vault_address(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default();
+    // A user in front of the host would be a secret in this file.
+    let plain = !text.contains('@');
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let rooted = matches!(uri.path(), "" | "/") && uri.query().is_none();
     rooted
+        && plain
         && !host.is_empty()
         && match uri.scheme_str() {
             Some("https") => true,

@@ -69,6 +69,15 @@ fn config(top: Section<'_>) -> Option<Config> {
         "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
         |name, section| client(name, section, &credentials.names),
     );
+    if let (Some(listen), Some(admin)) = (&listen, &admin)
+        && listen.address == admin.address
+        && listen.address.port() != 0
+    {
+        top.error("`listen.address` and `admin.address` are the same", "Give each a port of its own");
+    }
+    if pat.stale < pat.refresh {
+        top.error("`pat.stale` is shorter than `pat.refresh`", "A PAT would be given up before it is read again");
+    }
     if accounts.values.len() > 1 {
         // Without sealed tokens nothing in a later request says which account its session belongs to.
         top.error("there is more than one account", "Run one gate an account for now");
@@ -103,7 +112,7 @@ fn table<'a, T>(
     mut read: impl FnMut(&str, Section<'a>) -> Option<T>,
 ) -> Table<T> {
     let sections = top.named(key);
-    if sections.is_empty() && !top.has(key) {
+    if sections.is_empty() {
         top.error(format!("`[{key}.NAME]` is missing"), format!("Write {example}"));
     }
     let names = sections.iter().map(|(name, _)| name.clone()).collect();

@@ -208,7 +208,7 @@ pub struct FileStore {
 pub struct VaultStore {
     /// `https://HOST:PORT`, or `http://` on a loopback address.
     pub address: String,
-    /// Roots to trust beside the platform's.
+    /// Roots to trust instead of the platform's.
     pub ca: Option<PathBuf>,
     /// `X-Vault-Namespace`.
     pub namespace: Option<String>,

@@ -85,7 +85,8 @@ impl<'a> Section<'a> {
 
     /// A string.
     pub fn text(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
-        self.typed(key, wanted, |value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
+        let fits = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);
+        self.typed(key, wanted, |value| value.as_str().filter(fits).map(str::to_owned))
     }
 
     /// A string that has to be there.

@@ -23,6 +23,7 @@ use crate::base::drain::Watch;
 use crate::base::fault::chain;
 use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, Peer, Worker};
+use crate::telemetry::rarely::Rarely;
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
@@ -34,6 +35,8 @@ pub(super) struct Setting {
     pub listen: Listen,
     /// `None` where plain HTTP was asked for by its dangerous name.
     pub acceptor: Option<TlsAcceptor>,
+    /// Lets a line about a failed handshake through.
+    pub handshakes: Rarely,
 }
 
 /// Serves a connection to its end.
@@ -45,6 +48,10 @@ pub(super) async fn serve(setting: Arc<Setting>, stream: TcpStream, peer: Socket
         None => requests(&setting, transport, peer, drain, Transport::get_ref).await,
         Some(acceptor) => match timeout(setting.listen.handshake, acceptor.accept(transport)).await {
             Ok(Ok(tls)) => requests(&setting, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await,
+            // The commonest trouble of a new set-up: the tool does not trust our certificate. A scan must not fill a disk.
+            Ok(Err(error)) if setting.handshakes.now() => {
+                tracing::warn!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
+            }
             Ok(Err(error)) => {
                 tracing::debug!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
             }
@@ -98,9 +105,20 @@ where
                 if watch.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                if due <= Instant::now() {
+                if due > Instant::now() {
+                    continue;
+                }
+                if waits != Waits::Idle || stopping {
                     return Poll::Ready(End::Late(waits));
                 }
+                // Nobody waits for anything: the connection is closed with a word.
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
+                }
+                watch.as_mut().reset(Instant::now() + setting.listen.handshake);
+                note.now(Waits::Idle);
             }
         })
         .await

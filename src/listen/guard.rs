@@ -5,7 +5,9 @@
 //! is touched for a request that keeps its time.
 //!
 //! It also refuses a head that has both Content-Length and Transfer-Encoding. hyper reads such a head in the one safe way and
-//! hides that there were two; but no driver sends it, and who does is trying something (RFC 9112, section 6.3).
+//! hides that there were two; but no driver sends it, and who does is trying something (RFC 9112, section 6.3). A head that
+//! comes in one piece with the request before it is not looked at: there hyper's safe reading, and its closing of the
+//! connection after the answer, has to do.
 
 use std::io;
 use std::pin::Pin;
@@ -155,6 +157,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
 /// Looks through one head for the two framing headers.
 #[derive(Default)]
 struct Head {
+    /// A line that is not empty has been seen; empty ones before it do not count (RFC 9112, section 2.2).
+    begun: bool,
     done: bool,
     content_length: bool,
     transfer_encoding: bool,
@@ -186,6 +190,7 @@ impl Head {
                 break;
             }
             match line.first() {
+                None | Some(b'\r') if !self.begun => continue,
                 None | Some(b'\r') => {
                     self.done = true;
                     break;
@@ -194,6 +199,7 @@ impl Head {
                 Some(b't' | b'T') => self.transfer_encoding |= named(line, b"transfer-encoding"),
                 Some(_) => {}
             }
+            self.begun = true;
         }
         if self.content_length && self.transfer_encoding {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "both Content-Length and Transfer-Encoding"));
@@ -219,6 +225,7 @@ mod tests {
 
     #[test]
     fn two_framings_are_refused_however_the_head_is_cut() {
+        assert!(!look(&["\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"]));
         let both = "POST / HTTP/1.1\r\nContent-Length: 5\r\nHost: a\r\ntransfer-ENCODING: chunked\r\n\r\n0\r\n\r\n";
         assert!(!look(&[both]));
         for cut in 0..both.len() - 8 {

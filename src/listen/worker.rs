@@ -18,6 +18,7 @@ use super::held::Held;
 use crate::base::drain::Watch;
 use crate::config::Listen;
 use crate::proxy::{Gate, Worker};
+use crate::telemetry::rarely::Rarely;
 
 /// How often a worker looks after connections that wait.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -81,7 +82,7 @@ async fn serve(
     listen: Listen,
     acceptor: Option<TlsAcceptor>,
 ) {
-    let setting = Arc::new(connection::Setting { worker, listen, acceptor });
+    let setting = Arc::new(connection::Setting { worker, listen, acceptor, handshakes: Rarely::default() });
     let mut connections = tokio::task::JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -3,10 +3,14 @@
 //! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So [`Budget`] lets
 //! only so many logins be under way with one version at once, counts those that were refused, and sends nothing more with
 //! a version whose budget is spent; only a newer version reopens the way. What is under way counts as spent until its
-//! answer is there: a PAT that is revoked between two answers must not cost more than one that was revoked long ago.
+//! answer is there: a PAT that is revoked between two answers must not cost more than one that was revoked long ago. An
+//! answer that was lost may have been a refusal and counts as one for [`DOUBT`], or until that version succeeds. That is
+//! short, since answers are mostly lost in an outage, when the PAT is good and everybody waits.
+//!
+//! The count is by account and user, since it is the user that is locked, whichever credential names it.
 //!
 //! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, seven logins a second
-//! and credential. Logins are rare; sessions and queries are not touched by it.
+//! and user. Logins are rare; sessions and queries are not touched by it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,24 +24,46 @@ use crate::base::fault::Kind;
 
 /// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
 const REMEMBERED: usize = 8;
+/// How long a lost answer counts as a refusal.
+pub const DOUBT: Duration = Duration::from_secs(15);
+/// How many refusals in a row, over all versions, are risked without a pause. One more locks the user.
+const ROW: usize = 4;
+/// The pause after such a row, and after Snowflake has locked the user by itself.
+const LONG_REST: Duration = Duration::from_secs(60);
+/// The pause after a refusal by network policy, which no PAT mends.
+const SHORT_REST: Duration = Duration::from_secs(5);
 
-/// How long a login is waited for. Refusals come at once; one that takes longer is the sign of an outage, and two of those
-/// must not keep everybody else out.
-pub const SLOW: Duration = Duration::from_secs(10);
-
-/// The risk taken with each credential. Counts are in this process's memory.
-pub struct Budget {
-    each: usize,
-    credentials: Mutex<HashMap<Arc<str>, Ledger>>,
+/// Whom Snowflake would lock: a user of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServiceUser {
+    /// The account's name in the configuration.
+    pub account: Arc<str>,
+    /// The user, in capitals: Snowflake does not tell them apart.
+    pub user: Arc<str>,
 }
 
-/// What one credential has spent.
+impl ServiceUser {
+    /// The user of an account.
+    pub fn new(account: &Arc<str>, user: &str) -> Self {
+        Self { account: account.clone(), user: user.to_uppercase().into() }
+    }
+}
+
+/// The risk taken with each user. Counts are in this process's memory.
+pub struct Budget {
+    each: usize,
+    users: Mutex<HashMap<ServiceUser, Ledger>>,
+}
+
+/// What one user has spent.
 #[derive(Default)]
 struct Ledger {
     /// The youngest last.
     versions: Vec<Version>,
-    /// A refusal that is not the PAT's fault: nothing is sent before this time.
-    rest: Option<(Kind, Instant)>,
+    /// Refusals since the last success.
+    row: usize,
+    /// Nothing is sent before this time; with a version, nothing with that one.
+    rest: Option<(Kind, Instant, Option<String>)>,
     /// Rung when something comes free.
     free: Arc<Notify>,
 }
@@ -46,80 +72,83 @@ struct Ledger {
 struct Version {
     /// Its fingerprint.
     id: String,
-    /// When each of those under way was let go.
-    under_way: Vec<Instant>,
+    under_way: usize,
     refused: usize,
+    /// Until when each lost answer counts.
+    doubts: Vec<Instant>,
     since: Option<Instant>,
 }
 
 /// Whether a login may be sent.
 pub enum Verdict {
-    /// It may; the answer is told to the permit.
+    /// It may; what comes of it is told to the permit.
     Go(Permit),
     /// This version has been refused as often as it may.
     Spent,
-    /// Snowflake refused for a reason that no PAT mends, a moment ago.
+    /// Snowflake refused for a reason that no newer PAT mends, a moment ago.
     Resting(Kind),
     /// As many as may are under way: ask again when one of them has been answered.
     Busy(OwnedNotified),
 }
 
-/// A login under way.
+/// A login under way. One that is dropped without a word has lost its answer.
 pub struct Permit {
     budget: Arc<Budget>,
-    credential: Arc<str>,
+    user: ServiceUser,
     id: String,
-    start: Instant,
+    told: bool,
 }
 
 impl Budget {
     /// A budget of `each` logins for every version.
     pub fn new(each: usize) -> Arc<Self> {
-        Arc::new(Self { each, credentials: Mutex::default() })
+        Arc::new(Self { each, users: Mutex::default() })
     }
 
-    /// Asks for a login with that version of a credential's PAT.
-    pub fn ask(self: &Arc<Self>, credential: &Arc<str>, id: &str) -> Verdict {
+    /// Asks for a login with that version of a user's PAT.
+    pub fn ask(self: &Arc<Self>, user: &ServiceUser, id: &str) -> Verdict {
+        let now = Instant::now();
         let mut all = self.lock();
-        let ledger = all.entry(credential.clone()).or_default();
-        if let Some((kind, until)) = ledger.rest {
-            if Instant::now() < until {
-                return Verdict::Resting(kind);
-            }
-            ledger.rest = None;
+        let ledger = all.entry(user.clone()).or_default();
+        match &ledger.rest {
+            Some((_, until, _)) if *until <= now => ledger.rest = None,
+            Some((kind, _, only)) if only.as_deref().is_none_or(|only| only == id) => return Verdict::Resting(*kind),
+            _ => {}
         }
         let free = ledger.free.clone();
         let version = ledger.version(id);
+        version.doubts.retain(|until| *until > now);
         if version.refused >= self.each {
             return Verdict::Spent;
         }
-        let start = Instant::now();
-        let waited_for = version.under_way.iter().filter(|began| start.duration_since(**began) < SLOW).count();
-        if version.refused + waited_for >= self.each {
+        if version.refused + version.doubts.len() + version.under_way >= self.each {
             return Verdict::Busy(free.notified_owned());
         }
-        version.under_way.push(start);
-        Verdict::Go(Permit { budget: self.clone(), credential: credential.clone(), id: id.to_owned(), start })
+        version.under_way += 1;
+        Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false })
     }
 
     /// When that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for a
     /// while after it a login may wait for the successor.
-    pub fn refused_since(&self, credential: &str, id: &str) -> Option<Instant> {
-        self.lock().get(credential)?.versions.iter().find(|version| version.id == id)?.since
+    pub fn refused_since(&self, user: &ServiceUser, id: &str) -> Option<Instant> {
+        self.lock().get(user)?.versions.iter().find(|version| version.id == id)?.since
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Ledger>> {
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceUser, Ledger>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ledger {
     fn version(&mut self, id: &str) -> &mut Version {
         let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
-            if self.versions.len() == REMEMBERED {
-                self.versions.remove(0);
+            if self.versions.len() >= REMEMBERED {
+                // What is under way has to be found again; of the rest the oldest goes.
+                let done = self.versions.iter().position(|version| version.under_way == 0);
+                self.versions.remove(done.unwrap_or(0));
             }
-            self.versions.push(Version { id: id.to_owned(), under_way: Vec::new(), refused: 0, since: None });
+            let new = Version { id: id.to_owned(), under_way: 0, refused: 0, doubts: Vec::new(), since: None };
+            self.versions.push(new);
             self.versions.len() - 1
         });
         &mut self.versions[at]
@@ -127,108 +156,68 @@ impl Ledger {
 }
 
 impl Permit {
+    /// Snowflake let the user in: the PAT is good, whatever was in doubt.
+    pub fn succeeded(mut self) {
+        self.tell(|ledger, id| {
+            ledger.row = 0;
+            ledger.version(id).doubts.clear();
+        });
+    }
+
+    /// The login did not reach the point where a PAT is looked at.
+    pub fn unsent(mut self) {
+        self.tell(|_, _| ());
+    }
+
     /// Snowflake refused; returns how often it has refused this version by now.
-    pub fn refused(self, kind: Kind) -> usize {
-        let mut all = self.budget.lock();
-        let ledger = all.entry(self.credential.clone()).or_default();
-        match kind {
-            Kind::UserLocked => ledger.rest = Some((kind, Instant::now() + Duration::from_secs(60))),
-            Kind::PatPolicy => ledger.rest = Some((kind, Instant::now() + Duration::from_secs(5))),
-            _ => {
-                let version = ledger.version(&self.id);
-                version.refused += 1;
-                version.since.get_or_insert_with(Instant::now);
+    pub fn refused(mut self, kind: Kind) -> usize {
+        self.tell(|ledger, id| {
+            let now = Instant::now();
+            match kind {
+                Kind::UserLocked => ledger.rest = Some((kind, now + LONG_REST, None)),
+                Kind::PatPolicy => ledger.rest = Some((kind, now + SHORT_REST, Some(id.to_owned()))),
+                _ => {
+                    let version = ledger.version(id);
+                    version.refused += 1;
+                    version.since.get_or_insert(now);
+                    ledger.row += 1;
+                    if ledger.row >= ROW {
+                        ledger.rest = Some((kind, now + LONG_REST, None));
+                    }
+                }
             }
+            ledger.version(id).refused
+        })
+    }
+
+    fn tell<T>(&mut self, what: impl FnOnce(&mut Ledger, &str) -> T) -> T {
+        self.told = true;
+        let mut all = self.budget.lock();
+        let ledger = all.entry(self.user.clone()).or_default();
+        let version = ledger.version(&self.id);
+        version.under_way = version.under_way.saturating_sub(1);
+        let outcome = what(ledger, &self.id);
+        let version = ledger.version(&self.id);
+        // After a refusal everybody in the queue has to hear of it; else one place has come free.
+        let all_must_know = version.refused > 0 || ledger.rest.is_some();
+        if all_must_know {
+            ledger.free.notify_waiters()
+        } else {
+            ledger.free.notify_one()
         }
-        ledger.version(&self.id).refused
+        outcome
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut all = self.budget.lock();
-        let Some(ledger) = all.get_mut(&self.credential) else { return };
-        let free = ledger.free.clone();
-        let version = ledger.version(&self.id);
-        if let Some(at) = version.under_way.iter().position(|began| *began == self.start) {
-            version.under_way.swap_remove(at);
+        if !self.told {
+            self.tell(|ledger, id| {
+                ledger.version(id).doubts.push(Instant::now() + DOUBT);
+            });
         }
-        let all_must_know = version.refused > 0 || ledger.rest.is_some();
-        drop(all);
-        // After a refusal everybody in the queue has to hear of it; else one place has come free.
-        if all_must_know { free.notify_waiters() } else { free.notify_one() }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn go(budget: &Arc<Budget>, credential: &Arc<str>, id: &str) -> Permit {
-        match budget.ask(credential, id) {
-            Verdict::Go(permit) => permit,
-            _ => panic!("not let through"),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
-        let (budget, bi): (_, Arc<str>) = (Budget::new(2), "bi".into());
-        let (one, two) = (go(&budget, &bi, "a"), go(&budget, &bi, "a"));
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
-        assert_eq!(one.refused(Kind::PatRefused), 1);
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
-        drop(two);
-        let three = go(&budget, &bi, "a");
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
-        assert_eq!(three.refused(Kind::PatRefused), 2);
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Spent));
-        assert!(budget.refused_since("bi", "a").is_some());
-        drop(go(&budget, &bi, "b"));
-        assert!(budget.refused_since("bi", "b").is_none());
-        // A login that still holds the old one changes nothing.
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Spent));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_login_that_hangs_keeps_nobody_out_for_long() {
-        let (budget, bi): (_, Arc<str>) = (Budget::new(1), "bi".into());
-        let hangs = go(&budget, &bi, "a");
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
-        tokio::time::advance(SLOW).await;
-        let next = go(&budget, &bi, "a");
-        drop(hangs);
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Busy(_)));
-        drop(next);
-        drop(go(&budget, &bi, "a"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_that_no_pat_mends_costs_nothing_but_a_rest() {
-        let (budget, bi): (_, Arc<str>) = (Budget::new(2), "bi".into());
-        assert_eq!(go(&budget, &bi, "a").refused(Kind::PatPolicy), 0);
-        assert!(matches!(budget.ask(&bi, "a"), Verdict::Resting(Kind::PatPolicy)));
-        tokio::time::advance(Duration::from_secs(6)).await;
-        drop(go(&budget, &bi, "a"));
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_told() {
-        let (budget, bi): (_, Arc<str>) = (Budget::new(1), "bi".into());
-        let one = go(&budget, &bi, "a");
-        let waiting = budget.clone();
-        let name = bi.clone();
-        let waiter = tokio::spawn(async move {
-            loop {
-                match waiting.ask(&name, "a") {
-                    Verdict::Busy(freed) => freed.await,
-                    Verdict::Go(_) => return true,
-                    _ => return false,
-                }
-            }
-        });
-        tokio::task::yield_now().await;
-        drop(one);
-        assert!(waiter.await.unwrap());
-    }
-}
+mod tests;

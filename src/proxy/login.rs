@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header, request};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
@@ -14,25 +14,25 @@ use super::trouble::{failed, no_redirect, store_fault};
 use super::{AnswerBody, Peer, Worker, headers, json};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
-use crate::pat::{Permit, Verdict};
+use crate::pat::{Permit, ServiceUser, Verdict};
 use crate::secrets::{Held, StoreError};
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::body::{NotInflated, gunzip};
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::Record;
-use crate::upstream::{Answer, Failure, RequestBody, Way};
+use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Way};
 
 /// The largest answer to a login that is read. Real ones are some KB, most of it parameters.
 const ANSWER_CAP: usize = 4 << 20;
 /// The pause between two tries while a login is held.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a login may wait for others with the same credential; drivers wait for 60 s and more.
+/// How long a login may wait for others of the same user; drivers wait for 60 s and more.
 const QUEUE: Duration = Duration::from_secs(30);
 /// How long a login waits for its turn before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long connecting may take while Snowflake is known to be away.
-const KNOWN_AWAY: Duration = Duration::from_secs(2);
+/// How many versions of a PAT one login may try, each newer than the one before. Two rotations can overtake a login.
+const VERSIONS: u32 = 8;
 
 impl Worker {
     pub(super) async fn login(
@@ -54,7 +54,8 @@ impl Worker {
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let lanes = self.lanes(grant.account())?;
-        let mut upstream = Upstream { worker: self, grant: &grant, lanes, head: &head, login: &mut login };
+        let user = ServiceUser::new(grant.account(), grant.user());
+        let mut upstream = Upstream { worker: self, grant: &grant, user, lanes, head: &head, login: &mut login };
         upstream.run(record, started).await
     }
 
@@ -62,11 +63,7 @@ impl Worker {
     async fn read(&self, head: &request::Parts, body: Incoming) -> Result<Vec<u8>, Fault> {
         let limits = &self.gate.config.login;
         let too_large = |cap: usize| Fault::new(Kind::LoginTooLarge).detail(format_args!("{cap} bytes"));
-        let gzip = match head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-            None | Some(b"" | b"identity") => false,
-            Some(b"gzip") => true,
-            Some(_) => return Err(malformed("its Content-Encoding is neither gzip nor identity")),
-        };
+        let gzip = is_gzip(&head.headers)?;
         let read = timeout(limits.deadline, Limited::new(body, limits.body).collect()).await;
         let read = read.map_err(|_late| Fault::new(Kind::RequestSlow).because("login.deadline has passed"))?;
         let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
@@ -84,19 +81,11 @@ impl Worker {
     }
 }
 
-/// What became of one try.
-enum Sent {
-    /// Snowflake answered; the body is whole.
-    Answered(Response<()>, Bytes),
-    /// Snowflake was not reached, or the connection broke. The login may be tried again: the worst that comes of it is a
-    /// session that nobody uses.
-    Away(Failure),
-}
-
 /// An admitted login on its way to Snowflake.
 struct Upstream<'a, 'b> {
     worker: &'a Worker,
     grant: &'a Grant,
+    user: ServiceUser,
     lanes: &'a Lanes,
     head: &'a request::Parts,
     login: &'a mut Login<'b>,
@@ -104,58 +93,49 @@ struct Upstream<'a, 'b> {
 
 impl Upstream<'_, '_> {
     async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
-        let deadline = started + self.worker.gate.config.login.hold;
-        let mut held = self.first_pat(deadline).await?;
-        let mut broken = 0;
+        let hold = self.worker.gate.config.login.hold;
+        let mut held = self.first_pat(Instant::now() + hold).await?;
+        let (mut away_since, mut broken, mut versions) = (None, 0, 0);
         loop {
             let permit;
             (held, permit) = self.permit(held, started).await?;
             record.login().pat = Some(held.id.clone());
             record.login().attempts += 1;
-            let (response, body) = match self.send(&held, deadline).await? {
-                Sent::Answered(response, body) => (response, body),
-                Sent::Away(failure) => {
-                    drop(permit);
-                    // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
-                    broken += u32::from(matches!(failure, Failure::Broken(_)));
-                    if broken > 1 || Instant::now() + PAUSE >= deadline {
-                        self.lanes.breaker.open();
-                        return Err(failed(failure));
-                    }
-                    tracing::debug!(cause = ?failure, "a login waits for Snowflake");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(answer) = LoginAnswer::read(&body) else {
-                let status = response.status().as_u16();
-                return Err(
-                    Fault::new(Kind::SnowflakeGarbled).because(format_args!("HTTP {status} and no login answer in it"))
-                );
-            };
-            match answer {
-                LoginAnswer::Success { rewritten, session, role } => {
+            match self.send(&held, permit).await? {
+                Sent::Success { response, body, session, role } => {
                     let facts = record.login();
                     (facts.session, facts.role) = (session, role);
                     record.logged_in("success", started.elapsed());
-                    return Ok(passed_on(response, rewritten.map_or(body, Bytes::from)));
+                    return Ok(passed_on(response, body));
                 }
-                LoginAnswer::Other { code } => {
+                Sent::Other { response, body, code } => {
                     record.logged_in(&format!("refused by Snowflake with {code}"), started.elapsed());
                     return Ok(passed_on(response, body));
                 }
-                LoginAnswer::Credential(kind) => {
-                    let times = permit.refused(kind);
-                    let cause = format!(
-                        "Snowflake refused PAT {} ({} of the store), {times} times by now",
-                        held.id, held.version
-                    );
-                    tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = kind.rule().name, cause, "PAT refused");
-                    // Only ever with a newer version. More than one can be needed, where rotations follow each other fast.
-                    if Instant::now() >= deadline {
+                Sent::Refused { kind, times } => {
+                    let (id, version) = (&held.id, &held.version);
+                    let cause = format!("Snowflake refused PAT {id} ({version} of the store), {times} times by now");
+                    let name = kind.rule().name;
+                    tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = name, cause, "PAT refused");
+                    versions += 1;
+                    if versions >= VERSIONS {
                         return Err(Fault::new(kind).because(cause));
                     }
                     held = self.newer(&held, kind, &cause).await?;
+                }
+                Sent::Away { fault, connected } => {
+                    // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
+                    broken += u32::from(connected);
+                    let since: Instant = *away_since.get_or_insert_with(Instant::now);
+                    let over = since.elapsed() + PAUSE >= hold;
+                    if over && !connected {
+                        self.lanes.breaker.open();
+                    }
+                    if over || broken > 1 {
+                        return Err(fault);
+                    }
+                    tracing::debug!(cause = fault.cause(), "a login waits for Snowflake");
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
@@ -165,10 +145,10 @@ impl Upstream<'_, '_> {
     async fn permit(&self, mut held: Arc<Held>, started: Instant) -> Result<(Arc<Held>, Permit), Fault> {
         let gate = &self.worker.gate;
         loop {
-            match gate.budget.ask(self.grant.credential(), &held.id) {
+            match gate.budget.ask(&self.user, &held.id) {
                 Verdict::Go(permit) => return Ok((held, permit)),
                 Verdict::Spent => {
-                    held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?
+                    held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?;
                 }
                 Verdict::Resting(kind) => {
                     return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
@@ -179,7 +159,7 @@ impl Upstream<'_, '_> {
                     held = self.first_pat(started).await?;
                 }
                 Verdict::Busy(_) => {
-                    let cause = "other logins with this credential were under way all the time";
+                    let cause = "other logins of the same service user were under way all the time";
                     return Err(Fault::new(Kind::GateBusy).because(cause));
                 }
             }
@@ -204,8 +184,7 @@ impl Upstream<'_, '_> {
     /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
     async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<Arc<Held>, Fault> {
         let gate = &self.worker.gate;
-        let credential = self.grant.credential();
-        let since = gate.budget.refused_since(credential, &refused.id);
+        let since = gate.budget.refused_since(&self.user, &refused.id);
         let until = since.map(|since| since + gate.config.login.hold);
         loop {
             let why = match gate.pats.newer_than(self.grant, refused).await {
@@ -220,33 +199,42 @@ impl Upstream<'_, '_> {
         }
     }
 
-    /// Sends the login with this PAT, once.
-    async fn send(&mut self, held: &Held, deadline: Instant) -> Result<Sent, Fault> {
-        let breaker = &self.lanes.breaker;
-        let away = |cause: &str| Fault::new(Kind::SnowflakeUnreachable).because(cause);
-        let (connect, look) = match breaker.ask() {
-            Way::Free => (deadline.saturating_duration_since(Instant::now()).max(PAUSE), None),
-            Way::Look(look) => (KNOWN_AWAY, Some(look)),
-            Way::Away => return Err(away("it is known to be away, and another login looks whether it still is")),
+    /// Sends the login with this PAT, once. It runs to its end even when the client goes away: whether the PAT was refused
+    /// has to be known.
+    async fn send(&mut self, held: &Held, permit: Permit) -> Result<Sent, Fault> {
+        let connect = match self.lanes.breaker.ask() {
+            Way::Free => self.worker.gate.config.upstream.connect,
+            Way::Look => LOOK,
+            Way::Away => {
+                permit.unsent();
+                let cause = "it is known to be away, and another login looks whether it still is";
+                return Err(Fault::new(Kind::SnowflakeUnreachable).because(cause));
+            }
         };
         let injection = Injection { account: &self.lanes.account.name, user: self.grant.user(), pat: &held.pat };
-        let request = self.login.write(&injection);
-        match self.lanes.pool.send_within(connect, self.request(Bytes::from(request))?).await {
-            Ok(response) => {
-                breaker.close();
-                no_redirect(&response)?;
-                let (response, body) = read_answer(response).await?;
-                Ok(Sent::Answered(response, body))
+        let body = self.login.write(&injection);
+        let request = match self.request(body) {
+            Ok(request) => request,
+            Err(fault) => {
+                permit.unsent();
+                return Err(fault);
             }
-            Err(failure @ (Failure::Unsent(_) | Failure::Broken(_))) if look.is_none() => Ok(Sent::Away(failure)),
-            Err(failure) => Err(failed(failure)),
-        }
+        };
+        let (pool, breaker) = (self.lanes.pool.clone(), self.lanes.breaker.clone());
+        let exchange = tokio::spawn(async move { exchange(&pool, &breaker, connect, request, permit).await });
+        exchange.await.unwrap_or_else(|_| Err(Fault::new(Kind::GateBroken).because("the exchange was cancelled")))
     }
 
-    fn request(&self, body: Bytes) -> Result<Request<RequestBody>, Fault> {
+    fn request(&self, body: String) -> Result<Request<RequestBody>, Fault> {
         let broken = |cause: &str| Fault::new(Kind::GateBroken).because(cause);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target);
+        let key = self.login.presented.expose();
+        let elsewhere = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key.as_bytes());
+        let in_headers = self.head.headers.iter().any(|(_, value)| elsewhere(value.as_bytes()));
+        if body.contains(key) || target.contains(key) || in_headers {
+            return Err(malformed("the client key stands in more than one place of it"));
+        }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is no URI"))?;
@@ -263,6 +251,68 @@ impl Upstream<'_, '_> {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+/// What became of one try.
+enum Sent {
+    /// The session stands.
+    Success { response: Response<()>, body: Bytes, session: Option<String>, role: Option<String> },
+    /// Snowflake refused for a reason of the client's.
+    Other { response: Response<()>, body: Bytes, code: String },
+    /// Snowflake refused the PAT, or the gate.
+    Refused { kind: Kind, times: usize },
+    /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst that
+    /// comes of it is a session that nobody uses.
+    Away { fault: Fault, connected: bool },
+}
+
+/// One login over one connection; the permit is told what came of it.
+async fn exchange(
+    pool: &Arc<Pool>,
+    breaker: &Breaker,
+    connect: Duration,
+    request: Request<RequestBody>,
+    permit: Permit,
+) -> Result<Sent, Fault> {
+    let response = match pool.send_within(connect, request).await {
+        Ok(response) => response,
+        Err(failure @ Failure::Unsent(_)) => {
+            permit.unsent();
+            return Ok(Sent::Away { fault: failed(failure), connected: false });
+        }
+        // The answer is lost: the permit is dropped without a word.
+        Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), connected: true }),
+        Err(failure) => return Err(failed(failure)),
+    };
+    breaker.close();
+    if let Err(fault) = no_redirect(&response) {
+        permit.unsent();
+        return Err(fault);
+    }
+    let (response, body) = read_answer(response).await?;
+    let status = response.status();
+    let Some(answer) = LoginAnswer::read(&body) else {
+        // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
+        permit.unsent();
+        let cause = format!("HTTP {} and no login answer in it", status.as_u16());
+        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+        if later || status.is_server_error() {
+            let fault = Fault::new(Kind::SnowflakeBusy).because(cause);
+            return Ok(Sent::Away { fault, connected: false });
+        }
+        return Err(Fault::new(Kind::SnowflakeGarbled).because(cause));
+    };
+    Ok(match answer {
+        LoginAnswer::Success { rewritten, session, role } => {
+            permit.succeeded();
+            Sent::Success { response, body: rewritten.map_or(body, Bytes::from), session, role }
+        }
+        LoginAnswer::Other { code } => {
+            permit.unsent();
+            Sent::Other { response, body, code }
+        }
+        LoginAnswer::Credential(kind) => Sent::Refused { kind, times: permit.refused(kind) },
+    })
 }
 
 /// Reads the answer whole, up to a cap.
@@ -282,12 +332,29 @@ async fn read_answer(response: Response<Answer>) -> Result<(Response<()>, Bytes)
     Ok((Response::from_parts(head, ()), body))
 }
 
-/// Snowflake's answer with the body that the client may see: status and headers as they came, framing ours.
+/// Whether a body is gzip; the name of an encoding has no case (RFC 9110, section 8.4.1).
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Fault> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let (first, None) = (encodings.next(), encodings.next()) else {
+        return Err(malformed("it has more than one Content-Encoding"));
+    };
+    let named = |name: &str| first.is_some_and(|first| first.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+    match first {
+        None => Ok(false),
+        Some(_) if named("") || named("identity") => Ok(false),
+        Some(_) if named("gzip") || named("x-gzip") => Ok(true),
+        Some(_) => Err(malformed("its Content-Encoding is neither gzip nor identity")),
+    }
+}
+
+/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even for a
+/// refusal that came with another: drivers show a text only then.
 fn passed_on(response: Response<()>, body: Bytes) -> Response<AnswerBody> {
     let (mut head, ()) = response.into_parts();
     headers::strip_hop(&mut head.headers);
     head.headers.remove(header::CONTENT_LENGTH);
     head.version = Version::HTTP_11;
+    head.status = StatusCode::OK;
     let ours = json(body);
     head.headers.insert(header::CONTENT_TYPE, ours.headers()[header::CONTENT_TYPE].clone());
     Response::from_parts(head, ours.into_body())

@@ -42,6 +42,10 @@ fn read(path: &Path) -> Result<Fetched, StoreError> {
             _ => StoreError::Unavailable(text),
         }
     };
+    // A pipe would keep its reader for ever.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(StoreError::Refused(format!("{}: no regular file", path.display())));
+    }
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut text = String::new();
     let length = file.take(LARGEST + 1).read_to_string(&mut text).map_err(failed)?;

@@ -31,7 +31,8 @@ pub struct Held {
     pub id: String,
     /// The store's own name of the version.
     pub version: String,
-    /// When it was read.
+    /// When the read began, and when it ended.
+    began: Instant,
     read: (Instant, SystemTime),
 }
 
@@ -79,10 +80,11 @@ impl Pats {
         Ok((held.id != refused.id).then_some(held))
     }
 
-    /// Whether every credential has a PAT in memory.
+    /// Whether every credential has a PAT in memory that may be used.
     pub async fn all_held(&self) -> bool {
         for reference in &self.0.references {
-            if self.0.cache.get(reference).await.is_none() {
+            let held = self.0.cache.get(reference).await;
+            if held.is_none_or(|held| self.0.age(&held) >= self.0.settings.stale) {
                 return false;
             }
         }
@@ -131,8 +133,12 @@ impl Inner {
         let computed = self.cache.entry_by_ref(reference).and_try_compute_with(|entry| async move {
             if let Some(entry) = entry {
                 let held = entry.value();
-                let other = refused.is_some_and(|refused| held.id != refused);
-                if held.read.0 > asked || other {
+                // After a refusal only a read that began later can have seen what came after it.
+                let newer = match refused {
+                    Some(refused) => held.id != refused || held.began > asked,
+                    None => held.read.0 > asked,
+                };
+                if newer {
                     return Ok(Op::Nop);
                 }
             }
@@ -153,12 +159,14 @@ impl Inner {
     }
 
     async fn fetch(&self, reference: &SecretRef) -> Result<Held, StoreError> {
+        let began = self.clock.now();
         let store = self.stores.get(&reference.store);
         let store = store.ok_or_else(|| StoreError::Refused(format!("no store {}", reference.store)))?;
         let read = tokio::time::timeout(self.settings.read, store.read(&reference.path));
         let fetched = read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".into())))?;
         let pat = value::pat(&fetched.value, reference.field.as_deref())?;
-        Ok(Held { id: pat.fingerprint(), pat, version: fetched.version, read: (self.clock.now(), self.clock.wall()) })
+        let read = (self.clock.now(), self.clock.wall());
+        Ok(Held { id: pat.fingerprint(), pat, version: fetched.version, began, read })
     }
 
     fn failed_since(&self, reference: &SecretRef, asked: Instant) -> Option<StoreError> {

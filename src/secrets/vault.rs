@@ -10,6 +10,7 @@
 //! comes back shorter, or when a read is refused with 403, the gate logs in once more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustify::clients::reqwest::Client as RestClient;
@@ -33,6 +34,8 @@ pub struct Vault {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     session: Mutex<Option<Session>>,
+    /// Counts logins, so that of many refused reads one logs in again.
+    logins: AtomicU64,
 }
 
 /// A login at Vault.
@@ -40,7 +43,7 @@ struct Session {
     client: Arc<VaultClient>,
     /// When to renew; `None` for a token that we did not get by a login.
     renew: Option<Renewal>,
-    /// Counts logins, so that of many refused reads one logs in again.
+    /// Which login it is.
     number: u64,
 }
 
@@ -63,7 +66,14 @@ impl Vault {
             .no_proxy()
             .build()
             .map_err(|_| TlsError::Roots(rustls::Error::General("the HTTP client refuses them".into())))?;
-        Ok(Self { settings: settings.clone(), http, timeout, clock, session: Mutex::default() })
+        Ok(Self {
+            settings: settings.clone(),
+            http,
+            timeout,
+            clock,
+            session: Mutex::default(),
+            logins: AtomicU64::new(1),
+        })
     }
 
     fn client(&self, token: &Secret) -> Result<VaultClient, StoreError> {
@@ -101,13 +111,14 @@ impl Vault {
             match current.client.renew(None).await {
                 Ok(auth) if Duration::from_secs(auth.lease_duration) >= lease => {
                     current.renew = self.renewal(&auth);
+                    tracing::debug!(lease_s = auth.lease_duration, "renewed the Vault token");
                     return Ok((current.client.clone(), current.number));
                 }
                 Ok(_) => tracing::debug!("the Vault token is near its greatest age"),
                 Err(error) => tracing::debug!(cause = explain(error).to_string(), "the Vault token cannot be renewed"),
             }
         }
-        let next = session.as_ref().map_or(1, |session| session.number + 1);
+        let next = self.logins.fetch_add(1, Ordering::Relaxed);
         let fresh = self.log_in(next).await?;
         let client = fresh.client.clone();
         *session = Some(fresh);
@@ -117,9 +128,7 @@ impl Vault {
     /// Gives up the login of that number, unless somebody has logged in again since.
     async fn give_up(&self, number: u64) {
         let mut session = self.session.lock().await;
-        if let Some(current) = session.as_mut().filter(|current| current.number == number) {
-            // Due at once, and renewal of a refused token fails: the next read logs in.
-            current.renew = None;
+        if session.as_ref().is_some_and(|current| current.number == number) {
             *session = None;
         }
     }
@@ -127,11 +136,11 @@ impl Vault {
     async fn log_in(&self, number: u64) -> Result<Session, StoreError> {
         match &self.settings.login {
             VaultLogin::Token(source) => {
-                let client = self.client(&load(source)?)?;
+                let client = self.client(&load(source).await?)?;
                 Ok(Session { client: Arc::new(client), renew: None, number })
             }
             VaultLogin::AppRole { mount, role_id, secret_id } => {
-                let (role_id, secret_id) = (load(role_id)?, load(secret_id)?);
+                let (role_id, secret_id) = (load(role_id).await?, load(secret_id).await?);
                 let nobody = self.client(&Secret::new(String::new()))?;
                 let login = vaultrs::auth::approle::login(&nobody, mount, role_id.expose(), secret_id.expose()).await;
                 let mut auth = login.map_err(|error| in_login(explain(error)))?;
@@ -198,13 +207,16 @@ async fn read_v1(client: &VaultClient, mount: &str, path: &str) -> Result<Fetche
     Ok(Fetched { version: format!("content:{}", value.fingerprint()), value })
 }
 
-fn load(source: &SecretSource) -> Result<Secret, StoreError> {
+/// Reads a secret of the gate's own; a file that hangs keeps nobody else waiting.
+async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
+    let own = |text: String| StoreError::Refused(format!("the gate's own login: {text}"));
     let text = match source {
-        SecretSource::File(path) => std::fs::read_to_string(path)
-            .map_err(|error| StoreError::Refused(format!("the gate's own login: {}: {error}", path.display())))?,
-        SecretSource::Env(name) => std::env::var(name).map_err(|_| {
-            StoreError::Refused(format!("the gate's own login: the environment variable {name} is not set"))
-        })?,
+        SecretSource::File(path) => {
+            tokio::fs::read_to_string(path).await.map_err(|error| own(format!("{}: {error}", path.display())))?
+        }
+        SecretSource::Env(name) => {
+            std::env::var(name).map_err(|_| own(format!("the environment variable {name} is not set")))?
+        }
     };
     Ok(Secret::new(text.trim().to_owned()))
 }

@@ -73,14 +73,19 @@ impl LoginAnswer {
     }
 }
 
+/// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake quotes
+/// what the client sent.
 fn refused_credential(code: &str, message: &str) -> Option<Kind> {
-    let says = |part: &str| message.contains(part);
+    let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
     match code {
         "390422" | "390432" => Some(Kind::PatPolicy),
-        _ if says("Network policy is required") || says("is not allowed to access Snowflake") => Some(Kind::PatPolicy),
-        _ if says("temporarily locked") => Some(Kind::UserLocked),
         "390100" => Some(Kind::PatRefused),
-        _ if code.starts_with("3944") || says("rogrammatic access token") => Some(Kind::PatRefused),
+        _ if code.starts_with("3944") => Some(Kind::PatRefused),
+        // A role, an object, a request that does not fit: the client's own.
+        "390189" | "390201" | "390400" | "390144" => None,
+        _ if begins(&["Network policy is required", "Incoming request with IP", "IP "]) => Some(Kind::PatPolicy),
+        _ if begins(&["Your user account has been temporarily locked"]) => Some(Kind::UserLocked),
+        _ if begins(&["Programmatic access token"]) => Some(Kind::PatRefused),
         _ => None,
     }
 }

@@ -76,12 +76,12 @@ impl<'a> Login<'a> {
     /// A member of `data` that is a string and no secret: for records.
     pub fn fact(&self, name: &'static str) -> Option<String> {
         debug_assert!(!CREDENTIALS.contains(&name));
-        self.data.text(name).map(std::borrow::Cow::into_owned)
+        self.data.text(name).map(|text| short(&text))
     }
 
     /// A member of `data.CLIENT_ENVIRONMENT` that is a string.
     pub fn environment(&self, name: &str) -> Option<String> {
-        self.data.object("CLIENT_ENVIRONMENT")?.text(name).map(std::borrow::Cow::into_owned)
+        self.data.object("CLIENT_ENVIRONMENT")?.text(name).map(|text| short(&text))
     }
 
     /// The body to send upstream. The login can be written more than once, with a newer PAT.
@@ -104,6 +104,11 @@ impl<'a> Login<'a> {
         self.outer.set_raw("data", self.data.write());
         self.outer.write()
     }
+}
+
+/// What goes into a log line is cut: anybody may write it.
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 /// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node releases).

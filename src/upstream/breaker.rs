@@ -1,57 +1,57 @@
 //! [`Breaker`]: whether an account is known to be away.
 //!
 //! The first login of an outage is held and tried again; once its time is up the outage is known, and from then on one login
-//! at a time looks whether it is over while all others are told at once. Any answer of Snowflake's ends it.
+//! in [`LOOK`] looks whether it is over while all others are told at once. Any answer of Snowflake's ends it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// Shared by all workers; one an account.
+use tokio::time::Instant;
+
+/// How often one login looks whether an account is still away.
+pub const LOOK: Duration = Duration::from_secs(2);
+
+/// Shared by all workers; one an account. It is asked once a login.
 #[derive(Default)]
-pub struct Breaker {
-    away: AtomicBool,
-    looking: AtomicBool,
-}
+pub struct Breaker(Mutex<Option<Instant>>);
 
 /// What a login may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Nothing is known against it.
     Free,
     /// The account is away: this login looks whether it still is.
-    Look(Look),
+    Look,
     /// The account is away, and somebody else is looking.
     Away,
 }
 
-/// The one that looks; another may when it is dropped.
-pub struct Look(Arc<Breaker>);
-
-impl Drop for Look {
-    fn drop(&mut self) {
-        self.0.looking.store(false, Ordering::Relaxed);
-    }
-}
-
 impl Breaker {
     /// Asks before a login is sent.
-    pub fn ask(self: &Arc<Self>) -> Way {
-        if !self.away.load(Ordering::Relaxed) {
-            return Way::Free;
+    pub fn ask(&self) -> Way {
+        let now = Instant::now();
+        match &mut *self.lock() {
+            None => Way::Free,
+            Some(next) if *next > now => Way::Away,
+            Some(next) => {
+                *next = now + LOOK;
+                Way::Look
+            }
         }
-        if self.looking.swap(true, Ordering::Relaxed) { Way::Away } else { Way::Look(Look(self.clone())) }
     }
 
-    /// A whole hold has passed without an answer.
+    /// A whole hold has passed in which nobody could connect.
     pub fn open(&self) {
-        self.away.store(true, Ordering::Relaxed);
+        self.lock().get_or_insert_with(|| Instant::now() + LOOK);
     }
 
     /// Snowflake answered.
     pub fn close(&self) {
-        // A read first: the flag is shared, and a store would take its cache line from the other workers each time.
-        if self.away.load(Ordering::Relaxed) {
-            self.away.store(false, Ordering::Relaxed);
-        }
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,16 +59,15 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[test]
-    fn while_it_is_away_one_looks_and_the_others_are_told() {
-        let breaker: Arc<Breaker> = Arc::default();
-        assert!(matches!(breaker.ask(), Way::Free));
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_away_one_looks_and_the_others_are_told() {
+        let breaker = Breaker::default();
+        assert_eq!(breaker.ask(), Way::Free);
         breaker.open();
-        let look = breaker.ask();
-        assert!(matches!(look, Way::Look(_)) && matches!(breaker.ask(), Way::Away));
-        drop(look);
-        assert!(matches!(breaker.ask(), Way::Look(_)));
+        assert_eq!(breaker.ask(), Way::Away);
+        tokio::time::advance(LOOK).await;
+        assert_eq!((breaker.ask(), breaker.ask()), (Way::Look, Way::Away));
         breaker.close();
-        assert!(matches!(breaker.ask(), Way::Free));
+        assert_eq!(breaker.ask(), Way::Free);
     }
 }

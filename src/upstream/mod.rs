@@ -19,5 +19,5 @@ mod pool;
 
 pub use answer::Answer;
 pub use body::RequestBody;
-pub use breaker::{Breaker, Way};
+pub use breaker::{Breaker, LOOK, Way};
 pub use pool::{Failure, Pool};

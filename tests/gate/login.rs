@@ -179,3 +179,64 @@ async fn no_login_fails_while_the_pat_is_rotated_again_and_again() {
     assert!(bad.values().all(|times| *times <= 2), "{bad:?}");
     std::sync::Arc::into_inner(world).unwrap().finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_nobody_hears_counts_all_the_same() {
+    let world = World::with("", "[login]\nhold='300ms'\n").await;
+    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    // The client goes away while Snowflake thinks.
+    for _ in 0..6 {
+        world.standin.state.turn(Place("login".into()), Knob::Late(std::time::Duration::from_millis(200)), 1);
+        let impatient = tokio::time::timeout(std::time::Duration::from_millis(50), world.login(world.key.expose()));
+        // Gone, or told at once that the budget is spent.
+        let _either = impatient.await;
+    }
+    while world.login(world.key.expose()).await.status != 200 {}
+    assert_eq!(world.standin.state.bad_logins().values().copied().collect::<Vec<_>>(), [2]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_may_have_been_a_refusal() {
+    let world = World::with("", "[login]\nhold='300ms'\n").await;
+    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    world.standin.state.turn(Place("login".into()), Knob::CutAfter(20), 8);
+    let crowd = (0..4).map(|_| world.login(world.key.expose()));
+    let crowd = futures_join(crowd.collect());
+    // Two answers are lost; for a while nobody else is let through.
+    let _still_waiting = tokio::time::timeout(std::time::Duration::from_secs(3), crowd).await;
+    assert_eq!(world.standin.state.count("login"), 2);
+    assert_eq!(world.standin.state.leaks(), 0);
+}
+
+/// Waits for all of them, at once.
+async fn futures_join<F: Future>(all: Vec<F>) {
+    let mut all: Vec<_> = all.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_one_user_share_its_budget() {
+    let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nrole='A'\n\
+                  [credentials.other]\naccount='prod'\nuser='bi_service'\npat='local:pat'\nrole='B'\n[login]\nhold='0ms'\n";
+    let other = patgate::admit::key::issue(
+        &patgate::base::names::ClientName::parse("other").unwrap(),
+        &patgate::base::clock::SystemRandom,
+    )
+    .unwrap();
+    let tables =
+        format!("{tables}[clients.other]\ncredential='other'\nkeys=['{}']\n", patgate::admit::key::stored(&other));
+    let world = World::with("", &tables).await;
+    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    for _ in 0..3 {
+        for key in [world.key.expose(), other.expose()] {
+            world.login(key).await.refusal("390999");
+        }
+    }
+    assert_eq!(world.standin.state.count("login"), 2);
+    world.finish().await;
+}

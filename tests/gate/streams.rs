@@ -142,15 +142,23 @@ async fn an_outage_in_a_session_is_a_status_that_drivers_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sql_api_gets_the_pat_in_the_key_s_place() {
+async fn nothing_but_session_tokens_goes_up_in_a_driver_s_authorization() {
     let world = World::start().await;
-    let request = Request::post("/api/v2/statements?async=false")
-        .header("authorization", format!("Bearer {}", world.key.expose()))
-        .header("user-agent", "curl")
-        .body(Bytes::from(r#"{"statement":"select 7"}"#))
-        .unwrap();
-    let got = world.send(request).await;
-    assert_eq!((got.status, got.json()["data"][0][0].as_str()), (200, Some("7")), "{:?}", got.body);
+    let key = world.key.expose().as_bytes();
+    let ask = async |path: &str, value: &[u8]| {
+        let value = http::HeaderValue::from_bytes(value).unwrap();
+        let request = Request::post(path).header("authorization", value).body(Bytes::from("{}")).unwrap();
+        world.send(request).await
+    };
+    for value in [&[b"Bearer ", key].concat()[..], &[b"Snowflake Token=\"", key, b"\xff\""].concat()] {
+        ask("/queries/v1/query-request", value).await.refusal("390100");
+    }
+    assert_eq!(ask("/api/v2/statements", &[b"Bearer ", key].concat()).await.status, 404);
+    assert_eq!(world.standin.state.connections(), 0);
+    // What is no session token is dropped, and Snowflake misses one.
+    for value in [&b"Bearer somebody's"[..], b"Basic"] {
+        assert_eq!(ask("/session/heartbeat", value).await.json()["code"], "390101");
+    }
     world.finish().await;
 }
 

@@ -46,10 +46,13 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failed> {
     let log = Captured::start();
     control_runtime()?.block_on(async {
         let stage = Stage::set_up(args).await?;
-        scene::play(&stage, &log).await?;
-        if args.once {
+        let played = tokio::select! {
+            played = scene::play(&stage, &log) => played,
+            _signal = signal::stop() => Err(Failed::gate("the demo was interrupted")),
+        };
+        if args.once || played.is_err() {
             stage.clear().await;
-            return Ok(());
+            return played;
         }
         settings::print(&stage);
         let signal = signal::stop().await.map_err(Failed::gate)?;

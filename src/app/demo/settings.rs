@@ -13,9 +13,9 @@ pub(super) fn print(stage: &Stage) {
     say(&format!(
         r#"The gate stays up. Files: {home}
 
-curl (SQL API)
-  curl --cacert {ca} -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
-    -d '{{"statement":"select 1"}}' https://localhost:{port}/api/v2/statements
+curl (a login, as a driver sends it)
+  curl --cacert {ca} -H 'Content-Type: application/json' \
+    -d '{{"data":{{"LOGIN_NAME":"{user}","PASSWORD":"{key}"}}}}' https://localhost:{port}/session/v1/login-request
 
 Python (snowflake-connector-python 4.x; for 5.x: custom_root_store_path="{ca}" in place of the variable)
   REQUESTS_CA_BUNDLE={ca} python -c 'import snowflake.connector as s; print(s.connect(account="demo", host="localhost", port={port},
