@@ -42,7 +42,14 @@ class InstallError(Exception):
 
 
 def need(*programs: str) -> None:
-    for name in programs:
+    """Root on a Debian gets what is missing; everybody else is told which command installs it."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    packages = sorted({APT[name] for name in missing if name in APT and name != "go"})
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"apt: installing {' '.join(packages)}", flush=True)
+        run("apt-get", "update")
+        run("apt-get", "install", "-y", "--no-install-recommends", *packages)
+    for name in missing:
         if shutil.which(name) is None:
             hint = f"apt-get install -y {APT.get(name, name)}"
             if name == "go":  # Debian 12 has an older one
