@@ -183,6 +183,7 @@ keys = ["{one[1]}"]
         checks.check("a deleted version is the store's refusal", lambda: caused("does not give", "deleted"))
         vault.ask("POST", "secret/data/snowflake/powerbi", {"data": {"other": "canary-pat-x"}})
         checks.check("a missing field is an unusable secret", lambda: caused("not a usable", "no member"))
+        standin.ask("pat", {"user": USER, "pat": "canary-pat-4", "state": "active"})
         vault.put("canary-pat-4")
         (place / "secret-id").write_text("wrong")
         checks.check("a wrong secret_id is the store's refusal", lambda: caused("does not give", "invalid"))
