@@ -29,7 +29,8 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failed> {
     }
     say(&format!(
         "The key, shown once; it goes into the password field of the tool:\n\n  {}\n\n\
-         For the configuration of the gate:\n\n  [clients.{name}]\n  credential = \"…\"\n  keys = [\"{hash}\"]\n\n\
+         For the configuration of the gate:\n\n  [clients.{name}]\n  credential = \"…\"\n  keys = [\"{hash}\"]\n  \
+         networks = [\"…\"]   # without it: this machine only\n\n\
          To exchange a key without a gap, put the new hash beside the old one, change the tools, take the old one out.",
         issued.expose()
     ));
