@@ -132,11 +132,6 @@ impl State {
         self.lock().sessions.values_mut().for_each(|session| session.expired = true);
     }
 
-    /// Forgets every session, as after a logout.
-    pub fn forget_sessions(&self) {
-        self.lock().sessions.clear();
-    }
-
     /// Closes all connections, idle and busy.
     pub fn close_connections(&self) {
         self.close.notify_waiters();

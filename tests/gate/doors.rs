@@ -3,13 +3,21 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::world::World;
 
 const ASK: &[u8] = b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// Asks for what is not there and gets the gate's own answer.
+async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    stream.write_all(ASK).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+}
 
 /// A client that speaks only these versions and offers these protocols.
 fn client(world: &World, versions: &[&'static rustls::SupportedProtocolVersion], offers: &[&[u8]]) -> TlsConnector {
@@ -34,10 +42,7 @@ async fn both_versions_of_tls_are_served_and_http_1_alone_is_offered() {
             let session = stream.get_ref().1;
             assert_eq!(u16::from(session.protocol_version().unwrap()), number);
             assert_eq!(session.alpn_protocol(), (!offer.is_empty()).then_some(&b"http/1.1"[..]));
-            stream.write_all(ASK).await.unwrap();
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await.unwrap();
-            assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+            is_served(&mut stream).await;
         }
     }
     world.finish().await;
@@ -48,10 +53,7 @@ async fn plain_http_is_served_on_loopback_where_it_was_asked_for_by_its_name() {
     let listen = "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n";
     let world = World::with("", listen).await;
     let mut stream = TcpStream::connect(world.app.address).await.unwrap();
-    stream.write_all(ASK).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+    is_served(&mut stream).await;
     world.finish().await;
 }
 
