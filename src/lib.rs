@@ -4,7 +4,7 @@
 //! puts it into the login in place of the key, and streams everything else. Clients never hold the PAT.
 //!
 //! ```text
-//! Power BI ─┐                        ┌── secrets manager: Vault · file · env
+//! Power BI ─┐                        ┌── secrets manager: Vault · AWS · Azure · GCP · file · env
 //! Tableau  ─┼── TLS, client key ──►  patgate ── TLS, PAT ──► <account>.snowflakecomputing.com
 //! Excel    ─┘
 //! ```
@@ -21,6 +21,8 @@ pub mod base; // rank 0: words everyone uses, no I/O
 pub mod config; // rank 1: the file, once, into typed values
 
 pub mod snowflake; // rank 1: the wire vocabulary, pure
+
+pub mod state; // rank 1: what outlives the process
 
 pub mod telemetry; // rank 2: what the operator is told
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::names::{ClientName, SecretRef};
+use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::config::Credential;
 
@@ -16,7 +16,7 @@ struct Inner {
     credential: Arc<str>,
     account: Arc<str>,
     user: String,
-    pat: SecretRef,
+    pat: SecretRefs,
     pins: Pins,
 }
 
@@ -53,7 +53,7 @@ impl Grant {
     }
 
     /// Where the service user's PAT is.
-    pub fn pat(&self) -> &SecretRef {
+    pub fn pat(&self) -> &SecretRefs {
         &self.0.pat
     }
 

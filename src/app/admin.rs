@@ -1,8 +1,20 @@
-//! The operator's door: plain HTTP on loopback. `/livez` says that the process runs, `/readyz` that every credential has a
-//! PAT and that no drain has begun.
+//! The operator's door: plain HTTP on loopback.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /livez` | the process runs |
+//! | `GET /readyz` | every credential has a PAT that may be used, and no drain has begun |
+//! | `GET /metrics` | what is counted, for Prometheus |
+//! | `GET /pats` | what is held for each credential, and from where; never the PAT |
+//! | `POST /pats/refresh` | reads every PAT now: for a store's event hook |
+//! | `POST /pats/retry?credential=NAME` | forgets that credential's bad logins, then reads its PAT |
+//!
+//! Both posts take `credential=NAME` for one credential alone. A post that a web page makes somebody's browser send is
+//! refused: it carries `Origin`, or a `Host` that is no name of this machine.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -10,15 +22,28 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::base::drain::Watch;
-use crate::secrets::Pats;
+use crate::config::Config;
+use crate::pat::{Budget, ServiceUser};
+use crate::secrets::{Pats, Status};
+use crate::telemetry::metrics::{MEDIA_TYPE, Metrics, PatGauges};
 
 const HEAD: Duration = Duration::from_secs(5);
 
+/// What the operator may look at and act on.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub config: Arc<Config>,
+    pub pats: Pats,
+    pub budget: Arc<Budget>,
+    pub metrics: Arc<Metrics>,
+}
+
 /// Serves until the drain begins, and while it lasts.
-pub(super) async fn serve(listener: TcpListener, pats: Pats, drain: Watch) {
+pub(super) async fn serve(listener: TcpListener, desk: Desk, drain: Watch) {
     // The watch itself would keep the drain from ending: only the signal is needed.
     let stopping = drain.signal();
     drop(drain);
@@ -27,9 +52,9 @@ pub(super) async fn serve(listener: TcpListener, pats: Pats, drain: Watch) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (pats, stopping) = (pats.clone(), stopping.clone());
+        let (desk, stopping) = (desk.clone(), stopping.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, &pats, *stopping.borrow()));
+            let service = service_fn(|request| desk.answer(request, *stopping.borrow()));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
             if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
@@ -39,22 +64,109 @@ pub(super) async fn serve(listener: TcpListener, pats: Pats, drain: Watch) {
     }
 }
 
-async fn answer<B>(request: Request<B>, pats: &Pats, stopping: bool) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/livez") => (StatusCode::OK, r#"{"live":true}"#),
-        (&Method::GET, "/readyz") if stopping => {
-            (StatusCode::SERVICE_UNAVAILABLE, r#"{"ready":false,"why":"the gate is stopping"}"#)
+impl Desk {
+    async fn answer<B>(&self, request: Request<B>, stopping: bool) -> Result<Response<Full<Bytes>>, Infallible> {
+        if request.method() != Method::GET && is_from_a_page(&request) {
+            let why = "this door is not for browsers: Origin, or a Host that is not this machine";
+            return Ok(json_answer(StatusCode::FORBIDDEN, &json!({ "error": why })));
         }
-        (&Method::GET, "/readyz") if pats.all_held().await => (StatusCode::OK, r#"{"ready":true}"#),
-        (&Method::GET, "/readyz") => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            r#"{"ready":false,"why":"a credential's PAT has not been read yet; see the log"}"#,
-        ),
-        (_, "/livez" | "/readyz") => (StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"GET only"}"#),
-        _ => (StatusCode::NOT_FOUND, r#"{"error":"known here: /livez, /readyz"}"#),
-    };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+        let path = request.uri().path();
+        let known = ["/livez", "/readyz", "/metrics", "/pats", "/pats/refresh", "/pats/retry"];
+        let (status, body) = match (request.method(), path) {
+            (&Method::GET, "/livez") => (StatusCode::OK, json!({ "live": true })),
+            (&Method::GET, "/readyz") => self.ready(stopping).await,
+            (&Method::GET, "/metrics") => return Ok(self.scrape().await),
+            (&Method::GET, "/pats") => (StatusCode::OK, self.pats_held().await),
+            (&Method::POST, "/pats/refresh") => self.refresh(credential(&request)).await,
+            (&Method::POST, "/pats/retry") => self.retry(credential(&request)).await,
+            (_, path) if known.contains(&path) => {
+                let error = "the wrong method: GET asks, POST acts";
+                (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": error }))
+            }
+            _ => (StatusCode::NOT_FOUND, json!({ "error": "no such path", "known": known })),
+        };
+        Ok(json_answer(status, &body))
+    }
+
+    async fn ready(&self, stopping: bool) -> (StatusCode, Value) {
+        if stopping {
+            return (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": "the gate is stopping" }));
+        }
+        let status = self.pats.status().await;
+        let without: Vec<_> = status.iter().filter(|one| !one.is_ready()).map(|one| &one.credential).collect();
+        if without.is_empty() {
+            return (StatusCode::OK, json!({ "ready": true }));
+        }
+        let why = "these credentials have no PAT that may be used; GET /pats says why";
+        (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": why, "credentials": without }))
+    }
+
+    async fn scrape(&self) -> Response<Full<Bytes>> {
+        for one in self.pats.status().await {
+            let held = one.held.as_ref();
+            let expires = held.and_then(|held| held.expires?.duration_since(UNIX_EPOCH).ok());
+            self.metrics.set_pat(&PatGauges {
+                credential: &one.credential,
+                ready: one.is_ready(),
+                age: held.map(|held| held.age.as_secs_f64()),
+                expires: expires.map(|expires| expires.as_secs_f64()),
+            });
+        }
+        match self.metrics.text() {
+            Ok(text) => answer(StatusCode::OK, MEDIA_TYPE, text),
+            Err(_) => json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "no text of the metrics" })),
+        }
+    }
+
+    async fn pats_held(&self) -> Value {
+        json!({ "pats": self.pats.status().await.iter().map(Status::json).collect::<Vec<_>>() })
+    }
+
+    async fn refresh(&self, credential: Option<String>) -> (StatusCode, Value) {
+        if let Some(unknown) = credential.as_deref().filter(|name| !self.config.credentials.contains_key(*name)) {
+            return (StatusCode::NOT_FOUND, json!({ "error": "no such credential", "credential": unknown }));
+        }
+        let outcomes = self.pats.refresh(credential.as_deref()).await;
+        let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
+        tracing::info!(credential, references = outcomes.len(), failed, "PATs were read because somebody asked for it");
+        let status = if failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+        (status, self.pats_held().await)
+    }
+
+    async fn retry(&self, credential: Option<String>) -> (StatusCode, Value) {
+        let Some(credential) = credential else {
+            return (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": "say which: ?credential=NAME" }));
+        };
+        if let Some(found) = self.config.credentials.get(credential.as_str()) {
+            tracing::warn!(
+                credential,
+                "the bad logins of a credential's user are forgotten because somebody asked for it"
+            );
+            self.budget.forgive(&ServiceUser::new(&found.account, &found.user));
+        }
+        self.refresh(Some(credential)).await
+    }
+}
+
+/// `credential=NAME` in the query.
+fn credential<B>(request: &Request<B>) -> Option<String> {
+    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("credential=")).map(str::to_owned)
+}
+
+fn is_from_a_page<B>(request: &Request<B>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let ours = ["localhost", "127.0.0.1", "[::1]", ""].contains(&name);
+    request.headers().contains_key(header::ORIGIN) || !ours
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    answer(status, "application/json", body.to_string())
+}
+
+fn answer(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

@@ -1,6 +1,10 @@
-//! `patgate check`: the file, and nothing but the file.
+//! `patgate check`: the file, and nothing but the file unless `--online` asks for the stores too.
 
-use super::shell::{ConfigArgs, Failed, say};
+use clap::Args;
+
+use super::online::{self, Probe};
+use super::shell::{ConfigArgs, Failed, control_runtime, say};
+use crate::base::fault::Owner;
 use crate::config::report::Report;
 use crate::config::{Config, file};
 
@@ -29,13 +33,41 @@ impl From<Refusal> for Failed {
     }
 }
 
+/// What to check.
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Read every secret reference once, and say its store, version, age and expiry.
+    #[arg(long)]
+    online: bool,
+}
+
 /// The command.
-pub(super) fn check(args: &ConfigArgs) -> Result<(), Failed> {
-    let (report, ok) = match load(args) {
-        Ok((_, report)) => (report, true),
-        Err(Refusal::Wrong(report)) => (report, false),
+pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
+    let (report, config) = match load(&args.config) {
+        Ok((config, report)) => (report, Some(config)),
+        Err(Refusal::Wrong(report)) => (report, None),
         Err(unread) => return Err(unread.into()),
     };
+    let probes = match config.as_ref().filter(|_| args.online) {
+        Some(config) => {
+            let runtime = control_runtime()?;
+            let probes = runtime.block_on(online::probe(config)).map_err(Failed::gate);
+            // A store that hangs must not keep the process.
+            runtime.shutdown_background();
+            probes?
+        }
+        None => Vec::new(),
+    };
+    told(&args.config, &report, config.is_some(), &probes)?;
+    match probes.iter().all(Probe::is_ok) {
+        true => Ok(()),
+        false => Err(Failed { owner: Owner::Store, text: String::new() }),
+    }
+}
+
+fn told(args: &ConfigArgs, report: &Report, ok: bool, probes: &[Probe]) -> Result<(), Failed> {
     if args.json {
         let problems: Vec<_> = report
             .problems()
@@ -46,13 +78,15 @@ pub(super) fn check(args: &ConfigArgs) -> Result<(), Failed> {
                 })
             })
             .collect();
-        say(&serde_json::json!({ "ok": ok, "problems": problems }).to_string());
+        let probes: Vec<_> = probes.iter().map(Probe::json).collect();
+        say(&serde_json::json!({ "ok": ok, "problems": problems, "references": probes }).to_string());
     } else if ok {
         let warnings = report.to_string();
         if !warnings.is_empty() {
             say(warnings.trim_end());
         }
         say(&format!("{}: ok", report.file()));
+        probes.iter().for_each(|probe| say(&probe.line()));
     }
     match ok {
         true => Ok(()),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::shell::ConfigArgs;
-use super::{check, client, demo, run};
+use super::{check, client, demo, pat, run};
 
 /// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
 #[derive(Parser)]
@@ -19,8 +19,11 @@ struct Cli {
 enum Command {
     /// Run the gate until SIGTERM or Ctrl-C.
     Run(ConfigArgs),
-    /// Check the configuration file, without any network; every error at once.
-    Check(ConfigArgs),
+    /// Check the configuration file; every error at once, and without any network unless that is asked for.
+    Check(check::CheckArgs),
+    /// PATs of a running gate: what it holds, and from where.
+    #[command(subcommand)]
+    Pat(pat::PatCommand),
     /// Clients and their keys.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Pat(command) => pat::pat(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),
         Command::Demo(args) => demo::demo(&args),
     };

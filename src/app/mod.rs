@@ -1,10 +1,13 @@
 //! Composition: a configuration becomes a running gate.
 
 mod admin;
+mod admin_client;
 mod check;
 pub mod cli;
 mod client;
 mod demo;
+mod online;
+mod pat;
 mod run;
 mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
@@ -13,6 +16,7 @@ mod signal;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,10 +27,13 @@ use tokio::sync::oneshot;
 use crate::base::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::base::drain::{Drain, drain};
 use crate::base::fault::chain;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::listen::{Acceptor, Workers, bind};
+use crate::pat::Budget;
 use crate::proxy::Gate;
-use crate::secrets::{self, Pats};
+use crate::secrets::{self, Pats, Reader, SetupError, Warm};
+use crate::state::StateDir;
+use crate::telemetry::metrics::Metrics;
 use crate::tls;
 
 /// Time and chance for a whole gate; a test puts its own in.
@@ -63,17 +70,31 @@ impl App {
     pub async fn start(config: Config, seams: Seams) -> io::Result<Self> {
         let config = Arc::new(config);
         let broken = |error: tls::TlsError| io::Error::other(chain(&error));
+        let state = open_state(&config.state)?;
         let server_tls = config.listen.tls.as_ref().map(tls::server).transpose().map_err(broken)?;
-        let stores = secrets::stores(&config, &seams.clock).map_err(broken)?;
-        let pats = Pats::new(&config, stores, seams.clock.clone(), Handle::current());
-        let gate = Arc::new(Gate::new(config.clone(), pats.clone(), seams.random).map_err(broken)?);
+        let metrics = Arc::<Metrics>::default();
+        let warm = open_warm(&config.state, state.as_ref())?;
+        let pats = Pats::new(secrets::Setup {
+            settings: config.pat.clone(),
+            credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
+            reader: reader(&config, &seams.clock, &metrics).map_err(io::Error::other)?,
+            warm,
+            metrics: metrics.clone(),
+            clock: seams.clock.clone(),
+            random: seams.random.clone(),
+            control: Handle::current(),
+        });
+        let budget = Budget::open(config.pat.budget, seams.clock.clone(), state)?;
+        let gate = Gate::new(config.clone(), pats.clone(), budget.clone(), metrics.clone(), seams.random);
+        let gate = Arc::new(gate.map_err(broken)?);
         let listener = bind(config.listen.address).await?;
         let admin = bind(config.admin.address).await?;
         let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
         let (workers, threads) = Workers::start(&config.listen, &gate, server_tls.as_ref())?;
         let (drain, watch) = drain();
-        pats.keep_fresh();
-        tokio::spawn(admin::serve(admin, pats, watch.clone()));
+        pats.keep_fresh().await;
+        let desk = admin::Desk { config: config.clone(), pats, budget, metrics };
+        tokio::spawn(admin::serve(admin, desk, watch.clone()));
         tokio::spawn(Acceptor::new(listener, workers, config.listen.connections).run(watch));
         Ok(Self { address, admin: admin_address, drain, deadline: config.listen.drain, ended: joined(threads) })
     }
@@ -87,6 +108,37 @@ impl App {
         }
         clean
     }
+}
+
+/// The way to the configured stores.
+fn reader(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Reader, SetupError> {
+    let stores = secrets::stores(config, clock)?;
+    Ok(Reader::new(stores, config.pat.read, clock.clone(), metrics.clone()))
+}
+
+/// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written to.
+fn open_state(state: &config::State) -> io::Result<Option<StateDir>> {
+    let systemd = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+    if let Some(directory) = state.directory.clone().or(systemd) {
+        let failed = |error| io::Error::other(format!("the state directory {}: {error}", directory.display()));
+        return StateDir::open(&directory).map(Some).map_err(failed);
+    }
+    let opened = StateDir::open(&state.beside);
+    if let Err(error) = &opened {
+        tracing::warn!(
+            directory = %state.beside.display(),
+            cause = %error,
+            "bad logins are not remembered over a restart; name a directory in state.directory"
+        );
+    }
+    Ok(opened.ok())
+}
+
+fn open_warm(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<Warm>> {
+    let Some(source) = &settings.warm_key else { return Ok(None) };
+    let missing = "state.warm_key is set, and there is no state directory to keep the copy in";
+    let directory = state.ok_or_else(|| io::Error::other(missing))?;
+    Warm::open(directory.clone(), source).map(Some).map_err(io::Error::other)
 }
 
 /// Ends when all worker threads have.

@@ -1,8 +1,9 @@
-//! Words that every room uses: secrets, names, time and chance, faults, drain. No I/O.
+//! Words that every room uses: secrets, names, time and chance, faults, drain, points in time. No I/O.
 
 pub mod clock;
 pub mod drain;
 pub mod fault;
 pub mod names;
 pub mod pins;
+pub mod rfc3339;
 pub mod secret;

@@ -70,6 +70,32 @@ impl fmt::Display for SecretRef {
     }
 }
 
+/// One or more references in the order in which they are asked: the first, and what stands in for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretRefs(Arc<[SecretRef]>);
+
+impl SecretRefs {
+    /// These references; `None` when there is none.
+    pub fn new(references: Vec<SecretRef>) -> Option<Self> {
+        (!references.is_empty()).then(|| Self(references.into()))
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, SecretRef> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for SecretRefs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, reference) in self.iter().enumerate() {
+            let or = if number == 0 { "" } else { " or " };
+            write!(f, "{or}{reference}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A W3C trace id (<https://www.w3.org/TR/trace-context/>, section 3.2.2.3): 16 bytes, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId([u8; 16]);
@@ -149,6 +175,9 @@ mod tests {
         let full = SecretRef::parse("vault:kv/a#b/c#token").unwrap();
         assert_eq!((&*full.store, &*full.path, full.field.as_deref()), ("vault", "kv/a#b/c", Some("token")));
         assert_eq!(SecretRef::parse("env:PAT").unwrap().to_string(), "env:PAT");
+        let both = SecretRefs::new(vec![full, SecretRef::parse("aws:arn:aws:x").unwrap()]).unwrap();
+        assert_eq!(both.to_string(), "vault:kv/a#b/c#token or aws:arn:aws:x");
+        assert!(SecretRefs::new(Vec::new()).is_none());
         for bad in ["", "vault", ":x", "vault:", "vault:#f", "vault:x#"] {
             assert!(SecretRef::parse(bad).is_none(), "{bad}");
         }

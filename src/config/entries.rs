@@ -1,16 +1,13 @@
-//! The named tables of the file: accounts, stores, credentials, clients.
+//! The named tables of the file: accounts, credentials, clients. Stores have a file of their own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::read::Section;
-use super::{
-    Account, Client, Credential, FileStore, KvVersion, Limits, SecretSource, Store, VaultLogin, VaultStore, units,
-};
-use crate::base::names::{ClientName, SecretRef};
+use super::{Account, Client, Credential, Limits, units};
+use crate::base::names::{ClientName, SecretRef, SecretRefs};
 use crate::base::pins::Pins;
 
 pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
@@ -47,100 +44,6 @@ fn host(text: &str) -> Option<(String, u16)> {
     bare(name).then_some((name.to_owned(), port.parse().ok()?))
 }
 
-pub(super) fn store(_name: &str, section: Section<'_>) -> Option<Store> {
-    let kinds = [
-        section.section("file").map(file_store),
-        section.section("env").map(env_store),
-        section.section("vault").map(vault_store),
-    ];
-    let present = kinds.iter().flatten().count();
-    if present != 1 && ["file", "env", "vault"].iter().filter(|kind| section.has(kind)).count() != 1 {
-        section.error(
-            "a store has exactly one kind",
-            "Write [stores.NAME.file], [stores.NAME.env] or [stores.NAME.vault]",
-        );
-    }
-    section.finish();
-    kinds.into_iter().flatten().flatten().next()
-}
-
-fn file_store(section: Section<'_>) -> Option<Store> {
-    let path = section.required_path("path", "a directory");
-    section.finish();
-    Some(Store::File(FileStore { path: path?.value }))
-}
-
-fn env_store(section: Section<'_>) -> Option<Store> {
-    section.finish();
-    Some(Store::Env)
-}
-
-fn vault_store(section: Section<'_>) -> Option<Store> {
-    let wanted = "https://HOST:PORT, or http:// on a loopback address";
-    let address = section
-        .required_parsed("address", wanted, |text| vault_address(text).then(|| text.trim_end_matches('/').to_owned()));
-    let ca = section.path("ca");
-    let namespace = section.text("namespace", "a namespace, such as \"team/bi\"");
-    let kv = section.parsed("kv", "\"auto\", \"v1\" or \"v2\"", |text| match text {
-        "auto" => Some(None),
-        "v1" => Some(Some(KvVersion::V1)),
-        "v2" => Some(Some(KvVersion::V2)),
-        _ => None,
-    });
-    let source = "\"file:PATH\" or \"env:NAME\"; the secret itself never stands here";
-    let base = section.base().to_owned();
-    let parse = |text: &str| secret_source(&base, text);
-    let token = section.parsed("token", source, parse);
-    let approle = section.section("approle").and_then(|section| {
-        let mount = section.text("mount", "where the method is mounted, such as \"approle\"");
-        let role_id = section.required_parsed("role_id", source, parse);
-        let secret_id = section.required_parsed("secret_id", source, parse);
-        section.finish();
-        let mount = mount.map_or_else(|| "approle".to_owned(), |found| found.value);
-        Some(VaultLogin::AppRole { mount, role_id: role_id?.value, secret_id: secret_id?.value })
-    });
-    if section.has("token") == section.has("approle") {
-        section.error(
-            "a Vault store has exactly one login",
-            "Write token = \"file:…\" or approle = { role_id = \"file:…\", secret_id = \"file:…\" }",
-        );
-    }
-    section.finish();
-    Some(Store::Vault(VaultStore {
-        address: address?.value,
-        ca: ca.map(|found| found.value),
-        namespace: namespace.map(|found| found.value),
-        kv: kv.and_then(|found| found.value),
-        login: approle.or(token.map(|found| VaultLogin::Token(found.value)))?,
-    }))
-}
-
-fn vault_address(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    let host = uri.host().unwrap_or_default();
-    // A user in front of the host would be a secret in this file.
-    let plain = !text.contains('@');
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let rooted = matches!(uri.path(), "" | "/") && uri.query().is_none();
-    rooted
-        && plain
-        && !host.is_empty()
-        && match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => local,
-            _ => false,
-        }
-}
-
-fn secret_source(base: &Path, text: &str) -> Option<SecretSource> {
-    match text.split_once(':')? {
-        ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
-        ("env", name) if !name.is_empty() => Some(SecretSource::Env(name.to_owned())),
-        _ => None,
-    }
-}
-
 pub(super) fn credential(
     _name: &str,
     section: Section<'_>,
@@ -152,16 +55,16 @@ pub(super) fn credential(
         known(&section, &account.span, "account", &account.value, accounts);
     }
     let user = section.required("user", "the name of the Snowflake service user");
-    let pat =
-        section.required_parsed("pat", "a reference \"STORE:PATH#FIELD\", never the token itself", SecretRef::parse);
+    let wanted = "a reference \"STORE:PATH#FIELD\", never the token itself, or a list of them";
+    let pat = section.one_or_more("pat", wanted, SecretRef::parse);
     if let Some(pat) = &pat {
-        known(&section, &pat.span, "pat", &pat.value.store, stores);
+        pat.value.iter().for_each(|reference| known(&section, &pat.span, "pat", &reference.store, stores));
     }
     let name = |key| section.text(key, "a name").map(|found| found.value);
     let pins =
         Pins { role: name("role"), warehouse: name("warehouse"), database: name("database"), schema: name("schema") };
     section.finish();
-    Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: pat?.value, pins })
+    Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: SecretRefs::new(pat?.value)?, pins })
 }
 
 pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -> Option<Client> {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::entries::{account, client, credential, store};
+use super::entries::{account, client, credential};
 use super::read::{Context, Section};
 use super::report::Report;
-use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Upstream};
+use super::stores::{secret_source, store};
+use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, State, Upstream};
 use crate::base::names::ClientName;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let login = login(top.section("login"));
     let upstream = upstream(top.section("upstream"));
     let pat = pat(top.section("pat"));
+    let state = state(top.section("state"), top.base());
     let log = log(top.section("log"));
     let accounts =
         table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
@@ -78,6 +80,9 @@ fn config(top: Section<'_>) -> Option<Config> {
     if pat.stale < pat.refresh {
         top.error("`pat.stale` is shorter than `pat.refresh`", "A PAT would be given up before it is read again");
     }
+    if pat.refresh < pat.pace {
+        top.error("`pat.refresh` is shorter than `pat.pace`", "No reference is read oftener than `pat.pace`");
+    }
     if accounts.values.len() > 1 {
         // Without sealed tokens nothing in a later request says which account its session belongs to.
         top.error("there is more than one account", "Run one gate an account for now");
@@ -91,6 +96,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         login,
         upstream,
         pat,
+        state,
         log,
         accounts: accounts.values,
         stores: stores.values,
@@ -235,11 +241,25 @@ fn upstream(section: Option<Section<'_>>) -> Upstream {
 }
 
 fn pat(section: Option<Section<'_>>) -> Pat {
-    optional!(section, |section: Option<&Section<'_>>| Pat {
-        refresh: duration_in(section, "refresh", MINUTE, SECOND..24 * HOUR),
-        stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),
-        read: duration_in(section, "read", 5 * SECOND, Duration::from_millis(50)..MINUTE),
-        budget: section.and_then(|section| section.count("budget", 1..4)).map_or(2, |found| found.value),
+    optional!(section, |section: Option<&Section<'_>>| {
+        let refresh = duration_in(section, "refresh", MINUTE, SECOND..24 * HOUR);
+        Pat {
+            refresh,
+            // Whoever asks for a shorter refresh and says no more means it.
+            pace: duration_in(section, "pace", (30 * SECOND).min(refresh), SECOND..HOUR),
+            watch: duration_in(section, "watch", SECOND, Duration::from_millis(50)..HOUR),
+            stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),
+            read: duration_in(section, "read", 5 * SECOND, Duration::from_millis(50)..MINUTE),
+            budget: section.and_then(|section| section.count("budget", 1..4)).map_or(2, |found| found.value),
+        }
+    })
+}
+
+fn state(section: Option<Section<'_>>, base: &Path) -> State {
+    optional!(section, |section: Option<&Section<'_>>| State {
+        directory: section.and_then(|section| section.path("directory")).map(|found| found.value),
+        beside: base.join("state"),
+        warm_key: section.and_then(|section| secret_source(section, "warm_key")).map(|found| found.value),
     })
 }
 

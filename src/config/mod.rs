@@ -7,6 +7,7 @@ mod entries;
 pub mod file;
 mod read;
 pub mod report;
+mod stores;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::names::{ClientName, SecretRef};
+use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
+pub use stores::{
+    AwsStore, AzureLogin, AzureStore, FileStore, GcpStore, KvVersion, SecretSource, Store, VaultLogin, VaultStore,
+};
 use units::Rate;
 
 /// Everything the operator said, with defaults where nothing was said.
@@ -34,6 +38,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// The cache of PATs.
     pub pat: Pat,
+    /// What outlives the process.
+    pub state: State,
     /// Logs.
     pub log: Log,
     /// Snowflake accounts by name.
@@ -115,12 +121,27 @@ pub struct Upstream {
 pub struct Pat {
     /// How old a PAT in memory may be before it is read again in the background.
     pub refresh: Duration,
+    /// The least time between two reads of a reference that nobody has asked for: neither a refusal nor a push.
+    pub pace: Duration,
+    /// How often a file that holds a PAT is looked at for a change.
+    pub watch: Duration,
     /// How old a PAT may be when the store does not answer; older ones are not used.
     pub stale: Duration,
     /// How long one read of a store may take.
     pub read: Duration,
     /// How many logins may be risked with one version: under way at once, or refused. Snowflake locks a user at five.
     pub budget: usize,
+}
+
+/// `[state]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// A directory of the gate's own. `None` takes systemd's `STATE_DIRECTORY`, and without that the next one.
+    pub directory: Option<PathBuf>,
+    /// `state` beside the file, taken when it can be written to.
+    pub beside: PathBuf,
+    /// The key of the sealed copy of PATs for a cold start; `None` keeps no copy.
+    pub warm_key: Option<SecretSource>,
 }
 
 /// `[log]`.
@@ -185,73 +206,6 @@ impl Account {
     }
 }
 
-/// `[stores.NAME.KIND]`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Store {
-    /// Files below a directory.
-    File(FileStore),
-    /// Environment variables.
-    Env,
-    /// HashiCorp Vault, or OpenBao.
-    Vault(VaultStore),
-}
-
-/// `[stores.NAME.file]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FileStore {
-    /// The directory.
-    pub path: PathBuf,
-}
-
-/// `[stores.NAME.vault]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VaultStore {
-    /// `https://HOST:PORT`, or `http://` on a loopback address.
-    pub address: String,
-    /// Roots to trust instead of the platform's.
-    pub ca: Option<PathBuf>,
-    /// `X-Vault-Namespace`.
-    pub namespace: Option<String>,
-    /// The version of the KV engine; `None` asks the server.
-    pub kv: Option<KvVersion>,
-    /// How to log in.
-    pub login: VaultLogin,
-}
-
-/// The version of a KV engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KvVersion {
-    /// Without versions.
-    V1,
-    /// With versions.
-    V2,
-}
-
-/// How the gate logs in to Vault.
-#[derive(Debug, Clone, PartialEq)]
-pub enum VaultLogin {
-    /// A token that somebody else renews, or that does not end.
-    Token(SecretSource),
-    /// AppRole.
-    AppRole {
-        /// Where the method is mounted.
-        mount: String,
-        /// `role_id`.
-        role_id: SecretSource,
-        /// `secret_id`.
-        secret_id: SecretSource,
-    },
-}
-
-/// Where a secret of the gate's own stands: `file:PATH` or `env:NAME`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SecretSource {
-    /// A file; a trailing newline does not count.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-}
-
 /// `[credentials.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Credential {
@@ -259,8 +213,8 @@ pub struct Credential {
     pub account: Arc<str>,
     /// The Snowflake service user.
     pub user: String,
-    /// Where its PAT is.
-    pub pat: SecretRef,
+    /// Where its PAT is, and what is asked when that does not answer.
+    pub pat: SecretRefs,
     /// The context that every session gets, whatever the client asks for.
     pub pins: Pins,
 }

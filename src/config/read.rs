@@ -185,6 +185,26 @@ impl<'a> Section<'a> {
         whole.then_some(Found { value: values, span: found.span })
     }
 
+    /// A string or a list of strings that has to be there, each parsed; never empty.
+    pub fn one_or_more<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Found<Vec<T>>> {
+        let is_list = self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_array());
+        if !is_list {
+            let found = self.required_parsed(key, wanted, parse)?;
+            return Some(Found { value: vec![found.value], span: found.span });
+        }
+        let found = self.list(key, wanted, parse)?;
+        if found.value.is_empty() {
+            self.error_at(&found.span, key, "the list is empty", format!("Write {wanted}."));
+            return None;
+        }
+        Some(found)
+    }
+
     /// A table below this one.
     pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let found = self.typed(key, "a table", DeValue::as_table)?;

@@ -4,34 +4,33 @@
 //! only so many logins be under way with one version at once, counts those that were refused, and sends nothing more with
 //! a version whose budget is spent; only a newer version reopens the way. What is under way counts as spent until its
 //! answer is there: a PAT that is revoked between two answers must not cost more than one that was revoked long ago. An
-//! answer that was lost may have been a refusal and counts as one for [`DOUBT`], or until that version succeeds. That is
-//! short, since answers are mostly lost in an outage, when the PAT is good and everybody waits.
+//! answer that was lost may have been a refusal and counts as one for a while, or until that version succeeds.
 //!
 //! The count is by account and user, since it is the user that is locked, whichever credential names it.
 //!
 //! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, seven logins a second
 //! and user. Logins are rare; sessions and queries are not touched by it.
+//!
+//! # Over restarts
+//! [`ledger`] is the account that is kept; [`memory`] keeps it on disk. Refusals are written down before the client hears of
+//! them. A login is written down before it is sent, in a file of this process's own: what a process that was killed had under
+//! way is found there by the next one, as answers that were lost. So a restart loop spends nothing twice.
+
+mod ledger;
+mod memory;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::Instant;
 
+use crate::base::clock::Clock;
 use crate::base::fault::Kind;
-
-/// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
-const REMEMBERED: usize = 8;
-/// How long a lost answer counts as a refusal.
-pub const DOUBT: Duration = Duration::from_secs(15);
-/// How many refusals in a row, over all versions, are risked without a pause. One more locks the user.
-const ROW: usize = 4;
-/// The pause after such a row, and after Snowflake has locked the user by itself.
-const LONG_REST: Duration = Duration::from_secs(60);
-/// The pause after a refusal by network policy, which no PAT mends.
-const SHORT_REST: Duration = Duration::from_secs(5);
+use crate::state::StateDir;
+use ledger::{Answer, Ledger, Ruling};
+use memory::Memory;
 
 /// Whom Snowflake would lock: a user of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,34 +48,17 @@ impl ServiceUser {
     }
 }
 
-/// The risk taken with each user. Counts are in this process's memory.
+/// The risk taken with each user.
 pub struct Budget {
     each: usize,
-    users: Mutex<HashMap<ServiceUser, Ledger>>,
+    clock: Arc<dyn Clock>,
+    books: Mutex<Books>,
 }
 
-/// What one user has spent.
-#[derive(Default)]
-struct Ledger {
-    /// The youngest last.
-    versions: Vec<Version>,
-    /// Refusals since the last success.
-    row: usize,
-    /// Nothing is sent before this time; with a version, nothing with that one.
-    rest: Option<(Kind, Instant, Option<String>)>,
-    /// Rung when something comes free.
-    free: Arc<Notify>,
-}
-
-/// What one version of a PAT has spent.
-struct Version {
-    /// Its fingerprint.
-    id: String,
-    under_way: usize,
-    refused: usize,
-    /// Until when each lost answer counts.
-    doubts: Vec<Instant>,
-    since: Option<Instant>,
+/// All accounts kept, and where they are written down.
+struct Books {
+    users: HashMap<ServiceUser, Ledger>,
+    memory: Option<Memory>,
 }
 
 /// Whether a login may be sent.
@@ -100,121 +82,113 @@ pub struct Permit {
 }
 
 impl Budget {
-    /// A budget of `each` logins for every version.
-    pub fn new(each: usize) -> Arc<Self> {
-        Arc::new(Self { each, users: Mutex::default() })
+    /// A budget of `each` logins for every version, remembered in `state` where there is one.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn open(each: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
+        let mut users = HashMap::new();
+        let memory = state.map(|state| Memory::open(state, &mut users, &*clock)).transpose()?;
+        Ok(Arc::new(Self { each, clock, books: Mutex::new(Books { users, memory }) }))
     }
 
     /// Asks for a login with that version of a user's PAT.
     pub fn ask(self: &Arc<Self>, user: &ServiceUser, id: &str) -> Verdict {
-        let now = Instant::now();
-        let mut all = self.lock();
-        let ledger = all.entry(user.clone()).or_default();
-        match &ledger.rest {
-            Some((_, until, _)) if *until <= now => ledger.rest = None,
-            Some((kind, _, only)) if only.as_deref().is_none_or(|only| only == id) => return Verdict::Resting(*kind),
-            _ => {}
+        let mut books = self.books();
+        let books = &mut *books;
+        if let Some(memory) = &mut books.memory {
+            memory.catch_up(&mut books.users, &*self.clock);
         }
-        let free = ledger.free.clone();
-        let version = ledger.version(id);
-        version.doubts.retain(|until| *until > now);
-        if version.refused >= self.each {
-            return Verdict::Spent;
+        let ledger = books.users.entry(user.clone()).or_default();
+        match ledger.rule(id, self.each, self.clock.now()) {
+            Ruling::Go => {}
+            Ruling::Spent => return Verdict::Spent,
+            Ruling::Resting(kind) => return Verdict::Resting(kind),
+            Ruling::Busy => return Verdict::Busy(ledger.free.clone().notified_owned()),
         }
-        if version.refused + version.doubts.len() + version.under_way >= self.each {
-            return Verdict::Busy(free.notified_owned());
-        }
-        version.under_way += 1;
+        books.write_risk();
         Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false })
     }
 
-    /// When that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for a
-    /// while after it a login may wait for the successor.
-    pub fn refused_since(&self, user: &ServiceUser, id: &str) -> Option<Instant> {
-        self.lock().get(user)?.versions.iter().find(|version| version.id == id)?.since
+    /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for
+    /// a while after it a login may wait for the successor.
+    pub fn refused_for(&self, user: &ServiceUser, id: &str) -> Option<Duration> {
+        let since = self.books().users.get(user)?.refused_since(id)?;
+        Some(self.clock.now().saturating_duration_since(since))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceUser, Ledger>> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets what a user's PATs have cost: somebody has enabled one again, or unlocked the user.
+    pub fn forgive(&self, user: &ServiceUser) {
+        let mut books = self.books();
+        let free = books.users.get(user).map(|ledger| ledger.free.clone());
+        books.change(user, &*self.clock, Ledger::forgive);
+        free.inspect(|free| free.notify_waiters());
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ledger {
-    fn version(&mut self, id: &str) -> &mut Version {
-        let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
-            if self.versions.len() >= REMEMBERED {
-                // What is under way has to be found again; of the rest the oldest goes.
-                let done = self.versions.iter().position(|version| version.under_way == 0);
-                self.versions.remove(done.unwrap_or(0));
-            }
-            let new = Version { id: id.to_owned(), under_way: 0, refused: 0, doubts: Vec::new(), since: None };
-            self.versions.push(new);
-            self.versions.len() - 1
-        });
-        &mut self.versions[at]
+impl Books {
+    /// Changes what has to be remembered.
+    fn change<T>(&mut self, user: &ServiceUser, clock: &dyn Clock, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let users = &mut self.users;
+        match &mut self.memory {
+            Some(memory) => memory.change(users, clock, |users| change(users.entry(user.clone()).or_default())),
+            None => change(users.entry(user.clone()).or_default()),
+        }
+    }
+
+    fn write_risk(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.write_risk(&self.users);
+        }
     }
 }
 
 impl Permit {
     /// Snowflake let the user in: the PAT is good, whatever was in doubt.
     pub fn succeeded(mut self) {
-        self.tell(|ledger, id| {
-            ledger.row = 0;
-            ledger.version(id).doubts.clear();
-        });
+        self.tell(Answer::Success);
     }
 
     /// The login did not reach the point where a PAT is looked at.
     pub fn unsent(mut self) {
-        self.tell(|_, _| ());
+        self.tell(Answer::None);
     }
 
     /// Snowflake refused; returns how often it has refused this version by now.
     pub fn refused(mut self, kind: Kind) -> usize {
-        self.tell(|ledger, id| {
-            let now = Instant::now();
-            match kind {
-                Kind::UserLocked => ledger.rest = Some((kind, now + LONG_REST, None)),
-                Kind::PatPolicy => ledger.rest = Some((kind, now + SHORT_REST, Some(id.to_owned()))),
-                _ => {
-                    let version = ledger.version(id);
-                    version.refused += 1;
-                    version.since.get_or_insert(now);
-                    ledger.row += 1;
-                    if ledger.row >= ROW {
-                        ledger.rest = Some((kind, now + LONG_REST, None));
-                    }
-                }
-            }
-            ledger.version(id).refused
-        })
+        self.tell(Answer::Refusal(kind))
     }
 
-    fn tell<T>(&mut self, what: impl FnOnce(&mut Ledger, &str) -> T) -> T {
+    fn tell(&mut self, answer: Answer) -> usize {
         self.told = true;
-        let mut all = self.budget.lock();
-        let ledger = all.entry(self.user.clone()).or_default();
-        let version = ledger.version(&self.id);
-        version.under_way = version.under_way.saturating_sub(1);
-        let outcome = what(ledger, &self.id);
-        let version = ledger.version(&self.id);
-        // After a refusal everybody in the queue has to hear of it; else one place has come free.
-        let all_must_know = version.refused > 0 || ledger.rest.is_some();
-        if all_must_know {
-            ledger.free.notify_waiters()
+        let clock = self.budget.clock.clone();
+        let mut books = self.budget.books();
+        let ledger = books.users.entry(self.user.clone()).or_default();
+        if ledger.would_change(&self.id, answer) {
+            books.change(&self.user, &*clock, |ledger| ledger.answered(&self.id, answer, clock.now()));
         } else {
-            ledger.free.notify_one()
+            ledger.answered(&self.id, answer, clock.now());
         }
-        outcome
+        books.write_risk();
+        let ledger = books.users.entry(self.user.clone()).or_default();
+        // After a refusal everybody in the queue has to hear of it; else one place has come free.
+        if ledger.is_clean(&self.id) {
+            ledger.free.notify_one();
+        } else {
+            ledger.free.notify_waiters();
+        }
+        ledger.refusals(&self.id)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.told {
-            self.tell(|ledger, id| {
-                ledger.version(id).doubts.push(Instant::now() + DOUBT);
-            });
+            self.tell(Answer::Lost);
         }
     }
 }

@@ -1,4 +1,11 @@
+use super::ledger::{DOUBT, LONG_REST, SHORT_REST};
 use super::*;
+use crate::base::clock::ManualClock;
+
+fn budget(each: usize) -> (Arc<Budget>, Arc<ManualClock>) {
+    let clock = ManualClock::start();
+    (Budget::open(each, clock.clone(), None).unwrap(), clock)
+}
 
 fn user() -> ServiceUser {
     ServiceUser::new(&"prod".into(), "bi")
@@ -17,7 +24,7 @@ fn is_busy(budget: &Arc<Budget>, id: &str) -> bool {
 
 #[tokio::test]
 async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
-    let budget = Budget::new(2);
+    let (budget, _) = budget(2);
     let (one, two) = (go(&budget, "a"), go(&budget, "a"));
     assert!(is_busy(&budget, "a"));
     assert_eq!(one.refused(Kind::PatRefused), 1);
@@ -27,44 +34,47 @@ async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
     assert!(is_busy(&budget, "a"));
     assert_eq!(three.refused(Kind::PatRefused), 2);
     assert!(matches!(budget.ask(&user(), "a"), Verdict::Spent));
-    assert!(budget.refused_since(&user(), "a").is_some());
+    assert!(budget.refused_for(&user(), "a").is_some());
     go(&budget, "b").succeeded();
-    assert!(budget.refused_since(&user(), "b").is_none());
+    assert!(budget.refused_for(&user(), "b").is_none());
     // A login that still holds the old one changes nothing, nor does another spelling of the user.
     assert!(matches!(budget.ask(&user(), "a"), Verdict::Spent));
     assert!(matches!(budget.ask(&ServiceUser::new(&"prod".into(), "BI"), "a"), Verdict::Spent));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_lost_answer_counts_until_its_time_is_over_or_a_success_clears_it() {
-    let budget = Budget::new(2);
+    let (budget, clock) = budget(2);
     drop((go(&budget, "a"), go(&budget, "a")));
     assert!(is_busy(&budget, "a"));
-    tokio::time::advance(DOUBT).await;
-    drop(go(&budget, "a"));
+    clock.advance(DOUBT);
+    // The second one counts longer, while nobody has seen this version work.
     go(&budget, "a").succeeded();
+    drop((go(&budget, "a"), go(&budget, "a")));
+    assert!(is_busy(&budget, "a"));
+    clock.advance(DOUBT);
     let _both = (go(&budget, "a"), go(&budget, "a"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_row_of_refusals_pauses_before_it_locks_the_user() {
-    let budget = Budget::new(2);
+    let (budget, clock) = budget(2);
     for id in ["a", "a", "b", "b"] {
         go(&budget, id).refused(Kind::PatRefused);
     }
     assert!(matches!(budget.ask(&user(), "c"), Verdict::Resting(Kind::PatRefused)));
-    tokio::time::advance(LONG_REST).await;
+    clock.advance(LONG_REST);
     go(&budget, "c").succeeded();
     go(&budget, "c").succeeded();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_refusal_by_policy_rests_that_version_and_costs_nothing() {
-    let budget = Budget::new(2);
+    let (budget, clock) = budget(2);
     assert_eq!(go(&budget, "a").refused(Kind::PatPolicy), 0);
     assert!(matches!(budget.ask(&user(), "a"), Verdict::Resting(Kind::PatPolicy)));
     go(&budget, "b").succeeded();
-    tokio::time::advance(SHORT_REST).await;
+    clock.advance(SHORT_REST);
     go(&budget, "a").unsent();
     assert_eq!(go(&budget, "a").refused(Kind::UserLocked), 0);
     assert!(matches!(budget.ask(&user(), "b"), Verdict::Resting(Kind::UserLocked)));
@@ -72,7 +82,7 @@ async fn a_refusal_by_policy_rests_that_version_and_costs_nothing() {
 
 #[tokio::test]
 async fn whoever_waits_is_told() {
-    let budget = Budget::new(1);
+    let (budget, _) = budget(1);
     let one = go(&budget, "a");
     let waiting = budget.clone();
     let waiter = tokio::spawn(async move {
@@ -90,4 +100,70 @@ async fn whoever_waits_is_told() {
     tokio::task::yield_now().await;
     one.unsent();
     assert!(waiter.await.unwrap());
+}
+
+fn remembered(home: &std::path::Path, clock: &Arc<ManualClock>) -> Arc<Budget> {
+    Budget::open(2, clock.clone(), Some(StateDir::open(home).unwrap())).unwrap()
+}
+
+#[test]
+fn a_restart_forgets_no_refusal_and_forgives_only_when_told() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+    let first = remembered(home.path(), &clock);
+    assert_eq!(go(&first, "a").refused(Kind::PatRefused), 1);
+    drop(first);
+    let second = remembered(home.path(), &clock);
+    assert!(second.refused_for(&user(), "a").is_some());
+    assert_eq!(go(&second, "a").refused(Kind::PatRefused), 2);
+    drop(second);
+    let third = remembered(home.path(), &clock);
+    assert!(matches!(third.ask(&user(), "a"), Verdict::Spent));
+    go(&third, "b").succeeded();
+    third.forgive(&user());
+    drop(third);
+    go(&remembered(home.path(), &clock), "a").succeeded();
+}
+
+#[test]
+fn two_gates_with_one_directory_have_one_budget() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+    let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
+    go(&one, "a").refused(Kind::PatRefused);
+    assert_eq!(go(&two, "a").refused(Kind::PatRefused), 2);
+    assert!(matches!(one.ask(&user(), "a"), Verdict::Spent));
+}
+
+#[test]
+fn what_a_killed_process_had_under_way_counts_and_a_restart_loop_spends_nothing_twice() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+    let mut sent = 0;
+    for restart in 0..50 {
+        let place = home.path().join(restart.to_string());
+        let budget = remembered(&place, &clock);
+        let mut permits = Vec::new();
+        while let Verdict::Go(permit) = budget.ask(&user(), "a") {
+            permits.push(permit);
+        }
+        sent += permits.len();
+        // What a kill leaves: the files as they are now.
+        let next = home.path().join((restart + 1).to_string());
+        std::fs::create_dir(&next).unwrap();
+        for file in std::fs::read_dir(&place).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), next.join(file.file_name())).unwrap();
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    // Fifty seconds of restarts: two at once, one more when the first doubt is over.
+    assert_eq!(sent, 3);
+}
+
+#[test]
+fn a_file_that_is_no_file_of_ours_is_said_and_put_right() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+    std::fs::write(home.path().join("budget"), "junk").unwrap();
+    let budget = remembered(home.path(), &clock);
+    go(&budget, "a").refused(Kind::PatRefused);
+    drop(budget);
+    assert_eq!(go(&remembered(home.path(), &clock), "a").refused(Kind::PatRefused), 2);
 }

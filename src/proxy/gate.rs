@@ -12,6 +12,7 @@ use crate::base::names::TraceId;
 use crate::config::{Account, Config};
 use crate::pat::Budget;
 use crate::secrets::Pats;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
 use crate::upstream::{Breaker, Pool};
 
@@ -25,6 +26,8 @@ pub struct Gate {
     pub pats: Pats,
     /// The logins that may be risked with each PAT version.
     pub budget: Arc<Budget>,
+    /// What is counted for the operator.
+    pub metrics: Arc<Metrics>,
     random: Arc<dyn Random>,
     accounts: HashMap<Arc<str>, Shared>,
 }
@@ -41,15 +44,20 @@ impl Gate {
     ///
     /// # Errors
     /// When an account's CA file cannot be used.
-    pub fn new(config: Arc<Config>, pats: Pats, random: Arc<dyn Random>) -> Result<Self, TlsError> {
+    pub fn new(
+        config: Arc<Config>,
+        pats: Pats,
+        budget: Arc<Budget>,
+        metrics: Arc<Metrics>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, TlsError> {
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
             let tls = Arc::new(tls::client(account.ca.as_deref())?);
             accounts.insert(name.clone(), Shared { account: account.clone(), tls, breaker: Arc::default() });
         }
         let admission = Admission::new(&config);
-        let budget = Budget::new(config.pat.budget);
-        Ok(Self { config, admission, pats, budget, random, accounts })
+        Ok(Self { config, admission, pats, budget, metrics, random, accounts })
     }
 }
 

@@ -15,7 +15,7 @@ use super::{AnswerBody, Peer, Worker, headers, json};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
 use crate::pat::{Permit, ServiceUser, Verdict};
-use crate::secrets::{Held, StoreError};
+use crate::secrets::Held;
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::body::{NotInflated, gunzip};
 use crate::snowflake::login::{Injection, Login, Refused};
@@ -116,6 +116,7 @@ impl Upstream<'_, '_> {
                     let (id, version) = (&held.id, &held.version);
                     let cause = format!("Snowflake refused PAT {id} ({version} of the store), {times} times by now");
                     let name = kind.rule().name;
+                    self.worker.gate.metrics.pat_refused(self.grant.credential());
                     tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = name, cause, "PAT refused");
                     versions += 1;
                     if versions >= VERSIONS {
@@ -171,7 +172,7 @@ impl Upstream<'_, '_> {
         loop {
             match self.worker.gate.pats.current(self.grant).await {
                 Ok(held) => return Ok(held),
-                Err(error @ StoreError::Unavailable(_)) if Instant::now() + PAUSE < deadline => {
+                Err(error) if error.passes() && Instant::now() + PAUSE < deadline => {
                     tracing::debug!(cause = %error, "a login waits for the store");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -184,8 +185,9 @@ impl Upstream<'_, '_> {
     /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
     async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<Arc<Held>, Fault> {
         let gate = &self.worker.gate;
-        let since = gate.budget.refused_since(&self.user, &refused.id);
-        let until = since.map(|since| since + gate.config.login.hold);
+        let refused_for = gate.budget.refused_for(&self.user, &refused.id);
+        let left = refused_for.and_then(|refused_for| gate.config.login.hold.checked_sub(refused_for));
+        let until = left.map(|left| Instant::now() + left);
         loop {
             let why = match gate.pats.newer_than(self.grant, refused).await {
                 Ok(Some(newer)) => return Ok(newer),

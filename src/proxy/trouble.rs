@@ -36,7 +36,7 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
 /// What a failed read of a store means to a client.
 pub(super) fn store_fault(error: StoreError) -> Fault {
     let kind = match &error {
-        StoreError::Unavailable(_) => Kind::StoreUnavailable,
+        StoreError::Unavailable(_) | StoreError::Throttled(..) => Kind::StoreUnavailable,
         StoreError::Refused(_) => Kind::StoreRefused,
         StoreError::Unusable(_) => Kind::SecretUnusable,
     };

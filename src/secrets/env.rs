@@ -12,7 +12,7 @@ impl SecretStore for Env {
             Ok(text) => {
                 let value = Secret::new(text);
                 let version = format!("content:{}", value.fingerprint());
-                Ok(Fetched { value, version })
+                Ok(Fetched { value, version, created: None, expires: None })
             }
             Err(_) => Err(StoreError::Refused(format!("the environment variable {path} is not set, or is not UTF-8"))),
         };

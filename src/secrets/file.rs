@@ -32,6 +32,10 @@ impl SecretStore for File {
             read.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was cancelled".into())))
         })
     }
+
+    fn at_hand(&self) -> bool {
+        true
+    }
 }
 
 fn read(path: &Path) -> Result<Fetched, StoreError> {
@@ -43,7 +47,9 @@ fn read(path: &Path) -> Result<Fetched, StoreError> {
         }
     };
     // A pipe would keep its reader for ever.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let created = metadata.modified().ok();
+    if !metadata.is_file() {
         return Err(StoreError::Refused(format!("{}: no regular file", path.display())));
     }
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -54,7 +60,7 @@ fn read(path: &Path) -> Result<Fetched, StoreError> {
         return Err(StoreError::Unusable(format!("{}: larger than {LARGEST} bytes", path.display())));
     }
     let version = format!("content:{}", value.fingerprint());
-    Ok(Fetched { value, version })
+    Ok(Fetched { value, version, created, expires: None })
 }
 
 #[cfg(test)]

@@ -2,61 +2,88 @@
 //!
 //! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a value
 //! newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to turn: every value
-//! is read again each `refresh`, in the background, while it goes on serving, and one older than `stale` is not used. A read
-//! that fails never evicts. Reads run on the control runtime, so that a client that hangs up does not end one.
+//! is read again each `refresh`, in the background, while it goes on serving, and one older than `stale` is not used.
+//!
+//! # What takes a value's place
+//! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake has
+//! refused never follows one that it has not, and what a fallback says counts for nothing while a reference before it has
+//! given something usable, for the fallback may be behind. It counts as soon as Snowflake refuses what is held.
+//!
+//! Reads run on the control runtime, so that a client that hangs up does not end one.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use moka::ops::compute::Op;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
-use super::{StoreError, Stores, value};
+use super::reader::{Found, Reader};
+use super::status::{Failure, Health, Held, HeldStatus, Status};
+use super::{StoreError, Warm};
 use crate::admit::Grant;
-use crate::base::clock::Clock;
-use crate::base::names::SecretRef;
-use crate::base::secret::Secret;
+use crate::base::clock::{Clock, Random};
+use crate::base::names::SecretRefs;
 use crate::config;
+use crate::telemetry::metrics::Metrics;
 
 /// How long a failed read answers for those that ask right after it.
 const FAILURE_HOLDS: Duration = Duration::from_millis(500);
-
-/// A PAT in memory.
-pub struct Held {
-    /// The token.
-    pub pat: Secret,
-    /// What tells it from other PATs: a fingerprint of the token itself, whatever the store's version says.
-    pub id: String,
-    /// The store's own name of the version.
-    pub version: String,
-    /// When the read began, and when it ended.
-    began: Instant,
-    read: (Instant, SystemTime),
-}
+/// The first pause after a failed read when nothing is in memory; it doubles up to `pat.pace`.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How many refused versions are remembered. Snowflake keeps fifteen tokens a user.
+const REFUSED: usize = 64;
 
 /// The PATs of all credentials.
 #[derive(Clone)]
 pub struct Pats(Arc<Inner>);
 
+/// What the cache is made of.
+pub struct Setup {
+    /// `[pat]`.
+    pub settings: config::Pat,
+    /// The references of each credential.
+    pub credentials: BTreeMap<Arc<str>, SecretRefs>,
+    /// The way to the stores.
+    pub reader: Reader,
+    /// The copy on disk, where one is kept.
+    pub warm: Option<Warm>,
+    /// Where reads and staleness are counted.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance, for jitter.
+    pub random: Arc<dyn Random>,
+    /// Runs the reads.
+    pub control: Handle,
+}
+
 struct Inner {
-    stores: Stores,
-    settings: config::Pat,
-    cache: Cache<SecretRef, Arc<Held>>,
-    references: HashSet<SecretRef>,
-    failures: Mutex<HashMap<SecretRef, (Instant, StoreError)>>,
-    clock: Arc<dyn Clock>,
-    control: Handle,
+    setup: Setup,
+    cache: Cache<SecretRefs, Arc<Held>>,
+    health: Mutex<HashMap<SecretRefs, Health>>,
+    refused: Mutex<HashSet<String>>,
+    wake: HashMap<SecretRefs, Notify>,
+}
+
+/// Why a read is asked for.
+#[derive(Clone, Copy)]
+enum Why<'a> {
+    /// Its time has come, or somebody says that there is something new.
+    Fresh,
+    /// Snowflake has refused this version.
+    Refused(&'a str),
 }
 
 impl Pats {
-    /// An empty cache over the stores. `control` runs the reads.
-    pub fn new(config: &config::Config, stores: Stores, clock: Arc<dyn Clock>, control: Handle) -> Self {
-        let references: HashSet<_> = config.credentials.values().map(|credential| credential.pat.clone()).collect();
-        let cache = Cache::new(u64::try_from(references.len()).unwrap_or(u64::MAX).max(1));
-        let settings = config.pat.clone();
-        Self(Arc::new(Inner { stores, settings, cache, references, failures: Mutex::default(), clock, control }))
+    /// An empty cache.
+    pub fn new(setup: Setup) -> Self {
+        let keys: HashSet<_> = setup.credentials.values().cloned().collect();
+        let cache = Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
+        let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
+        Self(Arc::new(Inner { setup, cache, health: Mutex::default(), refused: Mutex::default(), wake }))
     }
 
     /// The PAT for an admitted client, from memory where there is one.
@@ -64,118 +91,283 @@ impl Pats {
     /// # Errors
     /// When there is none in memory that may be used, and the store gives none.
     pub async fn current(&self, grant: &Grant) -> Result<Arc<Held>, StoreError> {
-        let reference = grant.pat();
-        match self.0.cache.get(reference).await {
-            Some(held) if self.0.age(&held) < self.0.settings.stale => Ok(held),
-            _ => self.read_after(reference, None).await,
+        let (inner, key) = (&self.0, grant.pat());
+        let Some(held) = inner.usable(key).await else { return self.read(key, None).await };
+        if held.age(&*inner.setup.clock) > inner.overdue() {
+            // The background reader would have been here: the store fails, or the machine has slept.
+            inner.setup.metrics.stale_served(grant.credential());
+            inner.wake.get(key).inspect(|wake| wake.notify_one());
         }
+        Ok(held)
     }
 
-    /// A PAT other than the one that Snowflake refused; `None` when the store has no other.
+    /// A PAT other than the one that Snowflake refused; `None` when no reference has another. The refused one is remembered.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When no store answers.
     pub async fn newer_than(&self, grant: &Grant, refused: &Held) -> Result<Option<Arc<Held>>, StoreError> {
-        let held = self.read_after(grant.pat(), Some(refused)).await?;
+        self.0.remember_refused(&refused.id);
+        let held = self.read(grant.pat(), Some(&refused.id)).await?;
         Ok((held.id != refused.id).then_some(held))
     }
 
-    /// Whether every credential has a PAT in memory that may be used.
-    pub async fn all_held(&self) -> bool {
-        for reference in &self.0.references {
-            let held = self.0.cache.get(reference).await;
-            if held.is_none_or(|held| self.0.age(&held) >= self.0.settings.stale) {
-                return false;
-            }
+    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
+    /// asked for, or of all, with what came of each.
+    pub async fn refresh(&self, credential: Option<&str>) -> Vec<(SecretRefs, Result<Arc<Held>, StoreError>)> {
+        let wanted = |name: &Arc<str>| credential.is_none_or(|wanted| wanted == &**name);
+        let keys: HashSet<_> =
+            self.0.setup.credentials.iter().filter(|(name, _)| wanted(name)).map(|(_, key)| key.clone()).collect();
+        let reads: Vec<_> = keys
+            .into_iter()
+            .map(|key| {
+                let pats = self.clone();
+                tokio::spawn(async move { (key.clone(), pats.read(&key, None).await) })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for read in reads {
+            outcomes.extend(read.await);
         }
-        true
+        outcomes
     }
 
-    /// Reads every credential's PAT and keeps on reading, until the process ends. A PAT that nobody asks for is kept fresh
-    /// too, so that the first client after a quiet night finds it.
-    pub fn keep_fresh(&self) {
-        for reference in &self.0.references {
-            let (pats, reference) = (self.clone(), reference.clone());
-            self.0.control.spawn(async move {
-                let mut pause = Duration::from_secs(1);
-                loop {
-                    match pats.0.read_now(&reference, None).await {
-                        Ok(_) => pause = pats.0.settings.refresh,
-                        Err(error) => {
-                            tracing::warn!(reference = %reference, cause = %error, owner = "store", "a PAT cannot be read");
-                            pause = (pause * 2).min(pats.0.settings.refresh).min(Duration::from_secs(30));
-                        }
-                    }
-                    tokio::time::sleep(pause).await;
-                }
+    /// What the operator is told, in the order of the credentials' names.
+    pub async fn status(&self) -> Vec<Status> {
+        let mut all = Vec::new();
+        for (credential, key) in &self.0.setup.credentials {
+            let held = self.0.cache.get(key).await.map(|held| self.0.held_status(&held));
+            let health = self.0.health().get(key).cloned().unwrap_or_default();
+            all.push(Status {
+                credential: credential.to_string(),
+                references: key.clone(),
+                held,
+                failure: health.failure.map(|failure| (failure.since, failure.error)),
+                losers: health.losers,
             });
         }
+        all
     }
 
-    async fn read_after(&self, reference: &SecretRef, refused: Option<&Held>) -> Result<Arc<Held>, StoreError> {
-        let (inner, reference, refused) = (self.0.clone(), reference.clone(), refused.map(|held| held.id.clone()));
-        let read = self.0.control.spawn(async move { inner.read_now(&reference, refused.as_deref()).await });
+    /// Takes up the copy on disk, then reads every credential's PAT and keeps on reading, until the process ends. A PAT that
+    /// nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
+    pub async fn keep_fresh(&self) {
+        self.0.warm_up().await;
+        for key in self.0.wake.keys() {
+            let (inner, key) = (self.0.clone(), key.clone());
+            self.0.setup.control.spawn(async move { inner.keep(&key).await });
+        }
+    }
+
+    async fn read(&self, key: &SecretRefs, refused: Option<&str>) -> Result<Arc<Held>, StoreError> {
+        let (inner, key, refused) = (self.0.clone(), key.clone(), refused.map(str::to_owned));
+        let read = self
+            .0
+            .setup
+            .control
+            .spawn(async move { inner.read_now(&key, refused.as_deref().map_or(Why::Fresh, Why::Refused)).await });
         read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the gate is stopping".into())))
     }
 }
 
 impl Inner {
-    fn age(&self, held: &Held) -> Duration {
-        // The monotonic clock stands still while a laptop sleeps, the wall clock may be set back: the larger age counts.
-        let monotonic = self.clock.now().saturating_duration_since(held.read.0);
-        let wall = self.clock.wall().duration_since(held.read.1).unwrap_or_default();
-        monotonic.max(wall)
+    async fn usable(&self, key: &SecretRefs) -> Option<Arc<Held>> {
+        self.cache.get(key).await.filter(|held| self.is_usable(held))
     }
 
-    /// Reads a reference, once for all who ask at the same time.
-    async fn read_now(&self, reference: &SecretRef, refused: Option<&str>) -> Result<Arc<Held>, StoreError> {
-        let asked = self.clock.now();
-        let computed = self.cache.entry_by_ref(reference).and_try_compute_with(|entry| async move {
-            if let Some(entry) = entry {
-                let held = entry.value();
+    fn is_usable(&self, held: &Held) -> bool {
+        held.age(&*self.setup.clock) < self.setup.settings.stale
+    }
+
+    /// The age at which a read must have failed, or have been slept through.
+    fn overdue(&self) -> Duration {
+        self.setup.settings.refresh + self.setup.settings.read * 2
+    }
+
+    /// Reads one credential's references for as long as the process lives.
+    async fn keep(&self, key: &SecretRefs) {
+        let Some(wake) = self.wake.get(key) else { return };
+        let mut failures = 0;
+        loop {
+            let pause = match self.read_now(key, Why::Fresh).await {
+                Ok(held) => {
+                    failures = 0;
+                    self.until_next(key, &held)
+                }
+                Err(error) => {
+                    tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
+                    failures += 1;
+                    let pace = self.setup.settings.pace;
+                    let pause = match self.usable(key).await {
+                        Some(_) => pace,
+                        None => self.jittered(pace.min(FIRST_PAUSE * 2_u32.saturating_pow(failures - 1))),
+                    };
+                    pause.max(error.pause())
+                }
+            };
+            let earliest = pause.min(self.pace(key));
+            tokio::time::sleep(earliest).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause - earliest) => {}
+                () = wake.notified() => {}
+            }
+        }
+    }
+
+    /// How long a good value is left alone: `refresh`, less when its own end is near.
+    fn until_next(&self, key: &SecretRefs, held: &Held) -> Duration {
+        let settings = &self.setup.settings;
+        if self.setup.reader.at_hand(key) {
+            return settings.watch;
+        }
+        let left = held.expires.and_then(|end| end.duration_since(self.setup.clock.wall()).ok());
+        match left {
+            Some(left) if left < settings.refresh * 2 => settings.pace,
+            _ => self.jittered(settings.refresh).max(settings.pace),
+        }
+    }
+
+    fn pace(&self, key: &SecretRefs) -> Duration {
+        let settings = &self.setup.settings;
+        if self.setup.reader.at_hand(key) { settings.watch } else { settings.pace }
+    }
+
+    /// Up to a tenth less, so that many gates that started together do not read together.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let mut byte = [0];
+        let _without_entropy_no_jitter = self.setup.random.fill(&mut byte);
+        pause - pause / 10 * u32::from(byte[0]) / 256
+    }
+
+    /// Reads a credential's references, once for all who ask at the same time.
+    async fn read_now(&self, key: &SecretRefs, why: Why<'_>) -> Result<Arc<Held>, StoreError> {
+        let asked = self.setup.clock.now();
+        let computed = self.cache.entry_by_ref(key).and_try_compute_with(|entry| async move {
+            let held = entry.map(moka::Entry::into_value);
+            if let Some(held) = &held {
                 // After a refusal only a read that began later can have seen what came after it.
-                let newer = match refused {
-                    Some(refused) => held.id != refused || held.began > asked,
-                    None => held.read.0 > asked,
+                let answered = match why {
+                    Why::Refused(refused) => held.id != refused || held.began > asked,
+                    Why::Fresh => held.ended.0 > asked && !held.warm,
                 };
-                if newer {
+                if answered {
                     return Ok(Op::Nop);
                 }
             }
-            if let Some(error) = self.failed_since(reference, asked) {
+            if let Some(error) = self.failed_just_now(key, asked) {
                 return Err(error);
             }
-            match self.fetch(reference).await {
-                Ok(held) => Ok(Op::Put(Arc::new(held))),
-                Err(error) => {
-                    self.failures().insert(reference.clone(), (self.clock.now(), error.clone()));
-                    Err(error)
-                }
-            }
+            self.fetch(key, held.as_deref()).await.map(|fresh| Op::Put(Arc::new(fresh)))
         });
         let entry = computed.await?.into_entry();
         let gone = || StoreError::Unavailable("the cache gave up the value".into());
         entry.map(moka::Entry::into_value).ok_or_else(gone)
     }
 
-    async fn fetch(&self, reference: &SecretRef) -> Result<Held, StoreError> {
-        let began = self.clock.now();
-        let store = self.stores.get(&reference.store);
-        let store = store.ok_or_else(|| StoreError::Refused(format!("no store {}", reference.store)))?;
-        let read = tokio::time::timeout(self.settings.read, store.read(&reference.path));
-        let fetched = read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".into())))?;
-        let pat = value::pat(&fetched.value, reference.field.as_deref())?;
-        let read = (self.clock.now(), self.clock.wall());
-        Ok(Held { id: pat.fingerprint(), pat, version: fetched.version, began, read })
+    /// Asks the stores, and judges whether what they say takes the place of what is held.
+    async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Held, StoreError> {
+        let refused = self.refused().clone();
+        let outcome = self.setup.reader.first(key, &refused).await;
+        let losers = outcome.losers.clone();
+        let found = outcome.into_result().and_then(|found| {
+            let kept = held.filter(|held| self.is_usable(held) && !refused.contains(&held.id) && held.id != found.id);
+            match kept {
+                Some(_) if refused.contains(&found.id) => {
+                    Err(StoreError::Refused("the store gives a version that Snowflake has refused".into()))
+                }
+                Some(kept) if found.rank > kept.rank => {
+                    let first = losers.first().map(|loser| format!("{}: {}", loser.reference, loser.error));
+                    let text = format!("{}; {} gives another version", first.unwrap_or_default(), found.from);
+                    Err(StoreError::Unavailable(text))
+                }
+                _ => Ok(found),
+            }
+        });
+        match found {
+            Ok(found) => {
+                self.succeeded(key, held, &found, losers);
+                Ok(Held { found, warm: false })
+            }
+            Err(error) => {
+                let (at, since) = (self.setup.clock.now(), self.setup.clock.wall());
+                let mut health = self.health();
+                let health = health.entry(key.clone()).or_default();
+                let since = health.failure.as_ref().map_or(since, |failure| failure.since);
+                health.failure = Some(Failure { at, since, error: error.clone() });
+                health.losers = losers;
+                Err(error)
+            }
+        }
     }
 
-    fn failed_since(&self, reference: &SecretRef, asked: Instant) -> Option<StoreError> {
-        let failures = self.failures();
-        let (at, error) = failures.get(reference)?;
-        (*at + FAILURE_HOLDS > asked).then(|| error.clone())
+    fn succeeded(&self, key: &SecretRefs, held: Option<&Held>, found: &Found, losers: Vec<super::Loser>) {
+        if held.is_none_or(|held| held.id != found.id) {
+            let (pat, version, from) = (&found.id, &found.version, &found.from);
+            tracing::info!(references = %key, pat, version, %from, "a new version of a PAT");
+        }
+        let failed = std::mem::replace(
+            self.health().entry(key.clone()).or_default(),
+            Health { failure: None, losers: losers.clone() },
+        );
+        if failed.failure.is_some() {
+            tracing::info!(references = %key, from = %found.from, "a PAT can be read again");
+        }
+        let known = |loser: &super::Loser| failed.losers.iter().any(|known| known.reference == loser.reference);
+        for loser in losers.iter().filter(|loser| !known(loser)) {
+            let (reference, cause) = (&loser.reference, &loser.error);
+            tracing::warn!(%reference, %cause, owner = "store", from = %found.from, "a reference gives nothing; another does");
+        }
+        if let Some(warm) = &self.setup.warm {
+            warm.keep(key, found, self.setup.clock.wall());
+        }
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<SecretRef, (Instant, StoreError)>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Fills the cache from the copy on disk, as far as that is young enough.
+    async fn warm_up(&self) {
+        let Some(warm) = &self.setup.warm else { return };
+        for key in self.wake.keys() {
+            if let Some(found) = warm.find(key, &*self.setup.clock) {
+                let held = Held { found, warm: true };
+                if self.is_usable(&held) {
+                    tracing::info!(references = %key, pat = held.id, age_s = held.age(&*self.setup.clock).as_secs(), "a PAT from the warm copy");
+                    self.cache.insert(key.clone(), Arc::new(held)).await;
+                }
+            }
+        }
+    }
+
+    fn held_status(&self, held: &Held) -> HeldStatus {
+        HeldStatus {
+            id: held.id.clone(),
+            version: held.version.clone(),
+            from: held.from.to_string(),
+            created: held.created,
+            expires: held.expires,
+            age: held.age(&*self.setup.clock),
+            usable: self.is_usable(held),
+            warm: held.warm,
+        }
+    }
+
+    fn failed_just_now(&self, key: &SecretRefs, asked: Instant) -> Option<StoreError> {
+        let health = self.health();
+        let failure = health.get(key)?.failure.as_ref()?;
+        let holds = FAILURE_HOLDS.max(failure.error.pause());
+        (failure.at + holds > asked).then(|| failure.error.clone())
+    }
+
+    fn remember_refused(&self, id: &str) {
+        let mut refused = self.refused();
+        if refused.len() >= REFUSED {
+            refused.clear();
+        }
+        refused.insert(id.to_owned());
+    }
+
+    fn health(&self) -> MutexGuard<'_, HashMap<SecretRefs, Health>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

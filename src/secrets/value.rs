@@ -2,13 +2,36 @@
 //!
 //! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole value
 //! counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a bad login.
+//!
+//! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide, managed
+//! external secrets, Snowflake Programmatic Access Token). It is taken without `#FIELD`. Beside it lies the private key that
+//! rotates the token; the gate takes that for nothing, also when somebody names it.
 
 use super::StoreError;
 use crate::base::secret::Secret;
 use crate::snowflake::members::Members;
 
 /// Texts that people leave in a secret until they have the real one.
-const PLACEHOLDERS: [&str; 7] = ["changeme", "change-me", "placeholder", "todo", "replace-me", "xxx", "none"];
+const PLACEHOLDERS: [&str; 14] = [
+    "change-me",
+    "change_me",
+    "changeme",
+    "dummy",
+    "example",
+    "none",
+    "null",
+    "placeholder",
+    "replace-me",
+    "replaceme",
+    "secret",
+    "todo",
+    "token",
+    "xxx",
+];
+/// The token in a managed secret.
+const MANAGED: &str = "patTokenValue";
+/// What lies beside it and can make new tokens.
+const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
 
 /// The PAT in a store's value.
 ///
@@ -16,10 +39,12 @@ const PLACEHOLDERS: [&str; 7] = ["changeme", "change-me", "placeholder", "todo",
 /// [`StoreError::Unusable`], which says what is wrong with the form and quotes nothing.
 pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
-    let whole = value.expose();
-    let text = match field {
+    let whole = value.expose().trim();
+    let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
+    let text = match field.or(managed.then_some(MANAGED)) {
+        Some(field) if TOXIC.contains(&field) => return unusable("the member that #FIELD names is no token but a key"),
         Some(field) => {
-            let Ok(members) = Members::parse(whole.trim()) else {
+            let Ok(members) = Members::parse(whole) else {
                 return unusable("the reference names a #FIELD, and the value is no JSON object");
             };
             match members.text(field) {
@@ -60,6 +85,11 @@ mod tests {
     fn plain_and_json_values_give_their_token() {
         assert_eq!(read("tok.en-1\r\n", None).unwrap(), "tok.en-1");
         assert_eq!(read("{\"token\":\"t\\u0031\",\"key\":\"toxic\"}\n", Some("token")).unwrap(), "t1");
+        let managed =
+            "{\"privateKey\":\"-----\",\"passphrase\":\"p\",\"patTokenName\":\"N\",\"patTokenValue\":\"tok\"}";
+        assert_eq!(read(managed, None).unwrap(), "tok");
+        assert_eq!(read(managed, Some("patTokenValue")).unwrap(), "tok");
+        assert!(read(managed, Some("passphrase")).unwrap_err().contains("no token but a key"));
     }
 
     #[test]

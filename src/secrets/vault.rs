@@ -1,55 +1,64 @@
-//! The `vault` store: HashiCorp Vault, or OpenBao, which speaks the same. KV v1 and v2, token and AppRole login.
+//! The `vault` store: HashiCorp Vault, or OpenBao, which speaks the same. KV v1 and v2.
 //!
-//! vaultrs is kept inside this file, with every setting explicit: its defaults read the environment, and one variable can
-//! switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither is ever formatted
-//! here; [`explain`] takes out status and Vault's own error texts. The HTTP client is ours, because vaultrs's own has no
-//! limit on connecting, and verifies with the roots that the rest of the gate uses.
+//! vaultrs does the logins and renewals, with every setting explicit: its defaults read the environment, and one variable
+//! can switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither is ever
+//! formatted here; [`explain`] takes out status and Vault's own error texts. Reads are done directly, because vaultrs drops
+//! a version's number and times, hides `Retry-After`, cannot tell a deleted version from a secret that never was, and reads
+//! an answer of any length. Both go through the client of [`Web`], which vaultrs's own settings cannot express.
 //!
 //! # The token's life
 //! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
-//! comes back shorter, or when a read is refused with 403, the gate logs in once more.
+//! comes back shorter, or when a read is refused with 403, the gate logs in once more. A token with some lease left goes on
+//! serving while neither can be had.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rustify::clients::reqwest::Client as RestClient;
 use rustify::errors::ClientError as RestError;
-use tokio::sync::Mutex;
-use vaultrs::api::{self, AuthInfo, EndpointMiddleware, kv1, kv2};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use vaultrs::api::{AuthInfo, EndpointMiddleware};
+use vaultrs::auth::{approle, cert, kubernetes, oidc};
 use vaultrs::client::{Client, VaultClient, VaultClientSettings};
 use vaultrs::error::ClientError;
 
+use super::logins::{Logins, with_login};
+use super::own::load;
+use super::web::{Web, status_error, url};
 use super::{Fetched, Reading, SecretStore, StoreError};
 use crate::base::clock::Clock;
 use crate::base::fault::chain;
+use crate::base::rfc3339;
 use crate::base::secret::Secret;
-use crate::config::{KvVersion, SecretSource, VaultLogin, VaultStore};
-use crate::tls::{self, TlsError};
+use crate::config::{KeyPair, KvVersion, VaultLogin, VaultStore};
+use crate::tls::TlsError;
 
 /// A Vault server.
-pub struct Vault {
+pub(super) struct Vault {
     settings: VaultStore,
-    http: reqwest::Client,
+    web: Web,
     timeout: Duration,
     clock: Arc<dyn Clock>,
-    session: Mutex<Option<Session>>,
-    /// Counts logins, so that of many refused reads one logs in again.
-    logins: AtomicU64,
+    logins: Logins<Login>,
 }
 
 /// A login at Vault.
-struct Session {
-    client: Arc<VaultClient>,
-    /// When to renew; `None` for a token that we did not get by a login.
-    renew: Option<Renewal>,
-    /// Which login it is.
-    number: u64,
+struct Login {
+    client: VaultClient,
+    token: Secret,
+    /// `None` for a token that we did not get by a login, or that does not end.
+    lease: Option<Lease>,
 }
 
-struct Renewal {
-    at: Instant,
-    lease: Duration,
+#[derive(Clone, Copy)]
+struct Lease {
+    length: Duration,
+    renew: Instant,
+    end: Instant,
 }
 
 impl Vault {
@@ -57,26 +66,12 @@ impl Vault {
     ///
     /// # Errors
     /// When the CA file cannot be used.
-    pub fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(settings.ca.as_deref())?)
-            .connect_timeout(timeout)
-            .timeout(timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|_| TlsError::Roots(rustls::Error::General("the HTTP client refuses them".into())))?;
-        Ok(Self {
-            settings: settings.clone(),
-            http,
-            timeout,
-            clock,
-            session: Mutex::default(),
-            logins: AtomicU64::new(1),
-        })
+    pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let web = Web::new(settings.ca.as_deref(), None, timeout)?;
+        Ok(Self { settings: settings.clone(), web, timeout, clock, logins: Logins::default() })
     }
 
-    fn client(&self, token: &Secret) -> Result<VaultClient, StoreError> {
+    fn client(&self, web: &Web, token: &Secret) -> Result<VaultClient, StoreError> {
         let address = self.settings.address.parse();
         let address = address.map_err(|_| StoreError::Refused("the address is no URL".into()))?;
         let settings = VaultClientSettings {
@@ -97,93 +92,156 @@ impl Vault {
             wrap: None,
             namespace: self.settings.namespace.clone(),
         };
-        Ok(VaultClient { http: RestClient::new(&self.settings.address, self.http.clone()), middle, settings })
+        Ok(VaultClient { http: RestClient::new(&self.settings.address, web.http.clone()), middle, settings })
     }
 
-    /// A client with a token that is good as far as we know, and the number of its login.
-    async fn session(&self) -> Result<(Arc<VaultClient>, u64), StoreError> {
-        let mut session = self.session.lock().await;
-        if let Some(current) = session.as_mut() {
-            let due =
-                current.renew.as_ref().filter(|renewal| self.clock.now() >= renewal.at).map(|renewal| renewal.lease);
-            let Some(lease) = due else { return Ok((current.client.clone(), current.number)) };
+    /// A login that is good as far as we know.
+    async fn login(&self) -> Result<Arc<Login>, StoreError> {
+        let next = |held: Option<Arc<Login>>| async {
+            let Some(held) = held else { return self.log_in().await };
+            let now = self.clock.now();
+            match held.lease {
+                Some(lease) if now >= lease.renew => match self.renewed(&held, lease).await {
+                    Some(renewed) => Ok(renewed),
+                    None => match self.log_in().await {
+                        Err(error) if now < lease.end => {
+                            tracing::warn!(cause = %error, owner = "store", "Vault gives no new login; the old one has some time left");
+                            Ok(held)
+                        }
+                        outcome => outcome,
+                    },
+                },
+                _ => Ok(held),
+            }
+        };
+        self.logins.current(next).await
+    }
+
+    async fn renewed(&self, held: &Login, lease: Lease) -> Option<Arc<Login>> {
+        match held.client.renew(None).await {
             // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
-            match current.client.renew(None).await {
-                Ok(auth) if Duration::from_secs(auth.lease_duration) >= lease => {
-                    current.renew = self.renewal(&auth);
-                    tracing::debug!(lease_s = auth.lease_duration, "renewed the Vault token");
-                    return Ok((current.client.clone(), current.number));
-                }
-                Ok(_) => tracing::debug!("the Vault token is near its greatest age"),
-                Err(error) => tracing::debug!(cause = explain(error).to_string(), "the Vault token cannot be renewed"),
+            Ok(auth) if Duration::from_secs(auth.lease_duration) < lease.length => {
+                tracing::debug!("the Vault token is near its greatest age");
+                None
+            }
+            Ok(auth) => {
+                tracing::debug!(lease_s = auth.lease_duration, "renewed the Vault token");
+                let client = self.client(&self.web, &held.token).ok()?;
+                Some(Arc::new(Login { client, token: held.token.clone(), lease: self.lease(&auth) }))
+            }
+            Err(error) => {
+                tracing::debug!(cause = explain(&error).to_string(), "the Vault token cannot be renewed");
+                None
             }
         }
-        let next = self.logins.fetch_add(1, Ordering::Relaxed);
-        let fresh = self.log_in(next).await?;
-        let client = fresh.client.clone();
-        *session = Some(fresh);
-        Ok((client, next))
     }
 
-    /// Gives up the login of that number, unless somebody has logged in again since.
-    async fn give_up(&self, number: u64) {
-        let mut session = self.session.lock().await;
-        if session.as_ref().is_some_and(|current| current.number == number) {
-            *session = None;
-        }
-    }
-
-    async fn log_in(&self, number: u64) -> Result<Session, StoreError> {
-        match &self.settings.login {
+    async fn log_in(&self) -> Result<Arc<Login>, StoreError> {
+        let nobody = self.client(&self.web, &Secret::new(String::new()))?;
+        let answer = match &self.settings.login {
             VaultLogin::Token(source) => {
-                let client = self.client(&load(source).await?)?;
-                Ok(Session { client: Arc::new(client), renew: None, number })
+                let token = load(source).await?;
+                return Ok(Arc::new(Login { client: self.client(&self.web, &token)?, token, lease: None }));
             }
             VaultLogin::AppRole { mount, role_id, secret_id } => {
                 let (role_id, secret_id) = (load(role_id).await?, load(secret_id).await?);
-                let nobody = self.client(&Secret::new(String::new()))?;
-                let login = vaultrs::auth::approle::login(&nobody, mount, role_id.expose(), secret_id.expose()).await;
-                let mut auth = login.map_err(|error| in_login(explain(error)))?;
-                let renew = self.renewal(&auth);
-                let client = self.client(&Secret::new(std::mem::take(&mut auth.client_token)))?;
-                tracing::info!(lease_s = auth.lease_duration, renewable = auth.renewable, "logged in to Vault");
-                Ok(Session { client: Arc::new(client), renew, number })
+                approle::login(&nobody, mount, role_id.expose(), secret_id.expose()).await
             }
-        }
+            VaultLogin::Kubernetes { mount, role, jwt } => {
+                kubernetes::login(&nobody, mount, role, load(jwt).await?.expose()).await
+            }
+            VaultLogin::Jwt { mount, role, jwt } => {
+                oidc::login(&nobody, mount, load(jwt).await?.expose(), role.clone()).await
+            }
+            VaultLogin::Certificate { mount, role, certificate, key } => {
+                let shown = self.client(&self.shown(certificate, key)?, &Secret::new(String::new()))?;
+                cert::login(&shown, mount, role.as_deref().unwrap_or_default()).await
+            }
+        };
+        let mut auth = answer.map_err(|error| explain(&error).prefixed("login"))?;
+        let (lease, token) = (self.lease(&auth), Secret::new(std::mem::take(&mut auth.client_token)));
+        tracing::info!(lease_s = auth.lease_duration, renewable = auth.renewable, "logged in to Vault");
+        Ok(Arc::new(Login { client: self.client(&self.web, &token)?, token, lease }))
     }
 
-    fn renewal(&self, auth: &AuthInfo) -> Option<Renewal> {
-        let lease = Duration::from_secs(auth.lease_duration);
-        (!lease.is_zero()).then(|| Renewal { at: self.clock.now() + lease * 2 / 3, lease })
+    /// A client with our certificate, read anew: whoever renews it replaces the files.
+    fn shown(&self, certificate: &Path, key: &Path) -> Result<Web, StoreError> {
+        let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
+        Web::new(self.settings.ca.as_deref(), Some(&pair), self.timeout)
+            .map_err(|error| StoreError::Refused(format!("login: {}", chain(&error))))
+    }
+
+    fn lease(&self, auth: &AuthInfo) -> Option<Lease> {
+        let (length, now) = (Duration::from_secs(auth.lease_duration), self.clock.now());
+        (!length.is_zero()).then(|| Lease { length, renew: now + length * 2 / 3, end: now + length })
     }
 
     async fn read_secret(&self, path: &str) -> Result<Fetched, StoreError> {
         let Some((mount, path)) = path.split_once('/') else {
             return Err(StoreError::Refused("the reference needs MOUNT/PATH".into()));
         };
-        let (client, number) = self.session().await?;
-        match self.read_kv(&client, mount, path).await {
-            Err(error) if status(&error) == Some(403) => {
-                self.give_up(number).await;
-                let (client, _) = self.session().await?;
-                self.read_kv(&client, mount, path).await.map_err(explain)
-            }
-            outcome => outcome.map_err(explain),
-        }
+        let denied = |denied: &Denied| denied.status == Some(StatusCode::FORBIDDEN);
+        let read = with_login!(self, login => self.read_kv(&login, mount, path), unless denied);
+        read.map_err(|denied| denied.error)
     }
 
-    async fn read_kv(&self, client: &VaultClient, mount: &str, path: &str) -> Result<Fetched, ClientError> {
-        let versioned = match self.settings.kv {
-            Some(KvVersion::V1) => return read_v1(client, mount, path).await,
-            _ => read_v2(client, mount, path).await,
-        };
-        match versioned {
+    async fn read_kv(&self, login: &Login, mount: &str, path: &str) -> Result<Fetched, Denied> {
+        if self.settings.kv == Some(KvVersion::V1) {
+            return self.read_v1(login, mount, path).await;
+        }
+        match self.read_v2(login, mount, path).await {
             // Not told which engine it is: what is missing or forbidden in the one form may be there in the other.
-            Err(error) if self.settings.kv.is_none() && matches!(status(&error), Some(403 | 404)) => {
-                read_v1(client, mount, path).await.map_err(|_| error)
+            Err(denied) if self.settings.kv.is_none() && denied.elsewhere => {
+                self.read_v1(login, mount, path).await.map_err(|_| denied)
             }
             outcome => outcome,
         }
+    }
+
+    async fn read_v2(&self, login: &Login, mount: &str, path: &str) -> Result<Fetched, Denied> {
+        let answer = self.get(login, [mount, "data"].into_iter().chain(path.split('/'))).await?;
+        let secret = answered::<Envelope>(&answer)
+            .and_then(|envelope| envelope.data)
+            .and_then(|data| serde_json::from_str::<Versioned>(data.get()).ok());
+        // A deleted version answers 404 and still tells of itself.
+        let Some(secret) = secret else { return Err(denied(&answer)) };
+        let metadata = secret.metadata;
+        let Some(data) = secret.data.filter(|data| data.get() != "null") else {
+            let what = if metadata.destroyed { "destroyed" } else { "deleted" };
+            let text = format!("version {} of the secret is {what} in Vault", metadata.version);
+            return Err(Denied { status: None, elsewhere: false, error: StoreError::Refused(text) });
+        };
+        Ok(Fetched {
+            value: Secret::new(data.get().to_owned()),
+            version: format!("v{}", metadata.version),
+            created: rfc3339::parse(&metadata.created_time),
+            expires: rfc3339::parse(&metadata.deletion_time),
+        })
+    }
+
+    async fn read_v1(&self, login: &Login, mount: &str, path: &str) -> Result<Fetched, Denied> {
+        let answer = self.get(login, std::iter::once(mount).chain(path.split('/'))).await?;
+        let data = answered::<Envelope>(&answer).and_then(|envelope| envelope.data);
+        let Some(data) = data.filter(|_| answer.status().is_success()) else { return Err(denied(&answer)) };
+        let value = Secret::new(data.get().to_owned());
+        Ok(Fetched { version: format!("content:{}", value.fingerprint()), value, created: None, expires: None })
+    }
+
+    async fn get<'a>(&self, login: &Login, path: impl Iterator<Item = &'a str>) -> Result<Response<Bytes>, StoreError> {
+        let header = |text: &str| {
+            let value = HeaderValue::from_str(text);
+            value.map_err(|_| StoreError::Refused("the Vault token, or the namespace, fits in no header".into()))
+        };
+        let mut headers = HeaderMap::new();
+        let mut token = header(login.token.expose())?;
+        token.set_sensitive(true);
+        headers.insert("x-vault-token", token);
+        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        if let Some(namespace) = &self.settings.namespace {
+            headers.insert("x-vault-namespace", header(namespace)?);
+        }
+        let url = url(&self.settings.address, std::iter::once("v1").chain(path))?;
+        Ok(self.web.get(url, headers).await?)
     }
 }
 
@@ -193,68 +251,88 @@ impl SecretStore for Vault {
     }
 }
 
-async fn read_v2(client: &VaultClient, mount: &str, path: &str) -> Result<Fetched, ClientError> {
-    // The convenience call drops the version; the request itself does not.
-    let request = kv2::requests::ReadSecretRequest { mount: mount.into(), path: path.into(), version: None };
-    let answer = api::exec_with_result(client, request).await?;
-    Ok(Fetched { value: Secret::new(answer.data.to_string()), version: format!("v{}", answer.metadata.version) })
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
-async fn read_v1(client: &VaultClient, mount: &str, path: &str) -> Result<Fetched, ClientError> {
-    let request = kv1::requests::GetSecretRequest { mount: mount.into(), path: path.into() };
-    let data: serde_json::Value = vaultrs::kv1::get(client, &request.mount, &request.path).await?;
-    let value = Secret::new(data.to_string());
-    Ok(Fetched { version: format!("content:{}", value.fingerprint()), value })
+#[derive(Deserialize)]
+struct Versioned<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    metadata: Metadata,
 }
 
-/// Reads a secret of the gate's own; a file that hangs keeps nobody else waiting.
-async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
-    let own = |text: String| StoreError::Refused(format!("the gate's own login: {text}"));
-    let text = match source {
-        SecretSource::File(path) => {
-            tokio::fs::read_to_string(path).await.map_err(|error| own(format!("{}: {error}", path.display())))?
-        }
-        SecretSource::Env(name) => {
-            std::env::var(name).map_err(|_| own(format!("the environment variable {name} is not set")))?
-        }
-    };
-    Ok(Secret::new(text.trim().to_owned()))
+#[derive(Deserialize)]
+struct Metadata {
+    version: u64,
+    #[serde(default)]
+    created_time: String,
+    /// When `delete_version_after` will remove it, or when somebody has; empty when neither.
+    #[serde(default)]
+    deletion_time: String,
+    #[serde(default)]
+    destroyed: bool,
 }
 
-/// The HTTP status of a refusal.
-fn status(error: &ClientError) -> Option<u16> {
-    match error {
-        ClientError::APIError { code, .. } => Some(*code),
-        ClientError::RestClientError { source: RestError::ServerResponseError { code, .. } } => Some(*code),
-        _ => None,
+#[derive(Deserialize)]
+struct Errors {
+    #[serde(default)]
+    errors: Vec<String>,
+}
+
+/// A read that gave no value.
+struct Denied {
+    /// The status of an answer that is a refusal.
+    status: Option<StatusCode>,
+    /// Whether the secret may be found as one of the other engine.
+    elsewhere: bool,
+    error: StoreError,
+}
+
+impl From<StoreError> for Denied {
+    fn from(error: StoreError) -> Self {
+        Self { status: None, elsewhere: false, error }
     }
 }
 
-/// What a failure means, in words that hold nothing of an answer's body but Vault's own error texts.
-fn explain(error: ClientError) -> StoreError {
-    let texts = match &error {
-        ClientError::APIError { errors, .. } => errors.join("; "),
-        _ => String::new(),
+fn answered<'a, T: Deserialize<'a>>(answer: &'a Response<Bytes>) -> Option<T> {
+    serde_json::from_slice(answer.body()).ok()
+}
+
+fn denied(answer: &Response<Bytes>) -> Denied {
+    let status = answer.status();
+    let said = answered::<Errors>(answer).map(|said| said.errors.join("; ")).unwrap_or_default();
+    let error = match status {
+        StatusCode::NOT_FOUND => StoreError::Refused(with("Vault has no such secret (404)", &said)),
+        _ if status.is_success() => StoreError::Unusable("Vault's answer holds no secret".into()),
+        _ => status_error(status, answer.headers(), with(&format!("Vault answered {}", status.as_u16()), &said)),
     };
-    let said = |what: &str| if texts.is_empty() { what.to_owned() } else { format!("{what}: {}", texts.trim()) };
-    match (status(&error), &error) {
-        (Some(404), _) => StoreError::Refused(said("Vault has no such secret, or its newest version is deleted (404)")),
-        (Some(code @ (429 | 500..=599)), _) => StoreError::Unavailable(said(&format!("Vault answered {code}"))),
-        (Some(code), _) => StoreError::Refused(said(&format!("Vault answered {code}"))),
-        (None, ClientError::RestClientError { source: RestError::RequestError { source, .. } }) => {
+    let elsewhere = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) || status.is_success();
+    Denied { status: Some(status), elsewhere, error }
+}
+
+fn with(what: &str, said: &str) -> String {
+    let said = said.trim();
+    if said.is_empty() { what.to_owned() } else { format!("{what}: {said}") }
+}
+
+/// What a failed login or renewal means, in words that hold nothing of an answer's body but Vault's own error texts.
+fn explain(error: &ClientError) -> StoreError {
+    let refused = |code: u16, said: &str| {
+        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+        status_error(status, &HeaderMap::new(), with(&format!("Vault answered {code}"), said))
+    };
+    match error {
+        ClientError::APIError { code, errors } => refused(*code, &errors.join("; ")),
+        ClientError::RestClientError { source: RestError::ServerResponseError { code, .. } } => refused(*code, ""),
+        ClientError::RestClientError { source: RestError::RequestError { source, .. } } => {
             StoreError::Unavailable(format!("Vault does not answer: {}", chain(source.as_ref())))
         }
-        (None, ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError) => {
+        ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError => {
             StoreError::Unusable("Vault's answer holds no data".into())
         }
-        (None, _) => StoreError::Unavailable("what answered in Vault's place did not speak its protocol".into()),
-    }
-}
-
-fn in_login(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Refused(text) => StoreError::Refused(format!("login: {text}")),
-        StoreError::Unavailable(text) => StoreError::Unavailable(format!("login: {text}")),
-        StoreError::Unusable(text) => StoreError::Unusable(format!("login: {text}")),
+        _ => StoreError::Unavailable("what answered in Vault's place did not speak its protocol".into()),
     }
 }

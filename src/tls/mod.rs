@@ -61,9 +61,8 @@ fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// [`TlsError`], which names the file.
 pub fn server(pair: &KeyPair) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(&pair.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unread(&pair.key, "private key", error))?;
-    let unusable = |source| TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source };
+    let (chain, key) = read(pair)?;
+    let unusable = |source| pair_error(pair, source);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
@@ -80,6 +79,14 @@ pub fn server(pair: &KeyPair) -> Result<Arc<ServerConfig>, TlsError> {
 /// # Errors
 /// [`TlsError`], which names the file.
 pub fn client(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    client_as(ca, None)
+}
+
+/// The client's side, with a certificate of our own where the server asks for one.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Roots)?;
@@ -93,9 +100,25 @@ pub fn client(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
         }
         None => builder.with_platform_verifier().map_err(TlsError::Roots)?,
     };
-    let mut config = builder.with_no_client_auth();
+    let mut config = match identity {
+        Some(pair) => {
+            let (chain, key) = read(pair)?;
+            builder.with_client_auth_cert(chain, key).map_err(|source| pair_error(pair, source))?
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn read(pair: &KeyPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = certificates(&pair.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unread(&pair.key, "private key", error))?;
+    Ok((chain, key))
+}
+
+fn pair_error(pair: &KeyPair, source: rustls::Error) -> TlsError {
+    TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -40,7 +40,7 @@ fn what_is_commented_out_is_the_default() {
 fn no_key_is_missing_from_the_example() {
     let read =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config").join(name));
-    let source = read("file.rs").unwrap() + &read("entries.rs").unwrap();
+    let source = read("file.rs").unwrap() + &read("entries.rs").unwrap() + &read("stores.rs").unwrap();
     let text = all_keys(&example());
     let mut asked = Vec::new();
     for method in [
@@ -48,6 +48,7 @@ fn no_key_is_missing_from_the_example() {
         "required(\"",
         "parsed(\"",
         "required_parsed(\"",
+        "one_or_more(\"",
         "duration(\"",
         "size(\"",
         "count(\"",

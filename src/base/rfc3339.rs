@@ -1,0 +1,31 @@
+//! Points in time as text (RFC 3339), in UTC and to the second.
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Reads a point in time; `None` for an empty text or one of another form.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(Into::into)
+}
+
+/// `2026-11-25T02:51:00Z`.
+pub fn show(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let whole = at.replace_nanosecond(0).unwrap_or(at);
+    // Years beyond 9999 have no such form.
+    whole.format(&Rfc3339).unwrap_or_else(|_| "never".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_and_shown_to_the_second() {
+        let at = parse("2026-11-25T03:51:00.123456789+01:00").unwrap();
+        assert_eq!(show(at), "2026-11-25T02:51:00Z");
+        assert!(parse("").is_none() && parse("yesterday").is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! [`Ledger`]: what one user's PATs have cost. Pure: time comes in, nothing goes out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::base::fault::Kind;
+
+/// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
+const REMEMBERED: usize = 8;
+/// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT is good
+/// and everybody waits.
+pub(super) const DOUBT: Duration = Duration::from_secs(15);
+/// How much longer the next one counts, while no answer has come for that version in this process.
+const GROWTH: u32 = 4;
+/// The longest that a lost answer counts.
+const LONGEST_DOUBT: Duration = Duration::from_secs(240);
+/// How many refusals in a row, over all versions, are risked without a pause. One more locks the user.
+const ROW: usize = 4;
+/// The pause after such a row, and after Snowflake has locked the user by itself.
+pub(super) const LONG_REST: Duration = Duration::from_secs(60);
+/// The pause after a refusal by network policy, which no PAT mends.
+pub(super) const SHORT_REST: Duration = Duration::from_secs(5);
+
+/// What one user has spent.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// The youngest last.
+    pub versions: Vec<Version>,
+    /// Refusals since the last success.
+    pub row: usize,
+    /// Nothing is sent for a while.
+    pub rest: Option<Rest>,
+    /// Rung when something comes free.
+    pub free: Arc<Notify>,
+}
+
+/// What one version of a PAT has spent.
+pub(super) struct Version {
+    /// Its fingerprint.
+    pub id: String,
+    pub under_way: usize,
+    pub refused: usize,
+    /// When it was refused first.
+    pub since: Option<Instant>,
+    /// Until when each lost answer counts.
+    pub doubts: Vec<Instant>,
+    /// How many answers have been lost since the last one that came.
+    pub lost: u32,
+    /// Whether Snowflake has taken it in this process.
+    pub proven: bool,
+}
+
+/// A pause.
+pub(super) struct Rest {
+    pub kind: Kind,
+    pub until: Instant,
+    /// It holds for this version alone.
+    pub only: Option<String>,
+}
+
+/// What is said to a login that asks.
+pub(super) enum Ruling {
+    Go,
+    Spent,
+    Resting(Kind),
+    Busy,
+}
+
+/// What came of a login.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    Success,
+    Refusal(Kind),
+    /// Nobody has looked at the PAT.
+    None,
+    /// Whether somebody has looked at it is not known.
+    Lost,
+}
+
+impl Version {
+    pub(super) fn new(id: &str) -> Self {
+        let id = id.to_owned();
+        Self { id, under_way: 0, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false }
+    }
+
+    /// Counts a lost answer. A version that was never seen to work may be one that a restart loop tries again and again.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        let times = if self.proven { 1 } else { GROWTH.saturating_pow(self.lost) };
+        self.doubts.push(now + DOUBT.saturating_mul(times).min(LONGEST_DOUBT));
+        self.lost = self.lost.saturating_add(1);
+    }
+}
+
+impl Ledger {
+    /// Judges a login; one that may go is under way from now on.
+    pub(super) fn rule(&mut self, id: &str, each: usize, now: Instant) -> Ruling {
+        match &self.rest {
+            Some(rest) if rest.until <= now => self.rest = None,
+            Some(rest) if rest.only.as_deref().is_none_or(|only| only == id) => return Ruling::Resting(rest.kind),
+            _ => {}
+        }
+        let version = self.version(id);
+        version.doubts.retain(|until| *until > now);
+        if version.refused >= each {
+            return Ruling::Spent;
+        }
+        if version.refused + version.doubts.len() + version.under_way >= each {
+            return Ruling::Busy;
+        }
+        version.under_way += 1;
+        Ruling::Go
+    }
+
+    /// Takes up what came of a login.
+    pub(super) fn answered(&mut self, id: &str, answer: Answer, now: Instant) {
+        let version = self.version(id);
+        version.under_way = version.under_way.saturating_sub(1);
+        match answer {
+            Answer::None => {}
+            Answer::Lost => version.doubt(now),
+            Answer::Success => {
+                version.doubts.clear();
+                version.lost = 0;
+                version.proven = true;
+                self.row = 0;
+            }
+            Answer::Refusal(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LONG_REST, None),
+            Answer::Refusal(Kind::PatPolicy) => self.pause(Kind::PatPolicy, now + SHORT_REST, Some(id.to_owned())),
+            Answer::Refusal(kind) => {
+                version.refused += 1;
+                version.lost = 0;
+                version.since.get_or_insert(now);
+                self.row += 1;
+                if self.row >= ROW {
+                    self.pause(kind, now + LONG_REST, None);
+                }
+            }
+        }
+    }
+
+    /// Whether an answer changes anything that a restart must not forget.
+    pub(super) fn would_change(&self, id: &str, answer: Answer) -> bool {
+        let version = self.find(id);
+        match answer {
+            Answer::None => false,
+            Answer::Success => self.row > 0 || version.is_some_and(|version| version.lost > 0),
+            Answer::Lost | Answer::Refusal(_) => true,
+        }
+    }
+
+    /// Starts anew.
+    pub(super) fn forgive(&mut self) {
+        (self.row, self.rest) = (0, None);
+        for version in &mut self.versions {
+            (version.refused, version.since, version.lost) = (0, None, 0);
+            version.doubts.clear();
+        }
+    }
+
+    pub(super) fn refusals(&self, id: &str) -> usize {
+        self.find(id).map_or(0, |version| version.refused)
+    }
+
+    pub(super) fn refused_since(&self, id: &str) -> Option<Instant> {
+        self.find(id)?.since
+    }
+
+    /// Whether nothing speaks against the next login with this version.
+    pub(super) fn is_clean(&self, id: &str) -> bool {
+        self.rest.is_none() && self.refusals(id) == 0
+    }
+
+    /// The account of a version, opened if need be.
+    pub(super) fn version(&mut self, id: &str) -> &mut Version {
+        let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
+            if self.versions.len() >= REMEMBERED {
+                // What is under way has to be found again; of the rest the oldest goes.
+                let done = self.versions.iter().position(|version| version.under_way == 0);
+                self.versions.remove(done.unwrap_or(0));
+            }
+            self.versions.push(Version::new(id));
+            self.versions.len() - 1
+        });
+        &mut self.versions[at]
+    }
+
+    fn find(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    fn pause(&mut self, kind: Kind, until: Instant, only: Option<String>) {
+        self.rest = Some(Rest { kind, until, only });
+    }
+}

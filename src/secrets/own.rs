@@ -1,0 +1,44 @@
+//! The gate's own secrets: what it logs in to stores with, and what it seals with.
+
+use std::io;
+
+use super::StoreError;
+use crate::base::secret::Secret;
+use crate::config::SecretSource;
+
+/// Where systemd puts a unit's credentials (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Reads a secret of the gate's own, anew each time; a file that hangs keeps nobody else waiting.
+///
+/// # Errors
+/// [`StoreError::Refused`], which names the place.
+#[cfg(any(feature = "vault", feature = "azure", feature = "gcp"))]
+pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || load_now(&source)).await;
+    read.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was cancelled".into())))
+}
+
+/// The same, at once: for the start of the process.
+///
+/// # Errors
+/// [`StoreError::Refused`], which names the place.
+pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
+    let variable = |name: &str| {
+        std::env::var(name).map_err(|_| own(&format!("the environment variable {name} is not set, or is not UTF-8")))
+    };
+    let file = |path: &std::path::Path| {
+        std::fs::read_to_string(path).map_err(|error: io::Error| own(&format!("{}: {error}", path.display())))
+    };
+    let text = match source {
+        SecretSource::File(path) => file(path)?,
+        SecretSource::Env(name) => variable(name)?,
+        SecretSource::Credential(name) => file(&std::path::Path::new(&variable(CREDENTIALS)?).join(name))?,
+    };
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+fn own(text: &str) -> StoreError {
+    StoreError::Refused(format!("a secret of the gate's own cannot be read: {text}"))
+}

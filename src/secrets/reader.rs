@@ -1,0 +1,168 @@
+//! [`Reader`]: from the references of a credential to a PAT.
+//!
+//! The references are asked in their order and the first that answers wins. A version that Snowflake has refused does not win
+//! while another is to be had: behind it stands the store's successor, where it keeps one, then the next reference.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Semaphore;
+
+use super::{Fetched, SecretStore, StoreError, Stores, value};
+use crate::base::clock::Clock;
+use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::secret::Secret;
+use crate::telemetry::metrics::Metrics;
+
+/// How many reads one store answers at a time.
+const READS_AT_ONCE: usize = 8;
+
+/// The stores, each with a limit on reads.
+pub struct Reader {
+    stores: HashMap<Arc<str>, (Arc<dyn SecretStore>, Semaphore)>,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// A PAT as a store gave it.
+#[derive(Clone)]
+pub struct Found {
+    /// The token.
+    pub pat: Secret,
+    /// What tells it from other PATs: a fingerprint of the token itself, whatever the store's version says.
+    pub id: String,
+    /// The store's own name of the version.
+    pub version: String,
+    /// When this version was written, where the store tells.
+    pub created: Option<SystemTime>,
+    /// When this version ends, where the store knows.
+    pub expires: Option<SystemTime>,
+    /// The reference that gave it.
+    pub from: SecretRef,
+    /// Its place in the credential's list.
+    pub rank: usize,
+    /// When the read began.
+    pub began: Instant,
+    /// When it ended.
+    pub ended: (Instant, SystemTime),
+}
+
+/// A reference that gave nothing.
+#[derive(Debug, Clone)]
+pub struct Loser {
+    /// The reference.
+    pub reference: SecretRef,
+    /// Why.
+    pub error: StoreError,
+}
+
+/// What asking all references came to.
+pub(super) struct Outcome {
+    /// What was found, if anything.
+    pub found: Option<Found>,
+    /// Those before it that gave nothing.
+    pub losers: Vec<Loser>,
+}
+
+impl Outcome {
+    /// What was found, or the one error that says why nothing was.
+    pub(super) fn into_result(self) -> Result<Found, StoreError> {
+        self.found.ok_or_else(|| together(&self.losers))
+    }
+}
+
+impl Reader {
+    /// A reader of these stores; each single read ends within `timeout`.
+    pub fn new(stores: Stores, timeout: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let stores = stores.into_iter().map(|(name, store)| (name, (store, Semaphore::new(READS_AT_ONCE)))).collect();
+        Self { stores, timeout, clock, metrics }
+    }
+
+    /// Whether every store of these references is one whose reads cost nothing.
+    pub(super) fn at_hand(&self, references: &SecretRefs) -> bool {
+        references.iter().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.at_hand()))
+    }
+
+    /// Reads one reference.
+    ///
+    /// # Errors
+    /// The store's, or what is wrong with the value.
+    pub async fn read(&self, reference: &SecretRef) -> Result<Found, StoreError> {
+        self.fetch(reference, 0, |store| Some(store.read(&reference.path)))
+            .await
+            .unwrap_or_else(|| Err(no_store(reference)))
+    }
+
+    /// Asks the references in order, past every version in `refused` while there is another.
+    pub(super) async fn first(&self, references: &SecretRefs, refused: &HashSet<String>) -> Outcome {
+        let (mut losers, mut second_best) = (Vec::new(), None);
+        for (rank, reference) in references.iter().enumerate() {
+            let read = self.fetch(reference, rank, |store| Some(store.read(&reference.path))).await;
+            let error = match read.unwrap_or_else(|| Err(no_store(reference))) {
+                Ok(found) if !refused.contains(&found.id) => return Outcome { found: Some(found), losers },
+                Ok(found) => {
+                    second_best.get_or_insert(found);
+                    let next = self.fetch(reference, rank, |store| store.read_successor(&reference.path)).await;
+                    if let Some(Ok(next)) = next
+                        && !refused.contains(&next.id)
+                    {
+                        return Outcome { found: Some(next), losers };
+                    }
+                    StoreError::Refused("it holds the version that Snowflake has refused".into())
+                }
+                Err(error) => error,
+            };
+            losers.push(Loser { reference: reference.clone(), error });
+        }
+        Outcome { found: second_best, losers }
+    }
+
+    async fn fetch<'a>(
+        &'a self,
+        reference: &SecretRef,
+        rank: usize,
+        how: impl FnOnce(&'a dyn SecretStore) -> Option<super::Reading<'a>>,
+    ) -> Option<Result<Found, StoreError>> {
+        let (store, permits) = self.stores.get(&reference.store)?;
+        let reading = how(&**store)?;
+        let read = async {
+            let _permit = permits.acquire().await;
+            let began = self.clock.now();
+            (began, reading.await)
+        };
+        let late = || (self.clock.now(), Err(StoreError::Unavailable("no answer in time".into())));
+        let (began, fetched) = tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| late());
+        let found = fetched.and_then(|fetched| self.found(reference, rank, began, fetched));
+        let outcome = found.as_ref().map_or_else(StoreError::kind, |_| "ok");
+        self.metrics.store_read(&reference.store, outcome);
+        Some(found)
+    }
+
+    fn found(&self, from: &SecretRef, rank: usize, began: Instant, got: Fetched) -> Result<Found, StoreError> {
+        let pat = value::pat(&got.value, from.field.as_deref())?;
+        let Fetched { version, created, expires, value: _ } = got;
+        let ended = (self.clock.now(), self.clock.wall());
+        Ok(Found { id: pat.fingerprint(), pat, version, created, expires, from: from.clone(), rank, began, ended })
+    }
+}
+
+fn no_store(reference: &SecretRef) -> StoreError {
+    StoreError::Refused(format!("no store {}", reference.store))
+}
+
+/// One error for all: that of the only reference, or each by name. It passes when one of them does.
+fn together(losers: &[Loser]) -> StoreError {
+    let [only] = losers else {
+        let all: Vec<_> = losers.iter().map(|loser| format!("{}: {}", loser.reference, loser.error)).collect();
+        let text = all.join("; ");
+        let pause = losers.iter().map(|loser| loser.error.pause()).max().unwrap_or_default();
+        return match losers.iter().any(|loser| loser.error.passes()) {
+            true if pause > Duration::ZERO => StoreError::Throttled(text, pause),
+            true => StoreError::Unavailable(text),
+            false => StoreError::Refused(text),
+        };
+    };
+    only.error.clone()
+}

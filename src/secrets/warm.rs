@@ -1,0 +1,219 @@
+//! [`Warm`]: a sealed copy of the PATs in memory, for a cold start while the stores are away.
+//!
+//! One file in the state directory, replaced whole: AES-256-GCM over all entries, the nonce in front, the key derived by
+//! HKDF-SHA256 from a secret that does not lie beside it. An entry carries the time of the read that gave it, so that the bound
+//! on staleness holds over restarts. A copy that cannot be opened is no error of the gate's start: it is said, and left alone
+//! until the first read replaces it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::own::load_now;
+use super::reader::Found;
+use crate::base::clock::Clock;
+use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::secret::Secret;
+use crate::config::SecretSource;
+use crate::state::StateDir;
+
+const FILE: &str = "warm";
+const NONCE: usize = 12;
+/// What is sealed is for this use and this form of it alone.
+const PURPOSE: &[u8] = b"patgate warm copy, form 1";
+/// The least length of the key's secret: 256 bits in base64 are 44, in hex 64.
+const LEAST_KEY: usize = 32;
+/// How often an unchanged version's time is written again.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The copy on disk.
+pub struct Warm {
+    key: Arc<RandomizedNonceKey>,
+    directory: StateDir,
+    entries: Arc<Mutex<Entries>>,
+    turn: Arc<Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Entries {
+    all: HashMap<String, Entry>,
+    written: Option<SystemTime>,
+}
+
+/// One credential's PAT as it is written, inside the seal.
+#[derive(Serialize, Deserialize, Clone)]
+struct Entry {
+    #[serde(with = "exposed")]
+    pat: Secret,
+    version: String,
+    from: String,
+    rank: usize,
+    read: u64,
+    created: Option<u64>,
+    expires: Option<u64>,
+}
+
+/// Why there is no copy to be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmError {
+    /// The key's secret cannot be read.
+    #[error("state.warm_key: {0}")]
+    Unread(#[from] StoreError),
+    /// The key's secret is too short to be one.
+    #[error(
+        "state.warm_key: its secret is shorter than {LEAST_KEY} characters; make one with `openssl rand -base64 32`"
+    )]
+    Short,
+    /// The key cannot be derived.
+    #[error("state.warm_key: no key can be derived from its secret")]
+    Unusable,
+}
+
+impl Warm {
+    /// Opens the copy in `directory`, sealed with a key from `source`.
+    ///
+    /// # Errors
+    /// When the key cannot be had. A copy that cannot be opened is logged and counts as none.
+    pub fn open(directory: StateDir, source: &SecretSource) -> Result<Self, WarmError> {
+        let secret = load_now(source)?;
+        if secret.expose().len() < LEAST_KEY {
+            return Err(WarmError::Short);
+        }
+        let key = Arc::new(derive(&secret).ok_or(WarmError::Unusable)?);
+        let mut entries = Entries::default();
+        match directory.read(FILE) {
+            Ok(None) => {}
+            Ok(Some(sealed)) => match unseal(&key, sealed) {
+                Some(all) => entries.all = all,
+                None => {
+                    tracing::warn!(owner = "gate", "the warm copy cannot be opened: another key, or it was changed")
+                }
+            },
+            Err(error) => tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be read"),
+        }
+        Ok(Self { key, directory, entries: Arc::new(Mutex::new(entries)), turn: Arc::default() })
+    }
+
+    /// The PAT that was last kept for these references, with the age that it really has.
+    pub(super) fn find(&self, key: &SecretRefs, clock: &dyn Clock) -> Option<Found> {
+        let entry = self.lock().all.get(&key.to_string()).cloned()?;
+        let (now, wall) = (clock.now(), clock.wall());
+        let read = at(entry.read);
+        // Monotonic time cannot reach back beyond the machine's start on every system; the wall clock tells the age then.
+        let age = wall.duration_since(read).unwrap_or_default();
+        let ended = now.checked_sub(age).unwrap_or(now);
+        let expires = entry.expires.map(at);
+        if expires.is_some_and(|end| end <= wall) {
+            return None;
+        }
+        Some(Found {
+            id: entry.pat.fingerprint(),
+            pat: entry.pat,
+            version: entry.version,
+            created: entry.created.map(at),
+            expires,
+            from: SecretRef::parse(&entry.from)?,
+            rank: entry.rank,
+            began: ended,
+            ended: (ended, read),
+        })
+    }
+
+    /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's sake.
+    pub(super) fn keep(&self, key: &SecretRefs, found: &Found, now: SystemTime) {
+        let entry = Entry {
+            pat: found.pat.clone(),
+            version: found.version.clone(),
+            from: found.from.to_string(),
+            rank: found.rank,
+            read: seconds(found.ended.1),
+            created: found.created.map(seconds),
+            expires: found.expires.map(seconds),
+        };
+        let mut entries = self.lock();
+        let new = !entries.all.get(&key.to_string()).is_some_and(|old| old.pat.same_as(&entry.pat));
+        entries.all.insert(key.to_string(), entry);
+        let due = entries.written.is_none_or(|written| now.duration_since(written).is_ok_and(|age| age >= EVERY));
+        if !new && !due {
+            return;
+        }
+        entries.written = Some(now);
+        drop(entries);
+        let (key, directory, entries, turn) =
+            (self.key.clone(), self.directory.clone(), self.entries.clone(), self.turn.clone());
+        let _runs_on = tokio::task::spawn_blocking(move || {
+            // One at a time, each with what is known by then: the last to write has the last word.
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let sealed = seal(&key, &entries.lock().unwrap_or_else(PoisonError::into_inner).all);
+            let written = sealed.map(|sealed| directory.lock(FILE).and_then(|file| file.replace(&sealed)));
+            if let Some(Err(error)) = written {
+                tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be written");
+            }
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one form in which a PAT is written: inside the seal.
+mod exposed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.expose())
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+struct Aes256;
+
+impl KeyType for Aes256 {
+    fn len(&self) -> usize {
+        AES_256_GCM.key_len()
+    }
+}
+
+fn derive(secret: &Secret) -> Option<RandomizedNonceKey> {
+    let extracted = Salt::new(HKDF_SHA256, b"patgate").extract(secret.expose().as_bytes());
+    let mut key = secrecy::zeroize::Zeroizing::new([0; 32]);
+    extracted.expand(&[PURPOSE], Aes256).ok()?.fill(&mut *key).ok()?;
+    RandomizedNonceKey::new(&AES_256_GCM, &*key).ok()
+}
+
+fn seal(key: &RandomizedNonceKey, entries: &HashMap<String, Entry>) -> Option<Vec<u8>> {
+    let mut text = secrecy::zeroize::Zeroizing::new(serde_json::to_vec(entries).ok()?);
+    let nonce = key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut *text).ok()?;
+    Some([nonce.as_ref().as_slice(), text.as_slice()].concat())
+}
+
+fn unseal(key: &RandomizedNonceKey, sealed: Vec<u8>) -> Option<HashMap<String, Entry>> {
+    let (nonce, text) = sealed.split_at_checked(NONCE)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut text = secrecy::zeroize::Zeroizing::new(text.to_vec());
+    let opened = key.open_in_place(nonce, Aad::from(PURPOSE), &mut text).ok()?;
+    serde_json::from_slice(opened).ok()
+}
+
+#[cfg(test)]
+#[path = "warm_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! [`Metrics`]: what is counted for the operator, in the text form of Prometheus.
+//!
+//! The registry is a value that is handed around; nothing is global. Names follow the conventions of OpenMetrics: a unit at the
+//! end, `_total` for what only grows.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The media type of [`Metrics::text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Counters and gauges of one gate.
+#[derive(Default)]
+pub struct Metrics {
+    reads: Family<Read, Counter>,
+    stale: Family<Credential, Counter>,
+    refused: Family<Credential, Counter>,
+    ready: Family<Credential, Gauge>,
+    age: Family<Credential, Gauge<f64, AtomicU64>>,
+    expires: Family<Credential, Gauge<f64, AtomicU64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Read {
+    store: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Credential {
+    credential: String,
+}
+
+/// One credential's PAT at the moment of a scrape.
+pub struct PatGauges<'a> {
+    /// The credential's name.
+    pub credential: &'a str,
+    /// Whether logins are served.
+    pub ready: bool,
+    /// Seconds since the last good read.
+    pub age: Option<f64>,
+    /// When the PAT ends, in seconds since 1970.
+    pub expires: Option<f64>,
+}
+
+impl Metrics {
+    /// A read of a store came to this: `ok`, or the kind of error.
+    pub fn store_read(&self, store: &str, outcome: &'static str) {
+        self.reads.get_or_create(&Read { store: store.to_owned(), outcome }).inc();
+    }
+
+    /// A login was served with a PAT that should have been read again by now.
+    pub fn stale_served(&self, credential: &str) {
+        self.stale.get_or_create(&of(credential)).inc();
+    }
+
+    /// Snowflake refused a PAT.
+    pub fn pat_refused(&self, credential: &str) {
+        self.refused.get_or_create(&of(credential)).inc();
+    }
+
+    /// Sets what is told of a credential's PAT.
+    pub fn set_pat(&self, pat: &PatGauges<'_>) {
+        let label = of(pat.credential);
+        self.ready.get_or_create(&label).set(i64::from(pat.ready));
+        match pat.age {
+            Some(age) => drop(self.age.get_or_create(&label).set(age)),
+            None => drop(self.age.remove(&label)),
+        }
+        match pat.expires {
+            Some(expires) => drop(self.expires.get_or_create(&label).set(expires)),
+            None => drop(self.expires.remove(&label)),
+        }
+    }
+
+    /// Everything, as a scrape wants it.
+    ///
+    /// # Errors
+    /// Never in practice: text in memory does not fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("patgate");
+        registry.register("store_reads", "Reads of a secrets manager, by what came of them", self.reads.clone());
+        registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
+        registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
+        registry.register("pat_ready", "Whether there is a PAT that may be used", self.ready.clone());
+        registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
+        registry.register("pat_expires_timestamp_seconds", "When the PAT ends, where known", self.expires.clone());
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+fn of(credential: &str) -> Credential {
+    Credential { credential: credential.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_every_series_with_its_unit() {
+        let metrics = Metrics::default();
+        metrics.store_read("vault", "ok");
+        metrics.stale_served("bi");
+        metrics.set_pat(&PatGauges { credential: "bi", ready: true, age: Some(1.5), expires: None });
+        let text = metrics.text().unwrap();
+        for line in [
+            "patgate_store_reads_total{store=\"vault\",outcome=\"ok\"} 1",
+            "patgate_pat_stale_served_total{credential=\"bi\"} 1",
+            "patgate_pat_ready{credential=\"bi\"} 1",
+            "patgate_pat_age_seconds{credential=\"bi\"} 1.5",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("pat_expires_timestamp_seconds{") && text.ends_with("# EOF\n"), "{text}");
+    }
+}
