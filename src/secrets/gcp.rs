@@ -99,8 +99,15 @@ impl Gcp {
         read.map_err(|denied| denied.error)
     }
 
-    async fn access(&self, credentials: &AccessTokenCredentials, path: [&str; 7]) -> Result<Fetched, Denied> {
-        let token = credentials.access_token().await.map_err(|error| no_token(&error))?;
+    async fn access(&self, credentials: &Arc<AccessTokenCredentials>, path: [&str; 7]) -> Result<Fetched, Denied> {
+        let token = match credentials.access_token().await {
+            Ok(token) => token,
+            Err(error) => {
+                // The library does not ask again after what it takes for a lasting refusal.
+                self.logins.give_up(credentials).await;
+                return Err(no_token(&error).into());
+            }
+        };
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.token));
         let mut bearer = bearer.map_err(|_| StoreError::Refused("the access token fits in no header".into()))?;
         bearer.set_sensitive(true);

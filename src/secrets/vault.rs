@@ -314,7 +314,7 @@ fn denied(answer: &Response<Bytes>) -> Denied {
 }
 
 fn with(what: &str, said: &str) -> String {
-    let said = said.trim();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     if said.is_empty() { what.to_owned() } else { format!("{what}: {said}") }
 }
 

@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault stores]
 """
 
 import hashlib
@@ -127,6 +127,11 @@ def dbt(root: Path) -> Path:
     return venv(root, "dbt")
 
 
+def stores(root: Path) -> Path:
+    """moto, and the official Python clients of Azure and GCP."""
+    return venv(root, "stores")
+
+
 def fakesnow(root: Path) -> Path:
     return venv(root, "fakesnow")
 
@@ -184,7 +189,7 @@ def vault(root: Path) -> Path:
     return go_program(root, "vault-server", HERE / "vault-server")
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault)}
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault, stores)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

@@ -55,16 +55,31 @@ def run(*command, **options) -> str:
     return done.stdout
 
 
+def wait_for(what, patience: float = PATIENCE):
+    """What `what` gives as soon as that is true; a failure of its own counts as not yet."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            if found := what():
+                return found
+            why = ""
+        except (OSError, AssertionError, LookupError, ValueError) as error:
+            why = f": {error}"
+        if time.monotonic() > end:
+            raise RuntimeError(f"not within {patience} s{why}")
+        time.sleep(0.02)
+
+
 class Certificates:
     """A private CA, a certificate for loopback, and the CA as Java wants it."""
 
     def __init__(self, place: Path):
         self.ca, self.pem, self.key = place / "ca.pem", place / "server.pem", place / "server.key"
-        self.trust, self.trust_password = place / "trust.p12", "changeit"
+        self.trust, self.trust_password, self.place = place / "trust.p12", "changeit", place
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         extensions = place / "server.ext"
         extensions.write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
+            "subjectAltName=DNS:localhost,DNS:store.test,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
         )
         run("openssl", "req", "-x509", *new, "-days", "2", "-subj", "/CN=Test CA",
             "-keyout", place / "ca.key", "-out", self.ca)  # fmt: skip
@@ -73,6 +88,18 @@ class Certificates:
             "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", self.pem)  # fmt: skip
         run("keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", self.ca, "-keystore", self.trust,
             "-storetype", "PKCS12", "-storepass", self.trust_password)  # fmt: skip
+
+
+    def another(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2, issuer: str | None = "ca",
+                usage: str = "serverAuth") -> tuple[Path, Path]:  # fmt: skip
+        """One more certificate and its key, of our CA or of its own making."""
+        pem, key, request, extensions = (self.place / f"{name}.{end}" for end in ("pem", "key", "csr", "ext"))
+        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\nbasicConstraints=CA:FALSE\n")
+        run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+            "-keyout", key, "-out", request)  # fmt: skip
+        signer = ["-CA", self.ca, "-CAkey", self.place / "ca.key", "-CAcreateserial"] if issuer else ["-signkey", key]
+        run("openssl", "x509", "-req", "-in", request, *signer, "-days", days, "-extfile", extensions, "-out", pem)
+        return pem, key
 
 
 class Process:
