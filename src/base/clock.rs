@@ -32,7 +32,7 @@ impl Clock for SystemClock {
 /// A clock that stands still until it is told to go on; for tests.
 pub struct ManualClock {
     start: (Instant, SystemTime),
-    advanced: Mutex<Duration>,
+    advanced: Mutex<(Duration, Duration)>,
 }
 
 impl ManualClock {
@@ -43,21 +43,27 @@ impl ManualClock {
 
     /// Moves both times forward.
     pub fn advance(&self, by: Duration) {
-        *self.advanced.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        let mut advanced = self.advanced.lock().unwrap_or_else(PoisonError::into_inner);
+        *advanced = (advanced.0 + by, advanced.1 + by);
     }
 
-    fn advanced(&self) -> Duration {
+    /// Moves the wall clock alone, as a laptop's sleep or a correction does.
+    pub fn jump(&self, by: Duration) {
+        self.advanced.lock().unwrap_or_else(PoisonError::into_inner).1 += by;
+    }
+
+    fn advanced(&self) -> (Duration, Duration) {
         *self.advanced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        self.start.0 + self.advanced()
+        self.start.0 + self.advanced().0
     }
 
     fn wall(&self) -> SystemTime {
-        self.start.1 + self.advanced()
+        self.start.1 + self.advanced().1
     }
 }
 

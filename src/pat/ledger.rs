@@ -7,11 +7,17 @@ use tokio::sync::Notify;
 
 use crate::base::fault::Kind;
 
-/// How many versions of a PAT are remembered. Two are in use in a rotation; a few more cover one that goes wrong.
-const REMEMBERED: usize = 8;
+/// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
+const REMEMBERED: usize = 16;
 /// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT is good
 /// and everybody waits.
 pub(super) const DOUBT: Duration = Duration::from_secs(15);
+/// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under way all
+/// the time where many wait; where it answers faster they go one by one, and a
+/// PAT that dies under load costs one bad login instead of two.
+pub(super) const SPREAD: Duration = Duration::from_millis(150);
+/// How long a login waits before it looks again by itself: a place may also come free by time alone, which rings no bell.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How much longer the next one counts, while no answer has come for that version in this process.
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
@@ -41,6 +47,8 @@ pub(super) struct Version {
     /// Its fingerprint.
     pub id: String,
     pub under_way: usize,
+    /// When the last of them was let go.
+    pub sent: Option<Instant>,
     pub refused: usize,
     /// When it was refused first.
     pub since: Option<Instant>,
@@ -64,8 +72,10 @@ pub(super) struct Rest {
 pub(super) enum Ruling {
     Go,
     Spent,
+    Suspect,
     Resting(Kind),
-    Busy,
+    /// Ask again after this time, or when one of those under way is answered.
+    Busy(Duration),
 }
 
 /// What came of a login.
@@ -82,7 +92,7 @@ pub(super) enum Answer {
 impl Version {
     pub(super) fn new(id: &str) -> Self {
         let id = id.to_owned();
-        Self { id, under_way: 0, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false }
+        Self { id, under_way: 0, sent: None, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false }
     }
 
     /// Counts a lost answer. A version that was never seen to work may be one that a restart loop tries again and again.
@@ -94,8 +104,8 @@ impl Version {
 }
 
 impl Ledger {
-    /// Judges a login; one that may go is under way from now on.
-    pub(super) fn rule(&mut self, id: &str, each: usize, now: Instant) -> Ruling {
+    /// Judges a login; one that may go is under way from now on. One that insists has looked for another version in vain.
+    pub(super) fn rule(&mut self, id: &str, insists: bool, each: usize, now: Instant) -> Ruling {
         match &self.rest {
             Some(rest) if rest.until <= now => self.rest = None,
             Some(rest) if rest.only.as_deref().is_none_or(|only| only == id) => return Ruling::Resting(rest.kind),
@@ -106,10 +116,18 @@ impl Ledger {
         if version.refused >= each {
             return Ruling::Spent;
         }
+        if version.refused > 0 && !insists {
+            return Ruling::Suspect;
+        }
         if version.refused + version.doubts.len() + version.under_way >= each {
-            return Ruling::Busy;
+            return Ruling::Busy(LOOK_AGAIN);
+        }
+        let since = version.sent.filter(|_| version.under_way > 0).map(|sent| now.saturating_duration_since(sent));
+        if let Some(left) = since.and_then(|since| SPREAD.checked_sub(since)).filter(|left| !left.is_zero()) {
+            return Ruling::Busy(left);
         }
         version.under_way += 1;
+        version.sent = Some(now);
         Ruling::Go
     }
 
@@ -175,15 +193,19 @@ impl Ledger {
     /// The account of a version, opened if need be.
     pub(super) fn version(&mut self, id: &str) -> &mut Version {
         let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
-            if self.versions.len() >= REMEMBERED {
-                // What is under way has to be found again; of the rest the oldest goes.
-                let done = self.versions.iter().position(|version| version.under_way == 0);
-                self.versions.remove(done.unwrap_or(0));
-            }
             self.versions.push(Version::new(id));
+            self.trim();
             self.versions.len() - 1
         });
         &mut self.versions[at]
+    }
+
+    /// Forgets the oldest beyond what is remembered. What is under way has to be found again.
+    pub(super) fn trim(&mut self) {
+        while self.versions.len() > REMEMBERED {
+            let done = self.versions.iter().position(|version| version.under_way == 0);
+            self.versions.remove(done.filter(|at| at + 1 < self.versions.len()).unwrap_or(0));
+        }
     }
 
     fn find(&self, id: &str) -> Option<&Version> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::ServiceUser;
-use super::ledger::{Ledger, Rest};
+use super::ledger::{Ledger, Rest, Version};
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::state::{Scratch, StateDir};
@@ -164,13 +164,20 @@ fn take_up(users: &mut Users, content: Option<&[u8]>, clock: &dyn Clock) {
             let kind = Kind::ALL.into_iter().find(|kind| kind.rule().name == rest.kind)?;
             Some(Rest { kind, until: instant(rest.until, clock), only: rest.only })
         });
+        // The file's order is the versions' age; what only this process knows is younger.
+        let mut own = std::mem::take(&mut ledger.versions);
         for form in form.versions {
-            let version = ledger.version(&form.id);
-            version.refused = form.refused;
-            version.since = form.since.map(|at| instant(at, clock));
-            version.doubts = form.doubts.into_iter().map(|at| instant(at, clock)).collect();
-            version.lost = form.lost;
+            let known = own.iter().position(|version| version.id == form.id).map(|at| own.remove(at));
+            ledger.versions.push(Version {
+                refused: form.refused,
+                since: form.since.map(|at| instant(at, clock)),
+                doubts: form.doubts.into_iter().map(|at| instant(at, clock)).collect(),
+                lost: form.lost,
+                ..known.unwrap_or_else(|| Version::new(&form.id))
+            });
         }
+        ledger.versions.append(&mut own);
+        ledger.trim();
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So [`Budget`] lets
 //! only so many logins be under way with one version at once, counts those that were refused, and sends nothing more with
-//! a version whose budget is spent; only a newer version reopens the way. What is under way counts as spent until its
+//! a version whose budget is spent; only a newer version reopens the way. Once a version has been refused, a login looks for
+//! another before it risks that one again: so a rotation mostly costs one bad login, however many come at once. What is under way counts as spent until its
 //! answer is there: a PAT that is revoked between two answers must not cost more than one that was revoked long ago. An
 //! answer that was lost may have been a refusal and counts as one for a while, or until that version succeeds.
 //!
 //! The count is by account and user, since it is the user that is locked, whichever credential names it.
 //!
-//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, seven logins a second
+//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a second
 //! and user. Logins are rare; sessions and queries are not touched by it.
 //!
 //! # Over restarts
@@ -67,10 +68,12 @@ pub enum Verdict {
     Go(Permit),
     /// This version has been refused as often as it may.
     Spent,
+    /// This version has been refused: look for another first, and insist when there is none.
+    Suspect,
     /// Snowflake refused for a reason that no newer PAT mends, a moment ago.
     Resting(Kind),
-    /// As many as may are under way: ask again when one of them has been answered.
-    Busy(OwnedNotified),
+    /// As many as may are under way: ask again when one of them has been answered, or after this time.
+    Busy(OwnedNotified, Duration),
 }
 
 /// A login under way. One that is dropped without a word has lost its answer.
@@ -92,19 +95,20 @@ impl Budget {
         Ok(Arc::new(Self { each, clock, books: Mutex::new(Books { users, memory }) }))
     }
 
-    /// Asks for a login with that version of a user's PAT.
-    pub fn ask(self: &Arc<Self>, user: &ServiceUser, id: &str) -> Verdict {
+    /// Asks for a login with that version of a user's PAT; `insists` says that no other is to be had.
+    pub fn ask(self: &Arc<Self>, user: &ServiceUser, id: &str, insists: bool) -> Verdict {
         let mut books = self.books();
         let books = &mut *books;
         if let Some(memory) = &mut books.memory {
             memory.catch_up(&mut books.users, &*self.clock);
         }
         let ledger = books.users.entry(user.clone()).or_default();
-        match ledger.rule(id, self.each, self.clock.now()) {
+        match ledger.rule(id, insists, self.each, self.clock.now()) {
             Ruling::Go => {}
             Ruling::Spent => return Verdict::Spent,
+            Ruling::Suspect => return Verdict::Suspect,
             Ruling::Resting(kind) => return Verdict::Resting(kind),
-            Ruling::Busy => return Verdict::Busy(ledger.free.clone().notified_owned()),
+            Ruling::Busy(time) => return Verdict::Busy(ledger.free.clone().notified_owned(), time),
         }
         books.write_risk();
         Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false })

@@ -1,4 +1,4 @@
-use super::ledger::{DOUBT, LONG_REST, SHORT_REST};
+use super::ledger::{DOUBT, LONG_REST, SHORT_REST, SPREAD};
 use super::*;
 use crate::base::clock::ManualClock;
 
@@ -12,48 +12,69 @@ fn user() -> ServiceUser {
 }
 
 fn go(budget: &Arc<Budget>, id: &str) -> Permit {
-    match budget.ask(&user(), id) {
+    match budget.ask(&user(), id, true) {
         Verdict::Go(permit) => permit,
         _ => panic!("not let through"),
     }
 }
 
+/// Two logins under way: the second is let go when the first is late.
+fn both(budget: &Arc<Budget>, clock: &ManualClock, id: &str) -> (Permit, Permit) {
+    let one = go(budget, id);
+    clock.advance(SPREAD);
+    (one, go(budget, id))
+}
+
 fn is_busy(budget: &Arc<Budget>, id: &str) -> bool {
-    matches!(budget.ask(&user(), id), Verdict::Busy(_))
+    matches!(budget.ask(&user(), id, true), Verdict::Busy(..))
 }
 
 #[tokio::test]
 async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
-    let (budget, _) = budget(2);
-    let (one, two) = (go(&budget, "a"), go(&budget, "a"));
+    let (budget, clock) = budget(2);
+    let (one, two) = both(&budget, &clock, "a");
     assert!(is_busy(&budget, "a"));
     assert_eq!(one.refused(Kind::PatRefused), 1);
     assert!(is_busy(&budget, "a"));
+    assert!(matches!(budget.ask(&user(), "a", false), Verdict::Suspect));
     two.succeeded();
     let three = go(&budget, "a");
     assert!(is_busy(&budget, "a"));
     assert_eq!(three.refused(Kind::PatRefused), 2);
-    assert!(matches!(budget.ask(&user(), "a"), Verdict::Spent));
+    assert!(matches!(budget.ask(&user(), "a", true), Verdict::Spent));
     assert!(budget.refused_for(&user(), "a").is_some());
     go(&budget, "b").succeeded();
     assert!(budget.refused_for(&user(), "b").is_none());
     // A login that still holds the old one changes nothing, nor does another spelling of the user.
-    assert!(matches!(budget.ask(&user(), "a"), Verdict::Spent));
-    assert!(matches!(budget.ask(&ServiceUser::new(&"prod".into(), "BI"), "a"), Verdict::Spent));
+    assert!(matches!(budget.ask(&user(), "a", true), Verdict::Spent));
+    assert!(matches!(budget.ask(&ServiceUser::new(&"prod".into(), "BI"), "a", true), Verdict::Spent));
+}
+
+#[test]
+fn a_second_login_goes_only_when_the_first_is_late() {
+    let (budget, clock) = budget(2);
+    let one = go(&budget, "a");
+    let Verdict::Busy(_, time) = budget.ask(&user(), "a", true) else { panic!("two at once") };
+    clock.advance(time);
+    let _two = go(&budget, "a");
+    one.succeeded();
+    // And each one right after the other when they are answered.
+    go(&budget, "b").succeeded();
+    go(&budget, "b").succeeded();
 }
 
 #[tokio::test]
 async fn a_lost_answer_counts_until_its_time_is_over_or_a_success_clears_it() {
     let (budget, clock) = budget(2);
-    drop((go(&budget, "a"), go(&budget, "a")));
+    drop(both(&budget, &clock, "a"));
     assert!(is_busy(&budget, "a"));
     clock.advance(DOUBT);
     // The second one counts longer, while nobody has seen this version work.
     go(&budget, "a").succeeded();
-    drop((go(&budget, "a"), go(&budget, "a")));
+    drop(both(&budget, &clock, "a"));
     assert!(is_busy(&budget, "a"));
     clock.advance(DOUBT);
-    let _both = (go(&budget, "a"), go(&budget, "a"));
+    let _both = both(&budget, &clock, "a");
 }
 
 #[tokio::test]
@@ -62,7 +83,7 @@ async fn a_row_of_refusals_pauses_before_it_locks_the_user() {
     for id in ["a", "a", "b", "b"] {
         go(&budget, id).refused(Kind::PatRefused);
     }
-    assert!(matches!(budget.ask(&user(), "c"), Verdict::Resting(Kind::PatRefused)));
+    assert!(matches!(budget.ask(&user(), "c", true), Verdict::Resting(Kind::PatRefused)));
     clock.advance(LONG_REST);
     go(&budget, "c").succeeded();
     go(&budget, "c").succeeded();
@@ -72,12 +93,12 @@ async fn a_row_of_refusals_pauses_before_it_locks_the_user() {
 async fn a_refusal_by_policy_rests_that_version_and_costs_nothing() {
     let (budget, clock) = budget(2);
     assert_eq!(go(&budget, "a").refused(Kind::PatPolicy), 0);
-    assert!(matches!(budget.ask(&user(), "a"), Verdict::Resting(Kind::PatPolicy)));
+    assert!(matches!(budget.ask(&user(), "a", true), Verdict::Resting(Kind::PatPolicy)));
     go(&budget, "b").succeeded();
     clock.advance(SHORT_REST);
     go(&budget, "a").unsent();
     assert_eq!(go(&budget, "a").refused(Kind::UserLocked), 0);
-    assert!(matches!(budget.ask(&user(), "b"), Verdict::Resting(Kind::UserLocked)));
+    assert!(matches!(budget.ask(&user(), "b", true), Verdict::Resting(Kind::UserLocked)));
 }
 
 #[tokio::test]
@@ -87,8 +108,8 @@ async fn whoever_waits_is_told() {
     let waiting = budget.clone();
     let waiter = tokio::spawn(async move {
         loop {
-            match waiting.ask(&user(), "a") {
-                Verdict::Busy(freed) => freed.await,
+            match waiting.ask(&user(), "a", true) {
+                Verdict::Busy(freed, _) => freed.await,
                 Verdict::Go(permit) => {
                     permit.unsent();
                     return true;
@@ -117,7 +138,7 @@ fn a_restart_forgets_no_refusal_and_forgives_only_when_told() {
     assert_eq!(go(&second, "a").refused(Kind::PatRefused), 2);
     drop(second);
     let third = remembered(home.path(), &clock);
-    assert!(matches!(third.ask(&user(), "a"), Verdict::Spent));
+    assert!(matches!(third.ask(&user(), "a", true), Verdict::Spent));
     go(&third, "b").succeeded();
     third.forgive(&user());
     drop(third);
@@ -130,7 +151,7 @@ fn two_gates_with_one_directory_have_one_budget() {
     let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
     go(&one, "a").refused(Kind::PatRefused);
     assert_eq!(go(&two, "a").refused(Kind::PatRefused), 2);
-    assert!(matches!(one.ask(&user(), "a"), Verdict::Spent));
+    assert!(matches!(one.ask(&user(), "a", true), Verdict::Spent));
 }
 
 #[test]
@@ -141,8 +162,9 @@ fn what_a_killed_process_had_under_way_counts_and_a_restart_loop_spends_nothing_
         let place = home.path().join(restart.to_string());
         let budget = remembered(&place, &clock);
         let mut permits = Vec::new();
-        while let Verdict::Go(permit) = budget.ask(&user(), "a") {
+        while let Verdict::Go(permit) = budget.ask(&user(), "a", true) {
             permits.push(permit);
+            clock.advance(SPREAD);
         }
         sent += permits.len();
         // What a kill leaves: the files as they are now.

@@ -27,10 +27,10 @@ use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Way};
 const ANSWER_CAP: usize = 4 << 20;
 /// The pause between two tries while a login is held.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The first such pause when a store is asked for a newer PAT; each is twice as long as the one before, up to [`PAUSE`].
+const SHORT_PAUSE: Duration = Duration::from_millis(25);
 /// How long a login may wait for others of the same user; drivers wait for 60 s and more.
 const QUEUE: Duration = Duration::from_secs(30);
-/// How long a login waits for its turn before it looks again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many versions of a PAT one login may try, each newer than the one before. Two rotations can overtake a login.
 const VERSIONS: u32 = 8;
 
@@ -145,21 +145,26 @@ impl Upstream<'_, '_> {
     /// Waits for the right to risk a login. The PAT may have been replaced meanwhile, by another login that was refused.
     async fn permit(&self, mut held: Arc<Held>, started: Instant) -> Result<(Arc<Held>, Permit), Fault> {
         let gate = &self.worker.gate;
+        let mut without_another = None;
         loop {
-            match gate.budget.ask(&self.user, &held.id) {
+            let insists = without_another.as_ref() == Some(&held.id);
+            match gate.budget.ask(&self.user, &held.id, insists) {
                 Verdict::Go(permit) => return Ok((held, permit)),
+                Verdict::Suspect => match self.newer(&held, Kind::PatRefused, "it has been refused before").await {
+                    Ok(newer) => held = newer,
+                    Err(_none) => without_another = Some(held.id.clone()),
+                },
                 Verdict::Spent => {
                     held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?;
                 }
                 Verdict::Resting(kind) => {
                     return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
                 }
-                Verdict::Busy(freed) if started.elapsed() < QUEUE => {
-                    // A place may also come free by time alone, which rings no bell.
-                    let _asked_again = timeout(LOOK_AGAIN, freed).await;
+                Verdict::Busy(freed, time) if started.elapsed() < QUEUE => {
+                    let _asked_again = timeout(time, freed).await;
                     held = self.first_pat(started).await?;
                 }
-                Verdict::Busy(_) => {
+                Verdict::Busy(..) => {
                     let cause = "other logins of the same service user were under way all the time";
                     return Err(Fault::new(Kind::GateBusy).because(cause));
                 }
@@ -188,16 +193,18 @@ impl Upstream<'_, '_> {
         let refused_for = gate.budget.refused_for(&self.user, &refused.id);
         let left = refused_for.and_then(|refused_for| gate.config.login.hold.checked_sub(refused_for));
         let until = left.map(|left| Instant::now() + left);
+        let mut pause = SHORT_PAUSE;
         loop {
             let why = match gate.pats.newer_than(self.grant, refused).await {
                 Ok(Some(newer)) => return Ok(newer),
                 Ok(None) => "the store has no newer one".to_owned(),
                 Err(error) => format!("a newer one cannot be read: {error}"),
             };
-            if kind != Kind::PatRefused || until.is_none_or(|until| Instant::now() + PAUSE >= until) {
+            if kind != Kind::PatRefused || until.is_none_or(|until| Instant::now() + pause >= until) {
                 return Err(Fault::new(kind).because(format_args!("{cause}; {why}")));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = PAUSE.min(pause * 2);
         }
     }
 

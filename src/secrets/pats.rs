@@ -33,6 +33,8 @@ use crate::telemetry::metrics::Metrics;
 const FAILURE_HOLDS: Duration = Duration::from_millis(500);
 /// The first pause after a failed read when nothing is in memory; it doubles up to `pat.pace`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon after a read that brought only a refused version the stores are asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How many refused versions are remembered. Snowflake keeps fifteen tokens a user.
 const REFUSED: usize = 64;
 
@@ -107,6 +109,11 @@ impl Pats {
     /// When no store answers.
     pub async fn newer_than(&self, grant: &Grant, refused: &Held) -> Result<Option<Arc<Held>>, StoreError> {
         self.0.remember_refused(&refused.id);
+        // Many may ask, each at its own time: the store hears of it now and then, and then once.
+        let again =
+            self.0.cache.get(grant.pat()).await.filter(|held| held.id == refused.id).and_then(|held| held.again);
+        let pause = again.map(|again| again.saturating_duration_since(self.0.setup.clock.now()));
+        tokio::time::sleep(pause.unwrap_or_default()).await;
         let held = self.read(grant.pat(), Some(&refused.id)).await?;
         Ok((held.id != refused.id).then_some(held))
     }
@@ -247,7 +254,7 @@ impl Inner {
                 // After a refusal only a read that began later can have seen what came after it.
                 let answered = match why {
                     Why::Refused(refused) => held.id != refused || held.began > asked,
-                    Why::Fresh => held.ended.0 > asked && !held.warm,
+                    Why::Fresh => held.ended.0 >= asked && !held.warm && self.is_usable(held),
                 };
                 if answered {
                     return Ok(Op::Nop);
@@ -256,7 +263,10 @@ impl Inner {
             if let Some(error) = self.failed_just_now(key, asked) {
                 return Err(error);
             }
-            self.fetch(key, held.as_deref()).await.map(|fresh| Op::Put(Arc::new(fresh)))
+            let fresh = self.fetch(key, held.as_deref()).await?;
+            let in_vain = matches!(why, Why::Refused(refused) if fresh.id == refused);
+            let again = in_vain.then(|| self.setup.clock.now() + AGAIN);
+            Ok(Op::Put(Arc::new(Held { found: fresh, warm: false, again })))
         });
         let entry = computed.await?.into_entry();
         let gone = || StoreError::Unavailable("the cache gave up the value".into());
@@ -264,7 +274,7 @@ impl Inner {
     }
 
     /// Asks the stores, and judges whether what they say takes the place of what is held.
-    async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Held, StoreError> {
+    async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Found, StoreError> {
         let refused = self.refused().clone();
         let outcome = self.setup.reader.first(key, &refused).await;
         let losers = outcome.losers.clone();
@@ -285,7 +295,7 @@ impl Inner {
         match found {
             Ok(found) => {
                 self.succeeded(key, held, &found, losers);
-                Ok(Held { found, warm: false })
+                Ok(found)
             }
             Err(error) => {
                 let (at, since) = (self.setup.clock.now(), self.setup.clock.wall());
@@ -326,7 +336,7 @@ impl Inner {
         let Some(warm) = &self.setup.warm else { return };
         for key in self.wake.keys() {
             if let Some(found) = warm.find(key, &*self.setup.clock) {
-                let held = Held { found, warm: true };
+                let held = Held { found, warm: true, again: None };
                 if self.is_usable(&held) {
                     tracing::info!(references = %key, pat = held.id, age_s = held.age(&*self.setup.clock).as_secs(), "a PAT from the warm copy");
                     self.cache.insert(key.clone(), Arc::new(held)).await;
@@ -371,3 +381,7 @@ impl Inner {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "pats_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! What is held for a credential, and what the operator is told of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::StoreError;
 use super::reader::{Found, Loser};
@@ -14,6 +14,8 @@ pub struct Held {
     pub found: Found,
     /// Whether it comes from the copy on disk and no store has confirmed it since.
     pub warm: bool,
+    /// Snowflake has refused it and no store had another: until then nobody need ask again.
+    pub(super) again: Option<Instant>,
 }
 
 impl Held {
@@ -48,7 +50,7 @@ pub(super) struct Health {
 #[derive(Clone)]
 pub(super) struct Failure {
     /// When the last one ended.
-    pub at: std::time::Instant,
+    pub at: Instant,
     /// Since when there was no success.
     pub since: SystemTime,
     pub error: StoreError,

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use reqwest::Url;
 
 use super::StoreError;
 use crate::base::fault::chain;
@@ -75,7 +74,8 @@ impl Web {
     }
 
     /// Gets a URL.
-    pub(super) async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response<Bytes>, WebError> {
+    #[cfg(any(feature = "vault", feature = "gcp"))]
+    pub(super) async fn get(&self, url: reqwest::Url, headers: HeaderMap) -> Result<Response<Bytes>, WebError> {
         let mut request = Request::get(url.as_str()).body(Bytes::new())?;
         *request.headers_mut() = headers;
         self.send(request).await
@@ -99,9 +99,10 @@ impl From<WebError> for StoreError {
 }
 
 /// A URL below `origin` whose path is made of these segments, each encoded.
-pub(super) fn url<'a>(origin: &str, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, StoreError> {
+#[cfg(any(feature = "vault", feature = "gcp"))]
+pub(super) fn url<'a>(origin: &str, segments: impl IntoIterator<Item = &'a str>) -> Result<reqwest::Url, StoreError> {
     let wrong = || StoreError::Refused("the store's address is no URL".into());
-    let mut url = Url::parse(origin).map_err(|_| wrong())?;
+    let mut url = reqwest::Url::parse(origin).map_err(|_| wrong())?;
     url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(segments);
     Ok(url)
 }
@@ -126,6 +127,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The failure of ours that a library has wrapped in its own, if there is one.
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub(super) fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebError> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -171,7 +171,7 @@ impl State {
         self.lock().dropped
     }
 
-    /// Waits until `enough` holds; every request and every drop is an occasion to look.
+    /// Waits until `enough` holds; every request, every login's verdict and every drop is an occasion to look.
     pub async fn wait_until(&self, enough: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -216,6 +216,12 @@ impl State {
 
     /// Judges a login; a success opens a session.
     pub(super) fn log_in(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
+        let judged = self.judge(seen, credential);
+        self.changed.notify_waiters();
+        judged
+    }
+
+    fn judge(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
         let mut inner = self.lock();
         let verdict = inner.judge(&seen.user, credential);
         let id = seen.credential.clone();

@@ -12,8 +12,8 @@ use crate::config::{Level, Log, LogFormat};
 
 /// Starts logging for this process; a second call changes nothing.
 ///
-/// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the Vault client
-/// and what is below it: their trace lines carry tokens.
+/// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the stores' clients
+/// and what is below them: their lines carry tokens and whole answers.
 pub fn start(log: &Log) {
     let json = match log.format {
         LogFormat::Json => true,
@@ -38,9 +38,10 @@ fn filter(level: Level) -> EnvFilter {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    EnvFilter::new(format!(
-        "warn,patgate={level},vaultrs=off,rustify=off,reqwest=off,hyper=off,hyper_util=off,rustls=off"
-    ))
+    // A directive holds for every target that begins with its name.
+    let silent = ["aws", "azure", "google_cloud", "hyper", "reqwest", "rustify", "rustls", "typespec", "vaultrs"];
+    let silent: String = silent.iter().map(|name| format!(",{name}=off")).collect();
+    EnvFilter::new(format!("warn,patgate={level}{silent}"))
 }
 
 /// The last lines of the log, kept in memory; for the demo, which shows what an operator would find.

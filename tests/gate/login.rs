@@ -130,57 +130,6 @@ async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_with_a_revoked_pat_costs_two_bad_logins() {
-    let world = std::sync::Arc::new(World::with("", "[login]\nhold='300ms'\n").await);
-    world.session().await;
-    world.standin.state.set_pat(USER, PAT, PatState::Disabled);
-    let mut crowd = tokio::task::JoinSet::new();
-    for _ in 0..200 {
-        let world = world.clone();
-        crowd.spawn(async move { world.login(world.key.expose()).await.refusal("390999") });
-    }
-    while let Some(said) = crowd.join_next().await {
-        assert!(said.unwrap().contains("refuses the token"));
-    }
-    assert_eq!(world.standin.state.bad_logins().values().copied().collect::<Vec<_>>(), [2]);
-    std::sync::Arc::into_inner(world).unwrap().finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_login_fails_while_the_pat_is_rotated_again_and_again() {
-    let world = std::sync::Arc::new(World::start().await);
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let mut crowd = tokio::task::JoinSet::new();
-    for _ in 0..16 {
-        let (world, stop) = (world.clone(), stop.clone());
-        crowd.spawn(async move {
-            let mut logins = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let got = world.login(world.key.expose()).await;
-                assert_eq!(got.json()["success"], true, "{:?}", got.body);
-                logins += 1;
-            }
-            logins
-        });
-    }
-    for rotation in 0..100 {
-        let next = world.standin.state.count("login") + 20;
-        let pat = format!("canary-pat-rotated-{rotation}");
-        // No overlap, and the store a moment behind.
-        world.standin.state.rotate(USER, &pat);
-        tokio::task::yield_now().await;
-        world.write("pat", &pat);
-        world.standin.state.wait_until(|state| state.count("login") >= next).await;
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let logins: u32 = crowd.join_all().await.into_iter().sum();
-    let bad = world.standin.state.bad_logins();
-    assert!(logins > 1000, "{logins}");
-    assert!(bad.values().all(|times| *times <= 2), "{bad:?}");
-    std::sync::Arc::into_inner(world).unwrap().finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_nobody_hears_counts_all_the_same() {
     let world = World::with("", "[login]\nhold='300ms'\n").await;
     world.standin.state.set_pat(USER, PAT, PatState::Expired);

@@ -6,6 +6,7 @@ mod bad_input;
 mod doors;
 mod login;
 mod refusals;
+mod rotation;
 mod stores;
 mod streams;
 mod world;

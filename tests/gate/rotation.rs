@@ -1,0 +1,122 @@
+//! A thousand rotations under load, and crowds: no login fails, and Snowflake sees hardly a bad one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use patgate::standin::PatState;
+use tokio::task::JoinSet;
+
+use crate::world::{PAT, USER, World};
+
+/// How a PAT is rotated.
+#[derive(Clone, Copy, PartialEq)]
+enum Rotation {
+    /// The old one lives on until the next rotation.
+    Overlap,
+    /// The old one is dead at once.
+    None,
+    /// The old one is dead at once, and the store hears of the new one only when Snowflake has refused a login.
+    StoreBehind,
+}
+
+const ROTATIONS: usize = 1000;
+/// Logins between two rotations.
+const BETWEEN: usize = 10;
+
+/// Logs in again and again, each client by itself, until told to stop.
+fn crowd(world: &Arc<World>, clients: usize) -> (Arc<AtomicBool>, Arc<AtomicUsize>, JoinSet<()>) {
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut crowd = JoinSet::new();
+    for _ in 0..clients {
+        let (world, stop, done) = (world.clone(), stop.clone(), done.clone());
+        crowd.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let got = world.login(world.key.expose()).await;
+                let ok = got.json()["success"] == true;
+                // A failure ends the test instead of keeping it waiting.
+                done.fetch_add(if ok { 1 } else { 1 << 40 }, Ordering::Relaxed);
+                assert!(ok, "{:?}", got.body);
+            }
+        });
+    }
+    (stop, done, crowd)
+}
+
+#[expect(clippy::print_stdout, reason = "the figures of a run are worth showing")]
+async fn a_thousand_rotations(how: Rotation) {
+    let world = Arc::new(World::start().await);
+    let state = &world.standin.state;
+    let (stop, done, mut crowd) = crowd(&world, 16);
+    let started = tokio::time::Instant::now();
+    let refused = |seen: &patgate::standin::State| seen.bad_logins().values().sum::<u64>();
+    let (mut before_last, mut last) = (PAT.to_owned(), PAT.to_owned());
+    for rotation in 0..ROTATIONS {
+        let pat = format!("canary-rotated-{rotation}");
+        let (count, bad) = (done.load(Ordering::Relaxed), refused(state));
+        match how {
+            Rotation::Overlap => {
+                state.set_pat(USER, &pat, PatState::Active);
+                world.write("pat", &pat);
+                if before_last != last {
+                    state.set_pat(USER, &before_last, PatState::Expired);
+                }
+            }
+            Rotation::None => {
+                state.rotate(USER, &pat);
+                world.write("pat", &pat);
+            }
+            Rotation::StoreBehind => {
+                state.rotate(USER, &pat);
+                state.wait_until(|state| refused(state) > bad).await;
+                world.write("pat", &pat);
+            }
+        }
+        (before_last, last) = (last, pat);
+        state.wait_until(|_| done.load(Ordering::Relaxed) >= count + BETWEEN).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let seconds = started.elapsed().as_secs_f64();
+    while let Some(client) = crowd.join_next().await {
+        client.unwrap();
+    }
+    let (logins, bad) = (done.load(Ordering::Relaxed), state.bad_logins());
+    let extra: u64 = bad.values().sum();
+    println!("{logins} logins in {seconds:.0} s, {ROTATIONS} rotations, {extra} extra logins");
+    assert!(logins >= ROTATIONS * BETWEEN);
+    assert!(bad.values().all(|times| *times <= 2), "{bad:?}");
+    // One a rotation. On a machine that stalls a second login may have gone beside a slow first one.
+    assert!(extra as usize <= ROTATIONS + ROTATIONS / 100, "{extra} extra logins");
+    Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rotations_with_overlap_fail_no_login() {
+    a_thousand_rotations(Rotation::Overlap).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rotations_without_overlap_fail_no_login() {
+    a_thousand_rotations(Rotation::None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rotations_with_a_store_behind_fail_no_login() {
+    a_thousand_rotations(Rotation::StoreBehind).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_clients_with_a_revoked_pat_cost_two_bad_logins() {
+    let world = Arc::new(World::with("", "[login]\nhold='300ms'\n").await);
+    world.session().await;
+    world.standin.state.set_pat(USER, PAT, PatState::Disabled);
+    let mut crowd = JoinSet::new();
+    for _ in 0..1000 {
+        let world = world.clone();
+        crowd.spawn(async move { world.login(world.key.expose()).await.refusal("390999") });
+    }
+    while let Some(said) = crowd.join_next().await {
+        assert!(said.unwrap().contains("refuses the token"));
+    }
+    assert_eq!(world.standin.state.bad_logins().values().copied().collect::<Vec<_>>(), [2]);
+    Arc::into_inner(world).unwrap().finish().await;
+}
