@@ -4,6 +4,9 @@
 //! origin on core 1. Slices take turns, the order rotates, and the figure is the median over the rounds of the ratio to
 //! nginx in the same round, with the least and the greatest: absolute figures drift with the machine, ratios less. nginx stands twice in the
 //! list, so that the second column of it shows the noise.
+//!
+//! Logins go to as many service users as `USERS` says, since those of one user queue (see `pat`). With `USERS=1` each of them
+//! also pays for the wake-up of a worker that has nothing else to do.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
@@ -22,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use patgate::admit::key;
 use patgate::base::clock::SystemRandom;
 use patgate::base::names::ClientName;
+use patgate::base::secret::Secret;
 use patgate::standin::Certificates;
 use patgate::tls;
 use rustls::pki_types::ServerName;
@@ -43,21 +47,25 @@ fn main() {
     let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let origin = runtime.block_on(origin(&certificates));
-    let client_key = key::issue(&ClientName::parse("bench").unwrap(), &SystemRandom).unwrap();
+    let users = setting("USERS", 16);
+    let issue = |n| key::issue(&ClientName::parse(&format!("bench-{n}")).unwrap(), &SystemRandom).unwrap();
+    let keys: Vec<_> = (0..users).map(issue).collect();
     let nginx = Proxy::nginx(home.path(), origin, "a");
     let again = Proxy::nginx(home.path(), origin, "b");
-    let gate = Proxy::gate(home.path(), origin, &key::stored(&client_key));
+    let gate = Proxy::gate(home.path(), origin, &keys);
     let connector = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
-    let small = request("/queries/v1/query-request?requestId=1", br#"{"sqlText":"select 1","sequenceId":1}"#.to_vec());
-    let login = request("/session/v1/login-request?requestId=1", login_body(client_key.expose()));
-    println!("{rounds} rounds, {CONNECTIONS} connections, slices of {} ms", slice.as_millis());
-    for (name, request) in [("small request", &small), ("login", &login)] {
+    let small =
+        vec![request("/queries/v1/query-request?requestId=1", br#"{"sqlText":"select 1","sequenceId":1}"#.to_vec())];
+    let login = |key: &Secret| request("/session/v1/login-request?requestId=1", login_body(key.expose()));
+    let login: Vec<_> = keys.iter().map(login).collect();
+    println!("{rounds} rounds, {CONNECTIONS} connections, {users} service users, slices of {} ms", slice.as_millis());
+    for (name, requests) in [("small request", &small), ("login", &login)] {
         let proxies = [&nginx, &gate, &again];
         let mut figures = vec![Vec::new(); proxies.len()];
         for round in 0..rounds {
             for turn in 0..proxies.len() {
                 let i = (turn + round) % proxies.len();
-                figures[i].push(runtime.block_on(measure(proxies[i], &connector, request, slice)));
+                figures[i].push(runtime.block_on(measure(proxies[i], &connector, requests, slice)));
             }
         }
         println!("\n{name}: µs of the proxy's CPU time a request (median), ratio to nginx (median, least, greatest)");
@@ -123,15 +131,18 @@ impl Proxy {
         Self::ready(if name == "a" { "nginx".into() } else { "nginx again".into() }, process, address)
     }
 
-    fn gate(home: &Path, origin: SocketAddr, hash: &str) -> Self {
+    fn gate(home: &Path, origin: SocketAddr, keys: &[Secret]) -> Self {
         let address = free();
         std::fs::write(home.join("pat"), "bench-pat").unwrap();
         let config = home.join("patgate.toml");
         std::fs::write(&config, format!(
             "[listen]\naddress='{address}'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n[log]\nlevel='{}'\n\
-             [accounts.a]\nhost='localhost'\naddress='{origin}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n\
-             [credentials.c]\naccount='a'\nuser='U'\npat='f:pat'\n[clients.bench]\ncredential='c'\nkeys=['{hash}']\n",
+             [accounts.a]\nhost='localhost'\naddress='{origin}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n{}",
             setting("LEVEL", "info".to_owned()),
+            keys.iter().enumerate().map(|(n, key)| format!(
+                "[credentials.c{n}]\naccount='a'\nuser='U{n}'\npat='f:pat'\n[clients.bench-{n}]\ncredential='c{n}'\nkeys=['{}']\n",
+                key::stored(key)
+            )).collect::<String>(),
         )).unwrap();
         let process = pinned(env!("CARGO_BIN_EXE_patgate"), &["run", "--config", &config.display().to_string()]);
         Self::ready("patgate".into(), process, address)
@@ -244,16 +255,17 @@ fn login_body(key: &str) -> Vec<u8> {
 }
 
 /// CPU µs a request of a proxy under 64 busy connections.
-async fn measure(proxy: &Proxy, connector: &TlsConnector, request: &Request<Bytes>, slice: Duration) -> f64 {
+async fn measure(proxy: &Proxy, connector: &TlsConnector, requests: &[Request<Bytes>], slice: Duration) -> f64 {
     let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for connection in 0..CONNECTIONS {
+        let request = requests[connection % requests.len()].clone();
         let tcp = TcpStream::connect(proxy.address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let tls = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
         tokio::spawn(connection);
-        let (request, done, stop) = (request.clone(), done.clone(), stop.clone());
+        let (done, stop) = (done.clone(), stop.clone());
         clients.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 let response = sender.send_request(request.clone().map(Full::new)).await.unwrap();

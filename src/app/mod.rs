@@ -93,6 +93,7 @@ impl App {
         let (workers, threads) = Workers::start(&config.listen, &gate, server_tls.as_ref())?;
         let (drain, watch) = drain();
         pats.keep_fresh().await;
+        tokio::spawn(tidy(budget.clone()));
         let desk = admin::Desk { config: config.clone(), pats, budget, metrics };
         tokio::spawn(admin::serve(admin, desk, watch.clone()));
         tokio::spawn(Acceptor::new(listener, workers, config.listen.connections).run(watch));
@@ -107,6 +108,14 @@ impl App {
             let _gone = self.ended.await;
         }
         clean
+    }
+}
+
+/// Keeps what is written down of logins under way close to the truth.
+async fn tidy(budget: Arc<Budget>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        budget.tidy();
     }
 }
 

@@ -22,10 +22,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
 const LONGEST_DOUBT: Duration = Duration::from_secs(240);
-/// How many refusals in a row, over all versions, are risked without a pause. One more locks the user.
+/// How many refusals in a row, over all versions, are risked at all, what is under way counted in. One more locks the user.
 const ROW: usize = 4;
-/// The pause after such a row, and after Snowflake has locked the user by itself.
-pub(super) const LONG_REST: Duration = Duration::from_secs(60);
+/// The pause after such a row: as long as Snowflake's own lock, so that the fifth comes when the first ones are old.
+pub(super) const ROW_REST: Duration = Duration::from_secs(15 * 60);
+/// The pause after Snowflake has locked the user by itself.
+pub(super) const LOCK_REST: Duration = Duration::from_secs(60);
 /// The pause after a refusal by network policy, which no PAT mends.
 pub(super) const SHORT_REST: Duration = Duration::from_secs(5);
 
@@ -56,8 +58,10 @@ pub(super) struct Version {
     pub doubts: Vec<Instant>,
     /// How many answers have been lost since the last one that came.
     pub lost: u32,
-    /// Whether Snowflake has taken it in this process.
+    /// Whether Snowflake has ever taken it.
     pub proven: bool,
+    /// Whether the last answer was a refusal.
+    pub suspect: bool,
 }
 
 /// A pause.
@@ -92,10 +96,22 @@ pub(super) enum Answer {
 impl Version {
     pub(super) fn new(id: &str) -> Self {
         let id = id.to_owned();
-        Self { id, under_way: 0, sent: None, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false }
+        Self { id, under_way: 0, sent: None, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false, suspect: false }
     }
 
-    /// Counts a lost answer. A version that was never seen to work may be one that a restart loop tries again and again.
+    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them, and
+    /// a restart loop loses them all: more than may be risked count as refusals, and with a version that has never worked as
+    /// many.
+    pub(super) fn lost_with_its_process(&mut self, each: usize, now: Instant) {
+        self.doubt(now);
+        let lost = usize::try_from(self.lost).unwrap_or(usize::MAX);
+        if lost > each || (lost == each && !self.proven) {
+            (self.refused, self.suspect) = (each, true);
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// Counts a lost answer; longer each time, while nobody has seen this version work.
     pub(super) fn doubt(&mut self, now: Instant) {
         let times = if self.proven { 1 } else { GROWTH.saturating_pow(self.lost) };
         self.doubts.push(now + DOUBT.saturating_mul(times).min(LONGEST_DOUBT));
@@ -107,7 +123,11 @@ impl Ledger {
     /// Judges a login; one that may go is under way from now on. One that insists has looked for another version in vain.
     pub(super) fn rule(&mut self, id: &str, insists: bool, each: usize, now: Instant) -> Ruling {
         match &self.rest {
-            Some(rest) if rest.until <= now => self.rest = None,
+            Some(rest) if rest.until <= now => {
+                self.rest = None;
+                // One more is risked.
+                self.row = self.row.min(ROW - 1);
+            }
             Some(rest) if rest.only.as_deref().is_none_or(|only| only == id) => return Ruling::Resting(rest.kind),
             _ => {}
         }
@@ -116,12 +136,16 @@ impl Ledger {
         if version.refused >= each {
             return Ruling::Spent;
         }
-        if version.refused > 0 && !insists {
+        if version.suspect && !insists {
             return Ruling::Suspect;
         }
         if version.refused + version.doubts.len() + version.under_way >= each {
             return Ruling::Busy(LOOK_AGAIN);
         }
+        if self.risk() >= ROW {
+            return Ruling::Busy(LOOK_AGAIN);
+        }
+        let version = self.version(id);
         let since = version.sent.filter(|_| version.under_way > 0).map(|sent| now.saturating_duration_since(sent));
         if let Some(left) = since.and_then(|since| SPREAD.checked_sub(since)).filter(|left| !left.is_zero()) {
             return Ruling::Busy(left);
@@ -141,18 +165,19 @@ impl Ledger {
             Answer::Success => {
                 version.doubts.clear();
                 version.lost = 0;
-                version.proven = true;
+                (version.proven, version.suspect) = (true, false);
                 self.row = 0;
             }
-            Answer::Refusal(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LONG_REST, None),
+            Answer::Refusal(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_REST, None),
             Answer::Refusal(Kind::PatPolicy) => self.pause(Kind::PatPolicy, now + SHORT_REST, Some(id.to_owned())),
             Answer::Refusal(kind) => {
                 version.refused += 1;
+                version.suspect = true;
                 version.lost = 0;
                 version.since.get_or_insert(now);
                 self.row += 1;
                 if self.row >= ROW {
-                    self.pause(kind, now + LONG_REST, None);
+                    self.pause(kind, now + ROW_REST, None);
                 }
             }
         }
@@ -163,7 +188,9 @@ impl Ledger {
         let version = self.find(id);
         match answer {
             Answer::None => false,
-            Answer::Success => self.row > 0 || version.is_some_and(|version| version.lost > 0),
+            Answer::Success => {
+                self.row > 0 || version.is_none_or(|version| version.lost > 0 || version.suspect || !version.proven)
+            }
             Answer::Lost | Answer::Refusal(_) => true,
         }
     }
@@ -172,9 +199,20 @@ impl Ledger {
     pub(super) fn forgive(&mut self) {
         (self.row, self.rest) = (0, None);
         for version in &mut self.versions {
-            (version.refused, version.since, version.lost) = (0, None, 0);
+            (version.refused, version.since, version.lost, version.suspect) = (0, None, 0, false);
             version.doubts.clear();
         }
+    }
+
+    /// Takes a login back that the ruling let go.
+    pub(super) fn withdraw(&mut self, id: &str) {
+        let version = self.version(id);
+        version.under_way = version.under_way.saturating_sub(1);
+    }
+
+    /// Refusals in a row, if everything that is open comes out badly.
+    fn risk(&self) -> usize {
+        self.row + self.versions.iter().map(|version| version.under_way + version.doubts.len()).sum::<usize>()
     }
 
     pub(super) fn refusals(&self, id: &str) -> usize {
@@ -208,7 +246,7 @@ impl Ledger {
         }
     }
 
-    fn find(&self, id: &str) -> Option<&Version> {
+    pub(super) fn find(&self, id: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.id == id)
     }
 

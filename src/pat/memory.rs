@@ -1,8 +1,12 @@
 //! [`Memory`]: the ledgers on disk.
 //!
 //! `budget` holds what has been spent, in a form that several processes change in turn; each takes up what is there before it
-//! adds its own. `risk.N` holds what one process has under way. Times are wall-clock times there: monotonic time ends with
-//! the machine's run. A file that cannot be written is said, and the count goes on in memory.
+//! adds its own. `risk.N` holds what one process has under way; the others read it before they let a login go. Times are
+//! wall-clock times there: monotonic time ends with the machine's run. A file that cannot be written is said, and the count
+//! goes on in memory: what is known here and what the file says then both count, until it can be written again.
+//!
+//! The files are written where a login is judged, on the request's own thread: a refusal is rare, and the client must not hear
+//! of it first. The directory belongs on a disk of the machine's own; a lock that another process keeps is waited for briefly.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,8 +33,13 @@ type Users = HashMap<ServiceUser, Ledger>;
 pub(super) struct Memory {
     directory: StateDir,
     risk: Scratch,
+    written: Risk,
+    /// The scratch files of other processes, as of the last tidying.
+    others: Vec<String>,
     seen: Option<SystemTime>,
     settled: bool,
+    /// Whether the file lacks something that is known here.
+    unsaved: bool,
     complaint: Rarely,
 }
 
@@ -58,16 +67,22 @@ struct VersionForm {
     since: Option<u64>,
     doubts: Vec<u64>,
     lost: u32,
+    proven: bool,
+    suspect: bool,
 }
 
 /// A login under way, as the file has it: account, user, fingerprint of the PAT.
 type RiskForm = (String, String, String);
 
+/// What the file of this process says: how many logins may be under way with each version.
+type Risk = HashMap<(ServiceUser, String), usize>;
+
 impl Memory {
     /// Takes up what is written in `directory`, and what processes that have died had under way.
-    pub(super) fn open(directory: StateDir, users: &mut Users, clock: &dyn Clock) -> io::Result<Self> {
+    pub(super) fn open(directory: StateDir, users: &mut Users, each: usize, clock: &dyn Clock) -> io::Result<Self> {
         let (risk, left) = directory.scratch(RISK)?;
-        let mut memory = Self { directory, risk, seen: None, settled: false, complaint: Rarely::default() };
+        let mut memory =
+            Self { directory, risk, written: Risk::new(), others: Vec::new(), seen: None, settled: false, unsaved: false, complaint: Rarely::default() };
         memory.catch_up(users, clock);
         let lost: Vec<RiskForm> =
             left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
@@ -76,11 +91,12 @@ impl Memory {
             memory.change(users, clock, |users| {
                 for (account, user, id) in lost {
                     let user = ServiceUser { account: account.into(), user: user.into() };
-                    users.entry(user).or_default().version(&id).doubt(clock.now());
+                    users.entry(user).or_default().version(&id).lost_with_its_process(each, clock.now());
                 }
             });
         }
         memory.risk.write("[]")?;
+        memory.others = memory.directory.others(RISK, &memory.risk);
         Ok(memory)
     }
 
@@ -101,7 +117,7 @@ impl Memory {
 
     fn take_up(&self, users: &mut Users, clock: &dyn Clock) {
         match self.directory.read(BUDGET) {
-            Ok(content) => take_up(users, content.as_deref(), clock),
+            Ok(content) => take_up(users, content.as_deref(), self.unsaved, clock),
             Err(error) => self.complain(&error),
         }
     }
@@ -118,26 +134,58 @@ impl Memory {
             self.take_up(users, clock);
         }
         let outcome = change(users);
-        if let Err(error) = locked.and_then(|file| file.replace(&write_down(users, clock))) {
+        let written = locked.and_then(|file| file.replace(&write_down(users, clock)));
+        self.unsaved = written.is_err();
+        if let Err(error) = written {
             self.complain(&error);
         }
         self.saw(self.directory.changed(BUDGET), clock);
         outcome
     }
 
-    /// Writes down what is under way, before it is sent.
-    pub(super) fn write_risk(&mut self, users: &Users) {
-        let mut risk: Vec<RiskForm> = Vec::new();
-        for (user, ledger) in users {
-            for version in &ledger.versions {
-                let one = (user.account.to_string(), user.user.to_string(), version.id.clone());
-                risk.extend(std::iter::repeat_n(one, version.under_way));
-            }
+    /// Writes down what is under way with a version, before it is sent, unless the file says as much already.
+    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &Version) {
+        // The owned key is made only where the file has to change.
+        let covered = |((known, id), times): (&(ServiceUser, String), &usize)| {
+            known == user && *id == version.id && *times >= version.under_way
+        };
+        if !self.written.iter().any(covered) {
+            self.tidy(users);
         }
-        let text = serde_json::to_string(&risk).unwrap_or_default();
-        if let Err(error) = self.risk.write(&text) {
-            self.complain(&error);
+    }
+
+    /// Writes down what is under way and nothing more. What has ended is taken back with the next change or the next tidying,
+    /// not at once: in a storm of logins the file would be written twice for each.
+    pub(super) fn tidy(&mut self, users: &Users) {
+        self.others = self.directory.others(RISK, &self.risk);
+        let open = |(user, ledger): (&ServiceUser, &Ledger)| {
+            let versions = ledger.versions.iter().filter(|version| version.under_way > 0);
+            versions.map(|version| ((user.clone(), version.id.clone()), version.under_way)).collect::<Vec<_>>()
+        };
+        let risk: Risk = users.iter().flat_map(open).collect();
+        if risk == self.written {
+            return;
         }
+        let form = |((user, id), times): (&(ServiceUser, String), &usize)| {
+            std::iter::repeat_n((user.account.to_string(), user.user.to_string(), id.clone()), *times)
+                .collect::<Vec<_>>()
+        };
+        let forms: Vec<RiskForm> = risk.iter().flat_map(form).collect();
+        let text = serde_json::to_string(&forms).unwrap_or_default();
+        match self.risk.write(&text) {
+            Ok(()) => self.written = risk,
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// How many logins with that version other processes have under way.
+    pub(super) fn elsewhere(&self, user: &ServiceUser, id: &str) -> usize {
+        let same = |(account, name, version): &RiskForm| {
+            **account == *user.account && **name == *user.user && version == id
+        };
+        let read = |other: &String| self.directory.read(other).ok().flatten();
+        let forms = |content: Vec<u8>| serde_json::from_slice::<Vec<RiskForm>>(&content).unwrap_or_default();
+        self.others.iter().filter_map(read).flat_map(forms).filter(same).count()
     }
 
     fn complain(&self, error: &io::Error) {
@@ -149,8 +197,8 @@ impl Memory {
 }
 
 /// Reads the file's content into the ledgers: what it says of a version takes the place of what is known here, apart from what
-/// this process alone can know.
-fn take_up(users: &mut Users, content: Option<&[u8]>, clock: &dyn Clock) {
+/// this process alone can know. Where the file could not be written, the worse of the two counts.
+fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {
         tracing::error!(owner = "gate", "the file of bad logins cannot be read: what it knew is forgotten");
@@ -159,21 +207,33 @@ fn take_up(users: &mut Users, content: Option<&[u8]>, clock: &dyn Clock) {
     for form in forms {
         let user = ServiceUser { account: form.account.into(), user: form.user.into() };
         let ledger = users.entry(user).or_default();
-        ledger.row = form.row;
-        ledger.rest = form.rest.and_then(|rest| {
+        let rest = form.rest.and_then(|rest| {
             let kind = Kind::ALL.into_iter().find(|kind| kind.rule().name == rest.kind)?;
             Some(Rest { kind, until: instant(rest.until, clock), only: rest.only })
         });
+        if !unsaved {
+            (ledger.row, ledger.rest) = (form.row, rest);
+        } else {
+            ledger.row = ledger.row.max(form.row);
+            ledger.rest = ledger.rest.take().or(rest);
+        }
         // The file's order is the versions' age; what only this process knows is younger.
         let mut own = std::mem::take(&mut ledger.versions);
         for form in form.versions {
             let known = own.iter().position(|version| version.id == form.id).map(|at| own.remove(at));
-            ledger.versions.push(Version {
-                refused: form.refused,
-                since: form.since.map(|at| instant(at, clock)),
-                doubts: form.doubts.into_iter().map(|at| instant(at, clock)).collect(),
-                lost: form.lost,
-                ..known.unwrap_or_else(|| Version::new(&form.id))
+            let known = known.unwrap_or_else(|| Version::new(&form.id));
+            ledger.versions.push(if unsaved && known.refused + known.doubts.len() > form.refused + form.doubts.len() {
+                known
+            } else {
+                Version {
+                    refused: form.refused,
+                    since: form.since.map(|at| instant(at, clock)),
+                    doubts: form.doubts.into_iter().map(|at| instant(at, clock)).collect(),
+                    lost: form.lost,
+                    proven: form.proven || known.proven,
+                    suspect: form.suspect,
+                    ..known
+                }
             });
         }
         ledger.versions.append(&mut own);
@@ -199,6 +259,8 @@ fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
                 since: version.since.map(at),
                 doubts: version.doubts.iter().copied().map(at).collect(),
                 lost: version.lost,
+                proven: version.proven,
+                suspect: version.suspect,
             })
             .collect(),
     };

@@ -14,8 +14,9 @@
 //!
 //! # Over restarts
 //! [`ledger`] is the account that is kept; [`memory`] keeps it on disk. Refusals are written down before the client hears of
-//! them. A login is written down before it is sent, in a file of this process's own: what a process that was killed had under
-//! way is found there by the next one, as answers that were lost. So a restart loop spends nothing twice.
+//! them. A login is written down before it is sent, in a file of this process's own, and taken back within a second: what a
+//! process that was killed had under way is found there by the next one, as answers that were lost. So a restart loop spends
+//! nothing twice.
 
 mod ledger;
 mod memory;
@@ -30,7 +31,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::state::StateDir;
-use ledger::{Answer, Ledger, Ruling};
+use ledger::{Answer, Ledger, Ruling, SPREAD};
 use memory::Memory;
 
 /// Whom Snowflake would lock: a user of an account.
@@ -91,7 +92,7 @@ impl Budget {
     /// When nothing can be written there.
     pub fn open(each: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
         let mut users = HashMap::new();
-        let memory = state.map(|state| Memory::open(state, &mut users, &*clock)).transpose()?;
+        let memory = state.map(|state| Memory::open(state, &mut users, each, &*clock)).transpose()?;
         Ok(Arc::new(Self { each, clock, books: Mutex::new(Books { users, memory }) }))
     }
 
@@ -110,7 +111,18 @@ impl Budget {
             Ruling::Resting(kind) => return Verdict::Resting(kind),
             Ruling::Busy(time) => return Verdict::Busy(ledger.free.clone().notified_owned(), time),
         }
-        books.write_risk();
+        // Written first, then compared: of two processes that do so at the same time at least one sees the other.
+        if let Some(memory) = &mut books.memory
+            && let Some(version) = books.users.get(user).and_then(|ledger| ledger.find(id))
+        {
+            memory.write_risk(&books.users, user, version);
+            let open = version.refused + version.doubts.len() + version.under_way;
+            if open + memory.elsewhere(user, id) > self.each {
+                let ledger = books.users.entry(user.clone()).or_default();
+                ledger.withdraw(id);
+                return Verdict::Busy(ledger.free.clone().notified_owned(), SPREAD);
+            }
+        }
         Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false })
     }
 
@@ -119,6 +131,12 @@ impl Budget {
     pub fn refused_for(&self, user: &ServiceUser, id: &str) -> Option<Duration> {
         let since = self.books().users.get(user)?.refused_since(id)?;
         Some(self.clock.now().saturating_duration_since(since))
+    }
+
+    /// Takes back, on disk, the logins that have ended. To be called each second or so: what a process that is killed leaves
+    /// behind counts as answers that were lost.
+    pub fn tidy(&self) {
+        self.books().tidy();
     }
 
     /// Forgets what a user's PATs have cost: somebody has enabled one again, or unlocked the user.
@@ -144,10 +162,16 @@ impl Books {
         }
     }
 
-    fn write_risk(&mut self) {
+    fn tidy(&mut self) {
         if let Some(memory) = &mut self.memory {
-            memory.write_risk(&self.users);
+            memory.tidy(&self.users);
         }
+    }
+}
+
+impl Drop for Books {
+    fn drop(&mut self) {
+        self.tidy();
     }
 }
 
@@ -174,10 +198,10 @@ impl Permit {
         let ledger = books.users.entry(self.user.clone()).or_default();
         if ledger.would_change(&self.id, answer) {
             books.change(&self.user, &*clock, |ledger| ledger.answered(&self.id, answer, clock.now()));
+            books.tidy();
         } else {
             ledger.answered(&self.id, answer, clock.now());
         }
-        books.write_risk();
         let ledger = books.users.entry(self.user.clone()).or_default();
         // After a refusal everybody in the queue has to hear of it; else one place has come free.
         if ledger.is_clean(&self.id) {

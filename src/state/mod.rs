@@ -18,6 +18,8 @@ use std::time::SystemTime;
 
 /// Far more than any file here needs.
 const LARGEST: u64 = 16 << 20;
+/// How often a lock is tried, a millisecond apart. Whoever has it writes a small file.
+const PATIENCE: u32 = 50;
 /// How many processes may share a directory.
 const PROCESSES: usize = 64;
 
@@ -37,7 +39,9 @@ pub struct Locked<'a> {
 /// A file that one process writes over and over while it lives.
 pub struct Scratch {
     file: File,
+    name: String,
     length: usize,
+    _lock: File,
 }
 
 impl StateDir {
@@ -80,43 +84,65 @@ impl StateDir {
     /// Takes the right to replace a file, which one process has at a time.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it cannot be had within [`PATIENCE`].
     pub fn lock<'a>(&'a self, name: &'a str) -> io::Result<Locked<'a>> {
-        let lock = private::file(&self.path.join(format!("{name}.lock")))?;
-        lock.lock()?;
-        Ok(Locked { state: self, name, _lock: lock })
+        let lock = private::scratch(&self.path.join(format!("{name}.lock")))?;
+        let mut tries = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Locked { state: self, name, _lock: lock }),
+                Err(TryLockError::WouldBlock) if tries < PATIENCE => {
+                    tries += 1;
+                    std::thread::park_timeout(std::time::Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// A scratch file of this process's own, and what those of dead processes hold; they are taken over or removed. Our own
-    /// still holds what was there until it is written: who takes that up writes it down elsewhere first.
+    /// A scratch file of this process's own, and what those of dead processes hold. Theirs are emptied; our own still holds what
+    /// was there until it is written: who takes that up writes it down elsewhere first.
     ///
     /// # Errors
     /// When none can be made.
     pub fn scratch(&self, name: &str) -> io::Result<(Scratch, Vec<Vec<u8>>)> {
         let (mut own, mut left) = (None, Vec::new());
         for number in 0..PROCESSES {
-            let path = self.path.join(format!("{name}.{number}"));
+            let file = format!("{name}.{number}");
+            let path = self.path.join(&file);
             if own.is_some() && !path.exists() {
                 continue;
             }
-            let mut file = private::scratch(&path)?;
-            match file.try_lock() {
+            // A lock of its own: the others read the file, which a locked one does not allow everywhere.
+            let lock = private::scratch(&self.path.join(format!("{file}.lock")))?;
+            match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => continue,
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            let mut content = Vec::new();
-            (&mut file).take(LARGEST).read_to_end(&mut content)?;
+            let content = self.read(&file)?.unwrap_or_default();
+            let length = content.len();
             if content.iter().any(|byte| !byte.is_ascii_whitespace()) {
-                left.push(content.clone());
+                left.push(content);
             }
             match own {
-                None => own = Some(Scratch { file, length: content.len() }),
-                Some(_) => std::fs::remove_file(&path)?,
+                None => own = Some(Scratch { file: private::scratch(&path)?, name: file, length, _lock: lock }),
+                Some(_) => drop(private::file(&path)?),
             }
         }
         let own = own.ok_or_else(|| io::Error::other(format!("{PROCESSES} processes share this directory")))?;
         Ok((own, left))
+    }
+
+    /// The scratch files of the other processes that live.
+    pub fn others(&self, name: &str, own: &Scratch) -> Vec<String> {
+        let lives = |file: &String| {
+            let lock = private::scratch(&self.path.join(format!("{file}.lock")));
+            lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        };
+        let all = (0..PROCESSES).map(|number| format!("{name}.{number}"));
+        // They are taken in order, so that none follows a gap.
+        all.take_while(|file| self.path.join(file).exists()).filter(|file| *file != own.name && lives(file)).collect()
     }
 }
 
@@ -138,10 +164,11 @@ impl Scratch {
     /// # Errors
     /// The system's.
     pub fn write(&mut self, text: &str) -> io::Result<()> {
-        let content = format!("{text:width$}", width = self.length);
+        let mut content = text.as_bytes().to_vec();
+        content.resize(self.length.max(content.len()), b' ');
         self.length = content.len();
         self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(content.as_bytes())
+        self.file.write_all(&content)
     }
 }
 
@@ -190,10 +217,18 @@ mod tests {
         let (mut first, left) = state.scratch("s").unwrap();
         let (mut second, _) = state.scratch("s").unwrap();
         assert!(left.is_empty());
-        first.write("a longer one").unwrap();
+        first.write("a longer öne").unwrap();
         first.write("one").unwrap();
         second.write("two").unwrap();
-        drop((first, second));
+        assert_eq!(state.others("s", &first), ["s.1"]);
+        let length = |name: &str| home.path().join(name).metadata().unwrap().len();
+        let before = length("s.0");
+        (0..10).for_each(|_| first.write("öne").unwrap());
+        first.write("one").unwrap();
+        assert_eq!(length("s.0"), before, "what is written over and over does not grow");
+        drop(second);
+        assert!(state.others("s", &first).is_empty(), "the dead do not count");
+        drop(first);
         let (_own, left) = state.scratch("s").unwrap();
         let left: Vec<_> = left.iter().map(|left| std::str::from_utf8(left).unwrap().trim_end()).collect();
         assert_eq!(left, ["one", "two"]);
