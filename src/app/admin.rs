@@ -9,10 +9,12 @@
 //! | `POST /pats/refresh` | reads every PAT now: for a store's event hook |
 //! | `POST /pats/retry?credential=NAME` | forgets that credential's bad logins, then reads its PAT |
 //!
-//! Both posts take `credential=NAME` for one credential alone. A post that a web page makes somebody's browser send is
-//! refused: it carries `Origin`, or a `Host` that is no name of this machine.
+//! Both posts take `credential=NAME` for one credential alone. A post, or a look at the PATs, that a web page makes somebody's
+//! browser send is refused: it carries `Origin`, or a `Host` that is no name of this machine. Whoever may connect here may act:
+//! the address is loopback, and a hook from outside comes by way of something on this host.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -66,7 +68,7 @@ pub(super) async fn serve(listener: TcpListener, desk: Desk, drain: Watch) {
 
 impl Desk {
     async fn answer<B>(&self, request: Request<B>, stopping: bool) -> Result<Response<Full<Bytes>>, Infallible> {
-        if request.method() != Method::GET && is_from_a_page(&request) {
+        if (request.method() != Method::GET || request.uri().path() == "/pats") && is_from_a_page(&request) {
             let why = "this door is not for browsers: Origin, or a Host that is not this machine";
             return Ok(json_answer(StatusCode::FORBIDDEN, &json!({ "error": why })));
         }
@@ -95,7 +97,9 @@ impl Desk {
         let status = self.pats.status().await;
         let without: Vec<_> = status.iter().filter(|one| !one.is_ready()).map(|one| &one.credential).collect();
         if without.is_empty() {
-            return (StatusCode::OK, json!({ "ready": true }));
+            let overdue = |one: &&Status| one.held.as_ref().is_some_and(|held| held.overdue);
+            let stale: Vec<_> = status.iter().filter(overdue).map(|one| &one.credential).collect();
+            return (StatusCode::OK, json!({ "ready": true, "stale": stale }));
         }
         let why = "these credentials have no PAT that may be used; GET /pats says why";
         (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": why, "credentials": without }))
@@ -143,6 +147,7 @@ impl Desk {
                 "the bad logins of a credential's user are forgotten because somebody asked for it"
             );
             self.budget.forgive(&ServiceUser::new(&found.account, &found.user));
+            self.pats.forgive();
         }
         self.refresh(Some(credential)).await
     }
@@ -150,13 +155,15 @@ impl Desk {
 
 /// `credential=NAME` in the query.
 fn credential<B>(request: &Request<B>) -> Option<String> {
-    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("credential=")).map(str::to_owned)
+    let given = request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("credential="))?;
+    Some(percent_encoding::percent_decode_str(given).decode_utf8_lossy().into_owned())
 }
 
 fn is_from_a_page<B>(request: &Request<B>) -> bool {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    let ours = ["localhost", "127.0.0.1", "[::1]", ""].contains(&name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let ours = name.is_empty() || name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     request.headers().contains_key(header::ORIGIN) || !ours
 }
 

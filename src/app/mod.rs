@@ -60,6 +60,7 @@ pub struct App {
     drain: Drain,
     deadline: Duration,
     ended: oneshot::Receiver<()>,
+    budget: Arc<Budget>,
 }
 
 impl App {
@@ -84,7 +85,7 @@ impl App {
             random: seams.random.clone(),
             control: Handle::current(),
         });
-        let budget = Budget::open(config.pat.budget, seams.clock.clone(), state)?;
+        let budget = open_budget(&config, &seams.clock, state)?;
         let gate = Gate::new(config.clone(), pats.clone(), budget.clone(), metrics.clone(), seams.random);
         let gate = Arc::new(gate.map_err(broken)?);
         let listener = bind(config.listen.address).await?;
@@ -94,10 +95,10 @@ impl App {
         let (drain, watch) = drain();
         pats.keep_fresh().await;
         tokio::spawn(tidy(budget.clone()));
-        let desk = admin::Desk { config: config.clone(), pats, budget, metrics };
+        let desk = admin::Desk { config: config.clone(), pats, budget: budget.clone(), metrics };
         tokio::spawn(admin::serve(admin, desk, watch.clone()));
         tokio::spawn(Acceptor::new(listener, workers, config.listen.connections).run(watch));
-        Ok(Self { address, admin: admin_address, drain, deadline: config.listen.drain, ended: joined(threads) })
+        Ok(Self { address, admin: admin_address, drain, deadline: config.listen.drain, ended: joined(threads), budget })
     }
 
     /// Stops accepting, closes idle connections, lets running requests end within `listen.drain`; `true` when all did.
@@ -107,6 +108,8 @@ impl App {
             // Nothing is left to wait for but the threads' own end.
             let _gone = self.ended.await;
         }
+        // What is still written down as under way by now would count as lost.
+        self.budget.tidy();
         clean
     }
 }
@@ -141,6 +144,17 @@ fn open_state(state: &config::State) -> io::Result<Option<StateDir>> {
         );
     }
     Ok(opened.ok())
+}
+
+/// The budget of bad logins; one that cannot be kept on disk is kept in memory, unless the operator has named the place.
+fn open_budget(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Budget>> {
+    match Budget::open(config.pat.budget, clock.clone(), state) {
+        Err(error) if config.state.directory.is_none() => {
+            tracing::warn!(cause = %error, "bad logins are not remembered over a restart: nothing can be written");
+            Budget::open(config.pat.budget, clock.clone(), None)
+        }
+        opened => opened,
+    }
 }
 
 fn open_warm(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<Warm>> {

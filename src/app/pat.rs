@@ -42,10 +42,12 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), Failed> {
     let (args, method, target) = match command {
         PatCommand::Status(args) => (args, Method::GET, "/pats".to_owned()),
         PatCommand::Refresh(args) => {
-            let one = args.credential.as_ref().map(|name| format!("?credential={name}")).unwrap_or_default();
+            let one = args.credential.as_ref().map(|name| format!("?credential={}", encoded(name))).unwrap_or_default();
             (&args.config, Method::POST, format!("/pats/refresh{one}"))
         }
-        PatCommand::Retry(args) => (&args.config, Method::POST, format!("/pats/retry?credential={}", args.credential)),
+        PatCommand::Retry(args) => {
+            (&args.config, Method::POST, format!("/pats/retry?credential={}", encoded(&args.credential)))
+        }
     };
     let (config, _) = check::load(args)?;
     let (status, answer) = control_runtime()?.block_on(admin_client::ask(config.admin.address, method, &target))?;
@@ -65,6 +67,10 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), Failed> {
             Err(Failed { owner: Owner::Store, text: "a PAT cannot be read; what was in memory goes on serving".into() })
         }
     }
+}
+
+fn encoded(name: &str) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
 }
 
 /// One credential for a person.

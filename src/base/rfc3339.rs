@@ -1,6 +1,6 @@
 //! Points in time as text (RFC 3339), in UTC and to the second.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,10 +12,10 @@ pub fn parse(text: &str) -> Option<SystemTime> {
 
 /// `2026-11-25T02:51:00Z`.
 pub fn show(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    let whole = at.replace_nanosecond(0).unwrap_or(at);
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = i64::try_from(since.as_secs()).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     // Years beyond 9999 have no such form.
-    whole.format(&Rfc3339).unwrap_or_else(|_| "never".to_owned())
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "never".to_owned())
 }
 
 #[cfg(test)]
@@ -26,6 +26,7 @@ mod tests {
     fn a_time_is_read_and_shown_to_the_second() {
         let at = parse("2026-11-25T03:51:00.123456789+01:00").unwrap();
         assert_eq!(show(at), "2026-11-25T02:51:00Z");
+        assert_eq!(show(UNIX_EPOCH + std::time::Duration::from_secs(u64::from(u32::MAX) * 1000)), "never");
         assert!(parse("").is_none() && parse("yesterday").is_none());
     }
 }

@@ -96,7 +96,17 @@ pub(super) enum Answer {
 impl Version {
     pub(super) fn new(id: &str) -> Self {
         let id = id.to_owned();
-        Self { id, under_way: 0, sent: None, refused: 0, since: None, doubts: Vec::new(), lost: 0, proven: false, suspect: false }
+        Self {
+            id,
+            under_way: 0,
+            sent: None,
+            refused: 0,
+            since: None,
+            doubts: Vec::new(),
+            lost: 0,
+            proven: false,
+            suspect: false,
+        }
     }
 
     /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them, and

@@ -81,8 +81,16 @@ impl Memory {
     /// Takes up what is written in `directory`, and what processes that have died had under way.
     pub(super) fn open(directory: StateDir, users: &mut Users, each: usize, clock: &dyn Clock) -> io::Result<Self> {
         let (risk, left) = directory.scratch(RISK)?;
-        let mut memory =
-            Self { directory, risk, written: Risk::new(), others: Vec::new(), seen: None, settled: false, unsaved: false, complaint: Rarely::default() };
+        let mut memory = Self {
+            directory,
+            risk,
+            written: Risk::new(),
+            others: Vec::new(),
+            seen: None,
+            settled: false,
+            unsaved: false,
+            complaint: Rarely::default(),
+        };
         memory.catch_up(users, clock);
         let lost: Vec<RiskForm> =
             left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
@@ -180,9 +188,8 @@ impl Memory {
 
     /// How many logins with that version other processes have under way.
     pub(super) fn elsewhere(&self, user: &ServiceUser, id: &str) -> usize {
-        let same = |(account, name, version): &RiskForm| {
-            **account == *user.account && **name == *user.user && version == id
-        };
+        let same =
+            |(account, name, version): &RiskForm| **account == *user.account && **name == *user.user && version == id;
         let read = |other: &String| self.directory.read(other).ok().flatten();
         let forms = |content: Vec<u8>| serde_json::from_slice::<Vec<RiskForm>>(&content).unwrap_or_default();
         self.others.iter().filter_map(read).flat_map(forms).filter(same).count()

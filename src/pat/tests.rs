@@ -107,6 +107,8 @@ async fn a_refusal_by_policy_rests_that_version_and_costs_nothing() {
     go(&budget, "a").unsent();
     assert_eq!(go(&budget, "a").refused(Kind::UserLocked), 0);
     assert!(matches!(budget.ask(&user(), "b", true), Verdict::Resting(Kind::UserLocked)));
+    clock.advance(LOCK_REST);
+    go(&budget, "b").succeeded();
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use crate::snowflake::query::pinned;
 use crate::telemetry::record::Record;
 use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Way};
 
+/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at 60 s.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// The largest answer to a login that is read. Real ones are some KB, most of it parameters.
 const ANSWER_CAP: usize = 4 << 20;
 /// The pause between two tries while a login is held.
@@ -103,6 +105,7 @@ impl Upstream<'_, '_> {
             record.login().attempts += 1;
             match self.send(&held, permit).await? {
                 Sent::Success { response, body, session, role } => {
+                    self.worker.gate.pats.accepted(&held);
                     let facts = record.login();
                     (facts.session, facts.role) = (session, role);
                     record.logged_in("success", started.elapsed());
@@ -189,6 +192,10 @@ impl Upstream<'_, '_> {
     /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted from
     /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
     async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<Arc<Held>, Fault> {
+        if kind != Kind::PatRefused {
+            // A policy, or a lock: no other PAT mends it.
+            return Err(Fault::new(kind).because(cause));
+        }
         let gate = &self.worker.gate;
         let refused_for = gate.budget.refused_for(&self.user, &refused.id);
         let left = refused_for.and_then(|refused_for| gate.config.login.hold.checked_sub(refused_for));
@@ -200,7 +207,7 @@ impl Upstream<'_, '_> {
                 Ok(None) => "the store has no newer one".to_owned(),
                 Err(error) => format!("a newer one cannot be read: {error}"),
             };
-            if kind != Kind::PatRefused || until.is_none_or(|until| Instant::now() + pause >= until) {
+            if until.is_none_or(|until| Instant::now() + pause >= until) {
                 return Err(Fault::new(kind).because(format_args!("{cause}; {why}")));
             }
             tokio::time::sleep(pause).await;
@@ -283,13 +290,17 @@ async fn exchange(
     request: Request<RequestBody>,
     permit: Permit,
 ) -> Result<Sent, Fault> {
-    let response = match pool.send_within(connect, request).await {
+    // The answer is lost: the permit is dropped without a word.
+    let late = |_| {
+        Fault::new(Kind::SnowflakeSilent).because(format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs()))
+    };
+    let response = match timeout(ANSWER_TIME, pool.send_within(connect, request)).await.map_err(late)? {
         Ok(response) => response,
         Err(failure @ Failure::Unsent(_)) => {
             permit.unsent();
             return Ok(Sent::Away { fault: failed(failure), connected: false });
         }
-        // The answer is lost: the permit is dropped without a word.
+        // So it is here.
         Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), connected: true }),
         Err(failure) => return Err(failed(failure)),
     };

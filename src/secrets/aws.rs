@@ -1,7 +1,7 @@
 //! The `aws` store: AWS Secrets Manager, by its official SDK.
 //!
-//! The SDK signs requests and finds credentials as every AWS tool does: environment, profile, web identity, container,
-//! instance. Its features are off but for the runtime, because its default HTTP stack is an old one; [`Web`] stands in for
+//! The SDK signs requests and finds credentials where AWS's tools do: environment, profile, web identity, container, instance; not
+//! by SSO, which is for people. Its features are off but for the runtime, because its default HTTP stack is an old one; [`Web`] stands in for
 //! it, also for STS and the metadata services.
 //!
 //! The stage is always named. Without a name the service promises `AWSCURRENT`, and some that speak its protocol give another.
@@ -10,6 +10,7 @@
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
@@ -174,12 +175,27 @@ fn explain(failed: &Failed) -> StoreError {
         SdkError::ResponseError(_) => {
             StoreError::Unavailable("what answered in Secrets Manager's place did not speak its protocol".into())
         }
-        // The chain of providers has nothing, or one of them refused; their own words may quote an answer.
-        SdkError::DispatchFailure(_) => {
-            StoreError::Refused("the gate finds no AWS credentials that can be used".into())
-        }
+        // A provider of the chain; their own words may quote an answer.
+        SdkError::DispatchFailure(_) => match provider(&**error) {
+            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
+                StoreError::Unavailable("where the gate's AWS credentials come from, no answer can be used".into())
+            }
+            _ => StoreError::Refused("the gate finds no AWS credentials that can be used".into()),
+        },
         _ => StoreError::Refused("the request cannot be made: look at region and reference".into()),
     }
+}
+
+/// What a provider of credentials said, inside the SDK's error.
+fn provider<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CredentialsError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<CredentialsError>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Our client in the place of the SDK's own.

@@ -124,7 +124,7 @@ impl Azure {
             let text = "the reference needs NAME or NAME/VERSION, each of letters, digits and '-'";
             return Err(StoreError::Refused(text.into()));
         }
-        let over = |error: &Failed| error.status() == Some(StatusCode::Unauthorized);
+        let over = Failed::is_over;
         let read = with_login!(self, client => get(&client, name, version), unless over);
         let secret = read.map_err(|error| explain(&error))?;
         let attributes = secret.attributes.unwrap_or_default();
@@ -170,11 +170,14 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
-    /// The status of the vault's refusal; a refusal at the login is none of the vault's.
-    fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Sdk(error) => error.http_status(),
-            Self::Store(_) => None,
+    /// Whether a new login may help: the vault takes the token no longer, or the token endpoint refuses what the gate shows, which
+    /// may have been replaced since it was read.
+    fn is_over(&self) -> bool {
+        let Self::Sdk(error) = self else { return false };
+        let status = refusal(error).map(|(status, ..)| status);
+        match error.kind() {
+            ErrorKind::Credential => matches!(status, Some(StatusCode::BadRequest | StatusCode::Unauthorized)),
+            _ => status == Some(StatusCode::Unauthorized),
         }
     }
 }

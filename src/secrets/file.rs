@@ -43,6 +43,8 @@ fn read(path: &Path) -> Result<Fetched, StoreError> {
         let text = format!("{}: {error}", path.display());
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::PermissionDenied => StoreError::Refused(text),
+            // Not UTF-8, as PowerShell's redirection writes it.
+            ErrorKind::InvalidData => StoreError::Unusable(text),
             _ => StoreError::Unavailable(text),
         }
     };

@@ -7,11 +7,12 @@
 //! # What takes a value's place
 //! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake has
 //! refused never follows one that it has not, and what a fallback says counts for nothing while a reference before it has
-//! given something usable, for the fallback may be behind. It counts as soon as Snowflake refuses what is held.
+//! given something usable, for the fallback may be behind. It counts as soon as it says the same, or Snowflake refuses what is
+//! held.
 //!
 //! Reads run on the control runtime, so that a client that hangs up does not end one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,16 @@ use crate::base::clock::{Clock, Random};
 use crate::base::names::SecretRefs;
 use crate::config;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::rarely::Rarely;
 
 /// How long a failed read answers for those that ask right after it.
 const FAILURE_HOLDS: Duration = Duration::from_millis(500);
 /// The first pause after a failed read when nothing is in memory; it doubles up to `pat.pace`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// How soon after a read that brought only a refused version the stores are asked again.
+/// How soon after a read that brought only a refused version the stores are asked again; twice as long each time.
 const AGAIN: Duration = Duration::from_millis(100);
+/// The longest such pause: a login that comes when the new version is there has to wait for it.
+const LONGEST_AGAIN: Duration = Duration::from_secs(2);
 /// How many refused versions are remembered. Snowflake keeps fifteen tokens a user.
 const REFUSED: usize = 64;
 
@@ -66,17 +70,19 @@ struct Inner {
     setup: Setup,
     cache: Cache<SecretRefs, Arc<Held>>,
     health: Mutex<HashMap<SecretRefs, Health>>,
-    refused: Mutex<HashSet<String>>,
+    /// The youngest last.
+    refused: Mutex<VecDeque<String>>,
     wake: HashMap<SecretRefs, Notify>,
 }
 
 /// Why a read is asked for.
-#[derive(Clone, Copy)]
-enum Why<'a> {
-    /// Its time has come, or somebody says that there is something new.
+enum Why {
+    /// Its time has come.
     Fresh,
+    /// Somebody says that there is something new.
+    Pushed,
     /// Snowflake has refused this version.
-    Refused(&'a str),
+    Refused(String),
 }
 
 impl Pats {
@@ -94,7 +100,7 @@ impl Pats {
     /// When there is none in memory that may be used, and the store gives none.
     pub async fn current(&self, grant: &Grant) -> Result<Arc<Held>, StoreError> {
         let (inner, key) = (&self.0, grant.pat());
-        let Some(held) = inner.usable(key).await else { return self.read(key, None).await };
+        let Some(held) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
         if held.age(&*inner.setup.clock) > inner.overdue() {
             // The background reader would have been here: the store fails, or the machine has slept.
             inner.setup.metrics.stale_served(grant.credential());
@@ -112,10 +118,20 @@ impl Pats {
         // Many may ask, each at its own time: the store hears of it now and then, and then once.
         let again =
             self.0.cache.get(grant.pat()).await.filter(|held| held.id == refused.id).and_then(|held| held.again);
-        let pause = again.map(|again| again.saturating_duration_since(self.0.setup.clock.now()));
+        let pause = again.map(|(again, _)| again.saturating_duration_since(self.0.setup.clock.now()));
         tokio::time::sleep(pause.unwrap_or_default()).await;
-        let held = self.read(grant.pat(), Some(&refused.id)).await?;
+        let held = self.read(grant.pat(), Why::Refused(refused.id.clone())).await?;
         Ok((held.id != refused.id).then_some(held))
+    }
+
+    /// Snowflake has taken a PAT: if it was refused before, that is over.
+    pub fn accepted(&self, held: &Held) {
+        self.0.refused().retain(|id| *id != held.id);
+    }
+
+    /// Forgets which versions Snowflake has refused: somebody has enabled one again.
+    pub fn forgive(&self) {
+        self.0.refused().clear();
     }
 
     /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
@@ -128,7 +144,7 @@ impl Pats {
             .into_iter()
             .map(|key| {
                 let pats = self.clone();
-                tokio::spawn(async move { (key.clone(), pats.read(&key, None).await) })
+                tokio::spawn(async move { (key.clone(), pats.read(&key, Why::Pushed).await) })
             })
             .collect();
         let mut outcomes = Vec::new();
@@ -161,17 +177,23 @@ impl Pats {
         self.0.warm_up().await;
         for key in self.0.wake.keys() {
             let (inner, key) = (self.0.clone(), key.clone());
-            self.0.setup.control.spawn(async move { inner.keep(&key).await });
+            self.0.setup.control.spawn(async move {
+                loop {
+                    let (reader, key) = (inner.clone(), key.clone());
+                    let ended = tokio::spawn(async move { reader.keep(&key).await }).await;
+                    if ended.is_err_and(|error| error.is_cancelled()) {
+                        return;
+                    }
+                    tracing::error!(owner = "gate", "the background reader of a PAT ended in a panic and begins anew");
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+            });
         }
     }
 
-    async fn read(&self, key: &SecretRefs, refused: Option<&str>) -> Result<Arc<Held>, StoreError> {
-        let (inner, key, refused) = (self.0.clone(), key.clone(), refused.map(str::to_owned));
-        let read = self
-            .0
-            .setup
-            .control
-            .spawn(async move { inner.read_now(&key, refused.as_deref().map_or(Why::Fresh, Why::Refused)).await });
+    async fn read(&self, key: &SecretRefs, why: Why) -> Result<Arc<Held>, StoreError> {
+        let (inner, key) = (self.0.clone(), key.clone());
+        let read = self.0.setup.control.spawn(async move { inner.read_now(&key, &why).await });
         read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the gate is stopping".into())))
     }
 }
@@ -193,17 +215,19 @@ impl Inner {
     /// Reads one credential's references for as long as the process lives.
     async fn keep(&self, key: &SecretRefs) {
         let Some(wake) = self.wake.get(key) else { return };
-        let mut failures = 0;
+        let (mut failures, complaint) = (0, Rarely::default());
         loop {
-            let pause = match self.read_now(key, Why::Fresh).await {
+            let pause = match self.read_now(key, &Why::Fresh).await {
                 Ok(held) => {
                     failures = 0;
                     self.until_next(key, &held)
                 }
                 Err(error) => {
-                    tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
+                    if complaint.now() {
+                        tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
+                    }
                     failures += 1;
-                    let pace = self.setup.settings.pace;
+                    let pace = self.pace(key);
                     let pause = match self.usable(key).await {
                         Some(_) => pace,
                         None => self.jittered(pace.min(FIRST_PAUSE * 2_u32.saturating_pow(failures - 1))),
@@ -246,26 +270,29 @@ impl Inner {
     }
 
     /// Reads a credential's references, once for all who ask at the same time.
-    async fn read_now(&self, key: &SecretRefs, why: Why<'_>) -> Result<Arc<Held>, StoreError> {
+    async fn read_now(&self, key: &SecretRefs, why: &Why) -> Result<Arc<Held>, StoreError> {
         let asked = self.setup.clock.now();
         let computed = self.cache.entry_by_ref(key).and_try_compute_with(|entry| async move {
             let held = entry.map(moka::Entry::into_value);
             if let Some(held) = &held {
                 // After a refusal only a read that began later can have seen what came after it.
                 let answered = match why {
-                    Why::Refused(refused) => held.id != refused || held.began > asked,
+                    Why::Refused(refused) => held.id != *refused || held.began > asked,
+                    Why::Pushed => held.began > asked,
                     Why::Fresh => held.ended.0 >= asked && !held.warm && self.is_usable(held),
                 };
                 if answered {
                     return Ok(Op::Nop);
                 }
             }
-            if let Some(error) = self.failed_just_now(key, asked) {
+            if let Some(error) = self.failed_just_now(key, asked, why) {
                 return Err(error);
             }
             let fresh = self.fetch(key, held.as_deref()).await?;
-            let in_vain = matches!(why, Why::Refused(refused) if fresh.id == refused);
-            let again = in_vain.then(|| self.setup.clock.now() + AGAIN);
+            let in_vain = matches!(why, Why::Refused(refused) if fresh.id == *refused);
+            let before = held.filter(|held| held.id == fresh.id).and_then(|held| held.again);
+            let pause = before.map_or(AGAIN, |(_, pause)| LONGEST_AGAIN.min(pause * 2));
+            let again = in_vain.then(|| (self.setup.clock.now() + pause, pause));
             Ok(Op::Put(Arc::new(Held { found: fresh, warm: false, again })))
         });
         let entry = computed.await?.into_entry();
@@ -275,7 +302,7 @@ impl Inner {
 
     /// Asks the stores, and judges whether what they say takes the place of what is held.
     async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Found, StoreError> {
-        let refused = self.refused().clone();
+        let refused: HashSet<String> = self.refused().iter().cloned().collect();
         let outcome = self.setup.reader.first(key, &refused).await;
         let losers = outcome.losers.clone();
         let found = outcome.into_result().and_then(|found| {
@@ -334,6 +361,7 @@ impl Inner {
     /// Fills the cache from the copy on disk, as far as that is young enough.
     async fn warm_up(&self) {
         let Some(warm) = &self.setup.warm else { return };
+        warm.retain(&self.wake.keys().map(ToString::to_string).collect());
         for key in self.wake.keys() {
             if let Some(found) = warm.find(key, &*self.setup.clock) {
                 let held = Held { found, warm: true, again: None };
@@ -354,30 +382,35 @@ impl Inner {
             expires: held.expires,
             age: held.age(&*self.setup.clock),
             usable: self.is_usable(held),
+            overdue: held.age(&*self.setup.clock) > self.overdue(),
             warm: held.warm,
         }
     }
 
-    fn failed_just_now(&self, key: &SecretRefs, asked: Instant) -> Option<StoreError> {
+    fn failed_just_now(&self, key: &SecretRefs, asked: Instant, why: &Why) -> Option<StoreError> {
         let health = self.health();
         let failure = health.get(key)?.failure.as_ref()?;
-        let holds = FAILURE_HOLDS.max(failure.error.pause());
+        // Who pushes knows better than a store that wanted to be left alone a while ago.
+        let pause = if matches!(why, Why::Pushed) { Duration::ZERO } else { failure.error.pause() };
+        let holds = FAILURE_HOLDS.max(pause);
         (failure.at + holds > asked).then(|| failure.error.clone())
     }
 
     fn remember_refused(&self, id: &str) {
         let mut refused = self.refused();
-        if refused.len() >= REFUSED {
-            refused.clear();
+        if !refused.iter().any(|known| known == id) {
+            refused.push_back(id.to_owned());
         }
-        refused.insert(id.to_owned());
+        if refused.len() > REFUSED {
+            refused.pop_front();
+        }
     }
 
     fn health(&self) -> MutexGuard<'_, HashMap<SecretRefs, Health>> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refused(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn refused(&self) -> MutexGuard<'_, VecDeque<String>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -127,13 +127,10 @@ impl Reader {
     ) -> Option<Result<Found, StoreError>> {
         let (store, permits) = self.stores.get(&reference.store)?;
         let reading = how(&**store)?;
-        let read = async {
-            let _permit = permits.acquire().await;
-            let began = self.clock.now();
-            (began, reading.await)
-        };
-        let late = || (self.clock.now(), Err(StoreError::Unavailable("no answer in time".into())));
-        let (began, fetched) = tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| late());
+        let _permit = permits.acquire().await;
+        let began = self.clock.now();
+        let late = |_| Err(StoreError::Unavailable("no answer in time".into()));
+        let fetched = tokio::time::timeout(self.timeout, reading).await.unwrap_or_else(late);
         let found = fetched.and_then(|fetched| self.found(reference, rank, began, fetched));
         let outcome = found.as_ref().map_or_else(StoreError::kind, |_| "ok");
         self.metrics.store_read(&reference.store, outcome);
@@ -157,7 +154,8 @@ fn together(losers: &[Loser]) -> StoreError {
     let [only] = losers else {
         let all: Vec<_> = losers.iter().map(|loser| format!("{}: {}", loser.reference, loser.error)).collect();
         let text = all.join("; ");
-        let pause = losers.iter().map(|loser| loser.error.pause()).max().unwrap_or_default();
+        // As soon as one of them may be asked again.
+        let pause = losers.iter().map(|loser| loser.error.pause()).min().unwrap_or_default();
         return match losers.iter().any(|loser| loser.error.passes()) {
             true if pause > Duration::ZERO => StoreError::Throttled(text, pause),
             true => StoreError::Unavailable(text),

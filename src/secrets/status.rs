@@ -14,8 +14,8 @@ pub struct Held {
     pub found: Found,
     /// Whether it comes from the copy on disk and no store has confirmed it since.
     pub warm: bool,
-    /// Snowflake has refused it and no store had another: until then nobody need ask again.
-    pub(super) again: Option<Instant>,
+    /// Snowflake has refused it and no store had another: until then nobody need ask again, after that pause.
+    pub(super) again: Option<(Instant, Duration)>,
 }
 
 impl Held {
@@ -86,6 +86,8 @@ pub struct HeldStatus {
     pub age: Duration,
     /// Whether it is young enough to be used.
     pub usable: bool,
+    /// Whether it should have been read again by now.
+    pub overdue: bool,
     /// Whether it comes from the copy on disk.
     pub warm: bool,
 }
@@ -105,7 +107,8 @@ impl Status {
             "ready": self.is_ready(),
             "held": self.held.as_ref().map(|held| serde_json::json!({
                 "id": held.id, "version": held.version, "from": held.from, "created": when(held.created),
-                "expires": when(held.expires), "age_s": held.age.as_secs(), "usable": held.usable, "warm": held.warm,
+                "expires": when(held.expires), "age_s": held.age.as_secs(), "usable": held.usable, "overdue": held.overdue,
+                "warm": held.warm,
             })),
             "failure": self.failure.as_ref().map(|(since, error)| serde_json::json!({
                 "since": rfc3339::show(*since), "kind": error.kind(), "cause": error.to_string(),

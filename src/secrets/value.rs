@@ -12,7 +12,7 @@ use crate::base::secret::Secret;
 use crate::snowflake::members::Members;
 
 /// Texts that people leave in a secret until they have the real one.
-const PLACEHOLDERS: [&str; 14] = [
+const PLACEHOLDERS: [&str; 15] = [
     "change-me",
     "change_me",
     "changeme",
@@ -22,6 +22,7 @@ const PLACEHOLDERS: [&str; 14] = [
     "null",
     "placeholder",
     "replace-me",
+    "replace_me",
     "replaceme",
     "secret",
     "todo",
@@ -66,9 +67,10 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
             unusable("the value holds spaces or characters that no token has")
         }
         _ if token.starts_with("pgk_") => unusable("the value is a client key of patgate, not a Snowflake token"),
-        _ if token.starts_with('<') || PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => {
-            unusable("the value is a placeholder")
+        _ if token.starts_with("your") || token.contains(['<', '>', '$', '%', '*', '"', '\'', '`', '[', ']']) => {
+            unusable("the value is a placeholder, or has quotes or brackets that no token has")
         }
+        _ if PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => unusable("the value is a placeholder"),
         _ => Ok(Secret::new(token.to_owned())),
     }
 }
@@ -102,6 +104,11 @@ mod tests {
             ("{\"canary\":1}", None),
             ("changeme", None),
             ("<canary>", None),
+            ("${CANARY_canary}", None),
+            ("%canary%", None),
+            ("\"canary\"", None),
+            ("your-canary-here", None),
+            ("REPLACE_ME", None),
             ("pgk_canary", None),
             ("canary", Some("token")),
             ("{\"canary\":1}", Some("token")),

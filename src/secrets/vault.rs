@@ -8,11 +8,12 @@
 //!
 //! # The token's life
 //! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
-//! comes back shorter, or when a read is refused with 403, the gate logs in once more. A token with some lease left goes on
+//! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that does not
+//! help. A token with some lease left goes on
 //! serving while neither can be had.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,6 +38,9 @@ use crate::base::secret::Secret;
 use crate::config::{KeyPair, KvVersion, VaultLogin, VaultStore};
 use crate::tls::TlsError;
 
+/// How long a 403 that a new login did not mend is taken for what it says: each login leaves a lease behind.
+const BARREN: Duration = Duration::from_secs(300);
+
 /// A Vault server.
 pub(super) struct Vault {
     settings: VaultStore,
@@ -44,6 +48,8 @@ pub(super) struct Vault {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     logins: Logins<Login>,
+    /// Until when a 403 is not answered with a new login, because one did not help.
+    barren: Mutex<Option<Instant>>,
 }
 
 /// A login at Vault.
@@ -68,7 +74,14 @@ impl Vault {
     /// When the CA file cannot be used.
     pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let web = Web::new(settings.ca.as_deref(), None, timeout)?;
-        Ok(Self { settings: settings.clone(), web, timeout, clock, logins: Logins::default() })
+        Ok(Self {
+            settings: settings.clone(),
+            web,
+            timeout,
+            clock,
+            logins: Logins::default(),
+            barren: Mutex::default(),
+        })
     }
 
     fn client(&self, web: &Web, token: &Secret) -> Result<VaultClient, StoreError> {
@@ -118,7 +131,12 @@ impl Vault {
     }
 
     async fn renewed(&self, held: &Login, lease: Lease) -> Option<Arc<Login>> {
-        match held.client.renew(None).await {
+        // A renewal that hangs leaves time for the rest of the read.
+        let Ok(renewal) = tokio::time::timeout(self.timeout / 3, held.client.renew(None)).await else {
+            tracing::debug!("the renewal of the Vault token has no answer");
+            return None;
+        };
+        match renewal {
             // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
             Ok(auth) if Duration::from_secs(auth.lease_duration) < lease.length => {
                 tracing::debug!("the Vault token is near its greatest age");
@@ -173,7 +191,8 @@ impl Vault {
 
     fn lease(&self, auth: &AuthInfo) -> Option<Lease> {
         let (length, now) = (Duration::from_secs(auth.lease_duration), self.clock.now());
-        (!length.is_zero()).then(|| Lease { length, renew: now + length * 2 / 3, end: now + length })
+        let (renew, end) = (now.checked_add(length / 3 * 2)?, now.checked_add(length)?);
+        (!length.is_zero()).then_some(Lease { length, renew, end })
     }
 
     async fn read_secret(&self, path: &str) -> Result<Fetched, StoreError> {
@@ -181,8 +200,23 @@ impl Vault {
             return Err(StoreError::Refused("the reference needs MOUNT/PATH".into()));
         };
         let denied = |denied: &Denied| denied.status == Some(StatusCode::FORBIDDEN);
-        let read = with_login!(self, login => self.read_kv(&login, mount, path), unless denied);
+        let may_help = |found: &Denied| denied(found) && self.barren().is_none_or(|until| self.clock.now() >= until);
+        let read = with_login!(self, login => self.read_kv(&login, mount, path), unless may_help);
+        match &read {
+            Err(found) if denied(found) => {
+                let (now, mut barren) = (self.clock.now(), self.barren());
+                if barren.is_none_or(|until| now >= until) {
+                    *barren = Some(now + BARREN);
+                }
+            }
+            Err(_) => {}
+            Ok(_) => *self.barren() = None,
+        }
         read.map_err(|denied| denied.error)
+    }
+
+    fn barren(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.barren.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read_kv(&self, login: &Login, mount: &str, path: &str) -> Result<Fetched, Denied> {

@@ -3,9 +3,9 @@
 //! One file in the state directory, replaced whole: AES-256-GCM over all entries, the nonce in front, the key derived by
 //! HKDF-SHA256 from a secret that does not lie beside it. An entry carries the time of the read that gave it, so that the bound
 //! on staleness holds over restarts. A copy that cannot be opened is no error of the gate's start: it is said, and left alone
-//! until the first read replaces it.
+//! until the first read replaces it. It holds the credentials of one gate: two that keep a copy each need a directory each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,8 @@ const NONCE: usize = 12;
 const PURPOSE: &[u8] = b"patgate warm copy, form 1";
 /// The least length of the key's secret: 256 bits in base64 are 44, in hex 64.
 const LEAST_KEY: usize = 32;
+/// How far two clocks may differ.
+const SLACK: Duration = Duration::from_secs(60);
 /// How often an unchanged version's time is written again.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -105,7 +107,12 @@ impl Warm {
         let (now, wall) = (clock.now(), clock.wall());
         let read = at(entry.read);
         // Monotonic time cannot reach back beyond the machine's start on every system; the wall clock tells the age then.
-        let age = wall.duration_since(read).unwrap_or_default();
+        // A clock that is behind by more than a little would make an old copy young.
+        let age = match wall.duration_since(read) {
+            Ok(age) => age,
+            Err(ahead) if ahead.duration() <= SLACK => Duration::ZERO,
+            Err(_) => return None,
+        };
         let ended = now.checked_sub(age).unwrap_or(now);
         let expires = entry.expires.map(at);
         if expires.is_some_and(|end| end <= wall) {
@@ -122,6 +129,11 @@ impl Warm {
             began: ended,
             ended: (ended, read),
         })
+    }
+
+    /// Forgets what is not among these references.
+    pub(super) fn retain(&self, keys: &HashSet<String>) {
+        self.lock().all.retain(|key, _| keys.contains(key));
     }
 
     /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's sake.

@@ -1,4 +1,5 @@
-//! [`Web`]: how every store over the network is reached, whichever library speaks its protocol.
+//! [`Web`]: how stores over the network are reached, whichever library speaks the protocol. The one exception is Google's token
+//! endpoints; the `gcp` store says why.
 //!
 //! The roots are the operator's, a redirect is never followed, no proxy of the environment is taken, a whole exchange has a
 //! deadline and an answer a cap. An error holds nothing of an answer's body.

@@ -307,6 +307,21 @@ class Logins:
         self.wrong("an identity that is not assigned", backend.table(login='managed_identity = { client = "0" }'))
         self.wrong("a vault that names another resource than its own", backend.table().replace("danger_any_resource = true\n", ""))
         self.check("an access token that expires is replaced", self.short_lived)
+        self.check("a client secret that is rotated is read anew", self.new_client_secret)
+
+    def new_client_secret(self) -> None:
+        """The application's secret is replaced, at Entra and in the file, while a gate runs with tokens of a few seconds."""
+        backend, contract = self.backend, self.contract
+        backend.ask("lifetime", {"seconds": 3})
+        contract.new_pat("canary-login", overlap=True)
+        gate = contract.gate("new-secret", 'refresh = "1s"', secret="login")
+        backend.ask("client", {"secret": "canary-next-client-secret"})
+        world.wait_for(lambda: contract.held(gate)["failure"], 15)
+        (self.place / "azure-secret").write_text("canary-next-client-secret\n")
+        world.wait_for(lambda: not contract.held(gate)["failure"], 15)
+        assert contract.held(gate)["held"]["age_s"] < 5
+        world.same(gate.stop(), 0)
+        backend.ask("lifetime", {"seconds": 3600})
 
     def gcp(self) -> None:
         place, backend = self.place, self.backend
