@@ -331,6 +331,11 @@ impl Fault {
     }
 }
 
+/// An error and its sources, outermost first.
+pub fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
 /// An error and its sources in one line, without the repetition of a source that its parent already quotes.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime};
 use super::logins::{Logins, with_login};
 use super::web::{Web, WebError, inside, status_error};
 use super::{Fetched, Reading, SecretStore, StoreError};
+use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::AwsStore;
 use crate::tls::TlsError;
@@ -58,13 +59,7 @@ impl Aws {
     }
 
     async fn login(&self) -> Result<Arc<Client>, StoreError> {
-        let next = |held: Option<Arc<Client>>| async {
-            match held {
-                Some(held) => Ok(held),
-                None => self.client().await.map(Arc::new),
-            }
-        };
-        self.logins.current(next).await
+        self.logins.kept(|| self.client()).await
     }
 
     async fn client(&self) -> Result<Client, StoreError> {
@@ -176,7 +171,7 @@ fn explain(failed: &Failed) -> StoreError {
             StoreError::Unavailable("what answered in Secrets Manager's place did not speak its protocol".into())
         }
         // A provider of the chain; their own words may quote an answer.
-        SdkError::DispatchFailure(_) => match provider(&**error) {
+        SdkError::DispatchFailure(_) => match sources(&**error).find_map(|error| error.downcast_ref()) {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
                 StoreError::Unavailable("where the gate's AWS credentials come from, no answer can be used".into())
             }
@@ -184,18 +179,6 @@ fn explain(failed: &Failed) -> StoreError {
         },
         _ => StoreError::Refused("the request cannot be made: look at region and reference".into()),
     }
-}
-
-/// What a provider of credentials said, inside the SDK's error.
-fn provider<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CredentialsError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<CredentialsError>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// Our client in the place of the SDK's own.

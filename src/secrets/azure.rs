@@ -28,6 +28,7 @@ use super::logins::{Logins, with_login};
 use super::own::load;
 use super::web::{Web, WebError, inside, status_error};
 use super::{Fetched, Reading, SecretStore, StoreError};
+use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::{AzureLogin, AzureStore};
 use crate::tls::TlsError;
@@ -50,13 +51,7 @@ impl Azure {
     }
 
     async fn login(&self) -> Result<Arc<SecretClient>, StoreError> {
-        let next = |held: Option<Arc<SecretClient>>| async {
-            match held {
-                Some(held) => Ok(held),
-                None => self.client().await.map(Arc::new),
-            }
-        };
-        self.logins.current(next).await
+        self.logins.kept(|| self.client()).await
     }
 
     async fn client(&self) -> Result<SecretClient, StoreError> {
@@ -212,23 +207,21 @@ fn explain(failed: &Failed) -> StoreError {
 
 /// The refusal in an error, which the SDK may have wrapped: status, code and `Retry-After`.
 fn refusal(error: &azure_core::Error) -> Option<(StatusCode, String, HeaderMap)> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(found) = next {
-        if let Some(ErrorKind::HttpResponse { status, error_code, raw_response }) =
+    sources(error).find_map(|found| {
+        let Some(ErrorKind::HttpResponse { status, error_code, raw_response }) =
             found.downcast_ref::<azure_core::Error>().map(azure_core::Error::kind)
-        {
-            let code = error_code.as_deref().unwrap_or_default();
-            let plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b",_-".contains(&b));
-            let mut headers = HeaderMap::new();
-            let pause = raw_response.as_ref().and_then(|raw| {
-                raw.headers().get_optional_string(&HeaderName::from_static("retry-after"))?.parse().ok()
-            });
-            pause.and_then(|pause| headers.insert(http::header::RETRY_AFTER, pause));
-            return Some((*status, if plain { code.to_owned() } else { String::new() }, headers));
-        }
-        next = found.source();
-    }
-    None
+        else {
+            return None;
+        };
+        let code = error_code.as_deref().unwrap_or_default();
+        let plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b",_-".contains(&b));
+        let mut headers = HeaderMap::new();
+        let pause = raw_response
+            .as_ref()
+            .and_then(|raw| raw.headers().get_optional_string(&HeaderName::from_static("retry-after"))?.parse().ok());
+        pause.and_then(|pause| headers.insert(http::header::RETRY_AFTER, pause));
+        Some((*status, if plain { code.to_owned() } else { String::new() }, headers))
+    })
 }
 
 /// Our client in the place of the SDK's own.

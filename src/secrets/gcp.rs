@@ -49,13 +49,7 @@ impl Gcp {
     }
 
     async fn login(&self) -> Result<Arc<AccessTokenCredentials>, StoreError> {
-        let next = |held: Option<Arc<AccessTokenCredentials>>| async {
-            match held {
-                Some(held) => Ok(held),
-                None => self.credentials().await.map(Arc::new),
-            }
-        };
-        self.logins.current(next).await
+        self.logins.kept(|| self.credentials()).await
     }
 
     async fn credentials(&self) -> Result<AccessTokenCredentials, StoreError> {

@@ -27,6 +27,21 @@ impl<L> Logins<L> {
         Ok(fresh)
     }
 
+    /// The login that is there, or one that `make` makes: for libraries that renew theirs themselves.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+    pub(super) async fn kept<F>(&self, make: impl FnOnce() -> F) -> Result<Arc<L>, StoreError>
+    where
+        F: Future<Output = Result<L, StoreError>>,
+    {
+        let next = |held: Option<Arc<L>>| async {
+            match held {
+                Some(held) => Ok(held),
+                None => make().await.map(Arc::new),
+            }
+        };
+        self.current(next).await
+    }
+
     /// Gives a login up, unless somebody has logged in again since: of many reads that it fails, one logs in.
     pub(super) async fn give_up(&self, failed: &Arc<L>) {
         let mut held = self.0.lock().await;

@@ -18,6 +18,8 @@ mod logins;
 mod own;
 mod pats;
 mod reader;
+mod refused;
+mod schedule;
 mod status;
 mod value;
 #[cfg(feature = "vault")]

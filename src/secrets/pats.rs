@@ -12,7 +12,7 @@
 //!
 //! Reads run on the control runtime, so that a client that hangs up does not end one.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::reader::{Found, Reader};
+use super::refused::Refused;
+use super::schedule::{FIRST_PAUSE, Schedule};
 use super::status::{Failure, Health, Held, HeldStatus, Status};
 use super::{StoreError, Warm};
 use crate::admit::Grant;
@@ -33,14 +35,10 @@ use crate::telemetry::rarely::Rarely;
 
 /// How long a failed read answers for those that ask right after it.
 const FAILURE_HOLDS: Duration = Duration::from_millis(500);
-/// The first pause after a failed read when nothing is in memory; it doubles up to `pat.pace`.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How soon after a read that brought only a refused version the stores are asked again; twice as long each time.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The longest such pause: a login that comes when the new version is there has to wait for it.
 const LONGEST_AGAIN: Duration = Duration::from_secs(2);
-/// How many refused versions are remembered. Snowflake keeps fifteen tokens a user.
-const REFUSED: usize = 64;
 
 /// The PATs of all credentials.
 #[derive(Clone)]
@@ -70,8 +68,8 @@ struct Inner {
     setup: Setup,
     cache: Cache<SecretRefs, Arc<Held>>,
     health: Mutex<HashMap<SecretRefs, Health>>,
-    /// The youngest last.
-    refused: Mutex<VecDeque<String>>,
+    refused: Refused,
+    schedule: Schedule,
     wake: HashMap<SecretRefs, Notify>,
 }
 
@@ -91,7 +89,8 @@ impl Pats {
         let keys: HashSet<_> = setup.credentials.values().cloned().collect();
         let cache = Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
         let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
-        Self(Arc::new(Inner { setup, cache, health: Mutex::default(), refused: Mutex::default(), wake }))
+        let schedule = Schedule::new(setup.settings.clone(), setup.random.clone());
+        Self(Arc::new(Inner { setup, cache, health: Mutex::default(), refused: Refused::default(), schedule, wake }))
     }
 
     /// The PAT for an admitted client, from memory where there is one.
@@ -101,7 +100,7 @@ impl Pats {
     pub async fn current(&self, grant: &Grant) -> Result<Arc<Held>, StoreError> {
         let (inner, key) = (&self.0, grant.pat());
         let Some(held) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
-        if held.age(&*inner.setup.clock) > inner.overdue() {
+        if held.age(&*inner.setup.clock) > inner.schedule.overdue() {
             // The background reader would have been here: the store fails, or the machine has slept.
             inner.setup.metrics.stale_served(grant.credential());
             inner.wake.get(key).inspect(|wake| wake.notify_one());
@@ -114,7 +113,7 @@ impl Pats {
     /// # Errors
     /// When no store answers.
     pub async fn newer_than(&self, grant: &Grant, refused: &Held) -> Result<Option<Arc<Held>>, StoreError> {
-        self.0.remember_refused(&refused.id);
+        self.0.refused.add(&refused.id);
         // Many may ask, each at its own time: the store hears of it now and then, and then once.
         let again =
             self.0.cache.get(grant.pat()).await.filter(|held| held.id == refused.id).and_then(|held| held.again);
@@ -126,12 +125,12 @@ impl Pats {
 
     /// Snowflake has taken a PAT: if it was refused before, that is over.
     pub fn accepted(&self, held: &Held) {
-        self.0.refused().retain(|id| *id != held.id);
+        self.0.refused.remove(&held.id);
     }
 
     /// Forgets which versions Snowflake has refused: somebody has enabled one again.
     pub fn forgive(&self) {
-        self.0.refused().clear();
+        self.0.refused.clear();
     }
 
     /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
@@ -207,66 +206,33 @@ impl Inner {
         held.age(&*self.setup.clock) < self.setup.settings.stale
     }
 
-    /// The age at which a read must have failed, or have been slept through.
-    fn overdue(&self) -> Duration {
-        self.setup.settings.refresh + self.setup.settings.read * 2
-    }
-
     /// Reads one credential's references for as long as the process lives.
     async fn keep(&self, key: &SecretRefs) {
         let Some(wake) = self.wake.get(key) else { return };
-        let (mut failures, complaint) = (0, Rarely::default());
+        let (at_hand, complaint) = (self.setup.reader.at_hand(key), Rarely::default());
+        let mut failures = 0;
         loop {
             let pause = match self.read_now(key, &Why::Fresh).await {
                 Ok(held) => {
                     failures = 0;
-                    self.until_next(key, &held)
+                    self.schedule.after_success(at_hand, held.expires, self.setup.clock.wall())
                 }
                 Err(error) => {
                     if complaint.now() {
                         tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
                     }
                     failures += 1;
-                    let pace = self.pace(key);
-                    let pause = match self.usable(key).await {
-                        Some(_) => pace,
-                        None => self.jittered(pace.min(FIRST_PAUSE * 2_u32.saturating_pow(failures - 1))),
-                    };
-                    pause.max(error.pause())
+                    let holds = self.usable(key).await.is_some();
+                    self.schedule.after_failure(failures, at_hand, holds, &error)
                 }
             };
-            let earliest = pause.min(self.pace(key));
+            let earliest = pause.min(self.schedule.pace(at_hand));
             tokio::time::sleep(earliest).await;
             tokio::select! {
                 () = tokio::time::sleep(pause - earliest) => {}
                 () = wake.notified() => {}
             }
         }
-    }
-
-    /// How long a good value is left alone: `refresh`, less when its own end is near.
-    fn until_next(&self, key: &SecretRefs, held: &Held) -> Duration {
-        let settings = &self.setup.settings;
-        if self.setup.reader.at_hand(key) {
-            return settings.watch;
-        }
-        let left = held.expires.and_then(|end| end.duration_since(self.setup.clock.wall()).ok());
-        match left {
-            Some(left) if left < settings.refresh * 2 => settings.pace,
-            _ => self.jittered(settings.refresh).max(settings.pace),
-        }
-    }
-
-    fn pace(&self, key: &SecretRefs) -> Duration {
-        let settings = &self.setup.settings;
-        if self.setup.reader.at_hand(key) { settings.watch } else { settings.pace }
-    }
-
-    /// Up to a tenth less, so that many gates that started together do not read together.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let mut byte = [0];
-        let _without_entropy_no_jitter = self.setup.random.fill(&mut byte);
-        pause - pause / 10 * u32::from(byte[0]) / 256
     }
 
     /// Reads a credential's references, once for all who ask at the same time.
@@ -302,7 +268,7 @@ impl Inner {
 
     /// Asks the stores, and judges whether what they say takes the place of what is held.
     async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Found, StoreError> {
-        let refused: HashSet<String> = self.refused().iter().cloned().collect();
+        let refused = self.refused.all();
         let outcome = self.setup.reader.first(key, &refused).await;
         let losers = outcome.losers.clone();
         let found = outcome.into_result().and_then(|found| {
@@ -382,7 +348,7 @@ impl Inner {
             expires: held.expires,
             age: held.age(&*self.setup.clock),
             usable: self.is_usable(held),
-            overdue: held.age(&*self.setup.clock) > self.overdue(),
+            overdue: held.age(&*self.setup.clock) > self.schedule.overdue(),
             warm: held.warm,
         }
     }
@@ -396,22 +362,8 @@ impl Inner {
         (failure.at + holds > asked).then(|| failure.error.clone())
     }
 
-    fn remember_refused(&self, id: &str) {
-        let mut refused = self.refused();
-        if !refused.iter().any(|known| known == id) {
-            refused.push_back(id.to_owned());
-        }
-        if refused.len() > REFUSED {
-            refused.pop_front();
-        }
-    }
-
     fn health(&self) -> MutexGuard<'_, HashMap<SecretRefs, Health>> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refused(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

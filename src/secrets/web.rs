@@ -12,6 +12,8 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::StoreError;
 use crate::base::fault::chain;
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::base::fault::sources;
 use crate::config::KeyPair;
 use crate::tls::{self, TlsError};
 
@@ -130,14 +132,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The failure of ours that a library has wrapped in its own, if there is one.
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub(super) fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<WebError>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    sources(error).find_map(|error| error.downcast_ref())
 }
 
 fn failed(error: reqwest::Error) -> WebError {

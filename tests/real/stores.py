@@ -13,6 +13,7 @@ from managers.backends import Aws, Azure, Env, File, Gcp, VaultV1, VaultV2, judg
 from managers.contract import Contract
 from managers.fallback import Fallback
 from managers.logins import Logins
+from managers.restarts import Restarts
 from world import Certificates, Checks, StandIn
 
 
@@ -70,6 +71,8 @@ def main() -> None:
                 aws = Aws(second, certificates, python)
                 Fallback(contract, aws).run()
                 aws.stop()
+            if isinstance(backend, File):
+                Restarts(contract).run()
             contract.leaks()
             world.hunt(checks, home, {**backend.secrets, "PAT": "canary-", "client key": contract.key}) if backend.kind != "env" else None
             backend.stop()

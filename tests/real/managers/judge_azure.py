@@ -25,40 +25,17 @@ from azure.core.exceptions import (  # noqa: E402
 )
 from azure.identity import ClientSecretCredential, ManagedIdentityCredential, WorkloadIdentityCredential  # noqa: E402
 from azure.keyvault.secrets import SecretClient  # noqa: E402
+from judge_base import FAILED, check, refused, same  # noqa: E402
 
 TEMPORARY = tempfile.TemporaryDirectory()
 BASE = f"https://localhost:{PORT}"
 SCOPE = "https://vault.azure.net/.default"
-FAILED = []
 
 
 def ask(path, body=None):
     answer = requests.request("GET" if body is None else "POST", f"{BASE}/standin/{path}", json=body, timeout=10)
     assert answer.status_code == 200, (path, answer.status_code, answer.text)
     return answer.json()
-
-
-def check(name, test):
-    try:
-        test()
-        print(f"ok {name}", flush=True)
-    except Exception as error:  # a failure of any kind is this check's alone
-        FAILED.append(name)
-        print(f"FAILED {name}: {type(error).__name__}: {' '.join(str(error).split())[:500]}", flush=True)
-
-
-def refused(kind, call, *texts):
-    try:
-        call()
-    except kind as error:
-        missing = [text for text in texts if text not in f"{getattr(error, 'status_code', '')} {error}"]
-        assert not missing, f"{missing} not in {error}"
-        return
-    raise AssertionError(f"no {kind.__name__}")
-
-
-def same(got, wanted):
-    assert got == wanted, f"{got!r}, not {wanted!r}"
 
 
 def main():

@@ -30,40 +30,17 @@ from google.auth import identity_pool  # noqa: E402
 from google.auth.exceptions import OAuthError, RefreshError  # noqa: E402
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient, SecretVersion  # noqa: E402
 from google.oauth2 import service_account  # noqa: E402
+from judge_base import FAILED, check, refused, same  # noqa: E402
 
 BASE = f"https://localhost:{PORT}"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 STATE = SecretVersion.State
-FAILED = []
 
 
 def ask(path, body=None):
     answer = requests.request("GET" if body is None else "POST", f"{BASE}/standin/{path}", json=body, timeout=10)
     assert answer.status_code == 200, (path, answer.status_code, answer.text)
     return answer.json()
-
-
-def check(name, test):
-    try:
-        test()
-        print(f"ok {name}", flush=True)
-    except Exception as error:  # a failure of any kind is this check's alone
-        FAILED.append(name)
-        print(f"FAILED {name}: {type(error).__name__}: {' '.join(str(error).split())[:500]}", flush=True)
-
-
-def refused(kind, call, *texts):
-    try:
-        call()
-    except kind as error:
-        missing = [text for text in texts if text not in str(error)]
-        assert not missing, f"{missing} not in {error}"
-        return
-    raise AssertionError(f"no {kind.__name__}")
-
-
-def same(got, wanted):
-    assert got == wanted, f"{got!r}, not {wanted!r}"
 
 
 def crc32c(data):
