@@ -4,6 +4,7 @@ Every server takes a free loopback port by itself and says which; it is waited f
 by its pid.
 """
 
+import atexit
 import http.client
 import json
 import os
@@ -103,7 +104,7 @@ class Certificates:
 
 
 class Process:
-    """A server of ours, with its output in a file."""
+    """A server of ours, with its output in a file. What a failed check leaves running is ended with the suite."""
 
     def __init__(self, place: Path, name: str, *command, env: dict | None = None):
         self.log = place / f"{name}.log"
@@ -115,6 +116,7 @@ class Process:
             stderr=self.log.open("a"),
             env={**os.environ, **(env or {})},
         )
+        atexit.register(self.process.kill)  # of no effect where it has ended and been waited for
 
     def line(self, start: str) -> str:
         """The first line on stdout that begins so."""
