@@ -85,7 +85,12 @@ fn line(pat: &Value) -> String {
         let (age, expires) = (&held["age_s"], text(&held["expires"]));
         let old = if held["usable"] == true { "" } else { ", too old to be used" };
         let warm = if held["warm"] == true { ", from the warm copy" } else { "" };
-        out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{warm}, expiry {expires}");
+        let dead = if held["refused"] == true {
+            "\n  Snowflake has refused it: put a new one into the store, or enable it again and say `patgate pat retry`"
+        } else {
+            ""
+        };
+        out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{warm}, expiry {expires}{dead}");
     }
     if let Some(cause) = pat["failure"]["cause"].as_str() {
         out += &format!("\n  cannot be read since {}: {cause}", text(&pat["failure"]["since"]));

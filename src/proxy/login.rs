@@ -158,7 +158,7 @@ impl Upstream<'_, '_> {
                     Err(_none) => without_another = Some(held.id.clone()),
                 },
                 Verdict::Spent => {
-                    held = self.newer(&held, Kind::PatRefused, "the budget of bad logins is spent").await?;
+                    held = self.newer(&held, Kind::PatRefused, "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`").await?;
                 }
                 Verdict::Resting(kind) => {
                     return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));

@@ -4,7 +4,7 @@
 //! followed, and a file that is missing at start is found when it comes.
 
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Fetched, Reading, SecretStore, StoreError};
 use crate::base::secret::Secret;
@@ -26,6 +26,12 @@ impl File {
 
 impl SecretStore for File {
     fn read<'a>(&'a self, path: &'a str) -> Reading<'a> {
+        // A reference names what is below the directory, and nothing beside it.
+        let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !below {
+            let text = format!("{path}: a reference to a file names one below the store's directory, without `..`");
+            return Box::pin(std::future::ready(Err(StoreError::Refused(text))));
+        }
         let path = self.directory.join(path);
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || read(&path)).await;
@@ -71,6 +77,20 @@ mod tests {
 
     async fn read(store: &File) -> Result<String, StoreError> {
         store.read("data/token").await.map(|fetched| fetched.value.expose().to_owned())
+    }
+
+    #[tokio::test]
+    async fn nothing_beside_the_directory_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("below")).unwrap();
+        std::fs::write(home.path().join("beside"), "canary").unwrap();
+        std::fs::write(home.path().join("below/in"), "token").unwrap();
+        let store = File::new(home.path().join("below"));
+        let beside = home.path().join("beside");
+        for path in ["../beside", "x/../../beside", beside.to_str().unwrap()] {
+            assert!(matches!(store.read(path).await, Err(StoreError::Refused(_))), "{path}");
+        }
+        assert!(store.read("./in").await.is_ok());
     }
 
     #[cfg(unix)]

@@ -350,6 +350,7 @@ impl Inner {
             usable: self.is_usable(held),
             overdue: held.age(&*self.setup.clock) > self.schedule.overdue(),
             warm: held.warm,
+            refused: self.refused.all().contains(&held.id),
         }
     }
 

@@ -116,6 +116,10 @@ impl Reader {
             };
             losers.push(Loser { reference: reference.clone(), error });
         }
+        // What is given after all is no loser, although Snowflake has refused it.
+        if let Some(given) = &second_best {
+            losers.retain(|loser: &Loser| loser.reference != given.from);
+        }
         Outcome { found: second_best, losers }
     }
 

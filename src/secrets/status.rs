@@ -90,6 +90,8 @@ pub struct HeldStatus {
     pub overdue: bool,
     /// Whether it comes from the copy on disk.
     pub warm: bool,
+    /// Whether Snowflake has refused it, and no store has another.
+    pub refused: bool,
 }
 
 impl Status {
@@ -108,7 +110,7 @@ impl Status {
             "held": self.held.as_ref().map(|held| serde_json::json!({
                 "id": held.id, "version": held.version, "from": held.from, "created": when(held.created),
                 "expires": when(held.expires), "age_s": held.age.as_secs(), "usable": held.usable, "overdue": held.overdue,
-                "warm": held.warm,
+                "warm": held.warm, "refused": held.refused,
             })),
             "failure": self.failure.as_ref().map(|(since, error)| serde_json::json!({
                 "since": rfc3339::show(*since), "kind": error.kind(), "cause": error.to_string(),
