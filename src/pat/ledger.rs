@@ -13,12 +13,12 @@ const REMEMBERED: usize = 16;
 /// and everybody waits.
 pub(super) const DOUBT: Duration = Duration::from_secs(15);
 /// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under way all
-/// the time where many wait; where it answers faster they go one by one, and a
-/// PAT that dies under load costs one bad login instead of two.
+/// the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs one bad login
+/// instead of two.
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
 /// How long a login waits before it looks again by itself: a place may also come free by time alone, which rings no bell.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How much longer the next one counts, while no answer has come for that version in this process.
+/// How much longer the next lost answer counts, for a version that has never worked.
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
 const LONGEST_DOUBT: Duration = Duration::from_secs(240);
@@ -109,6 +109,15 @@ impl Version {
         }
     }
 
+    /// How many refusals it stands for, if everything that is open comes out badly.
+    pub(super) fn spent(&self) -> usize {
+        self.refused + self.open()
+    }
+
+    fn open(&self) -> usize {
+        self.under_way + self.doubts.len()
+    }
+
     /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them, and
     /// a restart loop loses them all: more than may be risked count as refusals, and with a version that has never worked as
     /// many.
@@ -149,10 +158,7 @@ impl Ledger {
         if version.suspect && !insists {
             return Ruling::Suspect;
         }
-        if version.refused + version.doubts.len() + version.under_way >= each {
-            return Ruling::Busy(LOOK_AGAIN);
-        }
-        if self.risk() >= ROW {
+        if version.spent() >= each || self.risk() >= ROW {
             return Ruling::Busy(LOOK_AGAIN);
         }
         let version = self.version(id);
@@ -214,15 +220,9 @@ impl Ledger {
         }
     }
 
-    /// Takes a login back that the ruling let go.
-    pub(super) fn withdraw(&mut self, id: &str) {
-        let version = self.version(id);
-        version.under_way = version.under_way.saturating_sub(1);
-    }
-
     /// Refusals in a row, if everything that is open comes out badly.
     fn risk(&self) -> usize {
-        self.row + self.versions.iter().map(|version| version.under_way + version.doubts.len()).sum::<usize>()
+        self.row + self.versions.iter().map(Version::open).sum::<usize>()
     }
 
     pub(super) fn refusals(&self, id: &str) -> usize {

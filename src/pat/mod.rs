@@ -116,10 +116,9 @@ impl Budget {
             && let Some(version) = books.users.get(user).and_then(|ledger| ledger.find(id))
         {
             memory.write_risk(&books.users, user, version);
-            let open = version.refused + version.doubts.len() + version.under_way;
-            if open + memory.elsewhere(user, id) > self.each {
+            if version.spent() + memory.elsewhere(user, id) > self.each {
                 let ledger = books.users.entry(user.clone()).or_default();
-                ledger.withdraw(id);
+                ledger.answered(id, Answer::None, self.clock.now());
                 return Verdict::Busy(ledger.free.clone().notified_owned(), SPREAD);
             }
         }

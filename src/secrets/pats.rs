@@ -21,7 +21,7 @@ use moka::ops::compute::Op;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::reader::{Found, Reader};
+use super::reader::{Found, Loser, Outcome, Reader, together};
 use super::refused::Refused;
 use super::schedule::{FIRST_PAUSE, Schedule};
 use super::status::{Failure, Health, Held, HeldStatus, Status};
@@ -269,9 +269,8 @@ impl Inner {
     /// Asks the stores, and judges whether what they say takes the place of what is held.
     async fn fetch(&self, key: &SecretRefs, held: Option<&Held>) -> Result<Found, StoreError> {
         let refused = self.refused.all();
-        let outcome = self.setup.reader.first(key, &refused).await;
-        let losers = outcome.losers.clone();
-        let found = outcome.into_result().and_then(|found| {
+        let Outcome { found, losers } = self.setup.reader.first(key, &refused).await;
+        let found = found.ok_or_else(|| together(&losers)).and_then(|found| {
             let kept = held.filter(|held| self.is_usable(held) && !refused.contains(&held.id) && held.id != found.id);
             match kept {
                 Some(_) if refused.contains(&found.id) => {
@@ -302,26 +301,25 @@ impl Inner {
         }
     }
 
-    fn succeeded(&self, key: &SecretRefs, held: Option<&Held>, found: &Found, losers: Vec<super::Loser>) {
+    fn succeeded(&self, key: &SecretRefs, held: Option<&Held>, found: &Found, losers: Vec<Loser>) {
         if held.is_none_or(|held| held.id != found.id) {
             let (pat, version, from) = (&found.id, &found.version, &found.from);
             tracing::info!(references = %key, pat, version, %from, "a new version of a PAT");
         }
-        let failed = std::mem::replace(
-            self.health().entry(key.clone()).or_default(),
-            Health { failure: None, losers: losers.clone() },
-        );
-        if failed.failure.is_some() {
+        if let Some(warm) = &self.setup.warm {
+            warm.keep(key, found, self.setup.clock.wall());
+        }
+        let mut health = self.health();
+        let health = health.entry(key.clone()).or_default();
+        if health.failure.is_some() {
             tracing::info!(references = %key, from = %found.from, "a PAT can be read again");
         }
-        let known = |loser: &super::Loser| failed.losers.iter().any(|known| known.reference == loser.reference);
+        let known = |loser: &Loser| health.losers.iter().any(|known| known.reference == loser.reference);
         for loser in losers.iter().filter(|loser| !known(loser)) {
             let (reference, cause) = (&loser.reference, &loser.error);
             tracing::warn!(%reference, %cause, owner = "store", from = %found.from, "a reference gives nothing; another does");
         }
-        if let Some(warm) = &self.setup.warm {
-            warm.keep(key, found, self.setup.clock.wall());
-        }
+        *health = Health { failure: None, losers };
     }
 
     /// Fills the cache from the copy on disk, as far as that is young enough.
@@ -350,7 +348,7 @@ impl Inner {
             usable: self.is_usable(held),
             overdue: held.age(&*self.setup.clock) > self.schedule.overdue(),
             warm: held.warm,
-            refused: self.refused.all().contains(&held.id),
+            refused: self.refused.contains(&held.id),
         }
     }
 

@@ -66,13 +66,6 @@ pub(super) struct Outcome {
     pub losers: Vec<Loser>,
 }
 
-impl Outcome {
-    /// What was found, or the one error that says why nothing was.
-    pub(super) fn into_result(self) -> Result<Found, StoreError> {
-        self.found.ok_or_else(|| together(&self.losers))
-    }
-}
-
 impl Reader {
     /// A reader of these stores; each single read ends within `timeout`.
     pub fn new(stores: Stores, timeout: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
@@ -90,17 +83,14 @@ impl Reader {
     /// # Errors
     /// The store's, or what is wrong with the value.
     pub async fn read(&self, reference: &SecretRef) -> Result<Found, StoreError> {
-        self.fetch(reference, 0, |store| Some(store.read(&reference.path)))
-            .await
-            .unwrap_or_else(|| Err(no_store(reference)))
+        self.current(reference, 0).await
     }
 
     /// Asks the references in order, past every version in `refused` while there is another.
     pub(super) async fn first(&self, references: &SecretRefs, refused: &HashSet<String>) -> Outcome {
         let (mut losers, mut second_best) = (Vec::new(), None);
         for (rank, reference) in references.iter().enumerate() {
-            let read = self.fetch(reference, rank, |store| Some(store.read(&reference.path))).await;
-            let error = match read.unwrap_or_else(|| Err(no_store(reference))) {
+            let error = match self.current(reference, rank).await {
                 Ok(found) if !refused.contains(&found.id) => return Outcome { found: Some(found), losers },
                 Ok(found) => {
                     second_best.get_or_insert(found);
@@ -121,6 +111,11 @@ impl Reader {
             losers.retain(|loser: &Loser| loser.reference != given.from);
         }
         Outcome { found: second_best, losers }
+    }
+
+    async fn current(&self, reference: &SecretRef, rank: usize) -> Result<Found, StoreError> {
+        let read = self.fetch(reference, rank, |store| Some(store.read(&reference.path))).await;
+        read.unwrap_or_else(|| Err(StoreError::Refused(format!("no store {}", reference.store))))
     }
 
     async fn fetch<'a>(
@@ -149,12 +144,8 @@ impl Reader {
     }
 }
 
-fn no_store(reference: &SecretRef) -> StoreError {
-    StoreError::Refused(format!("no store {}", reference.store))
-}
-
 /// One error for all: that of the only reference, or each by name. It passes when one of them does.
-fn together(losers: &[Loser]) -> StoreError {
+pub(super) fn together(losers: &[Loser]) -> StoreError {
     let [only] = losers else {
         let all: Vec<_> = losers.iter().map(|loser| format!("{}: {}", loser.reference, loser.error)).collect();
         let text = all.join("; ");

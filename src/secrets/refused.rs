@@ -29,6 +29,10 @@ impl Refused {
         self.lock().clear();
     }
 
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.lock().iter().any(|known| known == id)
+    }
+
     /// All of them, as they are now.
     pub(super) fn all(&self) -> HashSet<String> {
         self.lock().iter().cloned().collect()

@@ -9,8 +9,7 @@
 //! # The token's life
 //! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
 //! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that does not
-//! help. A token with some lease left goes on
-//! serving while neither can be had.
+//! help. A token with some lease left goes on serving while neither can be had.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -28,15 +28,8 @@ class Vault(Process):
             "-tls-cert", certificates.pem, "-tls-key", certificates.key, "-root-token", ROOT_TOKEN,
         )  # fmt: skip
         self.unseal_key = self.line("Unseal Key: ").split()[-1]
-        # Until it answers: the plain port comes last.
-        end = time.monotonic() + world.PATIENCE
-        while True:
-            try:
-                return self.ask("GET", "sys/health") and None
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
+        # The plain port comes last.
+        world.wait_for(lambda: self.ask("GET", "sys/health"))
 
     def ask(self, method: str, path: str, body: dict | None = None) -> dict:
         connection = http.client.HTTPConnection(self.address, timeout=world.PATIENCE)

@@ -4,6 +4,7 @@ A backend has `put(name, value)` and its siblings, `table(port)` for the gate's 
 it is able to do; a case that needs what it lacks is not run for it.
 """
 
+import http.client
 import json
 import os
 import subprocess
@@ -54,13 +55,15 @@ class Backend:
         return f'address = "https://{host}:{port or self.front.port}"\nca = "{self.certificates.ca}"\n'
 
     def stop(self) -> None:
-        self.front.stop()
+        if self.network:
+            self.front.stop()
+            self.server.kill()
 
 
 class VaultBackend(Backend):
     """Vault 1.14.1's own core; OpenBao speaks the same. Values are members of an object."""
 
-    kind, field, pinned = "vault", "#token", False
+    kind, field = "vault", "#token"
     server: Vault
 
     def __init__(self, place, certificates, tools):
@@ -93,10 +96,6 @@ class VaultBackend(Backend):
         except ValueError:
             whole = None
         return whole if isinstance(whole, dict) else {"token": value}
-
-    def stop(self):
-        super().stop()
-        self.server.kill()
 
 
 class VaultV2(VaultBackend):
@@ -155,8 +154,6 @@ class Aws(Backend):
 
     def call(self, operation: str, arguments: dict) -> dict | None:
         """One call by AWS's own protocol, as boto3 writes it; moto takes any signature."""
-        import http.client
-
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         target = "".join(word.capitalize() for word in operation.split("_"))
         scope = "AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=x"
@@ -191,10 +188,6 @@ class Aws(Backend):
     def remove(self, name):
         self.call("delete_secret", {"SecretId": name, "ForceDeleteWithoutRecovery": True})
 
-    def stop(self):
-        super().stop()
-        self.server.kill()
-
 
 class StandInBackend(Backend):
     """One of our own stand-ins; the official Python clients have judged it in the same run."""
@@ -228,10 +221,6 @@ class StandInBackend(Backend):
 
     def remove(self, name):
         self.ask("delete", {"name": name})
-
-    def stop(self):
-        super().stop()
-        self.server.kill()
 
 
 class Azure(StandInBackend):
@@ -290,9 +279,6 @@ class File(Backend):
     def remove(self, name):
         (self.place / "files" / name).unlink()
 
-    def stop(self):
-        pass
-
 
 class Env(Backend):
     name, kind, network, versions, created, denies = "environment", "env", False, False, False, False
@@ -312,9 +298,6 @@ class Env(Backend):
 
     def remove(self, name):
         del self.env[self.path(name)]
-
-    def stop(self):
-        pass
 
 
 def judged(place: Path, certificates: Certificates, python: Path, backend: StandInBackend) -> None:

@@ -24,7 +24,7 @@ class Front:
         self.backend, self.backend_tls, self.needs = port, tls, needs
         self.certificate, self.key = pair or (certificates.pem, certificates.key)
         self.mode, self.requests, self.port, self.last = "pass", 0, 0, {}
-        self.changed = threading.Event()
+        self.changed, self.held = threading.Event(), threading.Event()
         self.connections = set()
         self.start()
 
@@ -79,12 +79,13 @@ class Front:
                 pass
 
     def set(self, mode) -> None:
+        over, self.changed = self.changed, threading.Event()
         self.mode = mode
-        self.changed.set()
-        self.changed = threading.Event()
+        self.held.clear()
+        over.set()
 
     def answer(self, handler, body: bytes) -> None:
-        mode = self.mode
+        mode, changed = self.mode, self.changed
         if self.needs and handler.headers.get(self.needs[0]) != self.needs[1]:
             mode = {"status": 403, "body": b'{"errors":["permission denied"]}'}
         match mode:
@@ -95,8 +96,13 @@ class Front:
                 if rest.get("times") == 1:
                     self.mode = "pass"
             case "hang":
-                self.changed.wait(60)
+                changed.wait(60)
                 return self.end(handler)
+            case "hold":
+                # What the server says now is told when the mode changes.
+                status, headers, answer = self.forward(handler, body)
+                self.held.set()
+                changed.wait(60)
             case "cut":
                 _, _, answer = self.forward(handler, body)
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
@@ -107,7 +113,7 @@ class Front:
                 for _ in range(600):
                     handler.wfile.write(b" ")
                     handler.wfile.flush()
-                    if self.changed.wait(0.1):
+                    if changed.wait(0.1):
                         break
                 return self.end(handler)
             case "garbage":

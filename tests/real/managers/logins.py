@@ -68,8 +68,8 @@ class Small:
 class Logins:
     """The cases of one backend; each reads the secret `login` with a login of its own."""
 
-    def __init__(self, contract: Contract, tools: Path):
-        self.contract, self.backend, self.tools = contract, contract.backend, tools
+    def __init__(self, contract: Contract):
+        self.contract, self.backend = contract, contract.backend
         self.place, self.certificates = contract.place, contract.certificates
         self.check = contract.check
         self.backend.put("login", "canary-login")
@@ -105,7 +105,7 @@ class Logins:
         (place / "bad-secret").write_text("canary")
         self.wrong("a secret_id that is none", table('approle = { role_id = "file:role", secret_id = "file:bad-secret" }'))
 
-        self.signed_jwts = signed(place, {})
+        signed(place, {})  # makes the key that the method is to trust
         ask("POST", "sys/auth/jwt", {"type": "jwt"})
         ask("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [(place / "jwt.pub").read_text()], "default_role": "gate"})
         ask("POST", "auth/jwt/role/gate", {**role, "role_type": "jwt", "bound_audiences": ["vault"]})
