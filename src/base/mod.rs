@@ -1,5 +1,6 @@
-//! Words that every room uses: secrets, names, time and chance, faults, drain, points in time. No I/O.
+//! Words that every room uses: secrets, names, time and chance, faults, drain, points in time, sealing. No I/O.
 
+pub mod cipher;
 pub mod clock;
 pub mod drain;
 pub mod fault;

@@ -1,7 +1,6 @@
 //! [`Warm`]: a sealed copy of the PATs in memory, for a cold start while the stores are away.
 //!
-//! One file in the state directory, replaced whole: AES-256-GCM over all entries, the nonce in front, the key derived by
-//! HKDF-SHA256 from a secret that does not lie beside it. An entry carries the time of the read that gave it, so that the bound
+//! One file in the state directory, replaced whole: all entries under a [`Cipher`] whose secret does not lie beside it. An entry carries the time of the read that gave it, so that the bound
 //! on staleness holds over restarts. A copy that cannot be opened is no error of the gate's start: it is said, and left alone
 //! until the first read replaces it. It holds the credentials of one gate: two that keep a copy each need a directory each.
 
@@ -9,13 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::own::load_now;
 use super::reader::Found;
+use crate::base::cipher::{Cipher, LEAST_SECRET};
 use crate::base::clock::Clock;
 use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::secret::Secret;
@@ -23,11 +21,8 @@ use crate::config::SecretSource;
 use crate::state::StateDir;
 
 const FILE: &str = "warm";
-const NONCE: usize = 12;
 /// What is sealed is for this use and this form of it alone.
 const PURPOSE: &[u8] = b"patgate warm copy, form 1";
-/// The least length of the key's secret: 256 bits in base64 are 44, in hex 64.
-const LEAST_KEY: usize = 32;
 /// How far two clocks may differ.
 const SLACK: Duration = Duration::from_secs(60);
 /// How often an unchanged version's time is written again.
@@ -35,7 +30,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// The copy on disk.
 pub struct Warm {
-    key: Arc<RandomizedNonceKey>,
+    key: Arc<Cipher>,
     directory: StateDir,
     entries: Arc<Mutex<Entries>>,
     turn: Arc<Mutex<()>>,
@@ -68,7 +63,7 @@ pub enum WarmError {
     Unread(#[from] StoreError),
     /// The key's secret is too short to be one.
     #[error(
-        "state.warm_key: its secret is shorter than {LEAST_KEY} characters; make one with `openssl rand -base64 32`"
+        "state.warm_key: its secret is shorter than {LEAST_SECRET} characters; make one with `openssl rand -base64 32`"
     )]
     Short,
     /// The key cannot be derived.
@@ -83,14 +78,14 @@ impl Warm {
     /// When the key cannot be had. A copy that cannot be opened is logged and counts as none.
     pub fn open(directory: StateDir, source: &SecretSource) -> Result<Self, WarmError> {
         let secret = load_now(source)?;
-        if secret.expose().len() < LEAST_KEY {
+        if secret.expose().len() < LEAST_SECRET {
             return Err(WarmError::Short);
         }
-        let key = Arc::new(derive(&secret).ok_or(WarmError::Unusable)?);
+        let key = Arc::new(Cipher::derive(&secret, PURPOSE).map_err(|_| WarmError::Unusable)?);
         let mut entries = Entries::default();
         match directory.read(FILE) {
             Ok(None) => {}
-            Ok(Some(sealed)) => match unseal(&key, sealed) {
+            Ok(Some(sealed)) => match unseal(&key, &sealed) {
                 Some(all) => entries.all = all,
                 None => {
                     tracing::warn!(owner = "gate", "the warm copy cannot be opened: another key, or it was changed")
@@ -197,33 +192,15 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
-struct Aes256;
-
-impl KeyType for Aes256 {
-    fn len(&self) -> usize {
-        AES_256_GCM.key_len()
-    }
+fn seal(key: &Cipher, entries: &HashMap<String, Entry>) -> Option<Vec<u8>> {
+    let text = secrecy::zeroize::Zeroizing::new(serde_json::to_vec(entries).ok()?);
+    let mut sealed = Vec::new();
+    key.seal_after(&mut sealed, &text).ok()?;
+    Some(sealed)
 }
 
-fn derive(secret: &Secret) -> Option<RandomizedNonceKey> {
-    let extracted = Salt::new(HKDF_SHA256, b"patgate").extract(secret.expose().as_bytes());
-    let mut key = secrecy::zeroize::Zeroizing::new([0; 32]);
-    extracted.expand(&[PURPOSE], Aes256).ok()?.fill(&mut *key).ok()?;
-    RandomizedNonceKey::new(&AES_256_GCM, &*key).ok()
-}
-
-fn seal(key: &RandomizedNonceKey, entries: &HashMap<String, Entry>) -> Option<Vec<u8>> {
-    let mut text = secrecy::zeroize::Zeroizing::new(serde_json::to_vec(entries).ok()?);
-    let nonce = key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut *text).ok()?;
-    Some([nonce.as_ref().as_slice(), text.as_slice()].concat())
-}
-
-fn unseal(key: &RandomizedNonceKey, sealed: Vec<u8>) -> Option<HashMap<String, Entry>> {
-    let (nonce, text) = sealed.split_at_checked(NONCE)?;
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let mut text = secrecy::zeroize::Zeroizing::new(text.to_vec());
-    let opened = key.open_in_place(nonce, Aad::from(PURPOSE), &mut text).ok()?;
-    serde_json::from_slice(opened).ok()
+fn unseal(key: &Cipher, sealed: &[u8]) -> Option<HashMap<String, Entry>> {
+    serde_json::from_slice(&key.open_after(sealed, 0)?).ok()
 }
 
 #[cfg(test)]

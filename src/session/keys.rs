@@ -1,0 +1,172 @@
+//! [`Keys`]: the ring in use, and the form of a sealed token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::ring::{Ring, RingError, name_in};
+use super::ticket::Ticket;
+
+/// What a sealed token begins with: for secret scanners, and to tell it from Snowflake's.
+const PREFIX: &str = "pgs1_";
+/// The longest that is looked at. Ours have some 600 characters.
+const LONGEST: usize = 8 << 10;
+/// How long a request waits for the ring to be read again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many requests may wait for it.
+const WAITING: usize = 256;
+
+/// The ring in use. It is published whole and read without a lock.
+pub struct Keys {
+    ring: ArcSwap<Ring>,
+    ask: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// Held by whoever keeps the ring: requests to read it again.
+pub struct Reread(mpsc::Receiver<oneshot::Sender<()>>);
+
+/// Requests that wait until the ring has been read. Dropping it sends them on.
+pub struct Waiting(#[expect(dead_code, reason = "dropping the senders is the answer")] Vec<oneshot::Sender<()>>);
+
+/// Why a text cannot be opened. It quotes nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOpened {
+    /// It is no sealed token.
+    #[error("it is no sealed token of this gate's")]
+    Foreign,
+    /// It names a key that is not on the ring.
+    #[error("its key is not on the ring: it is too old, another gate's, or forged")]
+    Key,
+    /// The key does not fit.
+    #[error("it was changed on its way, or is forged")]
+    Seal,
+}
+
+impl Keys {
+    /// The first ring.
+    pub fn new(ring: Ring) -> (Arc<Self>, Reread) {
+        let (ask, asked) = mpsc::channel(WAITING);
+        (Arc::new(Self { ring: ArcSwap::from_pointee(ring), ask }), Reread(asked))
+    }
+
+    /// Puts another ring in its place.
+    pub fn publish(&self, ring: Ring) {
+        self.ring.store(Arc::new(ring));
+    }
+
+    /// How many keys open at present.
+    pub fn count(&self) -> usize {
+        self.ring.load().len()
+    }
+
+    /// A sealed token: ASCII letters, digits, `-` and `_`.
+    ///
+    /// # Errors
+    /// [`RingError::Failed`].
+    pub fn seal(&self, ticket: &Ticket) -> Result<String, RingError> {
+        let sealed = self.ring.load().seal(&ticket.write())?;
+        let mut text = String::with_capacity(PREFIX.len() + sealed.len().div_ceil(3) * 4);
+        text.push_str(PREFIX);
+        BASE64_URL_SAFE_NO_PAD.encode_string(sealed, &mut text);
+        Ok(text)
+    }
+
+    /// What was sealed. An unknown key has the ring read again first, since another replica may have begun to use it.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub async fn open(&self, text: &str) -> Result<Ticket, NotOpened> {
+        let encoded = text.strip_prefix(PREFIX).filter(|rest| rest.len() <= LONGEST).ok_or(NotOpened::Foreign)?;
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| NotOpened::Foreign)?;
+        let id = name_in(&sealed).ok_or(NotOpened::Foreign)?;
+        if !self.ring.load().knows(id) {
+            let (tell, told) = oneshot::channel();
+            if self.ask.try_send(tell).is_ok() {
+                let _read_or_not = timeout(PATIENCE, told).await;
+            }
+        }
+        let ring = self.ring.load();
+        if !ring.knows(id) {
+            return Err(NotOpened::Key);
+        }
+        ring.open(&sealed).and_then(|bytes| Ticket::read(&bytes)).ok_or(NotOpened::Seal)
+    }
+}
+
+impl Reread {
+    /// Ends when somebody asks; everybody who has asked by then is in it. `None` when nobody can ask any more.
+    pub async fn asked(&mut self) -> Option<Waiting> {
+        let mut waiting = Vec::new();
+        (self.0.recv_many(&mut waiting, WAITING).await > 0).then_some(Waiting(waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::session::ticket::tests::ticket;
+
+    fn ring(letter: &str) -> Ring {
+        Ring::parse(&Secret::new(letter.repeat(44))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_ticket_comes_back_and_a_token_can_stand_in_a_header() {
+        let (keys, _reread) = Keys::new(ring("a"));
+        let sealed = keys.seal(&ticket()).unwrap();
+        assert!(sealed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{sealed}");
+        assert!(!sealed.contains("canary") && sealed.len() < 2048);
+        let opened = keys.open(&sealed).await.unwrap();
+        assert!(opened.token.same_as(&ticket().token) && opened.session == ticket().session);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_has_the_ring_read_again_before_it_is_refused() {
+        let (ours, mut reread) = Keys::new(ring("a"));
+        let (theirs, _) = Keys::new(ring("b"));
+        let sealed = theirs.seal(&ticket()).unwrap();
+        let keeper = tokio::spawn({
+            let ours = ours.clone();
+            async move {
+                let waiting = reread.asked().await.unwrap();
+                ours.publish(Ring::parse(&Secret::new(["a".repeat(44), "b".repeat(44)].join(","))).unwrap());
+                drop(waiting);
+                reread
+            }
+        });
+        assert!(ours.open(&sealed).await.is_ok());
+        let _reread = keeper.await.unwrap();
+        let (forged, _) = Keys::new(ring("c"));
+        let forged = forged.seal(&ticket()).unwrap();
+        assert_eq!(ours.open(&forged).await.unwrap_err(), NotOpened::Key, "and nobody waits for ever");
+    }
+
+    #[tokio::test]
+    async fn junk_is_told_apart_from_forgery() {
+        let (keys, reread) = Keys::new(ring("a"));
+        drop(reread);
+        let sealed = keys.seal(&ticket()).unwrap();
+        let last = if sealed.ends_with('A') { "B" } else { "A" };
+        for (text, why) in [
+            ("", NotOpened::Foreign),
+            ("ver:3-hint:1-session", NotOpened::Foreign),
+            ("pgs1_", NotOpened::Foreign),
+            ("pgs1_AAA", NotOpened::Foreign),
+            ("pgs1_A!==", NotOpened::Foreign),
+            (&format!("pgs1_{}", "A".repeat(9000)), NotOpened::Foreign),
+            ("pgs1_AAAAAAAAAAAA", NotOpened::Key),
+            (&sealed[..sealed.len() - 4], NotOpened::Seal),
+            (&format!("{}{last}", &sealed[..sealed.len() - 1]), NotOpened::Seal),
+        ] {
+            let opened = keys.open(text).await;
+            // The last character of an unpadded text may hold bits that count for nothing: then it is no base64.
+            assert!(opened.as_ref().is_err_and(|error| *error == why || *error == NotOpened::Foreign), "{text}");
+        }
+    }
+}

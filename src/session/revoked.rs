@@ -1,0 +1,181 @@
+//! [`Revoked`]: sessions that somebody has ended, before their time.
+//!
+//! An entry names a client, a PAT version or one session, and covers what was opened until then. It stays for as long as a
+//! ticket of such a session could live: a session that is covered gets no new ticket.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use super::ticket::{SessionId, Ticket, seconds};
+use crate::base::names::ClientName;
+use crate::state::StateDir;
+
+const FILE: &str = "revoked";
+
+/// What is ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// All sessions of a client.
+    Client(ClientName),
+    /// All sessions that a PAT version opened, by its fingerprint.
+    Pat(String),
+    /// One.
+    Session(SessionId),
+}
+
+impl Target {
+    /// Reads `client:NAME`, `pat:FINGERPRINT` or `session:ID`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        match kind {
+            "client" => ClientName::parse(name).map(Self::Client),
+            "pat" => {
+                let whole = name.len() == 12 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+                whole.then(|| Self::Pat(name.to_ascii_lowercase()))
+            }
+            "session" => SessionId::parse(name).map(Self::Session),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client(name) => write!(f, "client:{name}"),
+            Self::Pat(id) => write!(f, "pat:{id}"),
+            Self::Session(id) => write!(f, "session:{id}"),
+        }
+    }
+}
+
+/// What has been ended, and until when. It is published whole and read without a lock.
+pub struct Revoked {
+    all: ArcSwap<HashMap<Target, u64>>,
+    directory: Option<StateDir>,
+}
+
+impl Revoked {
+    /// What was remembered in `directory`, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
+        let read = directory.as_ref().map(|directory| directory.read(FILE)).transpose()?.flatten();
+        let all = read.map(|content| parse(&content)).unwrap_or_default();
+        Ok(Self { all: ArcSwap::from_pointee(all), directory })
+    }
+
+    /// Whether a ticket's session has been ended.
+    pub fn covers(&self, ticket: &Ticket) -> bool {
+        let all = self.all.load();
+        if all.is_empty() {
+            return false;
+        }
+        let until = |target: Target| all.get(&target).is_some_and(|until| ticket.opened <= *until);
+        until(Target::Session(ticket.session))
+            || until(Target::Client(ticket.client.clone()))
+            || until(Target::Pat(ticket.pat.to_string()))
+    }
+
+    /// Ends what was opened until `at`; whether that was news.
+    ///
+    /// # Errors
+    /// When it cannot be remembered; it holds all the same, until this process ends.
+    pub fn add(&self, target: Target, at: SystemTime) -> io::Result<bool> {
+        self.merge([(target, seconds(at))])
+    }
+
+    /// Takes over what another replica knows; whether there was news.
+    ///
+    /// # Errors
+    /// Like [`Revoked::add`].
+    pub fn merge(&self, entries: impl IntoIterator<Item = (Target, u64)>) -> io::Result<bool> {
+        let mut all = HashMap::clone(&self.all.load());
+        let mut news = false;
+        for (target, at) in entries {
+            let until = all.entry(target).or_default();
+            news |= *until < at;
+            *until = at.max(*until);
+        }
+        if news {
+            self.replace(all)?;
+        }
+        Ok(news)
+    }
+
+    /// Forgets what can concern nothing that lives: `longest` is how long a ticket may.
+    ///
+    /// # Errors
+    /// Like [`Revoked::add`].
+    pub fn tidy(&self, now: SystemTime, longest: Duration) -> io::Result<()> {
+        let lives = |until: u64| seconds(now).saturating_sub(until) <= longest.as_secs();
+        let mut all = HashMap::clone(&self.all.load());
+        let before = all.len();
+        all.retain(|_, until| lives(*until));
+        if all.len() == before { Ok(()) } else { self.replace(all) }
+    }
+
+    fn replace(&self, all: HashMap<Target, u64>) -> io::Result<()> {
+        let mut lines: Vec<String> = all.iter().map(|(target, until)| format!("{until} {target}\n")).collect();
+        lines.sort_unstable();
+        self.all.store(all.into());
+        match &self.directory {
+            Some(directory) => directory.lock(FILE)?.replace(lines.concat().as_bytes()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A line that cannot be read is passed over: the rest must hold.
+fn parse(content: &[u8]) -> HashMap<Target, u64> {
+    let text = String::from_utf8_lossy(content);
+    let entry = |line: &str| {
+        let (until, target) = line.split_once(' ')?;
+        Some((Target::parse(target)?, until.parse().ok()?))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::ticket::tests::ticket;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_was_opened_until_then_is_over_also_for_the_next_process() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
+        let targets = ["client:power-bi", "pat:0123456789ab", &format!("session:{}", ticket().session)];
+        for target in targets {
+            let revoked = open();
+            assert!(!revoked.covers(&ticket()));
+            assert!(revoked.add(Target::parse(target).unwrap(), at(1_000)).unwrap());
+            assert!(!revoked.add(Target::parse(target).unwrap(), at(999)).unwrap(), "no news");
+            assert!(revoked.covers(&ticket()) && open().covers(&ticket()), "{target}");
+            let later = Ticket { opened: 1_001, ..ticket() };
+            assert!(!revoked.covers(&later), "a login after it is a new session");
+            revoked.tidy(at(1_100), Duration::from_secs(100)).unwrap();
+            assert!(revoked.covers(&ticket()));
+            revoked.tidy(at(1_101), Duration::from_secs(100)).unwrap();
+            assert!(!open().covers(&ticket()));
+        }
+    }
+
+    #[test]
+    fn others_do_not_count() {
+        let revoked = Revoked::open(None).unwrap();
+        revoked.merge([(Target::parse("client:another").unwrap(), 5_000)]).unwrap();
+        assert!(!revoked.covers(&ticket()));
+        for bad in ["", "client:", "client:A", "session:1", "pat:x", "user:a"] {
+            assert_eq!(Target::parse(bad), None, "{bad}");
+        }
+    }
+}
