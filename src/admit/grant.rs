@@ -5,10 +5,15 @@ use std::sync::Arc;
 use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::config::Credential;
+use crate::session::Bound;
 
 /// Proof of admission, and what it entitles to.
 #[derive(Debug, Clone)]
-pub struct Grant(Arc<Inner>);
+pub struct Grant {
+    client: Arc<Inner>,
+    key: [u8; 8],
+    bound: Bound,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -22,43 +27,59 @@ struct Inner {
 
 impl Grant {
     pub(super) fn new(client: ClientName, name: Arc<str>, credential: &Credential) -> Self {
-        Self(Arc::new(Inner {
+        let client = Arc::new(Inner {
             client,
             credential: name,
             account: credential.account.clone(),
             user: credential.user.clone(),
             pat: credential.pat.clone(),
             pins: credential.pins.clone(),
-        }))
+        });
+        Self { client, key: [0; 8], bound: Bound::default() }
+    }
+
+    /// The same for one login: by which key, and what its session is to be bound to.
+    pub(super) fn of_login(&self, key: [u8; 8], bound: Bound) -> Self {
+        Self { client: self.client.clone(), key, bound }
+    }
+
+    /// The first bytes of the hash of the client key that was shown.
+    pub fn key(&self) -> [u8; 8] {
+        self.key
+    }
+
+    /// What the session is bound to.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// Who was admitted.
     pub fn client(&self) -> &ClientName {
-        &self.0.client
+        &self.client.client
     }
 
     /// The credential it may use.
     pub fn credential(&self) -> &Arc<str> {
-        &self.0.credential
+        &self.client.credential
     }
 
     /// The account it may reach.
     pub fn account(&self) -> &Arc<str> {
-        &self.0.account
+        &self.client.account
     }
 
     /// The service user.
     pub fn user(&self) -> &str {
-        &self.0.user
+        &self.client.user
     }
 
     /// Where the service user's PAT is.
     pub fn pat(&self) -> &SecretRefs {
-        &self.0.pat
+        &self.client.pat
     }
 
     /// The context that every session gets.
     pub fn pins(&self) -> &Pins {
-        &self.0.pins
+        &self.client.pins
     }
 }

@@ -4,6 +4,9 @@
 //! An address that no client may come from is told so and nothing else. Otherwise the key decides first: only the holder of
 //! a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong key and reads
 //! the same.
+//!
+//! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held against
+//! the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at their next request.
 
 mod grant;
 pub mod key;
@@ -11,6 +14,8 @@ pub mod key;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -22,8 +27,9 @@ pub use grant::Grant;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::ClientName;
 use crate::base::secret::Secret;
-use crate::config::Config;
 use crate::config::units::Rate;
+use crate::config::{Bind, Config};
+use crate::session::{Bound, Ticket};
 use key::{ClientKey, NoKey};
 
 /// The clients and what they must show.
@@ -37,6 +43,8 @@ pub struct Admission {
 struct Entry {
     hashes: [[u8; 32]; 2],
     networks: Vec<IpNet>,
+    bind: Bind,
+    sessions: Arc<AtomicUsize>,
     logins: Option<DefaultDirectRateLimiter>,
     grant: Option<Grant>,
 }
@@ -51,6 +59,8 @@ impl Admission {
                 // One key stands twice, so that every comparison is of two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
                 networks: client.networks.clone(),
+                bind: client.bind,
+                sessions: Arc::default(),
                 logins: client.limits.logins.map(|rate| RateLimiter::direct(quota(rate))),
                 grant: Some(Grant::new(name.clone(), client.credential.clone(), credential)),
             };
@@ -58,7 +68,14 @@ impl Admission {
         };
         Self {
             clients: config.clients.iter().filter_map(entry).collect(),
-            nobody: Entry { hashes: [[0; 32]; 2], networks: Vec::new(), logins: None, grant: None },
+            nobody: Entry {
+                hashes: [[0; 32]; 2],
+                networks: Vec::new(),
+                bind: Bind::Client,
+                sessions: Arc::default(),
+                logins: None,
+                grant: None,
+            },
             clock: DefaultClock::default(),
         }
     }
@@ -105,11 +122,59 @@ impl Admission {
                 .detail(wait)
                 .because(format_args!("limits.logins of client {}", key.client)));
         }
-        Ok(grant)
+        Ok(grant.of_login(tag(&key.hash), entry.bound(peer)))
+    }
+
+    /// Decides about a request in a session; gives the count that the session is one of.
+    ///
+    /// # Errors
+    /// A fault that says why the session is over for whoever sent this.
+    pub fn session(&self, peer: IpAddr, ticket: &Ticket) -> Result<&Arc<AtomicUsize>, Fault> {
+        let ended =
+            |cause: &str| Fault::new(Kind::SessionEnded).because(format_args!("client {}: {cause}", ticket.client));
+        let (entry, grant) = self
+            .clients
+            .get(&ticket.client)
+            .and_then(|entry| Some((entry, entry.grant.as_ref()?)))
+            .ok_or_else(|| ended("it is no longer in the configuration"))?;
+        if !entry.hashes.iter().any(|hash| tag(hash) == ticket.key) {
+            return Err(ended("the key that it logged in with is no longer in the configuration"));
+        }
+        if (grant.credential(), grant.account()) != (&ticket.credential, &ticket.account) {
+            return Err(ended("it has another credential now"));
+        }
+        if !entry.admits(peer) {
+            return Err(denied(peer).because(format_args!("not among the networks of client {}", ticket.client)));
+        }
+        if let Some(network) = ticket.bound.network
+            && !network.contains(&peer)
+        {
+            let cause =
+                format_args!("a session of client {} that is bound to {network} came from {peer}", ticket.client);
+            return Err(Fault::new(Kind::SessionElsewhere).detail(network).because(cause));
+        }
+        Ok(&entry.sessions)
     }
 }
 
+/// What a ticket keeps of a client key's hash: enough to tell a client's two keys apart, and nothing to guess from.
+fn tag(hash: &[u8; 32]) -> [u8; 8] {
+    let mut tag = [0; 8];
+    tag.copy_from_slice(&hash[..8]);
+    tag
+}
+
 impl Entry {
+    /// What a session that is opened from here is bound to.
+    fn bound(&self, peer: IpAddr) -> Bound {
+        let network = match self.bind {
+            Bind::Client => None,
+            Bind::Network => self.networks.iter().find(|network| network.contains(&peer)).copied(),
+            Bind::Address => Some(IpNet::from(peer)),
+        };
+        Bound { network, certificate: None }
+    }
+
     fn admits(&self, peer: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&peer))
     }

@@ -8,9 +8,11 @@
 //! | `GET /pats` | what is held for each credential, and from where; never the PAT |
 //! | `POST /pats/refresh` | reads every PAT now: for a store's event hook |
 //! | `POST /pats/retry?credential=NAME` | forgets that credential's bad logins, then reads its PAT |
+//! | `GET /sessions` | the sessions that were lately served; never a token |
+//! | `POST /sessions/kill?target=…` | ends what was opened until now: `client:NAME`, `pat:FINGERPRINT` or `session:ID` |
 //!
-//! Both posts take `credential=NAME` for one credential alone. A post, or a look at the PATs, that a web page makes somebody's
-//! browser send is refused: it carries `Origin`, or a `Host` that is no name of this machine. Whoever may connect here may act:
+//! Both posts on PATs take `credential=NAME` for one credential alone. A post, or a look at PATs or sessions, that a web page
+//! makes somebody's browser send is refused: it carries `Origin`, or a `Host` that is no name of this machine. Whoever may connect here may act:
 //! the address is loopback, and a hook from outside comes by way of something on this host.
 
 use std::convert::Infallible;
@@ -28,9 +30,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::base::drain::Watch;
+use crate::base::rfc3339;
 use crate::config::Config;
 use crate::pat::{Budget, ServiceUser};
+use crate::proxy::Sealing;
 use crate::secrets::{Pats, Status};
+use crate::session::{Live, SessionId, Target};
 use crate::telemetry::metrics::{MEDIA_TYPE, Metrics, PatGauges};
 
 const HEAD: Duration = Duration::from_secs(5);
@@ -41,6 +46,7 @@ pub(super) struct Desk {
     pub config: Arc<Config>,
     pub pats: Pats,
     pub budget: Arc<Budget>,
+    pub sealing: Option<Arc<Sealing>>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -68,19 +74,24 @@ pub(super) async fn serve(listener: TcpListener, desk: Desk, drain: Watch) {
 
 impl Desk {
     async fn answer<B>(&self, request: Request<B>, stopping: bool) -> Result<Response<Full<Bytes>>, Infallible> {
-        if (request.method() != Method::GET || request.uri().path() == "/pats") && is_from_a_page(&request) {
+        let harmless =
+            request.method() == Method::GET && ["/livez", "/readyz", "/metrics"].contains(&request.uri().path());
+        if !harmless && is_from_a_page(&request) {
             let why = "this door is not for browsers: Origin, or a Host that is not this machine";
             return Ok(json_answer(StatusCode::FORBIDDEN, &json!({ "error": why })));
         }
         let path = request.uri().path();
-        let known = ["/livez", "/readyz", "/metrics", "/pats", "/pats/refresh", "/pats/retry"];
+        let known =
+            ["/livez", "/readyz", "/metrics", "/pats", "/pats/refresh", "/pats/retry", "/sessions", "/sessions/kill"];
         let (status, body) = match (request.method(), path) {
             (&Method::GET, "/livez") => (StatusCode::OK, json!({ "live": true })),
             (&Method::GET, "/readyz") => self.ready(stopping).await,
             (&Method::GET, "/metrics") => return Ok(self.scrape().await),
             (&Method::GET, "/pats") => (StatusCode::OK, self.pats_held().await),
-            (&Method::POST, "/pats/refresh") => self.refresh(credential(&request)).await,
-            (&Method::POST, "/pats/retry") => self.retry(credential(&request)).await,
+            (&Method::POST, "/pats/refresh") => self.refresh(parameter(&request, "credential")).await,
+            (&Method::POST, "/pats/retry") => self.retry(parameter(&request, "credential")).await,
+            (&Method::GET, "/sessions") => self.sessions(),
+            (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")),
             (_, path) if known.contains(&path) => {
                 let error = "the wrong method: GET asks, POST acts";
                 (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": error }))
@@ -151,12 +162,55 @@ impl Desk {
         }
         self.refresh(Some(credential)).await
     }
+
+    fn sessions(&self) -> (StatusCode, Value) {
+        let Some(sealing) = &self.sealing else { return not_sealed() };
+        let now = sealing.clock.now();
+        let mut all = sealing.sessions.list();
+        all.sort_unstable_by_key(|(id, live)| (live.opened, *id));
+        let one = |(id, live): &(SessionId, Live)| {
+            let opened = UNIX_EPOCH.checked_add(Duration::from_secs(live.opened)).map(rfc3339::show);
+            json!({
+                "session": id.to_string(), "client": live.client.as_str(), "account": &*live.account, "pat": &*live.pat,
+                "from": live.from, "opened": opened, "idle_s": now.saturating_duration_since(live.seen).as_secs(),
+            })
+        };
+        (StatusCode::OK, json!({ "sessions": all.iter().map(one).collect::<Vec<_>>() }))
+    }
+
+    fn kill(&self, target: Option<String>) -> (StatusCode, Value) {
+        let Some(sealing) = &self.sealing else { return not_sealed() };
+        let Some(target) = target.as_deref().and_then(Target::parse) else {
+            let error = "say what: ?target=client:NAME, pat:FINGERPRINT or session:ID";
+            return (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error }));
+        };
+        let covered = |(id, live): &(SessionId, Live)| match &target {
+            Target::Client(name) => live.client == *name,
+            Target::Pat(pat) => *live.pat == **pat,
+            Target::Session(session) => id == session,
+        };
+        let ended = sealing.sessions.list().iter().filter(|one| covered(one)).map(|(id, _)| *id).collect::<Vec<_>>();
+        tracing::warn!(target = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
+        let outcome = sealing.revoked.add(target, sealing.clock.wall());
+        ended.iter().for_each(|id| sealing.sessions.ended(*id));
+        let mut answer = json!({ "ended": ended.len() });
+        if let Err(error) = outcome {
+            answer["error"] =
+                format!("it holds until the gate restarts, for it cannot be written down: {error}").into();
+            return (StatusCode::INTERNAL_SERVER_ERROR, answer);
+        }
+        (StatusCode::OK, answer)
+    }
 }
 
-/// `credential=NAME` in the query.
-fn credential<B>(request: &Request<B>) -> Option<String> {
-    let given = request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("credential="))?;
+/// A parameter of the query.
+fn parameter<B>(request: &Request<B>, name: &str) -> Option<String> {
+    let given = request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(given).decode_utf8_lossy().into_owned())
+}
+
+fn not_sealed() -> (StatusCode, Value) {
+    (StatusCode::NOT_FOUND, json!({ "error": "tokens are not sealed (seal = false): the gate knows no sessions" }))
 }
 
 fn is_from_a_page<B>(request: &Request<B>) -> bool {

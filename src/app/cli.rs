@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::shell::ConfigArgs;
-use super::{check, client, demo, pat, run};
+use super::{check, client, demo, pat, run, sessions};
 
 /// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
 #[derive(Parser)]
@@ -24,6 +24,9 @@ enum Command {
     /// PATs of a running gate: what it holds, and from where.
     #[command(subcommand)]
     Pat(pat::PatCommand),
+    /// Sessions of a running gate: who has one, and how to end it.
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
     /// Clients and their keys.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Pat(command) => pat::pat(&command),
+        Command::Sessions(command) => sessions::sessions(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),
         Command::Demo(args) => demo::demo(&args),
     };

@@ -8,7 +8,9 @@ mod client;
 mod demo;
 mod online;
 mod pat;
+mod ring;
 mod run;
+mod sessions;
 mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(windows, path = "signal_windows.rs")]
@@ -30,7 +32,7 @@ use crate::base::fault::chain;
 use crate::config::{self, Config};
 use crate::listen::{Acceptor, Workers, bind};
 use crate::pat::Budget;
-use crate::proxy::Gate;
+use crate::proxy::{Gate, Sealing};
 use crate::secrets::{self, Pats, Reader, SetupError, Warm};
 use crate::state::StateDir;
 use crate::telemetry::metrics::Metrics;
@@ -75,10 +77,15 @@ impl App {
         let server_tls = config.listen.tls.as_ref().map(tls::server).transpose().map_err(broken)?;
         let metrics = Arc::<Metrics>::default();
         let warm = open_warm(&config.state, state.as_ref())?;
+        let reader = Arc::new(reader(&config, &seams.clock, &metrics).map_err(io::Error::other)?);
+        let sealing = match &config.seal {
+            Some(settings) => Some(ring::open(settings, &reader, state.as_ref(), &seams).await?),
+            None => None,
+        };
         let pats = Pats::new(secrets::Setup {
             settings: config.pat.clone(),
             credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
-            reader: reader(&config, &seams.clock, &metrics).map_err(io::Error::other)?,
+            reader,
             warm,
             metrics: metrics.clone(),
             clock: seams.clock.clone(),
@@ -86,16 +93,18 @@ impl App {
             control: Handle::current(),
         });
         let budget = open_budget(&config, &seams.clock, state)?;
-        let gate = Gate::new(config.clone(), pats.clone(), budget.clone(), metrics.clone(), seams.random);
+        let gate =
+            Gate::new(config.clone(), pats.clone(), budget.clone(), sealing.clone(), metrics.clone(), seams.random);
         let gate = Arc::new(gate.map_err(broken)?);
         let listener = bind(config.listen.address).await?;
         let admin = bind(config.admin.address).await?;
         let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+        let longest = config.seal.as_ref().map(|seal| seal.keep).unwrap_or_default();
         let (workers, threads) = Workers::start(&config.listen, &gate, server_tls.as_ref())?;
         let (drain, watch) = drain();
         pats.keep_fresh().await;
-        tokio::spawn(tidy(budget.clone()));
-        let desk = admin::Desk { config: config.clone(), pats, budget: budget.clone(), metrics };
+        tokio::spawn(tidy(budget.clone(), sealing.clone(), longest));
+        let desk = admin::Desk { config: config.clone(), pats, budget: budget.clone(), sealing, metrics };
         tokio::spawn(admin::serve(admin, desk, watch.clone()));
         tokio::spawn(Acceptor::new(listener, workers, config.listen.connections).run(watch));
         Ok(Self { address, admin: admin_address, drain, deadline: config.listen.drain, ended: joined(threads), budget })
@@ -114,11 +123,16 @@ impl App {
     }
 }
 
-/// Keeps what is written down of logins under way close to the truth.
-async fn tidy(budget: Arc<Budget>) {
+/// Keeps what is written down of logins under way close to the truth, and forgets sessions that are over.
+async fn tidy(budget: Arc<Budget>, sealing: Option<Arc<Sealing>>, longest: Duration) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         budget.tidy();
+        let Some(sealing) = &sealing else { continue };
+        sealing.sessions.sweep(sealing.clock.now());
+        if let Err(error) = sealing.revoked.tidy(sealing.clock.wall(), longest) {
+            tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
+        }
     }
 }
 

@@ -67,6 +67,9 @@ pub enum Answer {
     Retry(u16, u16),
     /// This status: for requests that no driver makes.
     Status(u16),
+    /// HTTP 200, `success:false` and the code with which the driver gives the session up at this place: "log in again" for a
+    /// query, "the master token is over" for a renewal, "gone" for a logout (protocol facts 4.3). Never 401, which starts renewals.
+    GiveUp,
 }
 
 /// The row of one kind.
@@ -118,6 +121,14 @@ pub enum Kind {
     AuthenticatorForeign,
     /// A path of the browser or OAuth flows.
     FlowForeign,
+    /// A renewal that cannot be read.
+    RenewalMalformed,
+    /// A request without a token that this gate has sealed for such a request.
+    SessionUnknown,
+    /// A session that somebody has ended, or whose client may no longer enter.
+    SessionEnded,
+    /// A session that came from elsewhere than it is bound to.
+    SessionElsewhere,
     /// The SQL API, whose requests carry a credential each.
     RestForeign,
     /// A path that no driver uses.
@@ -154,7 +165,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -167,6 +178,10 @@ impl Kind {
         Self::RequestSlow,
         Self::AuthenticatorForeign,
         Self::FlowForeign,
+        Self::RenewalMalformed,
+        Self::SessionUnknown,
+        Self::SessionEnded,
+        Self::SessionElsewhere,
         Self::RestForeign,
         Self::RouteUnknown,
         Self::MethodWrong,
@@ -188,7 +203,7 @@ impl Kind {
     /// The one table. Unknown client and wrong key say the same, so that nobody can search for names.
     #[rustfmt::skip]
     pub fn rule(self) -> Rule {
-        use Answer::{Refusal, Retry, Status};
+        use Answer::{GiveUp, Refusal, Retry, Status};
         use Owner::{Client, Gate, Network, Policy, Snowflake, Store};
         let row = |name, owner, at_login, elsewhere, says, next| Rule { name, owner, at_login, elsewhere, says, next };
         match self {
@@ -228,6 +243,18 @@ impl Kind {
             Self::FlowForeign => row("flow_foreign", Client, DENIED, DENIED,
                 "single sign-on and OAuth do not go through this gate",
                 "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password or token."),
+            Self::RenewalMalformed => row("renewal_malformed", Client, Refusal(390_400), Refusal(390_400),
+                "the renewal of the session cannot be read: {}",
+                "Check that a Snowflake driver sends it and that nothing between changes it."),
+            Self::SessionUnknown => row("session_unknown", Client, GiveUp, GiveUp,
+                "this session is not, or no longer, known to this gate",
+                "Open the connection again; give the trace id to the operator if it happens often."),
+            Self::SessionEnded => row("session_ended", Policy, Refusal(390_111), Refusal(390_111),
+                "the operator of the gate has ended this session",
+                "Open the connection again; if that is refused too, ask the operator."),
+            Self::SessionElsewhere => row("session_elsewhere", Policy, Refusal(390_111), Refusal(390_111),
+                "this session was opened from {} and may not be used from here",
+                "Open a connection of your own; give the trace id to the operator if nobody has copied anything."),
             Self::RestForeign => row("rest_foreign", Client, DENIED, Status(404),
                 "the SQL API does not go through this gate yet",
                 "Use a Snowflake driver with your patgate client key as password."),
@@ -366,6 +393,7 @@ mod tests {
                         assert!(![390_112, 390_114, 390_195, 390_303, 390_318].contains(&code), "{kind:?}");
                     }
                     Answer::Retry(status, _) => assert!([429, 502, 503, 504].contains(&status), "{kind:?}"),
+                    Answer::GiveUp => {}
                     Answer::Status(status) => assert!(![400, 401, 403].contains(&status), "{kind:?}"),
                 }
             }

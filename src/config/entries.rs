@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::read::Section;
-use super::{Account, Client, Credential, Limits, units};
+use super::{Account, Bind, Client, Credential, Limits, units};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 use crate::base::pins::Pins;
 
@@ -96,12 +96,19 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
     let networks = section.list("networks", "a network such as \"10.20.0.0/16\" or an address", |text| {
         text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
     });
+    let bind = section.parsed("bind", "\"client\", \"network\" or \"address\"", |text| match text {
+        "client" => Some(Bind::Client),
+        "network" => Some(Bind::Network),
+        "address" => Some(Bind::Address),
+        _ => None,
+    });
     let limits = section.section("limits").map(limits).unwrap_or_default();
     section.finish();
     Some(Client {
         credential: Arc::from(credential?.value),
         keys: keys?.value,
         networks: networks.map_or_else(loopback, |found| found.value),
+        bind: bind.map_or(Bind::default(), |found| found.value),
         limits,
     })
 }
@@ -132,7 +139,7 @@ fn loopback() -> Vec<IpNet> {
     [v4.ok(), Some(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))].into_iter().flatten().collect()
 }
 
-fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &str, name: &str, names: &[String]) {
+pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &str, name: &str, names: &[String]) {
     if names.iter().any(|known| known == name) {
         return;
     }

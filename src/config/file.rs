@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::entries::{account, client, credential};
+use super::entries::{account, client, credential, known};
 use super::read::{Context, Section};
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, State, Upstream};
-use crate::base::names::ClientName;
+use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Seal, State, Upstream};
+use crate::base::names::{ClientName, SecretRef, SecretRefs};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -61,6 +61,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let accounts =
         table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
     let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
+    let seal = seal(&top, &stores.names);
     let credentials =
         table(&top, "credentials", "[credentials.powerbi] with account, user and pat", |name, section| {
             credential(name, section, &accounts.names, &stores.names)
@@ -83,9 +84,12 @@ fn config(top: Section<'_>) -> Option<Config> {
     if pat.refresh < pat.pace {
         top.error("`pat.refresh` is shorter than `pat.pace`", "No reference is read oftener than `pat.pace`");
     }
-    if accounts.values.len() > 1 {
-        // Without sealed tokens nothing in a later request says which account its session belongs to.
-        top.error("there is more than one account", "Run one gate an account for now");
+    if accounts.values.len() > 1 && seal.is_none() {
+        // Nothing in a later request would say which account its session belongs to.
+        top.error(
+            "there is more than one account, and tokens are not sealed",
+            "Take `seal = false` out, or run a gate an account",
+        );
     }
     let names =
         clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
@@ -97,6 +101,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         upstream,
         pat,
         state,
+        seal,
         log,
         accounts: accounts.values,
         stores: stores.values,
@@ -261,6 +266,26 @@ fn state(section: Option<Section<'_>>, base: &Path) -> State {
         beside: base.join("state"),
         warm_key: section.and_then(|section| secret_source(section, "warm_key")).map(|found| found.value),
     })
+}
+
+/// `seal = false`, or a table.
+fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
+    let section = match top.is_table("seal") {
+        true => top.section("seal"),
+        false if top.flag("seal").is_some_and(|flag| !flag.value) => return None,
+        false => None,
+    };
+    Some(optional!(section, |section: Option<&Section<'_>>| {
+        let wanted = "a reference \"STORE:PATH#FIELD\", never a key itself, or a list of them";
+        let keys = section.filter(|section| section.has("keys"));
+        Seal {
+            keys: keys
+                .and_then(|section| SecretRefs::new(section.one_or_more("keys", wanted, SecretRef::parse)?.value)),
+            rotate: duration_in(section, "rotate", 24 * HOUR, SECOND..30 * 24 * HOUR),
+            keep: duration_in(section, "keep", 24 * HOUR, 4 * HOUR..30 * 24 * HOUR),
+            refresh: duration_in(section, "refresh", 10 * SECOND, SECOND..HOUR),
+        }
+    }))
 }
 
 fn log(section: Option<Section<'_>>) -> Log {

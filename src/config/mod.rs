@@ -40,6 +40,8 @@ pub struct Config {
     pub pat: Pat,
     /// What outlives the process.
     pub state: State,
+    /// How sessions' tokens are sealed; `None` passes Snowflake's tokens on as they are.
+    pub seal: Option<Seal>,
     /// Logs.
     pub log: Log,
     /// Snowflake accounts by name.
@@ -144,6 +146,19 @@ pub struct State {
     pub warm_key: Option<SecretSource>,
 }
 
+/// `[seal]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// Where the ring of keys is; `None` makes one in the state directory.
+    pub keys: Option<SecretRefs>,
+    /// How long one key of a made ring seals.
+    pub rotate: Duration,
+    /// How long a sealed token may live at most, and a key of a made ring opens after it has sealed for the last time.
+    pub keep: Duration,
+    /// How often the ring is read.
+    pub refresh: Duration,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
@@ -228,8 +243,22 @@ pub struct Client {
     pub keys: Vec<[u8; 32]>,
     /// Where the client may come from; an empty list admits nobody.
     pub networks: Vec<IpNet>,
+    /// What its sessions are bound to beside the client itself.
+    pub bind: Bind,
     /// Limits.
     pub limits: Limits,
+}
+
+/// What the sessions of a client are bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    /// The client alone: from any of its networks.
+    #[default]
+    Client,
+    /// The one of its networks that the login came from.
+    Network,
+    /// The address that the login came from.
+    Address,
 }
 
 /// `limits` of a client.

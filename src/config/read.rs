@@ -211,6 +211,11 @@ impl<'a> Section<'a> {
         Some(Section::new(self.context, self.name_of(key), found.value, found.span))
     }
 
+    /// Whether a key is there and is a table; asking does not make it known.
+    pub fn is_table(&self, key: &str) -> bool {
+        self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_table())
+    }
+
     /// All tables below `key`, with the names that the operator gave them.
     pub fn named(&self, key: &'static str) -> Vec<(String, Section<'a>)> {
         let Some(parent) = self.section(key) else { return Vec::new() };

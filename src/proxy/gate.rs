@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
+use super::Sealing;
 use crate::admit::Admission;
 use crate::base::clock::Random;
 use crate::base::fault::{Fault, Kind};
@@ -26,6 +28,8 @@ pub struct Gate {
     pub pats: Pats,
     /// The logins that may be risked with each PAT version.
     pub budget: Arc<Budget>,
+    /// How sessions' tokens are sealed, where they are.
+    pub sealing: Option<Arc<Sealing>>,
     /// What is counted for the operator.
     pub metrics: Arc<Metrics>,
     random: Arc<dyn Random>,
@@ -48,6 +52,7 @@ impl Gate {
         config: Arc<Config>,
         pats: Pats,
         budget: Arc<Budget>,
+        sealing: Option<Arc<Sealing>>,
         metrics: Arc<Metrics>,
         random: Arc<dyn Random>,
     ) -> Result<Self, TlsError> {
@@ -57,7 +62,12 @@ impl Gate {
             accounts.insert(name.clone(), Shared { account: account.clone(), tls, breaker: Arc::default() });
         }
         let admission = Admission::new(&config);
-        Ok(Self { config, admission, pats, budget, metrics, random, accounts })
+        Ok(Self { config, admission, pats, budget, sealing, metrics, random, accounts })
+    }
+
+    /// How long a sealed token may live at most.
+    pub(super) fn longest(&self) -> Duration {
+        self.config.seal.as_ref().map(|seal| seal.keep).unwrap_or_default()
     }
 }
 

@@ -29,6 +29,19 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The headers of a request whose body is ours: as they came, but for what belongs to the body that the client sent. Neither a
+/// compressed answer is asked for nor an interim one.
+pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> HeaderMap {
+    let mut headers = sent.clone();
+    strip_hop(&mut headers);
+    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::EXPECT] {
+        headers.remove(name);
+    }
+    headers.insert(header::HOST, authority.clone());
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers
+}
+
 fn strip_named(headers: &mut HeaderMap) {
     let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     for name in lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {

@@ -4,31 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
-use http_body_util::{BodyExt, Limited};
+use http::{HeaderName, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
+use super::read::{self, Caps, passed_on};
+use super::sealing::Sealing;
 use super::trouble::{failed, no_redirect, store_fault};
-use super::{AnswerBody, Peer, Worker, headers, json};
+use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
 use crate::pat::{Permit, ServiceUser, Verdict};
 use crate::secrets::Held;
+use crate::session::Ticket;
 use crate::snowflake::answer::LoginAnswer;
-use crate::snowflake::body::{NotInflated, gunzip};
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::Record;
-use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Way};
+use crate::upstream::{Breaker, Failure, LOOK, Pool, RequestBody, Way};
 
 /// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-/// The largest answer to a login that is read. Real ones are some KB, most of it parameters.
-const ANSWER_CAP: usize = 4 << 20;
 /// The pause between two tries while a login is held.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The first such pause when a store is asked for a newer PAT; each is twice as long as the one before, up to [`PAUSE`].
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
 /// How long a login may wait for others of the same user; drivers wait for 60 s and more.
@@ -39,14 +38,17 @@ const VERSIONS: u32 = 8;
 impl Worker {
     pub(super) async fn login(
         &self,
-        peer: Peer,
+        peer: &Peer,
         request: Request<Incoming>,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         let started = Instant::now();
         self.gate.admission.address(peer.ip)?;
         let (head, body) = request.into_parts();
-        let body = self.read(&head, body).await?;
+        let limits = &self.gate.config.login;
+        let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
+        let unread = |why: read::Unread| why.fault(Kind::LoginMalformed, Kind::LoginTooLarge);
+        let body = read::request(&head, body, &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
         let facts = record.login();
         facts.driver = login.fact("CLIENT_APP_ID");
@@ -57,35 +59,15 @@ impl Worker {
         record.login().credential = Some(grant.credential().to_string());
         let lanes = self.lanes(grant.account())?;
         let user = ServiceUser::new(grant.account(), grant.user());
-        let mut upstream = Upstream { worker: self, grant: &grant, user, lanes, head: &head, login: &mut login };
+        let mut upstream = Upstream { worker: self, peer, grant: &grant, user, lanes, head: &head, login: &mut login };
         upstream.run(record, started).await
-    }
-
-    /// Reads the body up to its caps, inflated.
-    async fn read(&self, head: &request::Parts, body: Incoming) -> Result<Vec<u8>, Fault> {
-        let limits = &self.gate.config.login;
-        let too_large = |cap: usize| Fault::new(Kind::LoginTooLarge).detail(format_args!("{cap} bytes"));
-        let gzip = is_gzip(&head.headers)?;
-        let read = timeout(limits.deadline, Limited::new(body, limits.body).collect()).await;
-        let read = read.map_err(|_late| Fault::new(Kind::RequestSlow).because("login.deadline has passed"))?;
-        let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(broken) => malformed("it is not whole").source(&*broken),
-            Err(_limit) => too_large(limits.body).because("login.body, as sent"),
-        })?;
-        let sent = Vec::from(sent.to_bytes());
-        if !gzip {
-            return Ok(sent);
-        }
-        gunzip(&sent, limits.inflated).map_err(|why| match why {
-            NotInflated::Damaged => malformed("its gzip is damaged"),
-            NotInflated::TooLarge => too_large(limits.inflated).because("login.inflated, after inflating"),
-        })
     }
 }
 
 /// An admitted login on its way to Snowflake.
 struct Upstream<'a, 'b> {
     worker: &'a Worker,
+    peer: &'a Peer,
     grant: &'a Grant,
     user: ServiceUser,
     lanes: &'a Lanes,
@@ -104,10 +86,15 @@ impl Upstream<'_, '_> {
             record.login().pat = Some(held.id.clone());
             record.login().attempts += 1;
             match self.send(&held, permit).await? {
-                Sent::Success { response, body, session, role } => {
+                Sent::Success { response, body, session, role, ticket } => {
                     self.worker.gate.pats.accepted(&held);
+                    if let (Some(ticket), Some(sealing)) = (&ticket, &self.worker.gate.sealing) {
+                        let count = self.worker.gate.admission.session(self.peer.ip, ticket)?;
+                        sealing.sessions.seen(ticket, self.peer.ip, sealing.clock.now(), count);
+                    }
                     let facts = record.login();
-                    (facts.session, facts.role) = (session, role);
+                    (facts.session, facts.role, facts.sealed) =
+                        (session, role, ticket.map(|ticket| ticket.session.to_string()));
                     record.logged_in("success", started.elapsed());
                     return Ok(passed_on(response, body));
                 }
@@ -236,8 +223,16 @@ impl Upstream<'_, '_> {
                 return Err(fault);
             }
         };
-        let (pool, breaker) = (self.lanes.pool.clone(), self.lanes.breaker.clone());
-        let exchange = tokio::spawn(async move { exchange(&pool, &breaker, connect, request, permit).await });
+        let gate = self.worker.gate.clone();
+        let exchange = Exchange {
+            pool: self.lanes.pool.clone(),
+            breaker: self.lanes.breaker.clone(),
+            connect,
+            seal: gate.sealing.clone().map(|sealing| (sealing, gate.longest())),
+            grant: self.grant.clone(),
+            pat: held.id.clone(),
+        };
+        let exchange = tokio::spawn(exchange.run(request, permit));
         exchange.await.unwrap_or_else(|_| Err(Fault::new(Kind::GateBroken).because("the exchange was cancelled")))
     }
 
@@ -254,16 +249,10 @@ impl Upstream<'_, '_> {
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is no URI"))?;
-        let mut headers = self.head.headers.clone();
-        headers::strip_hop(&mut headers);
-        for name in
-            [header::AUTHORIZATION, header::COOKIE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::EXPECT]
-        {
+        let mut headers = headers::for_whole_body(&self.head.headers, &self.lanes.authority);
+        for name in [header::AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")] {
             headers.remove(name);
         }
-        headers.remove("dpop");
-        headers.insert(header::HOST, self.lanes.authority.clone());
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         *request.headers_mut() = headers;
         Ok(request)
     }
@@ -272,7 +261,13 @@ impl Upstream<'_, '_> {
 /// What became of one try.
 enum Sent {
     /// The session stands.
-    Success { response: Response<()>, body: Bytes, session: Option<String>, role: Option<String> },
+    Success {
+        response: Response<()>,
+        body: Bytes,
+        session: Option<String>,
+        role: Option<String>,
+        ticket: Option<Ticket>,
+    },
     /// Snowflake refused for a reason of the client's.
     Other { response: Response<()>, body: Bytes, code: String },
     /// Snowflake refused the PAT, or the gate.
@@ -282,102 +277,73 @@ enum Sent {
     Away { fault: Fault, connected: bool },
 }
 
-/// One login over one connection; the permit is told what came of it.
-async fn exchange(
-    pool: &Arc<Pool>,
-    breaker: &Breaker,
+/// One login over one connection.
+struct Exchange {
+    pool: Arc<Pool>,
+    breaker: Arc<Breaker>,
     connect: Duration,
-    request: Request<RequestBody>,
-    permit: Permit,
-) -> Result<Sent, Fault> {
-    // The answer is lost: the permit is dropped without a word.
-    let late = |_| {
-        Fault::new(Kind::SnowflakeSilent).because(format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs()))
-    };
-    let response = match timeout(ANSWER_TIME, pool.send_within(connect, request)).await.map_err(late)? {
-        Ok(response) => response,
-        Err(failure @ Failure::Unsent(_)) => {
+    /// How the tokens are sealed, and how long they may live.
+    seal: Option<(Arc<Sealing>, Duration)>,
+    grant: Grant,
+    pat: String,
+}
+
+impl Exchange {
+    /// Sends the login; the permit is told what came of it.
+    async fn run(self, request: Request<RequestBody>, permit: Permit) -> Result<Sent, Fault> {
+        // The answer is lost: the permit is dropped without a word.
+        let late = |_| {
+            Fault::new(Kind::SnowflakeSilent)
+                .because(format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs()))
+        };
+        let response = match timeout(ANSWER_TIME, self.pool.send_within(self.connect, request)).await.map_err(late)? {
+            Ok(response) => response,
+            Err(failure @ Failure::Unsent(_)) => {
+                permit.unsent();
+                return Ok(Sent::Away { fault: failed(failure), connected: false });
+            }
+            // So it is here.
+            Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), connected: true }),
+            Err(failure) => return Err(failed(failure)),
+        };
+        self.breaker.close();
+        if let Err(fault) = no_redirect(&response) {
             permit.unsent();
-            return Ok(Sent::Away { fault: failed(failure), connected: false });
+            return Err(fault);
         }
-        // So it is here.
-        Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), connected: true }),
-        Err(failure) => return Err(failed(failure)),
-    };
-    breaker.close();
-    if let Err(fault) = no_redirect(&response) {
-        permit.unsent();
-        return Err(fault);
-    }
-    let (response, body) = read_answer(response).await?;
-    let status = response.status();
-    let Some(answer) = LoginAnswer::read(&body) else {
-        // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
-        permit.unsent();
-        let cause = format!("HTTP {} and no login answer in it", status.as_u16());
-        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-        if later || status.is_server_error() {
-            let fault = Fault::new(Kind::SnowflakeBusy).because(cause);
-            return Ok(Sent::Away { fault, connected: false });
-        }
-        return Err(Fault::new(Kind::SnowflakeGarbled).because(cause));
-    };
-    Ok(match answer {
-        LoginAnswer::Success { rewritten, session, role } => {
-            permit.succeeded();
-            Sent::Success { response, body: rewritten.map_or(body, Bytes::from), session, role }
-        }
-        LoginAnswer::Other { code } => {
+        let (response, body) = read::answer(response).await?;
+        let status = response.status();
+        let Some(answer) = LoginAnswer::read(&body) else {
+            // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
             permit.unsent();
-            Sent::Other { response, body, code }
-        }
-        LoginAnswer::Credential(kind) => Sent::Refused { kind, times: permit.refused(kind) },
-    })
-}
-
-/// Reads the answer whole, up to a cap.
-async fn read_answer(response: Response<Answer>) -> Result<(Response<()>, Bytes), Fault> {
-    let (mut head, body) = response.into_parts();
-    let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).because(cause);
-    let body = Limited::new(body, ANSWER_CAP)
-        .collect()
-        .await
-        .map_err(|_| garbled("the login's answer broke off or is too large"))?;
-    let mut body = body.to_bytes();
-    if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
-        // Not asked for, and yet it happens behind some middleboxes.
-        body = gunzip(&body, ANSWER_CAP).map_err(|_| garbled("the login's answer has damaged gzip"))?.into();
-        head.headers.remove(header::CONTENT_ENCODING);
+            let cause = format!("HTTP {} and no login answer in it", status.as_u16());
+            let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+            if later || status.is_server_error() {
+                let fault = Fault::new(Kind::SnowflakeBusy).because(cause);
+                return Ok(Sent::Away { fault, connected: false });
+            }
+            return Err(Fault::new(Kind::SnowflakeGarbled).because(cause));
+        };
+        Ok(match answer {
+            LoginAnswer::Success(granted) => {
+                permit.succeeded();
+                let (session, role) = (granted.session(), granted.role());
+                let (written, ticket) = match &self.seal {
+                    Some((sealing, longest)) => {
+                        let (written, ticket) = sealing.login(granted, &self.grant, &self.pat, *longest)?;
+                        (Some(written), Some(ticket))
+                    }
+                    None => (granted.written(), None),
+                };
+                Sent::Success { response, body: written.map_or(body, Bytes::from), session, role, ticket }
+            }
+            LoginAnswer::Other { code } => {
+                permit.unsent();
+                Sent::Other { response, body, code }
+            }
+            LoginAnswer::Credential(kind) => Sent::Refused { kind, times: permit.refused(kind) },
+        })
     }
-    Ok((Response::from_parts(head, ()), body))
-}
-
-/// Whether a body is gzip; the name of an encoding has no case (RFC 9110, section 8.4.1).
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Fault> {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let (first, None) = (encodings.next(), encodings.next()) else {
-        return Err(malformed("it has more than one Content-Encoding"));
-    };
-    let named = |name: &str| first.is_some_and(|first| first.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
-    match first {
-        None => Ok(false),
-        Some(_) if named("") || named("identity") => Ok(false),
-        Some(_) if named("gzip") || named("x-gzip") => Ok(true),
-        Some(_) => Err(malformed("its Content-Encoding is neither gzip nor identity")),
-    }
-}
-
-/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even for a
-/// refusal that came with another: drivers show a text only then.
-fn passed_on(response: Response<()>, body: Bytes) -> Response<AnswerBody> {
-    let (mut head, ()) = response.into_parts();
-    headers::strip_hop(&mut head.headers);
-    head.headers.remove(header::CONTENT_LENGTH);
-    head.version = Version::HTTP_11;
-    head.status = StatusCode::OK;
-    let ours = json(body);
-    head.headers.insert(header::CONTENT_TYPE, ours.headers()[header::CONTENT_TYPE].clone());
-    Response::from_parts(head, ours.into_body())
 }
 
 fn malformed(what: &str) -> Fault {

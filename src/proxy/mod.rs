@@ -1,12 +1,15 @@
 //! One request, from head to last byte.
 //!
-//! [`Worker::answer`] names the request, sends it down its way ([`login`] or [`stream`]) and is the only place where a
+//! [`Worker::answer`] names the request, sends it down its way ([`login`], [`renew`] or [`stream`]) and is the only place where a
 //! [`Fault`] becomes an answer and a log line.
 
 mod body;
 mod gate;
 mod headers;
 mod login;
+mod read;
+mod renew;
+mod sealing;
 mod stream;
 mod target;
 mod trouble;
@@ -20,6 +23,7 @@ use hyper::body::Incoming;
 
 pub use body::{AnswerBody, BrokeOff};
 pub use gate::{Gate, Worker};
+pub use sealing::Sealing;
 
 use crate::base::fault::{Answer, Fault, Kind};
 use crate::base::names::TraceId;
@@ -43,22 +47,21 @@ impl Worker {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
         let mut record = Record::new(trace, peer.ip, route.as_str());
-        let at_login = matches!(route, Route::Login | Route::Foreign);
-        match self.dispatch(peer, route, request, &mut record).await {
+        match self.dispatch(&peer, route, request, &mut record).await {
             Ok(mut response) => {
                 response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
                 response
             }
             Err(fault) => {
                 record.failed(&fault);
-                refusal(&fault, at_login, trace)
+                refusal(&fault, route, trace)
             }
         }
     }
 
     async fn dispatch(
         &self,
-        peer: Peer,
+        peer: &Peer,
         route: Route,
         request: Request<Incoming>,
         record: &mut Record,
@@ -69,6 +72,7 @@ impl Worker {
         target::check(&request)?;
         match route {
             Route::Login => self.login(peer, request, record).await,
+            Route::Renew if let Some(sealing) = &self.gate.sealing => self.renew(peer, request, sealing, record).await,
             Route::Renew | Route::Stream(_) => self.stream(peer, request, route, record).await,
             Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(request.uri().path())),
             Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(request.method())),
@@ -83,10 +87,12 @@ impl Worker {
     }
 }
 
-fn refusal(fault: &Fault, at_login: bool, trace: TraceId) -> Response<AnswerBody> {
+fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<AnswerBody> {
+    let at_login = matches!(route, Route::Login | Route::Foreign);
     let rule = fault.kind().rule();
     let (status, code, retry) = match if at_login { rule.at_login } else { rule.elsewhere } {
         Answer::Refusal(code) => (StatusCode::OK, code, None),
+        Answer::GiveUp => (StatusCode::OK, answer::give_up(route), None),
         Answer::Retry(status, after) => (status_of(status), 390_999, Some(after)),
         Answer::Status(status) => (status_of(status), 390_400, None),
     };

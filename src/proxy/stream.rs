@@ -1,11 +1,13 @@
-//! Every driver route but the login: the head is adjusted, both bodies stream untouched.
+//! Every driver route but the login and the renewal: the head is adjusted, both bodies stream untouched.
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
+use super::sealing::token_header;
 use super::trouble::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::base::fault::{Fault, Kind};
+use crate::session::Use;
 use crate::snowflake::route::{Route, Stream};
 use crate::telemetry::record::Record;
 use crate::upstream::RequestBody;
@@ -13,16 +15,34 @@ use crate::upstream::RequestBody;
 impl Worker {
     pub(super) async fn stream(
         &self,
-        peer: Peer,
+        peer: &Peer,
         request: Request<Incoming>,
         route: Route,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
+        if route == Route::Stream(Stream::SqlApi) {
+            return Err(Fault::new(Kind::RestForeign));
+        }
         self.gate.admission.address(peer.ip)?;
         let (mut head, body) = request.into_parts();
         headers::strip_hop(&mut head.headers);
-        session_token_only(&mut head.headers, route)?;
-        let lanes = self.only_lanes()?;
+        let lanes = match &self.gate.sealing {
+            Some(sealing) => {
+                let ticket = sealing.header(&head.headers, Use::Session).await?;
+                record.client = Some(ticket.client.to_string());
+                let count = self.gate.admission.session(peer.ip, &ticket)?;
+                match route {
+                    Route::Stream(Stream::Logout) => sealing.sessions.ended(ticket.session),
+                    _ => sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count),
+                }
+                head.headers.insert(header::AUTHORIZATION, token_header(&ticket.token)?);
+                self.lanes(&ticket.account)?
+            }
+            None => {
+                session_token_only(&mut head.headers)?;
+                self.only_lanes()?
+            }
+        };
         head.headers.insert(header::HOST, lanes.authority.clone());
         head.version = Version::HTTP_11;
         let sent = lanes.pool.send(Request::from_parts(head, RequestBody::Streamed(body))).await;
@@ -40,10 +60,7 @@ impl Worker {
 /// Lets Snowflake's session and master tokens through and nothing else in their place: a client key must not leave the
 /// gate, a foreign bearer token has no business here, and what some drivers write without a token (`Basic`, alone) is
 /// dropped.
-fn session_token_only(headers: &mut HeaderMap, route: Route) -> Result<(), Fault> {
-    if route == Route::Stream(Stream::SqlApi) {
-        return Err(Fault::new(Kind::RestForeign));
-    }
+fn session_token_only(headers: &mut HeaderMap) -> Result<(), Fault> {
     let key = |value: &HeaderValue| value.as_bytes().windows(4).any(|part| part == b"pgk_");
     if headers.get_all(header::AUTHORIZATION).iter().any(key) {
         let fault = Fault::new(Kind::FlowForeign);

@@ -51,7 +51,7 @@ pub struct Setup {
     /// The references of each credential.
     pub credentials: BTreeMap<Arc<str>, SecretRefs>,
     /// The way to the stores.
-    pub reader: Reader,
+    pub reader: Arc<Reader>,
     /// The copy on disk, where one is kept.
     pub warm: Option<Warm>,
     /// Where reads and staleness are counted.

@@ -76,7 +76,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Pats, Grant, Arc<Manua
     let pats = Pats::new(Setup {
         settings: config.pat.clone(),
         credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
-        reader: Reader::new(named, config.pat.read, clock.clone(), metrics.clone()),
+        reader: Arc::new(Reader::new(named, config.pat.read, clock.clone(), metrics.clone())),
         warm: None,
         metrics,
         clock: clock.clone(),

@@ -86,6 +86,23 @@ impl Reader {
         self.current(reference, 0).await
     }
 
+    /// Another secret than a PAT: the first of the references that gives something, as it stands there.
+    ///
+    /// # Errors
+    /// What each of them says.
+    pub async fn text(&self, references: &SecretRefs) -> Result<Secret, StoreError> {
+        let mut losers = Vec::new();
+        for reference in references.iter() {
+            let take = |_, fetched: Fetched| value::member(&fetched.value, reference.field.as_deref());
+            let read = self.fetch(reference, |store| Some(store.read(&reference.path)), take).await;
+            match read.unwrap_or_else(|| Err(no_store(reference))) {
+                Ok(text) => return Ok(text),
+                Err(error) => losers.push(Loser { reference: reference.clone(), error }),
+            }
+        }
+        Err(together(&losers))
+    }
+
     /// Asks the references in order, past every version in `refused` while there is another.
     pub(super) async fn first(&self, references: &SecretRefs, refused: &HashSet<String>) -> Outcome {
         let (mut losers, mut second_best) = (Vec::new(), None);
@@ -94,7 +111,7 @@ impl Reader {
                 Ok(found) if !refused.contains(&found.id) => return Outcome { found: Some(found), losers },
                 Ok(found) => {
                     second_best.get_or_insert(found);
-                    let next = self.fetch(reference, rank, |store| store.read_successor(&reference.path)).await;
+                    let next = self.fetch_pat(reference, rank, |store| store.read_successor(&reference.path)).await;
                     if let Some(Ok(next)) = next
                         && !refused.contains(&next.id)
                     {
@@ -114,26 +131,35 @@ impl Reader {
     }
 
     async fn current(&self, reference: &SecretRef, rank: usize) -> Result<Found, StoreError> {
-        let read = self.fetch(reference, rank, |store| Some(store.read(&reference.path))).await;
-        read.unwrap_or_else(|| Err(StoreError::Refused(format!("no store {}", reference.store))))
+        let read = self.fetch_pat(reference, rank, |store| Some(store.read(&reference.path))).await;
+        read.unwrap_or_else(|| Err(no_store(reference)))
     }
 
-    async fn fetch<'a>(
+    async fn fetch_pat<'a>(
         &'a self,
         reference: &SecretRef,
         rank: usize,
         how: impl FnOnce(&'a dyn SecretStore) -> Option<super::Reading<'a>>,
     ) -> Option<Result<Found, StoreError>> {
+        self.fetch(reference, how, |began, fetched| self.found(reference, rank, began, fetched)).await
+    }
+
+    /// What `take` makes of one answer of one store; `None` when there is no such store, or it keeps no such thing.
+    async fn fetch<'a, T>(
+        &'a self,
+        reference: &SecretRef,
+        how: impl FnOnce(&'a dyn SecretStore) -> Option<super::Reading<'a>>,
+        take: impl FnOnce(Instant, Fetched) -> Result<T, StoreError>,
+    ) -> Option<Result<T, StoreError>> {
         let (store, permits) = self.stores.get(&reference.store)?;
         let reading = how(&**store)?;
         let _permit = permits.acquire().await;
         let began = self.clock.now();
         let late = |_| Err(StoreError::Unavailable("no answer in time".into()));
         let fetched = tokio::time::timeout(self.timeout, reading).await.unwrap_or_else(late);
-        let found = fetched.and_then(|fetched| self.found(reference, rank, began, fetched));
-        let outcome = found.as_ref().map_or_else(StoreError::kind, |_| "ok");
-        self.metrics.store_read(&reference.store, outcome);
-        Some(found)
+        let taken = fetched.and_then(|fetched| take(began, fetched));
+        self.metrics.store_read(&reference.store, taken.as_ref().map_or_else(StoreError::kind, |_| "ok"));
+        Some(taken)
     }
 
     fn found(&self, from: &SecretRef, rank: usize, began: Instant, got: Fetched) -> Result<Found, StoreError> {
@@ -142,6 +168,10 @@ impl Reader {
         let ended = (self.clock.now(), self.clock.wall());
         Ok(Found { id: pat.fingerprint(), pat, version, created, expires, from: from.clone(), rank, began, ended })
     }
+}
+
+fn no_store(reference: &SecretRef) -> StoreError {
+    StoreError::Refused(format!("no store {}", reference.store))
 }
 
 /// One error for all: that of the only reference, or each by name. It passes when one of them does.

@@ -34,28 +34,40 @@ const MANAGED: &str = "patTokenValue";
 /// What lies beside it and can make new tokens.
 const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
 
-/// The PAT in a store's value.
+/// The member that a reference names, or the whole value.
 ///
 /// # Errors
 /// [`StoreError::Unusable`], which says what is wrong with the form and quotes nothing.
-pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
-    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
+pub fn member(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let whole = value.expose().trim();
-    let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
-    let text = match field.or(managed.then_some(MANAGED)) {
-        Some(field) if TOXIC.contains(&field) => return unusable("the member that #FIELD names is no token but a key"),
+    match field {
+        Some(field) if TOXIC.contains(&field) => unusable("the member that #FIELD names is no token but a key"),
         Some(field) => {
             let Ok(members) = Members::parse(whole) else {
                 return unusable("the reference names a #FIELD, and the value is no JSON object");
             };
             match members.text(field) {
-                Some(text) => Secret::new(text.into_owned()),
-                None if members.raw(field).is_some() => return unusable("the member that #FIELD names is no string"),
-                None => return unusable("the value has no member of the name that #FIELD gives"),
+                Some(text) => Ok(Secret::new(text.into_owned())),
+                None if members.raw(field).is_some() => unusable("the member that #FIELD names is no string"),
+                None => unusable("the value has no member of the name that #FIELD gives"),
             }
         }
-        None => value.clone(),
-    };
+        None => Ok(value.clone()),
+    }
+}
+
+fn unusable<T>(why: &str) -> Result<T, StoreError> {
+    Err(StoreError::Unusable(why.to_owned()))
+}
+
+/// The PAT in a store's value.
+///
+/// # Errors
+/// Like [`member`].
+pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let whole = value.expose().trim();
+    let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
+    let text = member(value, field.or(managed.then_some(MANAGED)))?;
     let token = text.expose().trim_end_matches(['\r', '\n']);
     match token {
         "" => unusable("the value is empty"),

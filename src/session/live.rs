@@ -93,13 +93,11 @@ impl Sessions {
         self.shard(session).remove(&session);
     }
 
-    /// Forgets what nobody uses any more, and what is over by `is_over`'s word.
-    pub fn sweep(&self, now: Instant, is_over: impl Fn(SessionId, &Live) -> bool) {
+    /// Forgets what nobody uses any more.
+    pub fn sweep(&self, now: Instant) {
         for shard in &self.0 {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|id, entry| {
-                now.saturating_duration_since(entry.live.seen) < FORGOTTEN && !is_over(*id, &entry.live)
-            });
+            shard.retain(|_, entry| now.saturating_duration_since(entry.live.seen) < FORGOTTEN);
         }
     }
 
@@ -135,10 +133,10 @@ mod tests {
         assert_eq!(counted(&count), 0);
         sessions.seen(&ticket(), from, clock.now(), &count);
         clock.advance(FORGOTTEN / 2);
-        sessions.sweep(clock.now(), |_, _| false);
+        sessions.sweep(clock.now());
         assert_eq!(counted(&count), 1);
         clock.advance(FORGOTTEN / 2);
-        sessions.sweep(clock.now(), |_, _| false);
+        sessions.sweep(clock.now());
         assert_eq!(counted(&count), 0);
     }
 }

@@ -1,10 +1,12 @@
 //! [`Ring`]: the keys that tickets are sealed with. One seals, several open.
 
+use std::sync::Arc;
+
 use aws_lc_rs::rand;
+use secrecy::zeroize::Zeroizing;
 
 use crate::base::cipher::{Cipher, CipherFailed, LEAST_SECRET, expand};
-use crate::base::secret::Secret;
-use secrecy::zeroize::Zeroizing;
+use crate::base::secret::{Secret, hex};
 
 /// What is sealed is for this use and this form of it alone.
 const PURPOSE: &[u8] = b"patgate sealed token, form 1";
@@ -17,8 +19,8 @@ const MOST: usize = 256;
 pub(super) type KeyId = [u8; 4];
 
 /// The keys, the sealing one first.
-#[derive(Debug)]
-pub struct Ring(Vec<Key>);
+#[derive(Debug, Clone)]
+pub struct Ring(Vec<Arc<Key>>);
 
 #[derive(Debug)]
 struct Key {
@@ -68,7 +70,8 @@ impl Ring {
             }
             let secret = Secret::new(word.to_owned());
             let name = expand(&secret, NAME)?;
-            keys.push(Key { id: [name[0], name[1], name[2], name[3]], cipher: Cipher::derive(&secret, PURPOSE)? });
+            let id = [name[0], name[1], name[2], name[3]];
+            keys.push(Arc::new(Key { id, cipher: Cipher::derive(&secret, PURPOSE)? }));
         }
         if keys.is_empty() { Err(RingError::Empty) } else { Ok(Self(keys)) }
     }
@@ -80,7 +83,14 @@ impl Ring {
     pub fn own() -> Result<Self, RingError> {
         let mut bytes = Zeroizing::new([0; 32]);
         rand::fill(&mut *bytes).map_err(|_| RingError::Failed)?;
-        Self::parse(&Secret::new(crate::base::secret::hex(&*bytes)))
+        Self::parse(&Secret::new(hex(&*bytes)))
+    }
+
+    /// This ring, and the keys of another behind it, which only open.
+    #[must_use]
+    pub fn and_opens(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.iter().cloned());
+        self
     }
 
     /// How many keys it holds.

@@ -2,21 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::granted::{self, Granted};
 use super::members::{Envelope, quoted};
+use super::route::{Route, Stream};
 use crate::base::fault::Kind;
 
 /// `Content-Type` of every answer of ours. Node reads a body as JSON only when it is exactly this, without a charset.
 pub const CONTENT_TYPE: &str = "application/json";
-
-/// Members of a successful login's `data` that hand the client a credential of another kind.
-const FOREIGN_TOKENS: [&str; 6] = [
-    "idToken",
-    "idTokenValidityInSeconds",
-    "mfaToken",
-    "mfaTokenValidityInSeconds",
-    "remMeToken",
-    "remMeValidityInSeconds",
-];
 
 /// The envelope of a failure. `data` is an object, because Python indexes it and Node reads members of it unchecked;
 /// `code` is digits in a string, because Go converts it.
@@ -24,18 +16,22 @@ pub fn failure(code: u32, message: &str) -> String {
     format!(r#"{{"data":{{}},"code":"{code}","message":{},"success":false,"headers":null}}"#, quoted(message))
 }
 
+/// The code with which a driver gives its session up at once, without a renewal or another try (protocol facts 4.3).
+pub fn give_up(route: Route) -> u32 {
+    match route {
+        // The master token is over.
+        Route::Renew => 390_114,
+        // The session is gone: what a logout wants.
+        Route::Stream(Stream::Logout) => 390_111,
+        // Log in again.
+        _ => 390_104,
+    }
+}
+
 /// What Snowflake said to a login.
-#[derive(Debug)]
-pub enum LoginAnswer {
+pub enum LoginAnswer<'a> {
     /// The session stands.
-    Success {
-        /// The answer without tokens of other kinds; `None` when there was nothing to take out.
-        rewritten: Option<String>,
-        /// `data.sessionId` as it was written.
-        session: Option<String>,
-        /// `data.sessionInfo.roleName`.
-        role: Option<String>,
-    },
+    Success(Granted<'a>),
     /// Our credential was refused: it is the gate's business, not the client's.
     Credential(Kind),
     /// Some other refusal (a missing role, a wrong warehouse): it concerns the client and is passed on.
@@ -45,32 +41,57 @@ pub enum LoginAnswer {
     },
 }
 
-impl LoginAnswer {
+impl<'a> LoginAnswer<'a> {
     /// Reads the body of an answer to a login; `None` when it is no such thing.
     ///
     /// The codes and texts of a refused credential: protocol facts 1.6. The code decides first, the text where codes vary.
-    pub fn read(body: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?;
-        let mut answer = Envelope::parse(text).ok()?;
-        let outer = &answer.outer;
-        outer.raw("success")?;
-        if !outer.is_true("success") {
-            let code = outer.text("code").map(Cow::into_owned).or_else(|| outer.raw("code").map(str::to_owned));
-            let code = code.unwrap_or_default();
-            let message = outer.text("message").unwrap_or_default();
-            return Some(match refused_credential(&code, &message) {
-                Some(kind) => Self::Credential(kind),
-                None => Self::Other { code },
-            });
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let answer = envelope(body)?;
+        if answer.outer.is_true("success") {
+            return Granted::of(answer, granted::LOGIN).map(Self::Success);
         }
-        let data = answer.data.as_mut()?;
-        data.text("token")?;
-        let session = data.raw("sessionId").map(str::to_owned);
-        let role = data.object("sessionInfo").and_then(|info| info.text("roleName").map(Cow::into_owned));
-        let removed = FOREIGN_TOKENS.map(|name| data.remove(name));
-        let rewritten = removed.contains(&true).then(|| answer.write());
-        Some(Self::Success { rewritten, session, role })
+        let code = code(&answer);
+        let message = answer.outer.text("message").unwrap_or_default();
+        Some(match refused_credential(&code, &message) {
+            Some(kind) => Self::Credential(kind),
+            None => Self::Other { code },
+        })
     }
+}
+
+/// What Snowflake said to a renewal.
+pub enum RenewalAnswer<'a> {
+    /// The session goes on, with new tokens.
+    Success(Granted<'a>),
+    /// It does not: the driver understands the code and is given it.
+    Refused {
+        /// Snowflake's code.
+        code: String,
+    },
+}
+
+impl<'a> RenewalAnswer<'a> {
+    /// Reads the body of an answer to a renewal; `None` when it is no such thing.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let answer = envelope(body)?;
+        if answer.outer.is_true("success") {
+            return Granted::of(answer, granted::RENEWAL).map(Self::Success);
+        }
+        Some(Self::Refused { code: code(&answer) })
+    }
+}
+
+/// An answer in Snowflake's envelope.
+fn envelope(body: &[u8]) -> Option<Envelope<'_>> {
+    let answer = Envelope::parse(std::str::from_utf8(body).ok()?).ok()?;
+    answer.outer.raw("success")?;
+    Some(answer)
+}
+
+fn code(answer: &Envelope<'_>) -> String {
+    let outer = &answer.outer;
+    let code = outer.text("code").map(Cow::into_owned).or_else(|| outer.raw("code").map(str::to_owned));
+    code.unwrap_or_default()
 }
 
 /// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake quotes
@@ -107,28 +128,51 @@ mod tests {
     #[test]
     fn a_success_loses_the_tokens_of_other_kinds_and_nothing_else() {
         let body = r#"{"data":{"token":"t","idToken":"i","sessionId":9223372036854775807,"mfaToken":null,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#;
-        let Some(LoginAnswer::Success { rewritten, session, role }) = LoginAnswer::read(body.as_bytes()) else {
-            panic!()
-        };
+        let Some(LoginAnswer::Success(granted)) = LoginAnswer::read(body.as_bytes()) else { panic!() };
+        let (session, role) = (granted.session(), granted.role());
+        assert_eq!((session.as_deref(), role.as_deref()), (Some("9223372036854775807"), Some("R")));
         assert_eq!(
-            rewritten.as_deref(),
+            granted.written().as_deref(),
             Some(
                 r#"{"data":{"token":"t","sessionId":9223372036854775807,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
             )
         );
-        assert_eq!((session.as_deref(), role.as_deref()), (Some("9223372036854775807"), Some("R")));
         let plain = br#"{"data":{"token":"t"},"success":true}"#;
-        assert!(matches!(LoginAnswer::read(plain), Some(LoginAnswer::Success { rewritten: None, .. })));
+        let Some(LoginAnswer::Success(granted)) = LoginAnswer::read(plain) else { panic!() };
+        assert!(granted.master().is_none() && granted.lasts().is_none());
+        assert!(granted.written().is_none());
+    }
+
+    #[test]
+    fn tokens_are_found_and_replaced_in_both_kinds_of_answer() {
+        let login =
+            r#"{"data":{"masterToken":"m\u002f","token":"t","masterValidityInSeconds":14400,"x":null},"success":true}"#;
+        let renewal = r#"{"data":{"sessionToken":"t","masterToken":"m/","validityInSecondsMT":14400},"success":true}"#;
+        let Some(LoginAnswer::Success(login)) = LoginAnswer::read(login.as_bytes()) else { panic!() };
+        let Some(RenewalAnswer::Success(renewal)) = RenewalAnswer::read(renewal.as_bytes()) else { panic!() };
+        for (mut granted, written) in [
+            (
+                login,
+                r#"{"data":{"masterToken":"M","token":"T","masterValidityInSeconds":14400,"x":null},"success":true}"#,
+            ),
+            (renewal, r#"{"data":{"sessionToken":"T","masterToken":"M","validityInSecondsMT":14400},"success":true}"#),
+        ] {
+            assert_eq!((granted.token().expose(), granted.master().unwrap().expose()), ("t", "m/"));
+            assert_eq!(granted.lasts(), Some(std::time::Duration::from_secs(14_400)));
+            granted.put("T", Some("M"));
+            assert_eq!(granted.written().unwrap(), written);
+        }
+        let over = br#"{"data":null,"code":"390114","message":"x","success":false}"#;
+        assert!(matches!(RenewalAnswer::read(over), Some(RenewalAnswer::Refused { code }) if code == "390114"));
+        assert!(RenewalAnswer::read(br#"{"data":{"token":"t"},"success":true}"#).is_none());
     }
 
     #[test]
     fn refusals_are_sorted_by_code_then_by_text() {
-        let read = |code: &str, message: &str| {
-            LoginAnswer::read(
-                format!(r#"{{"data":null,"code":{code},"message":"{message}","success":false}}"#).as_bytes(),
-            )
+        let body = |code: &str, message: &str| {
+            format!(r#"{{"data":null,"code":{code},"message":"{message}","success":false}}"#).into_bytes()
         };
-        let kind = |code: &str, message: &str| match read(code, message) {
+        let kind = |code: &str, message: &str| match LoginAnswer::read(&body(code, message)) {
             Some(LoginAnswer::Credential(kind)) => Some(kind),
             _ => None,
         };
@@ -141,7 +185,7 @@ mod tests {
         );
         assert_eq!(kind(r#""390102""#, "Your user account has been temporarily locked"), Some(Kind::UserLocked));
         assert!(
-            matches!(read(r#""390189""#, "Role 'X' does not exist"), Some(LoginAnswer::Other { code }) if code == "390189")
+            matches!(LoginAnswer::read(&body(r#""390189""#, "Role 'X' does not exist")), Some(LoginAnswer::Other { code }) if code == "390189")
         );
         for junk in [&b"<html>"[..], b"{}", b"[]", b"", br#"{"success":true}"#, b"\xff"] {
             assert!(LoginAnswer::read(junk).is_none());

@@ -2,9 +2,11 @@
 
 pub mod answer;
 pub mod body;
+pub mod granted;
 pub mod login;
 pub mod members;
 pub mod query;
+pub mod renewal;
 pub mod route;
 
 /// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator under which a PAT stands in the member `TOKEN`.

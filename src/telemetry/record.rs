@@ -38,6 +38,8 @@ pub struct LoginFacts {
     pub pat: Option<String>,
     /// Snowflake's session id.
     pub session: Option<String>,
+    /// The gate's own name of the session, where its tokens are sealed.
+    pub sealed: Option<String>,
     /// The role that the session got.
     pub role: Option<String>,
     /// How many logins were sent upstream.
@@ -66,6 +68,7 @@ impl Record {
             credential = login.credential,
             pat = login.pat,
             session = login.session,
+            sealed = login.sealed,
             role = login.role,
             driver = login.driver,
             driver_version = login.driver_version,

@@ -7,6 +7,7 @@ mod doors;
 mod login;
 mod refusals;
 mod rotation;
+mod sealed;
 mod stores;
 mod streams;
 mod world;

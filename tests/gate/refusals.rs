@@ -5,7 +5,7 @@ use patgate::base::clock::SystemRandom;
 use patgate::base::names::ClientName;
 use patgate::standin::{Knob, PatState, Place};
 
-use crate::world::{PAT, USER, World};
+use crate::world::{PAT, USER, World, asked};
 
 fn foreign_key(name: &str) -> String {
     key::issue(&ClientName::parse(name).unwrap(), &SystemRandom).unwrap().expose().to_owned()
@@ -79,18 +79,22 @@ async fn what_is_no_driver_s_request_never_leaves_the_gate() {
     let two = Request::post("/session/heartbeat").header("host", "a").header("host", "b").body(Bytes::new()).unwrap();
     assert_eq!(world.send(two).await.status, 421);
     // The Host that a client writes chooses nothing.
-    let other = Request::post("/session/heartbeat").header("host", "evil.test").body(Bytes::new()).unwrap();
-    assert_eq!(world.send(other).await.json()["code"], "390101");
-    assert_eq!(world.standin.state.connections(), 1);
+    assert_eq!(world.standin.state.connections(), 0);
+    let (token, _) = world.session().await;
+    let mut other = asked(Method::POST, "/session/heartbeat", &token, "");
+    other.headers_mut().insert("host", "evil.test".parse().unwrap());
+    assert_eq!(world.send(other).await.json()["success"], true);
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_key_in_a_token_s_place_stays_here() {
-    let world = World::start().await;
-    world.query(world.key.expose(), "select 1").await.refusal("390100");
-    assert_eq!(world.standin.state.connections(), 0);
-    world.finish().await;
+    for (top, code) in [("", "390104"), ("seal=false\n", "390100")] {
+        let world = World::with("", top).await;
+        world.query(world.key.expose(), "select 1").await.refusal(code);
+        assert_eq!(world.standin.state.connections(), 0);
+        world.finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! [`World`]: a whole gate in this process, the stand-in for Snowflake behind it and a driver-shaped client before it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use patgate::standin::{self, Certificates, PatState, StandIn};
 use patgate::{admit, tls};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -29,6 +29,7 @@ pub const PAT: &str = "canary-pat-1";
 /// A gate and what is around it.
 pub struct World {
     pub app: App,
+    config: String,
     pub standin: StandIn,
     pub key: Secret,
     pub home: tempfile::TempDir,
@@ -73,7 +74,7 @@ impl World {
         Self::with("", "").await
     }
 
-    /// A world with more lines in `[clients.bi]`, and more tables.
+    /// A world with more lines in `[clients.bi]`, and more tables; what stands before the first of them goes to the top.
     pub async fn with(client: &str, tables: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
@@ -83,8 +84,9 @@ impl World {
         standin.state.set_pat(USER, PAT, PatState::Active);
         std::fs::write(home.path().join("pat"), PAT).unwrap();
         let key = admit::key::issue(&ClientName::parse("bi").unwrap(), &*random).unwrap();
+        let (top, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
         let text = format!(
-            "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n\
+            "{top}[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n\
              [accounts.prod]\nhost='localhost'\naddress='{}'\nca='ca.pem'\nname='myorg-prod'\n[stores.local.file]\npath='.'\n\
              [credentials.powerbi]\naccount='prod'\nuser='{USER}'\npat='local:pat'\n\
              [clients.bi]\ncredential='powerbi'\nkeys=['{}']\n{client}\n{tables}\n",
@@ -93,11 +95,14 @@ impl World {
         );
         // A table that a test gives replaces the one above.
         let text = override_tables(&text, tables);
-        let parsed = file::parse(&home.path().join("patgate.toml"), &text);
-        let (config, _) = parsed.unwrap_or_else(|report| panic!("{report}\n{text}"));
-        let app = App::start(config, Seams::default()).await.unwrap();
+        let app = start(home.path(), &text).await;
         let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
-        Self { app, standin, key, home, client }
+        Self { app, config: text, standin, key, home, client }
+    }
+
+    /// Another gate with the same configuration, but for `change`, and the same state directory.
+    pub async fn replica(&self, change: impl FnOnce(&str) -> String) -> App {
+        start(self.home.path(), &change(&self.config)).await
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -111,7 +116,14 @@ impl World {
 
     /// A TLS connection to the gate.
     pub async fn connect(&self) -> TlsStream<TcpStream> {
-        let tcp = TcpStream::connect(self.app.address).await.unwrap();
+        self.connect_from(LOCALHOST, self.app.address).await
+    }
+
+    /// A TLS connection from that address of this machine to a gate.
+    pub async fn connect_from(&self, from: IpAddr, to: SocketAddr) -> TlsStream<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let tcp = socket.connect(to).await.unwrap();
         self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
     }
 
@@ -120,9 +132,19 @@ impl World {
         self.try_send(request).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub async fn try_send(&self, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn try_send(&self, request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+        self.send_from(LOCALHOST, self.app.address, request).await
+    }
+
+    /// One request from that address of this machine to a gate, on a connection of its own.
+    pub async fn send_from(
+        &self,
+        from: IpAddr,
+        to: SocketAddr,
+        mut request: Request<Bytes>,
+    ) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await?;
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect_from(from, to).await)).await?;
         let driving = tokio::spawn(connection);
         request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
         let response = sender.send_request(request.map(Full::new)).await?;
@@ -147,9 +169,24 @@ impl World {
 
     /// A request with a session token.
     pub async fn ask(&self, method: Method, path: &str, token: &str, body: impl Into<Bytes>) -> Got {
-        let request =
-            Request::builder().method(method).uri(path).header("authorization", format!("Snowflake Token=\"{token}\""));
-        self.send(request.body(body.into()).unwrap()).await
+        self.send(asked(method, path, token, body)).await
+    }
+
+    /// A renewal, with the kind of request spelt as most drivers do.
+    pub async fn renew(&self, token: &str, master: &str) -> Got {
+        let body = serde_json::json!({ "oldSessionToken": token, "requestType": "RENEW" }).to_string();
+        self.ask(Method::POST, "/session/token-request?requestId=r2", master, body).await
+    }
+
+    /// Something asked of the operator's door of a gate.
+    pub async fn admin(&self, app: &App, method: Method, path: &str) -> (u16, Value) {
+        let stream = TokioIo::new(TcpStream::connect(app.admin).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let got = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+        let status = got.status().as_u16();
+        (status, serde_json::from_slice(&got.into_body().collect().await.unwrap().to_bytes()).unwrap())
     }
 
     /// A query.
@@ -162,8 +199,7 @@ impl World {
     pub async fn session(&self) -> (String, String) {
         let got = self.login(self.key.expose()).await.json();
         assert_eq!(got["success"], true, "{got}");
-        let token = |name: &str| got["data"][name].as_str().unwrap().to_owned();
-        (token("token"), token("masterToken"))
+        pair(&got, "token")
     }
 
     /// Ends the gate and checks what holds for every test: no client key has reached the other side.
@@ -171,6 +207,27 @@ impl World {
         assert_eq!(self.standin.state.leaks(), 0, "a client key reached Snowflake");
         assert!(self.app.stop().await, "the drain was not clean");
     }
+}
+
+/// Session and master token in an answer; the first has one of two names.
+pub fn pair(answer: &Value, name: &str) -> (String, String) {
+    let token = |name: &str| answer["data"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    (token(name), token("masterToken"))
+}
+
+/// A request in a session.
+pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) -> Request<Bytes> {
+    let value = format!("Snowflake Token=\"{token}\"");
+    Request::builder().method(method).uri(path).header("authorization", value).body(body.into()).unwrap()
+}
+
+/// Where clients of the tests come from.
+pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+async fn start(home: &Path, text: &str) -> App {
+    let parsed = file::parse(&home.join("patgate.toml"), text);
+    let (config, _) = parsed.unwrap_or_else(|report| panic!("{report}\n{text}"));
+    App::start(config, Seams::default()).await.unwrap()
 }
 
 pub fn login_body(credential: &str) -> String {

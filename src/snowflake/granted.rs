@@ -1,0 +1,96 @@
+//! [`Granted`]: an answer that hands out a session: to a login, or to a renewal.
+//!
+//! Both carry a session token and a master token, under names of their own (protocol facts 1.5 and 2). What else stands there
+//! stays the text it was.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::members::Envelope;
+use crate::base::secret::Secret;
+
+/// Members of a login's `data` that hand the client a credential of another kind.
+const FOREIGN_TOKENS: [&str; 6] = [
+    "idToken",
+    "idTokenValidityInSeconds",
+    "mfaToken",
+    "mfaTokenValidityInSeconds",
+    "remMeToken",
+    "remMeValidityInSeconds",
+];
+const MASTER: &str = "masterToken";
+
+/// The names of one kind of answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    token: &'static str,
+    /// How long the master token is good for, in seconds. Drivers differ in which of two names they read.
+    lasts: [&'static str; 2],
+}
+
+pub(super) const LOGIN: Form = Form { token: "token", lasts: ["masterValidityInSeconds", "validityInSecondsMT"] };
+pub(super) const RENEWAL: Form =
+    Form { token: "sessionToken", lasts: ["validityInSecondsMT", "masterValidityInSeconds"] };
+
+/// An answer with tokens in it.
+pub struct Granted<'a> {
+    answer: Envelope<'a>,
+    form: Form,
+    changed: bool,
+}
+
+impl<'a> Granted<'a> {
+    /// Takes an answer that was a success; `None` when it holds no session token. Tokens of other kinds are taken out.
+    pub(super) fn of(mut answer: Envelope<'a>, form: Form) -> Option<Self> {
+        let data = answer.data.as_mut()?;
+        data.text(form.token)?;
+        let changed = FOREIGN_TOKENS.map(|name| data.remove(name)).contains(&true);
+        Some(Self { answer, form, changed })
+    }
+
+    /// The session token.
+    pub fn token(&self) -> Secret {
+        self.secret(self.form.token).unwrap_or_else(|| Secret::new(String::new()))
+    }
+
+    /// The master token, where one is given out.
+    pub fn master(&self) -> Option<Secret> {
+        self.secret(MASTER)
+    }
+
+    /// How long the master token is good for, where the answer tells.
+    pub fn lasts(&self) -> Option<Duration> {
+        let data = self.answer.data.as_ref()?;
+        self.form.lasts.iter().find_map(|name| data.raw(name)?.parse().ok()).map(Duration::from_secs)
+    }
+
+    /// `data.sessionId` as it was written.
+    pub fn session(&self) -> Option<String> {
+        self.answer.data.as_ref()?.raw("sessionId").map(str::to_owned)
+    }
+
+    /// `data.sessionInfo.roleName`.
+    pub fn role(&self) -> Option<String> {
+        let info = self.answer.data.as_ref()?.object("sessionInfo")?;
+        info.text("roleName").map(Cow::into_owned)
+    }
+
+    /// Puts other tokens in their places.
+    pub fn put(&mut self, token: &str, master: Option<&str>) {
+        let Some(data) = self.answer.data.as_mut() else { return };
+        data.set_text(self.form.token, token);
+        if let Some(master) = master {
+            data.set_text(MASTER, master);
+        }
+        self.changed = true;
+    }
+
+    /// The answer as it is now; `None` where nothing has changed.
+    pub fn written(self) -> Option<String> {
+        self.changed.then(|| self.answer.write())
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.answer.data.as_ref()?.text(name).map(|text| Secret::new(text.into_owned()))
+    }
+}

@@ -1,0 +1,46 @@
+//! The renewal of a session: `POST /session/token-request` with the master token in the header and the old session token in
+//! the body (protocol facts 2.1). The name of the kind of request is spelt in two ways; only the token is touched.
+
+use super::members::Members;
+use crate::base::secret::Secret;
+
+const OLD: &str = "oldSessionToken";
+
+/// A renewal that was read and not yet rewritten.
+pub struct Renewal<'a>(Members<'a>);
+
+impl<'a> Renewal<'a> {
+    /// Reads a body; `None` when it is no JSON object.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        Members::parse(std::str::from_utf8(body).ok()?).ok().map(Self)
+    }
+
+    /// The session token that is to be replaced, as the client holds it.
+    pub fn old(&self) -> Option<Secret> {
+        self.0.text(OLD).map(|text| Secret::new(text.into_owned()))
+    }
+
+    /// The body to send upstream.
+    pub fn write(&mut self, old: &Secret) -> String {
+        self.0.set_text(OLD, old.expose());
+        self.0.write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_token_changes_in_both_spellings() {
+        for kind in ["requestType", "REQUEST_TYPE"] {
+            let body = format!(r#"{{"{kind}":"RENEW","oldSessionToken":"pgs1_x","n":1.50}}"#);
+            let mut renewal = Renewal::parse(body.as_bytes()).unwrap();
+            assert_eq!(renewal.old().unwrap().expose(), "pgs1_x");
+            let written = renewal.write(&Secret::new("ver:3".into()));
+            assert_eq!(written, format!(r#"{{"{kind}":"RENEW","oldSessionToken":"ver:3","n":1.50}}"#));
+        }
+        assert!(Renewal::parse(b"[]").is_none() && Renewal::parse(b"\xff").is_none());
+        assert!(Renewal::parse(br#"{"oldSessionToken":null}"#).unwrap().old().is_none());
+    }
+}

@@ -1,0 +1,272 @@
+//! Sealed tokens: what a client holds, and to whom it is of any use.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request};
+use patgate::app::App;
+use patgate::base::names::ClientName;
+use patgate::standin::{self, Certificates, Knob, PatState, Place};
+use patgate::{admit, tls};
+use tokio::task::JoinSet;
+
+use crate::world::{LOCALHOST, USER, World, asked, local, login_body, pair};
+
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+const HEARTBEAT: &str = "/session/heartbeat";
+const LOGOUT: &str = "/session?delete=true";
+
+/// A heartbeat in a session, from an address of this machine.
+async fn beat(world: &World, app: &App, from: IpAddr, token: &str) -> crate::world::Got {
+    world.send_from(from, app.address, asked(Method::POST, HEARTBEAT, token, "")).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_never_holds_a_token_of_snowflake_s() {
+    let world = World::start().await;
+    let login = world.login(world.key.expose()).await;
+    assert!(!String::from_utf8_lossy(&login.body).contains("ver:3"), "{:?}", login.body);
+    let (token, master) = pair(&login.json(), "token");
+    assert_eq!(login.json()["data"]["masterValidityInSeconds"], 14_400, "the rest stays as it was");
+    assert!(login.json()["data"]["sessionId"].as_u64().unwrap() > 1 << 53);
+    assert_eq!(world.query(&token, "select 7").await.json()["data"]["rowset"][0][0], "7");
+
+    world.standin.state.expire_sessions();
+    assert_eq!(world.query(&token, "select 7").await.json()["code"], "390112", "the driver hears when to renew");
+    let renewed = world.renew(&token, &master).await;
+    assert!(!String::from_utf8_lossy(&renewed.body).contains("ver:3"), "{:?}", renewed.body);
+    let (token, master) = pair(&renewed.json(), "sessionToken");
+    assert_eq!(world.query(&token, "select 8").await.json()["data"]["rowset"][0][0], "8");
+
+    // An older Node's spelling.
+    let body = serde_json::json!({ "oldSessionToken": token, "REQUEST_TYPE": "RENEW" }).to_string();
+    let renewed = world.ask(Method::POST, "/session/token-request", &master, body).await;
+    let (token, _) = pair(&renewed.json(), "sessionToken");
+    assert_eq!(world.ask(Method::POST, LOGOUT, &token, "").await.json()["success"], true);
+    assert_eq!(world.query(&token, "select 9").await.json()["success"], false, "after the logout it is worth nothing");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_place_of_a_wrong_token_gets_the_answer_that_ends_the_session() {
+    let world = World::start().await;
+    let (token, master) = world.session().await;
+    let (_, other_master) = world.session().await;
+    let connections = world.standin.state.connections();
+    let flipped = token.replacen("pgs1_", "pgs1_A", 1);
+    for wrong in ["None", "ver:3-hint:1-session-x", "", &flipped, &master] {
+        world.query(wrong, "select 1").await.refusal("390104");
+        world.ask(Method::POST, LOGOUT, wrong, "").await.refusal("390111");
+    }
+    for (old, header) in
+        [(&*token, "None"), (&token, &token), (&master, &master), ("x", &master), (&token, &other_master)]
+    {
+        world.renew(old, header).await.refusal("390114");
+    }
+    let two = Request::post(HEARTBEAT).header("authorization", "a").header("authorization", "b");
+    world.send(two.body(bytes::Bytes::new()).unwrap()).await.refusal("390104");
+    world.ask(Method::POST, "/session/token-request", &master, "[]").await.refusal("390400");
+    assert_eq!(world.standin.state.connections(), connections, "none of it was sent on");
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_is_of_no_use_elsewhere() {
+    let two = "networks=['127.0.0.1','127.0.0.2']";
+    for (policy, there) in [
+        ("networks=['127.0.0.1']".to_owned(), Some("not in a network")),
+        (format!("{two}\nbind='network'"), Some("opened from 127.0.0.1/32")),
+        ("networks=['127.0.0.0/8']\nbind='address'".to_owned(), Some("opened from 127.0.0.1/32")),
+        (two.to_owned(), None),
+    ] {
+        // Another client may come from there, so that it is this client's rule that decides.
+        let other = format!(
+            "[clients.other]\ncredential='powerbi'\nnetworks=['127.0.0.0/8']\nkeys=['sha256:{}']\n",
+            "0".repeat(64)
+        );
+        let world = World::with(&policy, &other).await;
+        let (token, master) = world.session().await;
+        let got = beat(&world, &world.app, ELSEWHERE, &token).await;
+        let body = serde_json::json!({ "oldSessionToken": token, "requestType": "RENEW" }).to_string();
+        let renewal = asked(Method::POST, "/session/token-request", &master, body);
+        let renewed = world.send_from(ELSEWHERE, world.app.address, renewal).await.unwrap();
+        match there {
+            Some(said) => {
+                assert!(got.refusal("390111").contains(said), "{}", got.message());
+                renewed.refusal("390111");
+                assert_eq!(beat(&world, &world.app, LOCALHOST, &token).await.json()["success"], true);
+            }
+            None => assert!(got.json()["success"] == true && renewed.json()["success"] == true),
+        }
+        world.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_gets_over_a_short_trouble_that_its_driver_would_not() {
+    let world = World::start().await;
+    let (token, master) = world.session().await;
+    let canned = |status| Knob::Canned { status, body: String::new(), location: None };
+    for (knob, times) in [(canned(503), 2), (canned(429), 1), (Knob::Drop, 1)] {
+        world.standin.state.turn(Place("renew".into()), knob, times);
+    }
+    let (token, master) = pair(&world.renew(&token, &master).await.json(), "sessionToken");
+    world.standin.state.turn(Place("renew".into()), Knob::Drop, 2);
+    let before = world.standin.state.count("renew");
+    assert_eq!(world.renew(&token, &master).await.status, 503);
+    assert_eq!(world.standin.state.count("renew") - before, 2, "what may have been carried out is sent once more");
+    assert_eq!(world.renew(&token, &master).await.json()["success"], true);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_ends_sessions_on_every_gate_of_the_directory() {
+    let world = World::start().await;
+    for target in ["client", "pat", "session"] {
+        let (token, master) = world.session().await;
+        let (status, list) = world.admin(&world.app, Method::GET, "/sessions").await;
+        let listed = &list["sessions"][0];
+        assert_eq!((status, listed["client"].as_str(), listed["account"].as_str()), (200, Some("bi"), Some("prod")));
+        let target = format!("{target}:{}", listed[target].as_str().unwrap());
+        let kill = format!("/sessions/kill?target={target}");
+        assert_eq!(world.admin(&world.app, Method::POST, &kill).await.1["ended"], 1, "{target}");
+        assert!(world.query(&token, "select 1").await.refusal("390111").contains("has ended this session"));
+        world.renew(&token, &master).await.refusal("390111");
+        let next = world.replica(str::to_owned).await;
+        beat(&world, &next, LOCALHOST, &token).await.refusal("390111");
+        assert!(next.stop().await);
+        // What is opened within the same second falls under it too.
+        let wait = async { while world.query(&world.session().await.0, "select 1").await.json()["success"] != true {} };
+        tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap();
+        let (token, _) = world.session().await;
+        world.ask(Method::POST, LOGOUT, &token, "").await;
+        for left in world.admin(&world.app, Method::GET, "/sessions").await.1["sessions"].as_array().unwrap() {
+            let kill = format!("/sessions/kill?target=session:{}", left["session"].as_str().unwrap());
+            world.admin(&world.app, Method::POST, &kill).await;
+        }
+    }
+    assert_eq!(world.admin(&world.app, Method::POST, "/sessions/kill?target=bi").await.0, 422);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_or_a_key_that_is_taken_out_takes_its_sessions_along() {
+    let world = World::start().await;
+    let (token, _) = world.session().await;
+    let other_key = format!("sha256:{}", "0".repeat(64));
+    let ours = admit::key::stored(&world.key);
+    for (change, ended) in [
+        (
+            Box::new(|text: &str| text.replace("[clients.bi]", "[clients.someone-else]"))
+                as Box<dyn Fn(&str) -> String>,
+            true,
+        ),
+        (Box::new(|text: &str| text.replace(&ours, &other_key)), true),
+        (Box::new(|text: &str| text.replace("powerbi", "another")), true),
+        (Box::new(|text: &str| text.replace(&format!("['{ours}']"), &format!("['{other_key}','{ours}']"))), false),
+    ] {
+        let gate = world.replica(change).await;
+        let got = beat(&world, &gate, LOCALHOST, &token).await;
+        match ended {
+            true => drop(got.refusal("390111")),
+            false => assert_eq!(got.json()["success"], true),
+        }
+        assert!(gate.stop().await);
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
+    let world = Arc::new(World::with("", "[seal]\nrotate='1s'\nrefresh='1s'\n").await);
+    let other = Arc::new(world.replica(str::to_owned).await);
+    let mut crowd = JoinSet::new();
+    let until = tokio::time::Instant::now() + Duration::from_secs(8);
+    for _ in 0..8 {
+        let (world, other) = (world.clone(), other.clone());
+        crowd.spawn(async move {
+            let (mut token, mut master) = world.session().await;
+            let mut requests = 0;
+            while tokio::time::Instant::now() < until {
+                for app in [&other, &world.app] {
+                    assert_eq!(beat(&world, app, LOCALHOST, &token).await.json()["success"], true);
+                }
+                let body = serde_json::json!({ "oldSessionToken": token, "requestType": "RENEW" }).to_string();
+                let renewal = asked(Method::POST, "/session/token-request", &master, body);
+                let renewed = world.send_from(LOCALHOST, other.address, renewal).await.unwrap().json();
+                (token, master) = pair(&renewed, "sessionToken");
+                requests += 3;
+            }
+            requests
+        });
+    }
+    assert!(crowd.join_all().await.into_iter().sum::<u32>() > 100);
+    let ring = std::fs::read_to_string(world.file("state/sealing-keys")).unwrap();
+    assert!(ring.lines().count() >= 8, "{} keys", ring.lines().count());
+    assert!(Arc::into_inner(other).unwrap().stop().await);
+    Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_keeps_nobody_out() {
+    let key = |letter: &str| letter.repeat(44);
+    let world = World::with("", "[seal]\nkeys='local:ring'\nrefresh='1h'\n").await;
+    let (early, _) = world.session().await;
+    world.write("ring", &key("a"));
+    let first = world.replica(str::to_owned).await;
+    let login = Request::post("/session/v1/login-request").body(login_body(world.key.expose()).into()).unwrap();
+    let (token, _) = pair(&world.send_from(LOCALHOST, first.address, login).await.unwrap().json(), "token");
+    // The unknown key has the ring read; what was sealed before goes on.
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    assert_eq!(world.query(&early, "select 1").await.json()["success"], true);
+    beat(&world, &first, LOCALHOST, &early).await.refusal("390104");
+    // A new key in front, and the old one still there.
+    world.write("ring", &format!("{}\n{}\n", key("b"), key("a")));
+    let second = world.replica(str::to_owned).await;
+    let login = Request::post("/session/v1/login-request").body(login_body(world.key.expose()).into()).unwrap();
+    let (newer, _) = pair(&world.send_from(LOCALHOST, second.address, login).await.unwrap().json(), "token");
+    for app in [&world.app, &first, &second] {
+        for token in [&token, &newer] {
+            assert_eq!(beat(&world, app, LOCALHOST, token).await.json()["success"], true);
+        }
+    }
+    assert!(first.stop().await && second.stop().await);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_in_one_process_are_chosen_by_client() {
+    let certificates = tempfile::tempdir().unwrap();
+    let made = Certificates::make(certificates.path(), &["localhost"]).unwrap();
+    let random = Arc::new(patgate::base::clock::SystemRandom);
+    let second = standin::start(local(), tls::server(&made.pair()).unwrap(), random.clone()).await.unwrap();
+    second.state.set_pat(USER, "canary-pat-of-the-second", PatState::Active);
+    std::fs::write(certificates.path().join("pat"), "canary-pat-of-the-second").unwrap();
+    let key = admit::key::issue(&ClientName::parse("test").unwrap(), &*random).unwrap();
+    let world = World::with(
+        "",
+        &format!(
+            "[accounts.test]\nhost='localhost'\naddress='{}'\nca='{}'\n[credentials.test]\naccount='test'\nuser='{USER}'\n\
+             pat='second:pat'\n[stores.second.file]\npath='{}'\n[clients.test]\ncredential='test'\nkeys=['{}']\n",
+            second.address,
+            made.ca.display(),
+            certificates.path().display(),
+            admit::key::stored(&key)
+        ),
+    )
+    .await;
+    let (token, _) = world.session().await;
+    let (other, other_master) = pair(&world.login(key.expose()).await.json(), "token");
+    for _ in 0..3 {
+        assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+        assert_eq!(world.query(&other, "select 1").await.json()["success"], true);
+    }
+    assert_eq!(world.renew(&other, &other_master).await.json()["success"], true);
+    assert_eq!(
+        (world.standin.state.count("query"), second.state.count("query"), second.state.count("renew")),
+        (3, 3, 1)
+    );
+    world.finish().await;
+}
