@@ -94,6 +94,28 @@ impl Admission {
     /// # Errors
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
     pub fn login(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
+        let (entry, grant) = self.identify(peer, presented)?;
+        if let Some(logins) = &entry.logins
+            && let Err(not_until) = logins.check()
+        {
+            let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();
+            return Err(Fault::new(Kind::LoginLimit)
+                .detail(wait)
+                .because(format_args!("limits.logins of client {}", grant.client())));
+        }
+        Ok(grant)
+    }
+
+    /// Decides about a REST request, which shows the key each time.
+    ///
+    /// # Errors
+    /// Like [`Admission::login`].
+    pub fn rest(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
+        self.identify(peer, presented).map(|(_, grant)| grant)
+    }
+
+    /// Whose key that is, when it may be used from there.
+    fn identify(&self, peer: IpAddr, presented: &Secret) -> Result<(&Entry, Grant), Fault> {
         self.address(peer)?;
         let key = ClientKey::parse(presented).map_err(|why| match why {
             NoKey::Foreign => Fault::new(Kind::KeyForeign).because("the credential does not begin with pgk_"),
@@ -114,15 +136,8 @@ impl Admission {
         if !entry.admits(peer) {
             return Err(denied(peer).because(format_args!("not among the networks of client {}", key.client)));
         }
-        if let Some(logins) = &entry.logins
-            && let Err(not_until) = logins.check()
-        {
-            let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();
-            return Err(Fault::new(Kind::LoginLimit)
-                .detail(wait)
-                .because(format_args!("limits.logins of client {}", key.client)));
-        }
-        Ok(grant.of_login(tag(&key.hash), entry.bound(peer)))
+        let grant = grant.of_login(tag(&key.hash), entry.bound(peer));
+        Ok((entry, grant))
     }
 
     /// Decides about a request in a session; gives the count that the session is one of.

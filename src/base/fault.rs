@@ -89,6 +89,28 @@ pub struct Rule {
     pub next: &'static str,
 }
 
+impl Rule {
+    /// The answer to a REST request. Its clients read the status, as drivers do not.
+    pub fn at_rest(&self) -> Answer {
+        match (self.elsewhere, self.owner) {
+            (answer @ (Answer::Retry(..) | Answer::Status(_)), _) => answer,
+            (Answer::Refusal(390_400), _) => Answer::Status(400),
+            (_, Owner::Client) => Answer::Status(401),
+            (_, Owner::Network | Owner::Policy) => Answer::Status(403),
+            (_, Owner::Gate | Owner::Store | Owner::Snowflake) => Answer::Retry(503, 5),
+        }
+    }
+
+    /// The code that goes with a status.
+    pub fn code(&self) -> u32 {
+        match (self.at_login, self.elsewhere) {
+            (Answer::Refusal(code), _) | (_, Answer::Refusal(code)) => code,
+            (_, Answer::Retry(..)) => 390_999,
+            _ => 390_400,
+        }
+    }
+}
+
 /// The general authorisation failure, which every driver shows without a retry (Snowflake's own code for a wrong password).
 const DENIED: Answer = Answer::Refusal(390_100);
 /// Our own code, which collides with none of Snowflake's: the client's key was fine, something behind the gate was not.
@@ -129,8 +151,10 @@ pub enum Kind {
     SessionEnded,
     /// A session that came from elsewhere than it is bound to.
     SessionElsewhere,
-    /// The SQL API, whose requests carry a credential each.
-    RestForeign,
+    /// A REST request without a client key as its bearer token.
+    BearerMissing,
+    /// A REST request that cannot be read.
+    RestMalformed,
     /// A path that no driver uses.
     RouteUnknown,
     /// A known path with the wrong method.
@@ -165,7 +189,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -182,7 +206,8 @@ impl Kind {
         Self::SessionUnknown,
         Self::SessionEnded,
         Self::SessionElsewhere,
-        Self::RestForeign,
+        Self::BearerMissing,
+        Self::RestMalformed,
         Self::RouteUnknown,
         Self::MethodWrong,
         Self::TargetForm,
@@ -255,9 +280,12 @@ impl Kind {
             Self::SessionElsewhere => row("session_elsewhere", Policy, Refusal(390_111), Refusal(390_111),
                 "this session was opened from {} and may not be used from here",
                 "Open a connection of your own; give the trace id to the operator if nobody has copied anything."),
-            Self::RestForeign => row("rest_foreign", Client, DENIED, Status(404),
-                "the SQL API does not go through this gate yet",
-                "Use a Snowflake driver with your patgate client key as password."),
+            Self::BearerMissing => row("bearer_missing", Client, DENIED, DENIED,
+                "the request has no client key of this gate",
+                "Send `Authorization: Bearer` and your patgate client key, which begins with pgk_."),
+            Self::RestMalformed => row("rest_malformed", Client, Refusal(390_400), Refusal(390_400),
+                "the request cannot be read: {}",
+                "Look at what sends it, and at what stands between."),
             Self::RouteUnknown => row("route_unknown", Client, Status(404), Status(404),
                 "this path is not part of Snowflake's driver protocol",
                 "Point a Snowflake driver here, not a browser."),

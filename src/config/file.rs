@@ -277,10 +277,13 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
     };
     Some(optional!(section, |section: Option<&Section<'_>>| {
         let wanted = "a reference \"STORE:PATH#FIELD\", never a key itself, or a list of them";
-        let keys = section.filter(|section| section.has("keys"));
+        let keys = section.filter(|section| section.has("keys")).and_then(|section| {
+            let found = section.one_or_more("keys", wanted, SecretRef::parse)?;
+            found.value.iter().for_each(|reference| known(section, &found.span, "keys", &reference.store, stores));
+            SecretRefs::new(found.value)
+        });
         Seal {
-            keys: keys
-                .and_then(|section| SecretRefs::new(section.one_or_more("keys", wanted, SecretRef::parse)?.value)),
+            keys,
             rotate: duration_in(section, "rotate", 24 * HOUR, SECOND..30 * 24 * HOUR),
             keep: duration_in(section, "keep", 24 * HOUR, 4 * HOUR..30 * 24 * HOUR),
             refresh: duration_in(section, "refresh", 10 * SECOND, SECOND..HOUR),

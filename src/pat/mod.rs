@@ -83,6 +83,7 @@ pub struct Permit {
     user: ServiceUser,
     id: String,
     told: bool,
+    settled: bool,
 }
 
 impl Budget {
@@ -122,7 +123,7 @@ impl Budget {
                 return Verdict::Busy(ledger.free.clone().notified_owned(), SPREAD);
             }
         }
-        Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false })
+        Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false, settled: false })
     }
 
     /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for
@@ -190,11 +191,24 @@ impl Permit {
         self.tell(Answer::Refusal(kind))
     }
 
+    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again, while the
+    /// answer is still waited for. A refusal that comes after all counts.
+    pub fn settle(&mut self) {
+        if !self.settled {
+            self.tell(Answer::None);
+            (self.told, self.settled) = (false, true);
+        }
+    }
+
     fn tell(&mut self, answer: Answer) -> usize {
         self.told = true;
         let clock = self.budget.clock.clone();
         let mut books = self.budget.books();
         let ledger = books.users.entry(self.user.clone()).or_default();
+        if self.settled {
+            // It is counted out below.
+            ledger.version(&self.id).under_way += 1;
+        }
         if ledger.would_change(&self.id, answer) {
             books.change(&self.user, &*clock, |ledger| ledger.answered(&self.id, answer, clock.now()));
             books.tidy();
@@ -214,7 +228,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.told {
+        if !self.told && !self.settled {
             self.tell(Answer::Lost);
         }
     }

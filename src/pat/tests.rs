@@ -234,3 +234,21 @@ fn a_version_that_works_again_is_no_longer_suspect_and_keeps_its_count() {
     let Verdict::Go(permit) = budget.ask(&user(), "a", false) else { panic!("still suspect") };
     assert_eq!(permit.refused(Kind::PatRefused), 2);
 }
+
+#[test]
+fn a_request_that_is_settled_frees_its_place_and_a_late_refusal_counts_all_the_same() {
+    let (budget, clock) = budget(2);
+    let (mut one, mut two) = both(&budget, &clock, "a");
+    one.settle();
+    one.settle();
+    two.settle();
+    let (three, four) = both(&budget, &clock, "a");
+    assert!(is_busy(&budget, "a"));
+    drop(two);
+    assert!(is_busy(&budget, "a"), "one that was settled takes nobody's place along");
+    three.succeeded();
+    assert_eq!(one.refused(Kind::PatRefused), 1);
+    assert!(is_busy(&budget, "a"), "one refused and one under way");
+    four.succeeded();
+    go(&budget, "a").succeeded();
+}

@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
+use super::pat::{PAUSE, PatSource, VERSIONS};
 use super::read::{self, Caps, passed_on};
 use super::sealing::Sealing;
-use super::trouble::{failed, no_redirect, store_fault};
+use super::trouble::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
-use crate::pat::{Permit, ServiceUser, Verdict};
+use crate::pat::Permit;
 use crate::secrets::Held;
 use crate::session::Ticket;
 use crate::snowflake::answer::LoginAnswer;
@@ -26,15 +27,6 @@ use crate::upstream::{Breaker, Failure, LOOK, Pool, RequestBody, Way};
 
 /// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-/// The pause between two tries while a login is held.
-pub(super) const PAUSE: Duration = Duration::from_millis(250);
-/// The first such pause when a store is asked for a newer PAT; each is twice as long as the one before, up to [`PAUSE`].
-const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// How long a login may wait for others of the same user; drivers wait for 60 s and more.
-const QUEUE: Duration = Duration::from_secs(30);
-/// How many versions of a PAT one login may try, each newer than the one before. Two rotations can overtake a login.
-const VERSIONS: u32 = 8;
-
 impl Worker {
     pub(super) async fn login(
         &self,
@@ -58,8 +50,8 @@ impl Worker {
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let lanes = self.lanes(grant.account())?;
-        let user = ServiceUser::new(grant.account(), grant.user());
-        let mut upstream = Upstream { worker: self, peer, grant: &grant, user, lanes, head: &head, login: &mut login };
+        let pats = PatSource::new(&self.gate, &grant);
+        let mut upstream = Upstream { worker: self, peer, grant: &grant, pats, lanes, head: &head, login: &mut login };
         upstream.run(record, started).await
     }
 }
@@ -69,7 +61,7 @@ struct Upstream<'a, 'b> {
     worker: &'a Worker,
     peer: &'a Peer,
     grant: &'a Grant,
-    user: ServiceUser,
+    pats: PatSource<'a>,
     lanes: &'a Lanes,
     head: &'a request::Parts,
     login: &'a mut Login<'b>,
@@ -78,11 +70,11 @@ struct Upstream<'a, 'b> {
 impl Upstream<'_, '_> {
     async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
         let hold = self.worker.gate.config.login.hold;
-        let mut held = self.first_pat(Instant::now() + hold).await?;
+        let mut held = self.pats.first(Instant::now() + hold).await?;
         let (mut away_since, mut broken, mut versions) = (None, 0, 0);
         loop {
             let permit;
-            (held, permit) = self.permit(held, started).await?;
+            (held, permit) = self.pats.permit(held, started).await?;
             record.login().pat = Some(held.id.clone());
             record.login().attempts += 1;
             match self.send(&held, permit).await? {
@@ -103,16 +95,12 @@ impl Upstream<'_, '_> {
                     return Ok(passed_on(response, body));
                 }
                 Sent::Refused { kind, times } => {
-                    let (id, version) = (&held.id, &held.version);
-                    let cause = format!("Snowflake refused PAT {id} ({version} of the store), {times} times by now");
-                    let name = kind.rule().name;
-                    self.worker.gate.metrics.pat_refused(self.grant.credential());
-                    tracing::warn!(trace = %record.trace, credential = %self.grant.credential(), kind = name, cause, "PAT refused");
+                    let cause = self.pats.refused(&held, kind, times, record.trace);
                     versions += 1;
                     if versions >= VERSIONS {
                         return Err(Fault::new(kind).because(cause));
                     }
-                    held = self.newer(&held, kind, &cause).await?;
+                    held = self.pats.newer(&held, kind, &cause).await?;
                 }
                 Sent::Away { fault, connected } => {
                     // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
@@ -129,76 +117,6 @@ impl Upstream<'_, '_> {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-        }
-    }
-
-    /// Waits for the right to risk a login. The PAT may have been replaced meanwhile, by another login that was refused.
-    async fn permit(&self, mut held: Arc<Held>, started: Instant) -> Result<(Arc<Held>, Permit), Fault> {
-        let gate = &self.worker.gate;
-        let mut without_another = None;
-        loop {
-            let insists = without_another.as_ref() == Some(&held.id);
-            match gate.budget.ask(&self.user, &held.id, insists) {
-                Verdict::Go(permit) => return Ok((held, permit)),
-                Verdict::Suspect => match self.newer(&held, Kind::PatRefused, "it has been refused before").await {
-                    Ok(newer) => held = newer,
-                    Err(_none) => without_another = Some(held.id.clone()),
-                },
-                Verdict::Spent => {
-                    held = self.newer(&held, Kind::PatRefused, "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`").await?;
-                }
-                Verdict::Resting(kind) => {
-                    return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
-                }
-                Verdict::Busy(freed, time) if started.elapsed() < QUEUE => {
-                    let _asked_again = timeout(time, freed).await;
-                    held = self.first_pat(started).await?;
-                }
-                Verdict::Busy(..) => {
-                    let cause = "other logins of the same service user were under way all the time";
-                    return Err(Fault::new(Kind::GateBusy).because(cause));
-                }
-            }
-        }
-    }
-
-    /// The PAT in memory; while there is none, the login is held and the store asked again.
-    async fn first_pat(&self, deadline: Instant) -> Result<Arc<Held>, Fault> {
-        loop {
-            match self.worker.gate.pats.current(self.grant).await {
-                Ok(held) => return Ok(held),
-                Err(error) if error.passes() && Instant::now() + PAUSE < deadline => {
-                    tracing::debug!(cause = %error, "a login waits for the store");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(store_fault(error)),
-            }
-        }
-    }
-
-    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted from
-    /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
-    async fn newer(&self, refused: &Held, kind: Kind, cause: &str) -> Result<Arc<Held>, Fault> {
-        if kind != Kind::PatRefused {
-            // A policy, or a lock: no other PAT mends it.
-            return Err(Fault::new(kind).because(cause));
-        }
-        let gate = &self.worker.gate;
-        let refused_for = gate.budget.refused_for(&self.user, &refused.id);
-        let left = refused_for.and_then(|refused_for| gate.config.login.hold.checked_sub(refused_for));
-        let until = left.map(|left| Instant::now() + left);
-        let mut pause = SHORT_PAUSE;
-        loop {
-            let why = match gate.pats.newer_than(self.grant, refused).await {
-                Ok(Some(newer)) => return Ok(newer),
-                Ok(None) => "the store has no newer one".to_owned(),
-                Err(error) => format!("a newer one cannot be read: {error}"),
-            };
-            if until.is_none_or(|until| Instant::now() + pause >= until) {
-                return Err(Fault::new(kind).because(format_args!("{cause}; {why}")));
-            }
-            tokio::time::sleep(pause).await;
-            pause = PAUSE.min(pause * 2);
         }
     }
 

@@ -1,14 +1,16 @@
 //! One request, from head to last byte.
 //!
-//! [`Worker::answer`] names the request, sends it down its way ([`login`], [`renew`] or [`stream`]) and is the only place where a
+//! [`Worker::answer`] names the request, sends it down its way ([`login`], [`renew`], [`rest`] or [`stream`]) and is the only place where a
 //! [`Fault`] becomes an answer and a log line.
 
 mod body;
 mod gate;
 mod headers;
 mod login;
+mod pat;
 mod read;
 mod renew;
+mod rest;
 mod sealing;
 mod stream;
 mod target;
@@ -74,6 +76,7 @@ impl Worker {
             Route::Login => self.login(peer, request, record).await,
             Route::Renew if let Some(sealing) = &self.gate.sealing => self.renew(peer, request, sealing, record).await,
             Route::Renew | Route::Stream(_) => self.stream(peer, request, route, record).await,
+            Route::Rest => self.rest(peer, request, record).await,
             Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(request.uri().path())),
             Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(request.method())),
             Route::Unknown => Err(Fault::new(Kind::RouteUnknown)),
@@ -88,13 +91,17 @@ impl Worker {
 }
 
 fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<AnswerBody> {
-    let at_login = matches!(route, Route::Login | Route::Foreign);
     let rule = fault.kind().rule();
-    let (status, code, retry) = match if at_login { rule.at_login } else { rule.elsewhere } {
+    let told = match route {
+        Route::Login | Route::Foreign => rule.at_login,
+        Route::Rest => rule.at_rest(),
+        _ => rule.elsewhere,
+    };
+    let (status, code, retry) = match told {
         Answer::Refusal(code) => (StatusCode::OK, code, None),
         Answer::GiveUp => (StatusCode::OK, answer::give_up(route), None),
         Answer::Retry(status, after) => (status_of(status), 390_999, Some(after)),
-        Answer::Status(status) => (status_of(status), 390_400, None),
+        Answer::Status(status) => (status_of(status), rule.code(), None),
     };
     let mut response = json(answer::failure(code, &fault.sentence(trace)));
     *response.status_mut() = status;

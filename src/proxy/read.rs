@@ -59,20 +59,25 @@ fn bytes(count: usize) -> impl fmt::Display {
 /// Reads a request's body up to its caps, inflated.
 pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps) -> Result<Vec<u8>, Unread> {
     let gzip = is_gzip(&head.headers)?;
+    let sent = as_sent(body, caps).await?;
+    if !gzip {
+        return Ok(sent.into());
+    }
+    gunzip(&sent, caps.inflated).map_err(|why| match why {
+        NotInflated::Damaged => Unread::malformed("its gzip is damaged"),
+        NotInflated::TooLarge => Unread::TooLarge(caps.inflated, "after inflating"),
+    })
+}
+
+/// Reads a request's body up to its cap, as it was sent.
+pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread> {
     let read = timeout(caps.deadline, Limited::new(body, caps.body).collect()).await;
     let read = read.map_err(|_late| Unread::Slow)?;
     let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
         Ok(broken) => Unread::Malformed("it is not whole", chain(&*broken)),
         Err(_limit) => Unread::TooLarge(caps.body, "as sent"),
     })?;
-    let sent = Vec::from(sent.to_bytes());
-    if !gzip {
-        return Ok(sent);
-    }
-    gunzip(&sent, caps.inflated).map_err(|why| match why {
-        NotInflated::Damaged => Unread::malformed("its gzip is damaged"),
-        NotInflated::TooLarge => Unread::TooLarge(caps.inflated, "after inflating"),
-    })
+    Ok(sent.to_bytes())
 }
 
 /// Reads an answer whole, up to a cap.

@@ -7,7 +7,7 @@ use http::{Method, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::login::PAUSE;
+use super::pat::PAUSE;
 use super::read::{self, Caps, passed_on};
 use super::sealing::{Sealing, token_header};
 use super::trouble::{failed, no_redirect};

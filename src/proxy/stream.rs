@@ -20,9 +20,6 @@ impl Worker {
         route: Route,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        if route == Route::Stream(Stream::SqlApi) {
-            return Err(Fault::new(Kind::RestForeign));
-        }
         self.gate.admission.address(peer.ip)?;
         let (mut head, body) = request.into_parts();
         headers::strip_hop(&mut head.headers);

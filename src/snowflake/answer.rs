@@ -96,7 +96,7 @@ fn code(answer: &Envelope<'_>) -> String {
 
 /// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake quotes
 /// what the client sent.
-fn refused_credential(code: &str, message: &str) -> Option<Kind> {
+pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
     let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
     match code {
         "390422" | "390432" => Some(Kind::PatPolicy),

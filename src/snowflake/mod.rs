@@ -7,6 +7,7 @@ pub mod login;
 pub mod members;
 pub mod query;
 pub mod renewal;
+pub mod rest;
 pub mod route;
 
 /// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator under which a PAT stands in the member `TOKEN`.

@@ -11,6 +11,8 @@ pub enum Route {
     Renew,
     /// A query, its result, its cancellation, a heartbeat, a logout, telemetry: streamed both ways.
     Stream(Stream),
+    /// `/api/v2/…`: the SQL API and its sisters, with a bearer token in each request.
+    Rest,
     /// Single sign-on, OAuth and console flows, which make no sense behind a gate that injects the credential.
     Foreign,
     /// A driver's path with a method that no driver uses there.
@@ -36,8 +38,6 @@ pub enum Stream {
     Logout,
     /// `POST /telemetry/send`.
     Telemetry,
-    /// `/api/v2/statements` and below: the SQL API.
-    SqlApi,
 }
 
 impl Route {
@@ -75,14 +75,11 @@ impl Route {
                 _ => Self::Unknown,
             };
         }
-        match path.strip_prefix("/api/v2/statements") {
-            Some("" | "/") => only(&Method::POST, Stream::SqlApi),
-            Some(rest) if rest.starts_with('/') => match rest[1..].split_once('/') {
-                None if is_id(&rest[1..]) => only(&Method::GET, Stream::SqlApi),
-                Some((id, "cancel")) if is_id(id) => only(&Method::POST, Stream::SqlApi),
-                _ => Self::Unknown,
-            },
-            Some(_) | None => Self::Unknown,
+        match path.strip_prefix("/api/v2/") {
+            Some(rest) if !is_clean(rest) => Self::Unknown,
+            Some(_) if [Method::GET, Method::POST, Method::PUT, Method::DELETE].contains(method) => Self::Rest,
+            Some(_) => Self::WrongMethod,
+            None => Self::Unknown,
         }
     }
 
@@ -98,11 +95,22 @@ impl Route {
             Self::Stream(Stream::Heartbeat) => "heartbeat",
             Self::Stream(Stream::Logout) => "logout",
             Self::Stream(Stream::Telemetry) => "telemetry",
-            Self::Stream(Stream::SqlApi) => "sql_api",
+            Self::Rest => "rest",
             Self::Foreign => "foreign",
             Self::WrongMethod | Self::Unknown => "unknown",
         }
     }
+}
+
+/// A path that two readers understand alike: no empty segment but the last, no dots alone, no encoded slash.
+fn is_clean(path: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~%:,;=@!$&'()*+".contains(&b);
+    let encoded = path.to_ascii_lowercase();
+    let hidden = ["%2f", "%5c", "%2e", "%00"].iter().any(|hidden| encoded.contains(hidden));
+    let mut segments = path.split('/').rev();
+    let last = segments.next().unwrap_or_default();
+    let whole = |segment: &str| segment.bytes().all(allowed) && segment != "." && segment != "..";
+    !path.is_empty() && !hidden && whole(last) && segments.all(|segment| !segment.is_empty() && whole(segment))
 }
 
 /// One path segment made of what query ids and statement handles are made of.
@@ -127,10 +135,12 @@ mod tests {
             (Method::POST, "/session/heartbeat", "heartbeat"),
             (Method::POST, "/session", "logout"),
             (Method::POST, "/telemetry/send", "telemetry"),
-            (Method::POST, "/api/v2/statements", "sql_api"),
-            (Method::POST, "/api/v2/statements/", "sql_api"),
-            (Method::GET, "/api/v2/statements/01b2-ab", "sql_api"),
-            (Method::POST, "/api/v2/statements/01b2-ab/cancel", "sql_api"),
+            (Method::POST, "/api/v2/statements", "rest"),
+            (Method::POST, "/api/v2/statements/", "rest"),
+            (Method::GET, "/api/v2/statements/01b2-ab", "rest"),
+            (Method::POST, "/api/v2/statements/01b2-ab/cancel", "rest"),
+            (Method::GET, "/api/v2/databases/DB%20x/schemas", "rest"),
+            (Method::DELETE, "/api/v2/warehouses/W:suspend", "rest"),
             (Method::POST, "/session/authenticator-request", "foreign"),
             (Method::GET, "/console/login", "foreign"),
             (Method::POST, "/oauth/token-request", "foreign"),
@@ -153,15 +163,20 @@ mod tests {
             "/queries/a/b/result",
             "/queries//result",
             "/queries/x%2fy/result",
-            "/api/v2/statementsx",
             "/api/v2/statementsé",
-            "/api/v2/databases",
+            "/api/v2",
+            "/api/v2/",
+            "/api/v2//statements",
+            "/api/v2/statements/../../x",
+            "/api/v2/a%2Fb",
+            "/api/v2/%2e%2e/session",
+            "/api/v1/statements",
             "/monitoring/queries/",
             "/oauth",
         ] {
             assert_eq!(Route::of(&Method::POST, path), Route::Unknown, "{path}");
         }
         assert_eq!(Route::of(&Method::GET, "/session/v1/login-request"), Route::WrongMethod);
-        assert_eq!(Route::of(&Method::DELETE, "/api/v2/statements"), Route::WrongMethod);
+        assert_eq!(Route::of(&Method::TRACE, "/api/v2/statements"), Route::WrongMethod);
     }
 }

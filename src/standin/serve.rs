@@ -18,6 +18,7 @@ use super::state::{LoginRefused, Running, Seen, Session, State};
 use crate::base::secret::{Secret, hex};
 use crate::snowflake::answer::CONTENT_TYPE;
 use crate::snowflake::body::gunzip;
+use crate::snowflake::rest::{STATEMENTS, TOKEN_TYPE};
 use crate::snowflake::route::{Route, Stream};
 
 type Answered = Result<Response<Made>, Gone>;
@@ -111,6 +112,21 @@ impl Asked {
             || self.headers.values().any(|value| key(value.as_bytes()))
     }
 
+    /// What is remembered of a request that shows a credential.
+    fn seen(&self, user: String, credential: &str) -> Seen {
+        let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
+            format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+        };
+        Seen {
+            user,
+            credential: Secret::new(credential.to_owned()).fingerprint(),
+            body: String::from_utf8_lossy(&self.body).into_owned(),
+            query: self.query.clone(),
+            headers: self.headers.iter().map(line).collect(),
+            ok: false,
+        }
+    }
+
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -131,7 +147,7 @@ async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Response<M
     let stream = match route {
         Route::Login => return log_in(state, asked),
         Route::Renew => return renew(state, asked),
-        Route::Stream(Stream::SqlApi) => return sql_api(state, asked),
+        Route::Rest => return rest(state, asked).await,
         Route::Stream(stream) => stream,
         Route::Foreign | Route::WrongMethod | Route::Unknown => {
             return respond(state, 404, Source::Whole("<html>not found</html>".into()));
@@ -150,7 +166,7 @@ async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Response<M
             success(state, &Value::Null)
         }
         Stream::Monitoring => success(state, &json!({ "queries": [{ "status": "SUCCESS", "state": "SUCCEEDED" }] })),
-        Stream::Heartbeat | Stream::Telemetry | Stream::SqlApi => success(state, &Value::Null),
+        Stream::Heartbeat | Stream::Telemetry => success(state, &Value::Null),
     }
 }
 
@@ -160,16 +176,7 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
     let pat = text("AUTHENTICATOR").eq_ignore_ascii_case(crate::snowflake::PAT_AUTHENTICATOR);
     let credential = text(if pat { "TOKEN" } else { "PASSWORD" });
-    let headers =
-        asked.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
-    let seen = Seen {
-        user: text("LOGIN_NAME"),
-        credential: Secret::new(credential.clone()).fingerprint(),
-        body: String::from_utf8_lossy(&asked.body).into_owned(),
-        query: asked.query.clone(),
-        headers: headers.collect(),
-        ok: false,
-    };
+    let seen = asked.seen(text("LOGIN_NAME"), &credential);
     let session = match state.log_in(seen, &credential) {
         Ok(session) => session,
         Err(refused) => return login_refused(state, refused),
@@ -327,20 +334,24 @@ fn abort(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     success(state, &Value::Null)
 }
 
-fn sql_api(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let bearer =
         asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let kind = asked.headers.get("x-snowflake-authorization-token-type").map(HeaderValue::as_bytes);
-    let known = bearer.is_some_and(|bearer| {
-        state.lock().pats.values().any(|pats| pats.get(bearer) == Some(&super::PatState::Active))
-    });
-    if !known || kind != Some(b"PROGRAMMATIC_ACCESS_TOKEN") {
+    let kind = asked.headers.get(TOKEN_TYPE).map(HeaderValue::as_bytes);
+    let judged =
+        bearer.map_or(Err(LoginRefused::Pat), |bearer| state.bearer(asked.seen(String::new(), bearer), bearer));
+    if judged.is_err() || kind != Some(crate::snowflake::PAT_AUTHENTICATOR.as_bytes()) {
         let body = json!({ "code": "394400", "message": "Programmatic access token is invalid." });
         return respond(state, 401, Source::Whole(body.to_string().into()));
     }
+    if !asked.path.starts_with(STATEMENTS) {
+        return respond(state, 200, Source::Whole(json!([{ "name": "DB" }]).to_string().into()));
+    }
     let body = asked.json();
     let sql = body["statement"].as_str().unwrap_or("select 1");
-    let value = match query::plan(sql).rows {
+    let plan = query::plan(sql);
+    tokio::time::sleep(plan.wait).await;
+    let value = match plan.rows {
         Rows::Number(number) => number.to_string(),
         Rows::Text(text) => text,
         Rows::Many { count, .. } => format!("{count} rows"),

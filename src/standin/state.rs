@@ -216,12 +216,21 @@ impl State {
 
     /// Judges a login; a success opens a session.
     pub(super) fn log_in(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
-        let judged = self.judge(seen, credential);
+        let judged = self.judge(seen, credential).map(|()| self.open_session());
         self.changed.notify_waiters();
         judged
     }
 
-    fn judge(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
+    /// Judges a request that shows a PAT and no session: it is the user's whose PAT that is, or was.
+    pub(super) fn bearer(&self, seen: Seen, credential: &str) -> Result<(), LoginRefused> {
+        let owner =
+            self.lock().pats.iter().find(|(_, pats)| pats.contains_key(credential)).map(|(user, _)| user.clone());
+        let judged = self.judge(Seen { user: owner.unwrap_or_default(), ..seen }, credential);
+        self.changed.notify_waiters();
+        judged
+    }
+
+    fn judge(&self, seen: Seen, credential: &str) -> Result<(), LoginRefused> {
         let mut inner = self.lock();
         let verdict = inner.judge(&seen.user, credential);
         let id = seen.credential.clone();
@@ -230,18 +239,22 @@ impl State {
         if inner.seen.len() > REMEMBERED {
             inner.seen.pop_front();
         }
-        if let Err(refused) = verdict {
-            *inner.bad_by_credential.entry(id).or_default() += 1;
-            if refused == LoginRefused::Pat {
-                *inner.bad_in_a_row.entry(user).or_default() += 1;
+        match verdict {
+            Ok(()) => drop(inner.bad_in_a_row.remove(&user)),
+            Err(refused) => {
+                *inner.bad_by_credential.entry(id).or_default() += 1;
+                if refused == LoginRefused::Pat {
+                    *inner.bad_in_a_row.entry(user).or_default() += 1;
+                }
             }
-            return Err(refused);
         }
-        inner.bad_in_a_row.remove(&user);
-        drop(inner);
+        verdict
+    }
+
+    fn open_session(&self) -> Session {
         let session = self.new_session();
         self.lock().sessions.insert(session.token.clone(), session.clone());
-        Ok(session)
+        session
     }
 
     fn new_session(&self) -> Session {

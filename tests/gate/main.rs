@@ -6,6 +6,7 @@ mod bad_input;
 mod doors;
 mod login;
 mod refusals;
+mod rest;
 mod rotation;
 mod sealed;
 mod stores;

@@ -126,7 +126,8 @@ class Process:
             ready, _, _ = select.select([self.process.stdout], [], [], 0.2)
             if ready:
                 text += os.read(self.process.stdout.fileno(), 65536)
-                for line in text.decode().splitlines():
+                # The last line may not be whole yet.
+                for line in text.decode().split("\n")[:-1]:
                     if line.startswith(start):
                         return line
             if self.process.poll() is not None:
