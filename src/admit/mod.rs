@@ -45,23 +45,28 @@ struct Entry {
     networks: Vec<IpNet>,
     bind: Bind,
     sessions: Arc<AtomicUsize>,
-    logins: Option<DefaultDirectRateLimiter>,
+    logins: Option<(Rate, Arc<DefaultDirectRateLimiter>)>,
     grant: Option<Grant>,
 }
 
 impl Admission {
-    /// The clients of a configuration.
-    pub fn new(config: &Config) -> Self {
+    /// The clients of a configuration. What has been counted `before` for a client and a limit that stay goes on counting.
+    pub fn new(config: &Config, before: Option<&Self>) -> Self {
         let entry = |(name, client): (&ClientName, &crate::config::Client)| {
             let credential = config.credentials.get(&client.credential)?;
             let first = client.keys.first().copied()?;
+            let before = before.and_then(|before| before.clients.get(name));
+            let logins = |rate: Rate| {
+                let kept = before.and_then(|before| before.logins.as_ref()).filter(|(kept, _)| *kept == rate);
+                kept.cloned().unwrap_or_else(|| (rate, Arc::new(RateLimiter::direct(quota(rate)))))
+            };
             let entry = Entry {
                 // One key stands twice, so that every comparison is of two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
                 networks: client.networks.clone(),
                 bind: client.bind,
-                sessions: Arc::default(),
-                logins: client.limits.logins.map(|rate| RateLimiter::direct(quota(rate))),
+                sessions: before.map(|before| before.sessions.clone()).unwrap_or_default(),
+                logins: client.limits.logins.map(logins),
                 grant: Some(Grant::new(name.clone(), client.credential.clone(), credential)),
             };
             Some((name.clone(), entry))
@@ -95,7 +100,7 @@ impl Admission {
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
     pub fn login(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
         let (entry, grant) = self.identify(peer, presented)?;
-        if let Some(logins) = &entry.logins
+        if let Some((_, logins)) = &entry.logins
             && let Err(not_until) = logins.check()
         {
             let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();

@@ -8,6 +8,7 @@
 //! | `GET /pats` | what is held for each credential, and from where; never the PAT |
 //! | `POST /pats/refresh` | reads every PAT now: for a store's event hook |
 //! | `POST /pats/retry?credential=NAME` | forgets that credential's bad logins, then reads its PAT |
+//! | `POST /reload` | reads the configuration again, with what it names |
 //! | `GET /sessions` | the sessions that were lately served; never a token |
 //! | `POST /sessions/kill?target=…` | ends what was opened until now: `client:NAME`, `pat:FINGERPRINT` or `session:ID` |
 //!
@@ -17,7 +18,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -28,41 +29,40 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::base::drain::Watch;
+use super::house::House;
+use super::reload::Reloads;
+
 use crate::base::rfc3339;
-use crate::config::Config;
-use crate::pat::{Budget, ServiceUser};
-use crate::proxy::Sealing;
+use crate::pat::ServiceUser;
+use crate::proxy::Gate;
 use crate::secrets::{Pats, Status};
 use crate::session::{Live, SessionId, Target};
-use crate::telemetry::metrics::{MEDIA_TYPE, Metrics, PatGauges};
+use crate::telemetry::metrics::{MEDIA_TYPE, PatGauges};
 
 const HEAD: Duration = Duration::from_secs(5);
 
 /// What the operator may look at and act on.
 #[derive(Clone)]
 pub(super) struct Desk {
-    pub config: Arc<Config>,
-    pub pats: Pats,
-    pub budget: Arc<Budget>,
-    pub sealing: Option<Arc<Sealing>>,
-    pub metrics: Arc<Metrics>,
+    pub house: Arc<House>,
+    /// Set where the configuration came from a file.
+    pub reloads: Arc<OnceLock<Reloads>>,
+    /// Whether the gate is coming to its end.
+    pub stopping: watch::Receiver<bool>,
 }
 
-/// Serves until the drain begins, and while it lasts.
-pub(super) async fn serve(listener: TcpListener, desk: Desk, drain: Watch) {
-    // The watch itself would keep the drain from ending: only the signal is needed.
-    let stopping = drain.signal();
-    drop(drain);
+/// Serves while the process lasts.
+pub(super) async fn serve(listener: TcpListener, desk: Desk) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (desk, stopping) = (desk.clone(), stopping.clone());
+        let desk = desk.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| desk.answer(request, *stopping.borrow()));
+            let service = service_fn(|request| desk.answer(request));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
             if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
@@ -73,7 +73,7 @@ pub(super) async fn serve(listener: TcpListener, desk: Desk, drain: Watch) {
 }
 
 impl Desk {
-    async fn answer<B>(&self, request: Request<B>, stopping: bool) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
         let harmless =
             request.method() == Method::GET && ["/livez", "/readyz", "/metrics"].contains(&request.uri().path());
         if !harmless && is_from_a_page(&request) {
@@ -85,11 +85,12 @@ impl Desk {
             ["/livez", "/readyz", "/metrics", "/pats", "/pats/refresh", "/pats/retry", "/sessions", "/sessions/kill"];
         let (status, body) = match (request.method(), path) {
             (&Method::GET, "/livez") => (StatusCode::OK, json!({ "live": true })),
-            (&Method::GET, "/readyz") => self.ready(stopping).await,
+            (&Method::GET, "/readyz") => self.ready().await,
             (&Method::GET, "/metrics") => return Ok(self.scrape().await),
             (&Method::GET, "/pats") => (StatusCode::OK, self.pats_held().await),
             (&Method::POST, "/pats/refresh") => self.refresh(parameter(&request, "credential")).await,
             (&Method::POST, "/pats/retry") => self.retry(parameter(&request, "credential")).await,
+            (&Method::POST, "/reload") => self.reload().await,
             (&Method::GET, "/sessions") => self.sessions(),
             (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")),
             (_, path) if known.contains(&path) => {
@@ -101,11 +102,19 @@ impl Desk {
         Ok(json_answer(status, &body))
     }
 
-    async fn ready(&self, stopping: bool) -> (StatusCode, Value) {
-        if stopping {
+    fn gate(&self) -> Arc<Gate> {
+        self.house.current.load_full()
+    }
+
+    fn pats(&self) -> Pats {
+        self.gate().pats.clone()
+    }
+
+    async fn ready(&self) -> (StatusCode, Value) {
+        if *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": "the gate is stopping" }));
         }
-        let status = self.pats.status().await;
+        let status = self.pats().status().await;
         let without: Vec<_> = status.iter().filter(|one| !one.is_ready()).map(|one| &one.credential).collect();
         if without.is_empty() {
             let overdue = |one: &&Status| one.held.as_ref().is_some_and(|held| held.overdue);
@@ -117,31 +126,33 @@ impl Desk {
     }
 
     async fn scrape(&self) -> Response<Full<Bytes>> {
-        for one in self.pats.status().await {
+        self.house.lasting.metrics.clear_pats();
+        for one in self.pats().status().await {
             let held = one.held.as_ref();
             let expires = held.and_then(|held| held.expires?.duration_since(UNIX_EPOCH).ok());
-            self.metrics.set_pat(&PatGauges {
+            self.house.lasting.metrics.set_pat(&PatGauges {
                 credential: &one.credential,
                 ready: one.is_ready(),
                 age: held.map(|held| held.age.as_secs_f64()),
                 expires: expires.map(|expires| expires.as_secs_f64()),
             });
         }
-        match self.metrics.text() {
+        match self.house.lasting.metrics.text() {
             Ok(text) => answer(StatusCode::OK, MEDIA_TYPE, text),
             Err(_) => json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "no text of the metrics" })),
         }
     }
 
     async fn pats_held(&self) -> Value {
-        json!({ "pats": self.pats.status().await.iter().map(Status::json).collect::<Vec<_>>() })
+        json!({ "pats": self.pats().status().await.iter().map(Status::json).collect::<Vec<_>>() })
     }
 
     async fn refresh(&self, credential: Option<String>) -> (StatusCode, Value) {
-        if let Some(unknown) = credential.as_deref().filter(|name| !self.config.credentials.contains_key(*name)) {
+        if let Some(unknown) = credential.as_deref().filter(|name| !self.gate().config.credentials.contains_key(*name))
+        {
             return (StatusCode::NOT_FOUND, json!({ "error": "no such credential", "credential": unknown }));
         }
-        let outcomes = self.pats.refresh(credential.as_deref()).await;
+        let outcomes = self.pats().refresh(credential.as_deref()).await;
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
         tracing::info!(credential, references = outcomes.len(), failed, "PATs were read because somebody asked for it");
         let status = if failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
@@ -152,19 +163,29 @@ impl Desk {
         let Some(credential) = credential else {
             return (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": "say which: ?credential=NAME" }));
         };
-        if let Some(found) = self.config.credentials.get(credential.as_str()) {
+        if let Some(found) = self.gate().config.credentials.get(credential.as_str()) {
             tracing::warn!(
                 credential,
                 "the bad logins of a credential's user are forgotten because somebody asked for it"
             );
-            self.budget.forgive(&ServiceUser::new(&found.account, &found.user));
-            self.pats.forgive();
+            self.house.lasting.budget.forgive(&ServiceUser::new(&found.account, &found.user));
+            self.pats().forgive();
         }
         self.refresh(Some(credential)).await
     }
 
+    async fn reload(&self) -> (StatusCode, Value) {
+        let Some(reloads) = self.reloads.get() else {
+            return (StatusCode::NOT_FOUND, json!({ "error": "this gate's configuration is no file" }));
+        };
+        match reloads.now("somebody asked for it").await {
+            Ok(reloaded) => (StatusCode::OK, json!({ "changes": reloaded.changes, "at_restart": reloaded.at_restart })),
+            Err(cause) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": cause })),
+        }
+    }
+
     fn sessions(&self) -> (StatusCode, Value) {
-        let Some(sealing) = &self.sealing else { return not_sealed() };
+        let Some(sealing) = &self.house.lasting.sealing else { return not_sealed() };
         let now = sealing.clock.now();
         let mut all = sealing.sessions.list();
         all.sort_unstable_by_key(|(id, live)| (live.opened, *id));
@@ -179,7 +200,7 @@ impl Desk {
     }
 
     fn kill(&self, target: Option<String>) -> (StatusCode, Value) {
-        let Some(sealing) = &self.sealing else { return not_sealed() };
+        let Some(sealing) = &self.house.lasting.sealing else { return not_sealed() };
         let Some(target) = target.as_deref().and_then(Target::parse) else {
             let error = "say what: ?target=client:NAME, pat:FINGERPRINT or session:ID";
             return (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error }));

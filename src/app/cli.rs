@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::shell::ConfigArgs;
-use super::{check, client, demo, pat, run, sessions};
+use super::{check, client, demo, pat, reload, run, sessions};
 
 /// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Run(ConfigArgs),
     /// Check the configuration file; every error at once, and without any network unless that is asked for.
     Check(check::CheckArgs),
+    /// Have a running gate read its configuration again; what is wrong with it changes nothing.
+    Reload(ConfigArgs),
     /// PATs of a running gate: what it holds, and from where.
     #[command(subcommand)]
     Pat(pat::PatCommand),
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Reload(args) => reload::reload(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),

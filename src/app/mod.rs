@@ -6,8 +6,10 @@ mod check;
 pub mod cli;
 mod client;
 mod demo;
+mod house;
 mod online;
 mod pat;
+mod reload;
 mod ring;
 mod run;
 mod sessions;
@@ -19,24 +21,35 @@ mod signal;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+pub use house::Reloaded;
 
 use crate::base::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::base::drain::{Drain, drain};
-use crate::base::fault::chain;
 use crate::config::{self, Config};
 use crate::listen::{Acceptor, Workers, bind};
 use crate::pat::Budget;
-use crate::proxy::{Gate, Sealing};
-use crate::secrets::{self, Pats, Reader, SetupError, Warm};
+use crate::secrets::Warm;
 use crate::state::StateDir;
-use crate::telemetry::metrics::Metrics;
-use crate::tls;
+use house::{House, Lasting};
+use reload::Reloads;
+use shell::ConfigArgs;
+
+/// What a signal or an event of the system asks for; with its name.
+enum Asked {
+    /// The end of the process.
+    Stop(&'static str),
+    /// Another look at the configuration. Not every system has such a signal.
+    #[cfg_attr(windows, expect(dead_code, reason = "there is no such event"))]
+    Reload(&'static str),
+}
 
 /// Time and chance for a whole gate; a test puts its own in.
 #[derive(Clone)]
@@ -60,9 +73,10 @@ pub struct App {
     /// Where the operator connects.
     pub admin: SocketAddr,
     drain: Drain,
-    deadline: Duration,
     ended: oneshot::Receiver<()>,
-    budget: Arc<Budget>,
+    house: Arc<House>,
+    reloads: Arc<OnceLock<Reloads>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -71,75 +85,121 @@ impl App {
     /// # Errors
     /// When an address, a certificate or a root cannot be used. A store or a Snowflake that is away is no error.
     pub async fn start(config: Config, seams: Seams) -> io::Result<Self> {
-        let config = Arc::new(config);
-        let broken = |error: tls::TlsError| io::Error::other(chain(&error));
-        let state = open_state(&config.state)?;
-        let server_tls = config.listen.tls.as_ref().map(tls::server).transpose().map_err(broken)?;
-        let metrics = Arc::<Metrics>::default();
-        let warm = open_warm(&config.state, state.as_ref())?;
-        let reader = Arc::new(reader(&config, &seams.clock, &metrics).map_err(io::Error::other)?);
-        let sealing = match &config.seal {
-            Some(settings) => Some(ring::open(settings, &reader, state.as_ref(), &seams).await?),
-            None => None,
-        };
-        let pats = Pats::new(secrets::Setup {
-            settings: config.pat.clone(),
-            credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
-            reader,
-            warm,
-            metrics: metrics.clone(),
-            clock: seams.clock.clone(),
-            random: seams.random.clone(),
-            control: Handle::current(),
-        });
-        let budget = open_budget(&config, &seams.clock, state)?;
-        let gate =
-            Gate::new(config.clone(), pats.clone(), budget.clone(), sealing.clone(), metrics.clone(), seams.random);
-        let gate = Arc::new(gate.map_err(broken)?);
-        let listener = bind(config.listen.address).await?;
-        let admin = bind(config.admin.address).await?;
-        let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
-        let longest = config.seal.as_ref().map(|seal| seal.keep).unwrap_or_default();
-        let (workers, threads) = Workers::start(&config.listen, &gate, server_tls.as_ref())?;
-        let (drain, watch) = drain();
-        pats.keep_fresh().await;
-        tokio::spawn(tidy(budget.clone(), sealing.clone(), longest));
-        let desk = admin::Desk { config: config.clone(), pats, budget: budget.clone(), sealing, metrics };
-        tokio::spawn(admin::serve(admin, desk, watch.clone()));
-        tokio::spawn(Acceptor::new(listener, workers, config.listen.connections).run(watch));
-        Ok(Self { address, admin: admin_address, drain, deadline: config.listen.drain, ended: joined(threads), budget })
+        let listeners = Listeners::bind(&config).await?;
+        Self::start_on(listeners, config, seams).await
     }
 
-    /// Stops accepting, closes idle connections, lets running requests end within `listen.drain`; `true` when all did.
+    /// The same on listeners that are there already.
+    ///
+    /// # Errors
+    /// Like [`App::start`].
+    pub async fn start_on(listeners: Listeners, config: Config, seams: Seams) -> io::Result<Self> {
+        let config = Arc::new(config);
+        let state = open_state(&config.state)?;
+        let mut lasting = Lasting {
+            budget: open_budget(&config, &seams.clock, state.clone())?,
+            sealing: None,
+            warm: open_warm(&config.state, state.as_ref())?,
+            metrics: Arc::default(),
+            seams: seams.clone(),
+            control: Handle::current(),
+        };
+        let reader = house::reader(&config, &seams.clock, &lasting.metrics).map_err(io::Error::other)?;
+        if let Some(settings) = &config.seal {
+            lasting.sealing = Some(ring::open(settings, &reader, state.as_ref(), &seams).await?);
+        }
+        let house = Arc::new(House::new(config.clone(), reader, lasting)?);
+        let Listeners { drivers, admin } = listeners;
+        let (address, admin_address) = (drivers.local_addr()?, admin.local_addr()?);
+        let (workers, threads) = Workers::start(config.listen.workers, &house.current, &house.door)?;
+        let (drain, watch) = drain();
+        house.current.load().pats.keep_fresh().await;
+        tokio::spawn(tidy(house.clone()));
+        let (stopping, stops) = watch::channel(false);
+        let reloads = Arc::<OnceLock<Reloads>>::default();
+        let desk = admin::Desk { house: house.clone(), reloads: reloads.clone(), stopping: stops };
+        tokio::spawn(admin::serve(admin, desk));
+        tokio::spawn(Acceptor::new(drivers, workers, config.listen.connections).run(watch));
+        Ok(Self { address, admin: admin_address, drain, ended: joined(threads), house, reloads, stopping })
+    }
+
+    /// Puts another configuration in the place of the one in use; no request and no connection notices.
+    ///
+    /// # Errors
+    /// When it cannot be used; the old one stays.
+    pub async fn reload(&self, config: Config) -> io::Result<Reloaded> {
+        self.house.reload(config).await
+    }
+
+    /// From now on the configuration is read from a file again: when it changes, and when somebody asks for it.
+    fn follow(&self, args: ConfigArgs) {
+        let _once = self.reloads.set(Reloads::new(args, self.house.clone()));
+        let reloads = self.reloads.clone();
+        tokio::spawn(async move {
+            if let Some(reloads) = reloads.get() {
+                reloads.watch().await;
+            }
+        });
+    }
+
+    /// Reads the file again.
+    async fn read_again(&self, why: &str) {
+        if let Some(reloads) = self.reloads.get() {
+            // What came of it stands in the log.
+            let _told = reloads.now(why).await;
+        }
+    }
+
+    /// Comes to an end: says so on `/readyz` for `listen.notice`, stops accepting, closes idle connections, lets running
+    /// requests end within `listen.drain`; `true` when all did.
     pub async fn stop(self) -> bool {
-        let clean = self.drain.stop(self.deadline).await;
+        let listen = self.house.current.load().config.listen.clone();
+        self.stopping.send_replace(true);
+        tokio::time::sleep(listen.notice).await;
+        let clean = self.drain.stop(listen.drain).await;
         if clean {
             // Nothing is left to wait for but the threads' own end.
             let _gone = self.ended.await;
         }
         // What is still written down as under way by now would count as lost.
-        self.budget.tidy();
+        self.house.lasting.budget.tidy();
         clean
     }
 }
 
+/// The sockets of a gate.
+pub struct Listeners {
+    /// For drivers.
+    pub drivers: TcpListener,
+    /// For the operator.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// When an address cannot be used.
+    pub async fn bind(config: &Config) -> io::Result<Self> {
+        let drivers = bind(config.listen.address, config.listen.reuse_port)?;
+        let admin = bind(config.admin.address, config.listen.reuse_port)?;
+        Ok(Self { drivers, admin })
+    }
+}
+
 /// Keeps what is written down of logins under way close to the truth, and forgets sessions that are over.
-async fn tidy(budget: Arc<Budget>, sealing: Option<Arc<Sealing>>, longest: Duration) {
+async fn tidy(house: Arc<House>) {
+    let Lasting { budget, sealing, .. } = &house.lasting;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         budget.tidy();
-        let Some(sealing) = &sealing else { continue };
+        let Some(sealing) = sealing else { continue };
         sealing.sessions.sweep(sealing.clock.now());
+        let longest = house.current.load().longest();
         if let Err(error) = sealing.revoked.tidy(sealing.clock.wall(), longest) {
             tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
         }
     }
-}
-
-/// The way to the configured stores.
-fn reader(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Reader, SetupError> {
-    let stores = secrets::stores(config, clock)?;
-    Ok(Reader::new(stores, config.pat.read, clock.clone(), metrics.clone()))
 }
 
 /// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written to.

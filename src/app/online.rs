@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::{Seams, reader};
+use super::Seams;
+use super::house::reader;
 use crate::base::names::SecretRef;
 use crate::base::rfc3339;
 use crate::config::Config;

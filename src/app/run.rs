@@ -1,7 +1,8 @@
 //! `patgate run`: the gate in the foreground, until it is told to stop.
 
 use super::shell::{ConfigArgs, Failed, control_runtime};
-use super::{App, Seams, check, signal};
+use super::signal::Signals;
+use super::{App, Asked, Seams, check};
 use crate::base::clock::{Random, SystemRandom};
 use crate::config::Config;
 use crate::telemetry::logs;
@@ -26,20 +27,27 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, args.clone()));
     // A read of a file that hangs must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config) -> Result<(), Failed> {
+async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failed> {
     let app = App::start(config, Seams::default()).await.map_err(Failed::gate)?;
+    app.follow(args);
     tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
-    let signal = signal::stop().await.map_err(Failed::gate)?;
+    let mut signals = Signals::new().map_err(Failed::gate)?;
+    let signal = loop {
+        match signals.next().await {
+            Asked::Stop(signal) => break signal,
+            Asked::Reload(signal) => app.read_again(signal).await,
+        }
+    };
     tracing::info!(signal, "draining; a second signal ends it at once");
     let clean = tokio::select! {
         clean = app.stop() => clean,
-        _second = signal::stop() => false,
+        () = signals.stop() => false,
     };
     tracing::info!(clean, "stopped");
     Ok(())

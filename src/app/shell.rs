@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use crate::base::fault::Owner;
 
 /// Which configuration, and how to write.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ConfigArgs {
     /// The configuration file.
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]

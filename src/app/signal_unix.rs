@@ -1,18 +1,37 @@
-//! Signals that ask the process to stop, on Unix.
+//! Signals that ask the process for something, on Unix.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ends with the name of the signal that came.
-///
-/// # Errors
-/// When the system gives no handler.
-pub(super) async fn stop() -> std::io::Result<&'static str> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // A closed terminal, or an operator who expects a reload: neither may cut running answers.
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = hangup.recv() => "SIGHUP",
-    })
+use super::Asked;
+
+/// The signals, from the moment on at which this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over.
+    ///
+    /// # Errors
+    /// When the system gives no handler.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload("SIGHUP"),
+        }
+    }
+
+    /// Ends with the next one that asks for the end.
+    pub(super) async fn stop(&mut self) {
+        while !matches!(self.next().await, Asked::Stop(_)) {}
+    }
 }

@@ -13,7 +13,7 @@ use super::entries::{account, client, credential, known};
 use super::read::{Context, Section};
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Seal, State, Upstream};
+use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
 fn config(top: Section<'_>) -> Option<Config> {
     let listen = listen(&top);
     let admin = top.section("admin").map_or(Some(admin_default()), admin);
+    let reload = reload(top.section("reload"));
     let login = login(top.section("login"));
     let upstream = upstream(top.section("upstream"));
     let pat = pat(top.section("pat"));
@@ -97,6 +98,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     Some(Config {
         listen: listen?,
         admin: admin?,
+        reload,
         login,
         upstream,
         pat,
@@ -180,6 +182,8 @@ fn listen(top: &Section<'_>) -> Option<Listen> {
         handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
         head: section.duration("head", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
         idle: section.duration("idle", 10 * MINUTE, Duration::from_millis(50)..24 * HOUR),
+        notice: section.duration("notice", Duration::ZERO, Duration::ZERO..5 * MINUTE),
+        reuse_port: section.flag("reuse_port").is_some_and(|flag| flag.value),
         drain: section.duration("drain", 30 * SECOND, Duration::ZERO..HOUR),
     };
     section.finish();
@@ -222,6 +226,12 @@ fn duration_in(
     range: std::ops::Range<Duration>,
 ) -> Duration {
     section.map_or(default, |section| section.duration(key, default, range))
+}
+
+fn reload(section: Option<Section<'_>>) -> Reload {
+    optional!(section, |section: Option<&Section<'_>>| Reload {
+        watch: duration_in(section, "watch", 5 * SECOND, Duration::ZERO..HOUR),
+    })
 }
 
 fn login(section: Option<Section<'_>>) -> Login {

@@ -3,6 +3,7 @@
 //! Two shapes are kept apart: [`mod@file`] reads the TOML and collects every error with its place, and [`Config`] is what the
 //! rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
 
+pub mod change;
 mod entries;
 pub mod file;
 mod read;
@@ -12,7 +13,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub listen: Listen,
     /// The door for the operator.
     pub admin: Admin,
+    /// How changes of the file are noticed.
+    pub reload: Reload,
     /// How logins are read and held.
     pub login: Login,
     /// Deadlines on Snowflake's side.
@@ -54,6 +57,14 @@ pub struct Config {
     pub clients: BTreeMap<ClientName, Client>,
 }
 
+impl Config {
+    /// The files that it names and that a reload reads again: our certificate and key, and the roots of accounts.
+    pub fn files(&self) -> Vec<&Path> {
+        let pair = self.listen.tls.iter().flat_map(|pair| [&*pair.certificate, &*pair.key]);
+        pair.chain(self.accounts.values().filter_map(|account| account.ca.as_deref())).collect()
+    }
+}
+
 /// `[listen]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
@@ -71,8 +82,12 @@ pub struct Listen {
     pub head: Duration,
     /// How long a connection may be silent between requests. Drivers' pools keep theirs for 30 s and more.
     pub idle: Duration,
-    /// How long running requests may go on after the signal to stop.
+    /// How long `/readyz` says that the gate is stopping before anything is closed: the time that a balancer needs to notice.
+    pub notice: Duration,
+    /// How long running requests may go on after that.
     pub drain: Duration,
+    /// Lets a second process listen on the same port, which then takes over (`SO_REUSEPORT`; Unix).
+    pub reuse_port: bool,
 }
 
 /// A certificate chain and its private key, PEM.
@@ -89,6 +104,13 @@ pub struct KeyPair {
 pub struct Admin {
     /// A loopback address, plain HTTP.
     pub address: SocketAddr,
+}
+
+/// `[reload]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// How often the file, certificates and roots are looked at for a change; zero does not look.
+    pub watch: Duration,
 }
 
 /// `[login]`.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 
 use super::worker::Workers;
@@ -14,6 +14,8 @@ use crate::telemetry::rarely::Rarely;
 
 /// The pause after an error that the next accept would meet too, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many connections wait in the kernel's queue; the system may allow fewer.
+const BACKLOG: u32 = 1024;
 
 /// A bound listener and the workers it feeds.
 pub struct Acceptor {
@@ -22,14 +24,34 @@ pub struct Acceptor {
     permits: Arc<Semaphore>,
 }
 
-/// Binds a listener.
+/// Binds a listener; with `reuse_port` another process may listen on the same port, where the system knows such a thing.
 ///
 /// # Errors
 /// The operating system's, with the address in the text.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        share(&socket, reuse_port)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// On Unix an address whose last connections have not faded yet can be bound anew.
+#[cfg(unix)]
+fn share(socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)
+}
+
+/// On Windows the same option would let any process take the port over; a restart can bind there as it is.
+#[cfg(windows)]
+fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
+    match reuse_port {
+        false => Ok(()),
+        true => Err(io::Error::other("listen.reuse_port is not to be had on Windows")),
+    }
 }
 
 impl Acceptor {

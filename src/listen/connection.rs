@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -22,19 +24,25 @@ use super::held::Held;
 use crate::base::drain::Watch;
 use crate::base::fault::chain;
 use crate::config::Listen;
-use crate::proxy::{AnswerBody, BrokeOff, Peer, Worker};
+use crate::proxy::{AnswerBody, BrokeOff, Peer, Post};
 use crate::telemetry::rarely::Rarely;
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
 
+/// What a new connection meets. It is published whole; a connection keeps what it met.
+pub struct Door {
+    /// Deadlines.
+    pub listen: Listen,
+    /// Our certificate; `None` where plain HTTP was asked for by its dangerous name.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
 /// What all connections of a worker share.
 pub(super) struct Setting {
-    pub worker: Arc<Worker>,
-    pub listen: Listen,
-    /// `None` where plain HTTP was asked for by its dangerous name.
-    pub acceptor: Option<TlsAcceptor>,
+    pub post: Post,
+    pub door: Arc<ArcSwap<Door>>,
     /// Lets a line about a failed handshake through.
     pub handshakes: Rarely,
 }
@@ -44,10 +52,11 @@ pub(super) async fn serve(setting: Arc<Setting>, stream: TcpStream, peer: Socket
     // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
     let _slower = stream.set_nodelay(true);
     let transport = Transport::new(stream);
-    match &setting.acceptor {
-        None => requests(&setting, transport, peer, drain, Transport::get_ref).await,
-        Some(acceptor) => match timeout(setting.listen.handshake, acceptor.accept(transport)).await {
-            Ok(Ok(tls)) => requests(&setting, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await,
+    let door = setting.door.load_full();
+    match door.tls.clone().map(TlsAcceptor::from) {
+        None => requests(&setting, &door.listen, transport, peer, drain, Transport::get_ref).await,
+        Some(acceptor) => match timeout(door.listen.handshake, acceptor.accept(transport)).await {
+            Ok(Ok(tls)) => requests(&setting, &door.listen, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await,
             // The commonest trouble of a new set-up: the tool does not trust our certificate. A scan must not fill a disk.
             Ok(Err(error)) if setting.handshakes.now() => {
                 tracing::warn!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
@@ -67,15 +76,21 @@ enum End {
     Late(Waits),
 }
 
-async fn requests<T>(setting: &Setting, stream: T, peer: SocketAddr, mut drain: Watch, tcp: fn(&T) -> &TcpStream)
-where
+async fn requests<T>(
+    setting: &Setting,
+    listen: &Listen,
+    stream: T,
+    peer: SocketAddr,
+    mut drain: Watch,
+    tcp: fn(&T) -> &TcpStream,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let note = Note::new();
     let who = Peer { ip: peer.ip().to_canonical() };
     let service = service_fn(|request| {
         note.now(Waits::Answer);
-        let (worker, note) = (setting.worker.clone(), note.clone());
+        let (worker, note) = (setting.post.worker(), note.clone());
         async move {
             let response = worker.answer(who, request).await;
             note.now(Waits::Answer);
@@ -84,7 +99,7 @@ where
     });
     let io = TokioIo::new(Guard::new(stream, note.clone()));
     let mut connection = http1::Builder::new().max_header_size(HEAD_CAP).serve_connection(io, service);
-    let mut watch = Box::pin(tokio::time::sleep(setting.listen.idle));
+    let mut watch = Box::pin(tokio::time::sleep(listen.idle));
     let end = {
         let mut stopped = Box::pin(drain.stopped());
         let mut stopping = false;
@@ -98,7 +113,7 @@ where
             }
             loop {
                 let waits = note.waits();
-                let due = due(&note, &setting.listen);
+                let due = due(&note, listen);
                 if due < watch.deadline() || watch.is_elapsed() {
                     watch.as_mut().reset(due);
                 }
@@ -117,7 +132,7 @@ where
                 if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
                 }
-                watch.as_mut().reset(Instant::now() + setting.listen.handshake);
+                watch.as_mut().reset(Instant::now() + listen.handshake);
                 note.now(Waits::Idle);
             }
         })

@@ -11,4 +11,5 @@ mod held;
 mod worker;
 
 pub use accept::{Acceptor, bind};
+pub use connection::Door;
 pub use worker::Workers;

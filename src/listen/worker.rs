@@ -7,17 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio_rustls::TlsAcceptor;
 
-use super::connection;
+use super::connection::{self, Door, Setting};
 use super::held::Held;
 use crate::base::drain::Watch;
-use crate::config::Listen;
-use crate::proxy::{Gate, Worker};
+use crate::proxy::{Current, Post};
 use crate::telemetry::rarely::Rarely;
 
 /// How often a worker looks after connections that wait.
@@ -27,7 +25,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Workers(Vec<Seat>);
 
 struct Seat {
-    door: UnboundedSender<Arrival>,
+    entrance: UnboundedSender<Arrival>,
     held: Arc<AtomicUsize>,
 }
 
@@ -40,26 +38,25 @@ struct Arrival {
 }
 
 impl Workers {
-    /// Starts the threads; also gives the handles to wait for their end.
+    /// Starts so many threads, or one a core; also gives the handles to wait for their end.
     ///
     /// # Errors
     /// When a thread or a runtime cannot be made, or an account cannot be set up.
     pub fn start(
-        listen: &Listen,
-        gate: &Arc<Gate>,
-        tls: Option<&Arc<ServerConfig>>,
+        count: Option<usize>,
+        gate: &Arc<Current>,
+        door: &Arc<ArcSwap<Door>>,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let count = listen.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let count = count.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut seats = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let worker = Worker::new(gate.clone())?;
-            let (door, arrivals) = unbounded_channel();
-            let (listen, acceptor) = (listen.clone(), tls.cloned().map(TlsAcceptor::from));
+            let setting = Setting { post: Post::new(gate.clone())?, door: door.clone(), handshakes: Rarely::default() };
+            let (entrance, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || runtime.block_on(serve(arrivals, worker, listen, acceptor));
+            let run = move || runtime.block_on(serve(arrivals, setting));
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
-            seats.push(Seat { door, held: Arc::default() });
+            seats.push(Seat { entrance, held: Arc::default() });
         }
         Ok((Self(seats), threads))
     }
@@ -70,19 +67,14 @@ impl Workers {
         let held = Held::new(seat.held.clone(), permit);
         // The socket leaves this runtime's reactor for the worker's.
         let Ok(stream) = stream.into_std() else { return };
-        if seat.door.send(Arrival { stream, peer, held, drain }).is_err() {
+        if seat.entrance.send(Arrival { stream, peer, held, drain }).is_err() {
             tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
         }
     }
 }
 
-async fn serve(
-    mut arrivals: UnboundedReceiver<Arrival>,
-    worker: Arc<Worker>,
-    listen: Listen,
-    acceptor: Option<TlsAcceptor>,
-) {
-    let setting = Arc::new(connection::Setting { worker, listen, acceptor, handshakes: Rarely::default() });
+async fn serve(mut arrivals: UnboundedReceiver<Arrival>, setting: Setting) {
+    let setting = Arc::new(setting);
     let mut connections = tokio::task::JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -98,7 +90,7 @@ async fn serve(
                 None => break,
             },
             Some(_ended) = connections.join_next() => {}
-            _ = sweep.tick() => setting.worker.sweep(),
+            _ = sweep.tick() => setting.post.worker().sweep(),
         }
     }
     while connections.join_next().await.is_some() {}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
 use super::Sealing;
@@ -36,46 +37,104 @@ pub struct Gate {
     accounts: HashMap<Arc<str>, Shared>,
 }
 
+/// What a gate is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// PATs in memory.
+    pub pats: Pats,
+    /// The logins that may be risked with each PAT version.
+    pub budget: Arc<Budget>,
+    /// How sessions' tokens are sealed, where they are.
+    pub sealing: Option<Arc<Sealing>>,
+    /// What is counted for the operator.
+    pub metrics: Arc<Metrics>,
+    /// Chance, for trace ids.
+    pub random: Arc<dyn Random>,
+}
+
 /// What all workers share of one account.
+#[derive(Clone)]
 struct Shared {
     account: Account,
+    /// The content of its CA file.
+    roots: Option<[u8; 32]>,
     tls: Arc<ClientConfig>,
     breaker: Arc<Breaker>,
 }
 
 impl Gate {
-    /// Sets the gate up; nothing is connected to yet.
+    /// Sets the gate up; nothing is connected to yet. From the gate `before`, whose place it takes, it keeps the state of
+    /// accounts that stay as they are.
     ///
     /// # Errors
-    /// When an account's CA file cannot be used.
-    pub fn new(
-        config: Arc<Config>,
-        pats: Pats,
-        budget: Arc<Budget>,
-        sealing: Option<Arc<Sealing>>,
-        metrics: Arc<Metrics>,
-        random: Arc<dyn Random>,
-    ) -> Result<Self, TlsError> {
+    /// When an account's CA file cannot be used, or its host is no name.
+    pub fn new(parts: Parts, before: Option<&Self>) -> Result<Self, TlsError> {
+        let Parts { config, pats, budget, sealing, metrics, random } = parts;
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
-            let tls = Arc::new(tls::client(account.ca.as_deref())?);
-            accounts.insert(name.clone(), Shared { account: account.clone(), tls, breaker: Arc::default() });
+            let roots = account.ca.as_deref().map(tls::fingerprint).transpose()?;
+            let kept = before.and_then(|before| before.accounts.get(name));
+            let shared = match kept.filter(|kept| kept.account == *account && kept.roots == roots) {
+                Some(kept) => kept.clone(),
+                None => Shared {
+                    account: account.clone(),
+                    roots,
+                    tls: Arc::new(tls::client(account.ca.as_deref())?),
+                    breaker: Arc::default(),
+                },
+            };
+            accounts.insert(name.clone(), shared);
         }
-        let admission = Admission::new(&config);
+        let admission = Admission::new(&config, before.map(|before| &before.admission));
         Ok(Self { config, admission, pats, budget, sealing, metrics, random, accounts })
     }
 
     /// How long a sealed token may live at most.
-    pub(super) fn longest(&self) -> Duration {
+    pub fn longest(&self) -> Duration {
         self.config.seal.as_ref().map(|seal| seal.keep).unwrap_or_default()
     }
 }
 
-/// One worker's part: its own connections to Snowflake, its own stock of trace ids.
+/// The gate in use. It is published whole and read without a lock; what began with one gate ends with it.
+pub type Current = ArcSwap<Gate>;
+
+/// A thread's worker: always one of the gate in use.
+pub struct Post {
+    current: Arc<Current>,
+    worker: Mutex<Arc<Worker>>,
+}
+
+impl Post {
+    /// A thread's post.
+    ///
+    /// # Errors
+    /// When an account's host cannot be used as a name.
+    pub fn new(current: Arc<Current>) -> std::io::Result<Self> {
+        let worker = Worker::new(current.load_full(), None)?;
+        Ok(Self { current, worker: Mutex::new(worker) })
+    }
+
+    /// The worker of the gate in use. After a change of gates it takes over the connections to accounts that stayed as they were.
+    pub fn worker(&self) -> Arc<Worker> {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = self.current.load();
+        if !Arc::ptr_eq(&gate, &worker.gate) {
+            match Worker::new(Arc::clone(&gate), Some(&worker)) {
+                Ok(next) => *worker = next,
+                // The gate was tried out before it was published.
+                Err(error) => tracing::error!(owner = "gate", cause = %error, "the old configuration serves on"),
+            }
+        }
+        worker.clone()
+    }
+}
+
+/// One worker's part of one gate: its own connections to Snowflake, its own stock of trace ids.
 pub struct Worker {
     pub(super) gate: Arc<Gate>,
     accounts: HashMap<Arc<str>, Lanes>,
-    traces: Mutex<TraceIds>,
+    traces: Arc<Mutex<TraceIds>>,
 }
 
 /// One worker's way to one account.
@@ -93,19 +152,26 @@ struct TraceIds {
 }
 
 impl Worker {
-    /// A worker of this gate.
-    ///
-    /// # Errors
-    /// When an account's host cannot be used as a name.
-    pub fn new(gate: Arc<Gate>) -> std::io::Result<Arc<Self>> {
+    /// A worker of this gate; `before` is the one whose place it takes.
+    fn new(gate: Arc<Gate>, before: Option<&Self>) -> std::io::Result<Arc<Self>> {
         let mut accounts = HashMap::new();
         for (name, shared) in &gate.accounts {
-            let pool = Pool::new(&shared.account, shared.tls.clone(), gate.config.upstream.clone())?;
+            let kept = before.and_then(|before| {
+                let same = Arc::ptr_eq(&before.gate.accounts.get(name)?.tls, &shared.tls);
+                before.accounts.get(name).filter(|_| same && before.gate.config.upstream == gate.config.upstream)
+            });
+            let pool = match kept {
+                Some(kept) => kept.pool.clone(),
+                None => Pool::new(&shared.account, shared.tls.clone(), gate.config.upstream.clone())?,
+            };
             let authority = shared.account.authority().parse().map_err(std::io::Error::other)?;
             let (account, breaker) = (shared.account.clone(), shared.breaker.clone());
             accounts.insert(name.clone(), Lanes { account, authority, pool, breaker });
         }
-        let traces = Mutex::new(TraceIds { stock: [0; 1024], used: 1024 });
+        let traces = before.map_or_else(
+            || Arc::new(Mutex::new(TraceIds { stock: [0; 1024], used: 1024 })),
+            |before| before.traces.clone(),
+        );
         Ok(Arc::new(Self { gate, accounts, traces }))
     }
 

@@ -24,7 +24,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use hyper::body::Incoming;
 
 pub use body::{AnswerBody, BrokeOff};
-pub use gate::{Gate, Worker};
+pub use gate::{Current, Gate, Parts, Post, Worker};
 pub use sealing::Sealing;
 
 use crate::base::fault::{Answer, Fault, Kind};

@@ -20,6 +20,7 @@ use moka::future::Cache;
 use moka::ops::compute::Op;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::reader::{Found, Loser, Outcome, Reader, together};
 use super::refused::Refused;
@@ -40,9 +41,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// The longest such pause: a login that comes when the new version is there has to wait for it.
 const LONGEST_AGAIN: Duration = Duration::from_secs(2);
 
-/// The PATs of all credentials.
+/// The PATs of all credentials. Background reads end with the last handle to them.
 #[derive(Clone)]
-pub struct Pats(Arc<Inner>);
+pub struct Pats {
+    inner: Arc<Inner>,
+    readers: Arc<Mutex<JoinSet<()>>>,
+}
 
 /// What the cache is made of.
 pub struct Setup {
@@ -90,7 +94,8 @@ impl Pats {
         let cache = Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
         let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
         let schedule = Schedule::new(setup.settings.clone(), setup.random.clone());
-        Self(Arc::new(Inner { setup, cache, health: Mutex::default(), refused: Refused::default(), schedule, wake }))
+        let inner = Inner { setup, cache, health: Mutex::default(), refused: Refused::default(), schedule, wake };
+        Self { inner: Arc::new(inner), readers: Arc::default() }
     }
 
     /// The PAT for an admitted client, from memory where there is one.
@@ -98,7 +103,7 @@ impl Pats {
     /// # Errors
     /// When there is none in memory that may be used, and the store gives none.
     pub async fn current(&self, grant: &Grant) -> Result<Arc<Held>, StoreError> {
-        let (inner, key) = (&self.0, grant.pat());
+        let (inner, key) = (&self.inner, grant.pat());
         let Some(held) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
         if held.age(&*inner.setup.clock) > inner.schedule.overdue() {
             // The background reader would have been here: the store fails, or the machine has slept.
@@ -113,11 +118,11 @@ impl Pats {
     /// # Errors
     /// When no store answers.
     pub async fn newer_than(&self, grant: &Grant, refused: &Held) -> Result<Option<Arc<Held>>, StoreError> {
-        self.0.refused.add(&refused.id);
+        self.inner.refused.add(&refused.id);
         // Many may ask, each at its own time: the store hears of it now and then, and then once.
         let again =
-            self.0.cache.get(grant.pat()).await.filter(|held| held.id == refused.id).and_then(|held| held.again);
-        let pause = again.map(|(again, _)| again.saturating_duration_since(self.0.setup.clock.now()));
+            self.inner.cache.get(grant.pat()).await.filter(|held| held.id == refused.id).and_then(|held| held.again);
+        let pause = again.map(|(again, _)| again.saturating_duration_since(self.inner.setup.clock.now()));
         tokio::time::sleep(pause.unwrap_or_default()).await;
         let held = self.read(grant.pat(), Why::Refused(refused.id.clone())).await?;
         Ok((held.id != refused.id).then_some(held))
@@ -125,12 +130,12 @@ impl Pats {
 
     /// Snowflake has taken a PAT: if it was refused before, that is over.
     pub fn accepted(&self, held: &Held) {
-        self.0.refused.remove(&held.id);
+        self.inner.refused.remove(&held.id);
     }
 
     /// Forgets which versions Snowflake has refused: somebody has enabled one again.
     pub fn forgive(&self) {
-        self.0.refused.clear();
+        self.inner.refused.clear();
     }
 
     /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
@@ -138,7 +143,7 @@ impl Pats {
     pub async fn refresh(&self, credential: Option<&str>) -> Vec<(SecretRefs, Result<Arc<Held>, StoreError>)> {
         let wanted = |name: &Arc<str>| credential.is_none_or(|wanted| wanted == &**name);
         let keys: HashSet<_> =
-            self.0.setup.credentials.iter().filter(|(name, _)| wanted(name)).map(|(_, key)| key.clone()).collect();
+            self.inner.setup.credentials.iter().filter(|(name, _)| wanted(name)).map(|(_, key)| key.clone()).collect();
         let reads: Vec<_> = keys
             .into_iter()
             .map(|key| {
@@ -156,9 +161,9 @@ impl Pats {
     /// What the operator is told, in the order of the credentials' names.
     pub async fn status(&self) -> Vec<Status> {
         let mut all = Vec::new();
-        for (credential, key) in &self.0.setup.credentials {
-            let held = self.0.cache.get(key).await.map(|held| self.0.held_status(&held));
-            let health = self.0.health().get(key).cloned().unwrap_or_default();
+        for (credential, key) in &self.inner.setup.credentials {
+            let held = self.inner.cache.get(key).await.map(|held| self.inner.held_status(&held));
+            let health = self.inner.health().get(key).cloned().unwrap_or_default();
             all.push(Status {
                 credential: credential.to_string(),
                 references: key.clone(),
@@ -170,34 +175,65 @@ impl Pats {
         all
     }
 
-    /// Takes up the copy on disk, then reads every credential's PAT and keeps on reading, until the process ends. A PAT that
-    /// nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
+    /// Takes over what another cache holds of the same references, as far as `unchanged` lets them mean the same; what it knows
+    /// of refused versions holds for both.
+    pub async fn take_over(&self, other: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
+        for key in self.inner.wake.keys().filter(|key| unchanged(key)) {
+            if let Some(held) = other.inner.cache.get(key).await {
+                self.inner.cache.insert(key.clone(), held).await;
+            }
+        }
+        other.inner.refused.all().iter().for_each(|id| self.inner.refused.add(id));
+    }
+
+    /// Takes up the copy on disk where nothing is held, then reads every credential's PAT and keeps on reading, until the last
+    /// handle is gone. A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
     pub async fn keep_fresh(&self) {
-        self.0.warm_up().await;
-        for key in self.0.wake.keys() {
-            let (inner, key) = (self.0.clone(), key.clone());
-            self.0.setup.control.spawn(async move {
+        self.inner.warm_up().await;
+        for key in self.inner.wake.keys() {
+            let (inner, key) = (self.inner.clone(), key.clone());
+            let keep = async move {
                 loop {
                     let (reader, key) = (inner.clone(), key.clone());
-                    let ended = tokio::spawn(async move { reader.keep(&key).await }).await;
-                    if ended.is_err_and(|error| error.is_cancelled()) {
+                    // A set of one: it ends with this task.
+                    let mut reading = JoinSet::new();
+                    reading.spawn(async move { reader.keep(&key).await });
+                    if reading.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_cancelled())) {
                         return;
                     }
                     tracing::error!(owner = "gate", "the background reader of a PAT ended in a panic and begins anew");
                     tokio::time::sleep(FIRST_PAUSE).await;
                 }
-            });
+            };
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.spawn_on(keep, &self.inner.setup.control);
         }
     }
 
+    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is over.
+    pub async fn first_reads(&self, patience: Duration) {
+        let reads = self.inner.wake.keys().map(|key| self.inner.clone().looked_at(key.clone()));
+        let mut all: JoinSet<()> = reads.collect();
+        let _some_take_longer =
+            tokio::time::timeout(patience, async { while all.join_next().await.is_some() {} }).await;
+    }
+
     async fn read(&self, key: &SecretRefs, why: Why) -> Result<Arc<Held>, StoreError> {
-        let (inner, key) = (self.0.clone(), key.clone());
-        let read = self.0.setup.control.spawn(async move { inner.read_now(&key, &why).await });
+        let (inner, key) = (self.inner.clone(), key.clone());
+        let read = self.inner.setup.control.spawn(async move { inner.read_now(&key, &why).await });
         read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the gate is stopping".into())))
     }
 }
 
 impl Inner {
+    /// Ends when there is a value, or a read has failed.
+    async fn looked_at(self: Arc<Self>, key: SecretRefs) {
+        if self.usable(&key).await.is_none() {
+            // What is wrong is told by the reader in the background.
+            let _told_elsewhere = self.read_now(&key, &Why::Fresh).await;
+        }
+    }
+
     async fn usable(&self, key: &SecretRefs) -> Option<Arc<Held>> {
         self.cache.get(key).await.filter(|held| self.is_usable(held))
     }
@@ -327,6 +363,9 @@ impl Inner {
         let Some(warm) = &self.setup.warm else { return };
         warm.retain(&self.wake.keys().map(ToString::to_string).collect());
         for key in self.wake.keys() {
+            if self.cache.contains_key(key) {
+                continue;
+            }
             if let Some(found) = warm.find(key, &*self.setup.clock) {
                 let held = Held { found, warm: true, again: None };
                 if self.is_usable(&held) {

@@ -29,6 +29,7 @@ const SLACK: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The copy on disk.
+#[derive(Clone)]
 pub struct Warm {
     key: Arc<Cipher>,
     directory: StateDir,

@@ -21,6 +21,7 @@ pub struct Metrics {
     reads: Family<Read, Counter>,
     stale: Family<Credential, Counter>,
     refused: Family<Credential, Counter>,
+    reloads: Family<Outcome, Counter>,
     ready: Family<Credential, Gauge>,
     age: Family<Credential, Gauge<f64, AtomicU64>>,
     expires: Family<Credential, Gauge<f64, AtomicU64>>,
@@ -35,6 +36,11 @@ struct Read {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Credential {
     credential: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 /// One credential's PAT at the moment of a scrape.
@@ -65,6 +71,18 @@ impl Metrics {
         self.refused.get_or_create(&of(credential)).inc();
     }
 
+    /// The configuration was read again.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.get_or_create(&Outcome { outcome: if ok { "ok" } else { "refused" } }).inc();
+    }
+
+    /// Forgets what was told of every credential: some may be gone.
+    pub fn clear_pats(&self) {
+        self.ready.clear();
+        self.age.clear();
+        self.expires.clear();
+    }
+
     /// Sets what is told of a credential's PAT.
     pub fn set_pat(&self, pat: &PatGauges<'_>) {
         let label = of(pat.credential);
@@ -88,6 +106,7 @@ impl Metrics {
         registry.register("store_reads", "Reads of a secrets manager, by what came of them", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
+        registry.register("config_reloads", "Reloads of the configuration, by what came of them", self.reloads.clone());
         registry.register("pat_ready", "Whether there is a PAT that may be used", self.ready.clone());
         registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
         registry.register("pat_expires_timestamp_seconds", "When the PAT ends, where known", self.expires.clone());

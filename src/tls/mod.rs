@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -109,6 +110,17 @@ pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<Client
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What tells one content of a file from another: its SHA-256.
+///
+/// # Errors
+/// [`TlsError::Read`].
+pub fn fingerprint(path: &Path) -> Result<[u8; 32], TlsError> {
+    let content = std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, &content).as_ref());
+    Ok(hash)
 }
 
 fn read(pair: &KeyPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {

@@ -6,6 +6,7 @@ mod bad_input;
 mod doors;
 mod login;
 mod refusals;
+mod reload;
 mod rest;
 mod rotation;
 mod sealed;

@@ -1,5 +1,6 @@
 //! [`World`]: a whole gate in this process, the stand-in for Snowflake behind it and a driver-shaped client before it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use patgate::app::{App, Seams};
+use patgate::app::{App, Reloaded, Seams};
 use patgate::base::clock::SystemRandom;
 use patgate::base::names::ClientName;
 use patgate::base::secret::Secret;
-use patgate::config::file;
+use patgate::config::{Config, file};
 use patgate::standin::{self, Certificates, PatState, StandIn};
 use patgate::{admit, tls};
 use rustls::pki_types::ServerName;
@@ -96,8 +97,13 @@ impl World {
         // A table that a test gives replaces the one above.
         let text = override_tables(&text, tables);
         let app = start(home.path(), &text).await;
-        let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
+        let client = connector(&certificates.ca);
         Self { app, config: text, standin, key, home, client }
+    }
+
+    /// Has the gate take up its configuration with a change.
+    pub async fn reload(&self, change: impl FnOnce(&str) -> String) -> io::Result<Reloaded> {
+        self.app.reload(parse(self.home.path(), &change(&self.config))).await
     }
 
     /// Another gate with the same configuration, but for `change`, and the same state directory.
@@ -117,6 +123,17 @@ impl World {
     /// A TLS connection to the gate.
     pub async fn connect(&self) -> TlsStream<TcpStream> {
         self.connect_from(LOCALHOST, self.app.address).await
+    }
+
+    /// The same, where it may fail.
+    pub async fn try_connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.app.address).await?;
+        self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await
+    }
+
+    /// From now on the client trusts this CA alone.
+    pub fn trust(&mut self, ca: &Path) {
+        self.client = connector(ca);
     }
 
     /// A TLS connection from that address of this machine to a gate.
@@ -225,9 +242,16 @@ pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) ->
 pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 async fn start(home: &Path, text: &str) -> App {
+    App::start(parse(home, text), Seams::default()).await.unwrap()
+}
+
+fn connector(ca: &Path) -> TlsConnector {
+    TlsConnector::from(Arc::new(tls::client(Some(ca)).unwrap()))
+}
+
+fn parse(home: &Path, text: &str) -> Config {
     let parsed = file::parse(&home.join("patgate.toml"), text);
-    let (config, _) = parsed.unwrap_or_else(|report| panic!("{report}\n{text}"));
-    App::start(config, Seams::default()).await.unwrap()
+    parsed.unwrap_or_else(|report| panic!("{report}\n{text}")).0
 }
 
 pub fn login_body(credential: &str) -> String {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shell::{Failed, control_runtime, say};
-use super::signal;
+use super::signal::Signals;
 use crate::telemetry::logs::Captured;
 use set_up::Stage;
 
@@ -45,18 +45,19 @@ pub(super) struct DemoArgs {
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failed> {
     let log = Captured::start();
     control_runtime()?.block_on(async {
+        let mut signals = Signals::new().map_err(Failed::gate)?;
         let stage = Stage::set_up(args).await?;
         let played = tokio::select! {
             played = scene::play(&stage, &log) => played,
-            _signal = signal::stop() => Err(Failed::gate("the demo was interrupted")),
+            () = signals.stop() => Err(Failed::gate("the demo was interrupted")),
         };
         if args.once || played.is_err() {
             stage.clear().await;
             return played;
         }
         settings::print(&stage);
-        let signal = signal::stop().await.map_err(Failed::gate)?;
-        say(&format!("\n{signal}: the demo ends."));
+        signals.stop().await;
+        say("\nThe demo ends.");
         stage.clear().await;
         Ok(())
     })

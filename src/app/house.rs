@@ -1,0 +1,165 @@
+//! [`House`]: what lasts while configurations come and go, and how a new one takes the place of the old.
+//!
+//! A new configuration is made ready in full before anything of the old is given up: certificates and roots are read, stores
+//! set up, PATs of new credentials read. Then it is published in two steps, the gate and the door; what has begun under the
+//! old one ends under it. Anything that fails on the way leaves the old one in use.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+use super::Seams;
+use crate::base::clock::Clock;
+use crate::base::fault::chain;
+use crate::base::names::SecretRefs;
+use crate::config::{Config, change};
+use crate::listen::Door;
+use crate::pat::Budget;
+use crate::proxy::{Current, Gate, Parts, Sealing};
+use crate::secrets::{self, Pats, Reader, SetupError, Warm};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::{self, TlsError};
+
+/// What outlives a configuration.
+pub(super) struct House {
+    pub current: Arc<Current>,
+    pub door: Arc<ArcSwap<Door>>,
+    pub lasting: Lasting,
+    /// The contents of certificate and key that the door shows.
+    shown: Mutex<Option<Shown>>,
+}
+
+/// What every gate of the process is built around.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    pub budget: Arc<Budget>,
+    pub sealing: Option<Arc<Sealing>>,
+    pub warm: Option<Warm>,
+    pub metrics: Arc<Metrics>,
+    pub seams: Seams,
+    pub control: Handle,
+}
+
+type Shown = [[u8; 32]; 2];
+
+/// What came of a reload.
+#[derive(Debug, Default)]
+pub struct Reloaded {
+    /// What differs from the configuration before, place by place.
+    pub changes: Vec<String>,
+    /// What of it takes effect at the next start.
+    pub at_restart: Vec<&'static str>,
+}
+
+impl House {
+    /// Makes the first gate.
+    pub(super) fn new(config: Arc<Config>, reader: Arc<Reader>, lasting: Lasting) -> io::Result<Self> {
+        let pats = Pats::new(lasting.pats(&config, reader));
+        let gate = Gate::new(lasting.parts(config.clone(), pats), None).map_err(broken)?;
+        let (tls, shown) = door(&config, None).map_err(broken)?;
+        Ok(Self {
+            current: Arc::new(ArcSwap::from_pointee(gate)),
+            door: Arc::new(ArcSwap::from_pointee(Door { listen: config.listen.clone(), tls })),
+            lasting,
+            shown: Mutex::new(shown),
+        })
+    }
+
+    /// Puts another configuration in the place of the one in use.
+    ///
+    /// # Errors
+    /// When a file that it names cannot be used, or a store cannot be set up; the old one stays.
+    pub(super) async fn reload(&self, config: Config) -> io::Result<Reloaded> {
+        // One at a time.
+        let mut shown = self.shown.lock().await;
+        let old = self.current.load_full();
+        let reloaded = Reloaded {
+            changes: change::differences(&old.config, &config),
+            at_restart: change::needs_restart(&old.config, &config),
+        };
+        let config = Arc::new(config);
+        let (tls, shows) = door(&config, Some((&self.door.load(), *shown))).map_err(broken)?;
+        let pats = self.pats(&old, &config).await?;
+        let gate = Gate::new(self.lasting.parts(config.clone(), pats), Some(&old)).map_err(broken)?;
+        self.current.store(Arc::new(gate));
+        self.door.store(Arc::new(Door { listen: config.listen.clone(), tls }));
+        *shown = shows;
+        Ok(reloaded)
+    }
+
+    /// The PATs of a configuration: those in memory where nothing about them has changed.
+    async fn pats(&self, old: &Gate, config: &Arc<Config>) -> io::Result<Pats> {
+        let references = |config: &Config| -> BTreeMap<Arc<str>, SecretRefs> {
+            config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
+        };
+        let same = references(&old.config) == references(config);
+        if same && old.config.stores == config.stores && old.config.pat == config.pat {
+            return Ok(old.pats.clone());
+        }
+        let reader = reader(config, &self.lasting.seams.clock, &self.lasting.metrics).map_err(io::Error::other)?;
+        let pats = Pats::new(self.lasting.pats(config, reader));
+        let unchanged =
+            |key: &SecretRefs| key.iter().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
+        pats.take_over(&old.pats, unchanged).await;
+        pats.keep_fresh().await;
+        pats.first_reads(config.pat.read).await;
+        Ok(pats)
+    }
+}
+
+impl Lasting {
+    fn pats(&self, config: &Config, reader: Arc<Reader>) -> secrets::Setup {
+        secrets::Setup {
+            settings: config.pat.clone(),
+            credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
+            reader,
+            warm: self.warm.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.seams.clock.clone(),
+            random: self.seams.random.clone(),
+            control: self.control.clone(),
+        }
+    }
+
+    fn parts(&self, config: Arc<Config>, pats: Pats) -> Parts {
+        Parts {
+            config,
+            pats,
+            budget: self.budget.clone(),
+            sealing: self.sealing.clone(),
+            metrics: self.metrics.clone(),
+            random: self.seams.random.clone(),
+        }
+    }
+}
+
+/// The way to the configured stores.
+pub(super) fn reader(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Reader>, SetupError> {
+    let stores = secrets::stores(config, clock)?;
+    Ok(Arc::new(Reader::new(stores, config.pat.read, clock.clone(), metrics.clone())))
+}
+
+/// The certificate that the door shows. One whose files have not changed stays, and with it the sessions that clients resume.
+fn door(
+    config: &Config,
+    before: Option<(&Door, Option<Shown>)>,
+) -> Result<(Option<Arc<rustls::ServerConfig>>, Option<Shown>), TlsError> {
+    let Some(pair) = &config.listen.tls else { return Ok((None, None)) };
+    let shows = Some([tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?]);
+    match before {
+        Some((door, shown)) if door.tls.is_some() && shown == shows => Ok((door.tls.clone(), shows)),
+        _ => Ok((Some(tls::server(pair)?), shows)),
+    }
+}
+
+fn broken(error: TlsError) -> io::Error {
+    io::Error::other(chain(&error))
+}

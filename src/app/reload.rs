@@ -1,0 +1,123 @@
+//! Changes of the file while the gate runs: when it is read again, and what is said about it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::Method;
+
+use super::house::{House, Reloaded};
+use super::shell::{ConfigArgs, Failed, control_runtime, say};
+use super::{admin_client, check};
+use crate::config::Config;
+
+/// Reads a configuration again and again.
+pub(super) struct Reloads {
+    args: ConfigArgs,
+    house: Arc<House>,
+}
+
+/// The content of the configuration and of the files that it names.
+#[derive(Clone, PartialEq, Eq)]
+struct Seen(Vec<u8>);
+
+impl Reloads {
+    pub(super) fn new(args: ConfigArgs, house: Arc<House>) -> Self {
+        Self { args, house }
+    }
+
+    /// Reads the file now. What is wrong with it is logged, and the old configuration stays in use.
+    pub(super) async fn now(&self, why: &str) -> Result<Reloaded, String> {
+        let outcome = match check::load(&self.args) {
+            Ok((config, _)) => self.house.reload(config).await.map_err(|error| error.to_string()),
+            Err(refusal) => Err(Failed::from(refusal).text),
+        };
+        self.house.lasting.metrics.reloaded(outcome.is_ok());
+        match &outcome {
+            Ok(reloaded) => told(why, reloaded),
+            Err(cause) => tracing::error!(
+                owner = "gate",
+                why,
+                cause,
+                next_step = "mend the file, or what it names; `patgate check` says the same. The old configuration stays in use",
+                "the configuration was not reloaded"
+            ),
+        }
+        outcome
+    }
+
+    /// Looks for changes for as long as the process lives. What is looked at has to be the same twice, since files are also
+    /// written piece by piece.
+    pub(super) async fn watch(&self) {
+        let (mut used, mut last) = (self.seen().await, None);
+        loop {
+            let watch = self.house.current.load().config.reload.watch;
+            let pause = if watch.is_zero() { Duration::from_secs(60) } else { watch };
+            tokio::time::sleep(pause).await;
+            if watch.is_zero() {
+                continue;
+            }
+            let seen = self.seen().await;
+            if seen != used && Some(&seen) == last.as_ref() {
+                // One that is broken is told once, and tried again when it has changed.
+                let _told = self.now("a file has changed").await;
+                used = seen.clone();
+            }
+            last = Some(seen);
+        }
+    }
+
+    async fn seen(&self) -> Seen {
+        let config = self.house.current.load().config.clone();
+        let file = self.args.config.clone();
+        // A directory on a network may hang; nobody else has to wait for it.
+        tokio::task::spawn_blocking(move || look(file, &config)).await.unwrap_or(Seen(Vec::new()))
+    }
+}
+
+fn look(file: PathBuf, config: &Config) -> Seen {
+    let mut all = Context::new(&SHA256);
+    for path in std::iter::once(&*file).chain(config.files()) {
+        match std::fs::read(path) {
+            Ok(content) => all.update(&content),
+            Err(error) => all.update(error.kind().to_string().as_bytes()),
+        }
+        all.update(b"\0");
+    }
+    Seen(all.finish().as_ref().to_vec())
+}
+
+fn told(why: &str, reloaded: &Reloaded) {
+    for change in &reloaded.changes {
+        tracing::info!(audit = true, change, why, "configuration");
+    }
+    for key in &reloaded.at_restart {
+        tracing::warn!(key, "this change takes effect when the gate is started again");
+    }
+    tracing::info!(why, changes = reloaded.changes.len(), "the configuration was reloaded");
+}
+
+/// The command `patgate reload`.
+pub(super) fn reload(args: &ConfigArgs) -> Result<(), Failed> {
+    let (config, _) = check::load(args)?;
+    let asked = admin_client::ask(config.admin.address, Method::POST, "/reload");
+    let (_, answer) = control_runtime()?.block_on(asked)?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(Failed::gate(format!("the old configuration stays in use: {error}")));
+    }
+    if args.json {
+        say(&answer.to_string());
+        return Ok(());
+    }
+    let list =
+        |name: &str| answer[name].as_array().into_iter().flatten().filter_map(|one| one.as_str()).collect::<Vec<_>>();
+    let changes = list("changes");
+    say(&if changes.is_empty() {
+        "nothing has changed but what the files hold".to_owned()
+    } else {
+        changes.join("\n")
+    });
+    list("at_restart").iter().for_each(|key| say(&format!("{key} takes effect when the gate is started again")));
+    Ok(())
+}
