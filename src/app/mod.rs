@@ -12,6 +12,9 @@ mod pat;
 mod reload;
 mod ring;
 mod run;
+#[cfg_attr(unix, path = "service_unix.rs")]
+#[cfg_attr(windows, path = "service_windows.rs")]
+mod service;
 mod sessions;
 mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
@@ -85,7 +88,7 @@ impl App {
     /// # Errors
     /// When an address, a certificate or a root cannot be used. A store or a Snowflake that is away is no error.
     pub async fn start(config: Config, seams: Seams) -> io::Result<Self> {
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         Self::start_on(listeners, config, seams).await
     }
 
@@ -142,6 +145,12 @@ impl App {
         });
     }
 
+    /// Ends when the PATs have been read once, or a store has had its time for it.
+    async fn settled(&self) {
+        let gate = self.house.current.load_full();
+        gate.pats.first_reads(gate.config.pat.read).await;
+    }
+
     /// Reads the file again.
     async fn read_again(&self, why: &str) {
         if let Some(reloads) = self.reloads.get() {
@@ -180,10 +189,18 @@ impl Listeners {
     ///
     /// # Errors
     /// When an address cannot be used.
-    pub async fn bind(config: &Config) -> io::Result<Self> {
-        let drivers = bind(config.listen.address, config.listen.reuse_port)?;
-        let admin = bind(config.admin.address, config.listen.reuse_port)?;
-        Ok(Self { drivers, admin })
+    pub fn bind(config: &Config) -> io::Result<Self> {
+        Self::given_or_bound(config, [None, None])
+    }
+
+    /// The same, but for sockets that somebody has bound for us.
+    fn given_or_bound(config: &Config, given: [Option<std::net::TcpListener>; 2]) -> io::Result<Self> {
+        let [drivers, admin] = given.map(|socket| socket.map(TcpListener::from_std).transpose());
+        let or_bound = |given: Option<TcpListener>, address| match given {
+            Some(socket) => Ok(socket),
+            None => bind(address, config.listen.reuse_port),
+        };
+        Ok(Self { drivers: or_bound(drivers?, config.listen.address)?, admin: or_bound(admin?, config.admin.address)? })
     }
 }
 

@@ -1,8 +1,9 @@
 //! `patgate run`: the gate in the foreground, until it is told to stop.
 
+use super::service::{self, Phase};
 use super::shell::{ConfigArgs, Failed, control_runtime};
 use super::signal::Signals;
-use super::{App, Asked, Seams, check};
+use super::{App, Asked, Listeners, Seams, check};
 use crate::base::clock::{Random, SystemRandom};
 use crate::config::Config;
 use crate::telemetry::logs;
@@ -34,16 +35,26 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
 }
 
 async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failed> {
-    let app = App::start(config, Seams::default()).await.map_err(Failed::gate)?;
+    // Before anything slow: a signal that comes meanwhile is not lost.
+    let mut signals = Signals::new().map_err(Failed::gate)?;
+    let sockets = service::sockets().map_err(Failed::gate)?;
+    let listeners = Listeners::given_or_bound(&config, sockets).map_err(Failed::gate)?;
+    let app = App::start_on(listeners, config, Seams::default()).await.map_err(Failed::gate)?;
     app.follow(args);
     tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
-    let mut signals = Signals::new().map_err(Failed::gate)?;
+    app.settled().await;
+    service::tell(&Phase::Ready);
     let signal = loop {
         match signals.next().await {
             Asked::Stop(signal) => break signal,
-            Asked::Reload(signal) => app.read_again(signal).await,
+            Asked::Reload(signal) => {
+                service::tell(&Phase::Reloading);
+                app.read_again(signal).await;
+                service::tell(&Phase::Ready);
+            }
         }
     };
+    service::tell(&Phase::Stopping);
     tracing::info!(signal, "draining; a second signal ends it at once");
     let clean = tokio::select! {
         clean = app.stop() => clean,

@@ -81,10 +81,15 @@ impl Acceptor {
             };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = drain.stopped() => return,
+                () = drain.stopped() => return self.last(&drain),
             };
             match accepted {
-                Ok((stream, peer)) => self.workers.hand_over(stream, peer, permit, drain.clone()),
+                Ok((stream, peer)) => {
+                    // The socket leaves this runtime's reactor for the worker's.
+                    if let Ok(stream) = stream.into_std() {
+                        self.workers.hand_over(stream, peer, permit, drain.clone());
+                    }
+                }
                 Err(error) if concerns_one(&error) => {}
                 Err(error) => {
                     if failed.now() {
@@ -92,6 +97,21 @@ impl Acceptor {
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last look and the
+    /// close is lost; Linux hands also that to another process on the port where `net.ipv4.tcp_migrate_req` is set.
+    fn last(self, drain: &Watch) {
+        let Ok(listener) = self.listener.into_std() else { return };
+        while let Ok(permit) = self.permits.clone().try_acquire_owned()
+            && let Ok((stream, peer)) = listener.accept()
+        {
+            if stream.set_nonblocking(true).is_ok() {
+                self.workers.hand_over(stream, peer, permit, drain.clone());
             }
         }
     }

@@ -31,6 +31,9 @@ use crate::tls::transport::Transport;
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
 
+/// For how long a connection is idle before a drain closes it.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// What a new connection meets. It is published whole; a connection keeps what it met.
 pub struct Door {
     /// Deadlines.
@@ -102,9 +105,11 @@ async fn requests<T>(
     let mut watch = Box::pin(tokio::time::sleep(listen.idle));
     let end = {
         let mut stopped = Box::pin(drain.stopped());
-        let mut stopping = false;
+        let (mut drained, mut stopping) = (false, false);
         poll_fn(|cx| {
-            if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            drained = drained || stopped.as_mut().poll(cx).is_ready();
+            if drained && !stopping && note.waits() == Waits::Answer {
+                // The answer says that it is the last; a connection that still owes its first request gets to that first.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -113,7 +118,7 @@ async fn requests<T>(
             }
             loop {
                 let waits = note.waits();
-                let due = due(&note, listen);
+                let due = due(&note, listen, drained && !stopping);
                 if due < watch.deadline() || watch.is_elapsed() {
                     watch.as_mut().reset(due);
                 }
@@ -153,9 +158,11 @@ async fn requests<T>(
     }
 }
 
-/// When the connection has waited too long.
-fn due(note: &Note, listen: &Listen) -> Instant {
+/// When the connection has waited too long. In a drain one that is idle is closed; but not at once, since a client that has just
+/// been answered may be sending its next request at this moment.
+fn due(note: &Note, listen: &Listen, drained: bool) -> Instant {
     let limit = match note.waits() {
+        Waits::Idle if drained => listen.idle.min(QUIET),
         Waits::Idle => listen.idle,
         Waits::Head => listen.head,
         // Our own deadlines, for stores and for Snowflake, are all shorter than this.

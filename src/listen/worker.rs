@@ -61,12 +61,10 @@ impl Workers {
         Ok((Self(seats), threads))
     }
 
-    /// Gives a connection to the worker that holds the fewest.
-    pub fn hand_over(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, drain: Watch) {
+    /// Gives a connection, which does not block, to the worker that holds the fewest.
+    pub fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, drain: Watch) {
         let Some(seat) = self.0.iter().min_by_key(|seat| seat.held.load(Ordering::Relaxed)) else { return };
         let held = Held::new(seat.held.clone(), permit);
-        // The socket leaves this runtime's reactor for the worker's.
-        let Ok(stream) = stream.into_std() else { return };
         if seat.entrance.send(Arrival { stream, peer, held, drain }).is_err() {
             tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
         }

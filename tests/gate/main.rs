@@ -12,4 +12,5 @@ mod rotation;
 mod sealed;
 mod stores;
 mod streams;
+mod upgrade;
 mod world;

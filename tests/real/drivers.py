@@ -3,14 +3,12 @@
     python3 drivers.py TOOLS
 """
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import install
 import world
+from programs import clients, whole_session
 from world import HERE, TRACE, Certificates, Checks, Gate, Process, StandIn
 
 USER = "BI_SERVICE"
@@ -21,62 +19,6 @@ SHOWN = {
     "network not allowed": ("elsewhere", "network_denied", "your address 127.0.0.1 is not in a network"),
     "PAT expired with no successor": ("late", "pat_refused", "Snowflake refuses the token that the gate holds"),
 }
-
-
-class Client:
-    """One driver's program; README.md has the contract."""
-
-    def __init__(self, name: str, command: list, env: dict | None = None, hows=("password", "pat")):
-        self.name, self.command, self.env, self.hows = name, command, env or {}, hows
-
-    def run(self, action: str, how: str, key: str, port: int, certificates: Certificates) -> dict:
-        env = {
-            **os.environ,
-            "GATE_HOST": "localhost",
-            "GATE_PORT": str(port),
-            "GATE_CA": str(certificates.ca),
-            "GATE_TRUST": str(certificates.trust),
-            "GATE_TRUST_PASSWORD": certificates.trust_password,
-            "GATE_USER": "whoever",
-            "GATE_KEY": key,
-            "GATE_HOW": how,
-            **{name: value.format(ca=certificates.ca) for name, value in self.env.items()},
-        }
-        # What the machine presets would be trusted in place of the tests' own CA.
-        for preset in ("SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
-            if preset not in self.env:
-                env.pop(preset, None)
-        command = [str(word) for word in [*self.command, action]]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
-        try:
-            return json.loads(done.stdout.strip().splitlines()[-1])
-        except (IndexError, ValueError) as error:
-            raise RuntimeError(f"no answer: {done.stdout[-500:]} {done.stderr[-1500:]}") from error
-
-
-def clients(tools: Path) -> list[Client]:
-    python = HERE / "clients" / "python_connector.py"
-    jdbc = ["java", "-cp", install.jdbc(tools), "--add-opens=java.base/java.nio=ALL-UNNAMED"]
-    node = {"NODE_PATH": str(install.node(tools))}
-    return [
-        Client("snowflake-connector-python 4", [install.py4(tools), python]),
-        Client("snowflake-connector-python 5", [install.py5(tools), python]),
-        Client("adbc-driver-snowflake", [install.adbc(tools), HERE / "clients" / "adbc.py"]),
-        Client("gosnowflake", [install.go(tools)], {"SSL_CERT_FILE": "{ca}"}),
-        Client("snowflake-sdk", ["node", HERE / "clients" / "node.js"], node),
-        Client("snowflake-jdbc", [*jdbc, HERE / "clients" / "Jdbc.java"]),
-        # With the PAT authenticator dbt sends no credential at all.
-        Client("dbt-snowflake", [install.dbt(tools), HERE / "clients" / "dbt.py"], hows=("password",)),
-    ]
-
-
-def whole_session(answer: dict, dbt: bool) -> None:
-    assert answer["ok"], answer
-    steps = answer["steps"]
-    assert steps["select"] == 1 and steps["close"] is True, steps
-    if not dbt:
-        assert steps["rows"] == [100_000, 10_000_000] and steps["renewed"] == 2, steps
-        assert steps["heartbeat"] in (True, None), steps
 
 
 def sentence(gate: Gate, answer: dict, kind: str, says: str) -> None:

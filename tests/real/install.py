@@ -34,6 +34,8 @@ APT = {
     "unshare": "util-linux",
     "ip": "iproute2",
     "go": "golang-go",
+    "haproxy": "haproxy",
+    "redis-server": "redis-server",
 }
 
 

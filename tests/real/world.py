@@ -106,15 +106,19 @@ class Certificates:
 class Process:
     """A server of ours, with its output in a file. What a failed check leaves running is ended with the suite."""
 
+    before: list = []  # what starts the command
+    options: dict = {}  # more for Popen
+
     def __init__(self, place: Path, name: str, *command, env: dict | None = None):
         self.log = place / f"{name}.log"
         self.name = name
         self.process = subprocess.Popen(
-            [str(word) for word in command],
+            [str(word) for word in [*self.before, *command]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),
             env={**os.environ, **(env or {})},
+            **self.options,
         )
         atexit.register(self.process.kill)  # of no effect where it has ended and been waited for
 

@@ -1,0 +1,43 @@
+//! The service manager, on Unix: systemd's sockets and its notifications (`sd_listen_fds(3)`, `sd_notify(3)`).
+
+use std::io;
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+/// What the service manager is told.
+pub(super) enum Phase {
+    /// The gate serves.
+    Ready,
+    /// It reads its configuration again.
+    Reloading,
+    /// It comes to its end.
+    Stopping,
+}
+
+/// The sockets that the service manager holds for us: the first for drivers, the second for the operator.
+///
+/// # Errors
+/// When one of them is no TCP listener.
+pub(super) fn sockets() -> io::Result<[Option<TcpListener>; 2]> {
+    let mut given = ListenFd::from_env();
+    let sockets = [given.take_tcp_listener(0)?, given.take_tcp_listener(1)?];
+    sockets.iter().flatten().try_for_each(|socket| socket.set_nonblocking(true))?;
+    Ok(sockets)
+}
+
+/// Tells the service manager; without one nothing happens.
+pub(super) fn tell(phase: &Phase) {
+    let told = match phase {
+        Phase::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Phase::Reloading => {
+            let now = NotifyState::monotonic_usec_now();
+            now.and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
+        }
+        Phase::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+    };
+    if let Err(error) = told {
+        tracing::warn!(cause = %error, "the service manager cannot be told");
+    }
+}
