@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
-use crate::config::Credential;
+use crate::config::{Client, Credential};
 use crate::session::Bound;
 
 /// Proof of admission, and what it entitles to.
@@ -26,14 +26,14 @@ struct Inner {
 }
 
 impl Grant {
-    pub(super) fn new(client: ClientName, name: Arc<str>, credential: &Credential) -> Self {
+    pub(super) fn new(name: ClientName, client: &Client, credential: &Credential) -> Self {
         let client = Arc::new(Inner {
-            client,
-            credential: name,
+            client: name,
+            credential: client.credential.clone(),
             account: credential.account.clone(),
             user: credential.user.clone(),
             pat: credential.pat.clone(),
-            pins: credential.pins.clone(),
+            pins: client.pins.or(&credential.pins),
         });
         Self { client, key: [0; 8], bound: Bound::default() }
     }

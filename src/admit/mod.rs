@@ -67,7 +67,7 @@ impl Admission {
                 bind: client.bind,
                 sessions: before.map(|before| before.sessions.clone()).unwrap_or_default(),
                 logins: client.limits.logins.map(logins),
-                grant: Some(Grant::new(name.clone(), client.credential.clone(), credential)),
+                grant: Some(Grant::new(name.clone(), client, credential)),
             };
             Some((name.clone(), entry))
         };

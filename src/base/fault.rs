@@ -143,6 +143,10 @@ pub enum Kind {
     AuthenticatorForeign,
     /// A path of the browser or OAuth flows.
     FlowForeign,
+    /// A role that the client may not ask for.
+    RoleDenied,
+    /// A warehouse, database or schema that the client may not ask for.
+    ContextDenied,
     /// A renewal that cannot be read.
     RenewalMalformed,
     /// A request without a token that this gate has sealed for such a request.
@@ -189,7 +193,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -202,6 +206,8 @@ impl Kind {
         Self::RequestSlow,
         Self::AuthenticatorForeign,
         Self::FlowForeign,
+        Self::RoleDenied,
+        Self::ContextDenied,
         Self::RenewalMalformed,
         Self::SessionUnknown,
         Self::SessionEnded,
@@ -268,6 +274,12 @@ impl Kind {
             Self::FlowForeign => row("flow_foreign", Client, DENIED, DENIED,
                 "single sign-on and OAuth do not go through this gate",
                 "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password or token."),
+            Self::RoleDenied => row("role_denied", Policy, Refusal(390_189), Refusal(390_189),
+                "this client may not use the role {}",
+                "Take the role out of the tool's settings, or ask the operator of the gate."),
+            Self::ContextDenied => row("context_denied", Policy, Refusal(390_201), Refusal(390_201),
+                "this client may not use the {}",
+                "Take it out of the tool's settings, or ask the operator of the gate."),
             Self::RenewalMalformed => row("renewal_malformed", Client, Refusal(390_400), Refusal(390_400),
                 "the renewal of the session cannot be read: {}",
                 "Check that a Snowflake driver sends it and that nothing between changes it."),

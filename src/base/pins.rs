@@ -1,14 +1,148 @@
-//! [`Pins`]: the context that a credential fixes for its sessions.
+//! [`Pins`]: the context that a session may have, whatever its client asks for.
 
-/// What a credential fixes for every session opened with it.
+use std::sync::Arc;
+
+/// Role, warehouse, database and schema, each free, fixed or one of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pins {
     /// `roleName`.
-    pub role: Option<String>,
+    pub role: Pin,
     /// `warehouse`.
-    pub warehouse: Option<String>,
+    pub warehouse: Pin,
     /// `databaseName`.
-    pub database: Option<String>,
+    pub database: Pin,
     /// `schemaName`.
-    pub schema: Option<String>,
+    pub schema: Pin,
+}
+
+/// What may stand in one place of the context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Anything.
+    #[default]
+    Free,
+    /// This, in place of what was asked for.
+    Fixed(Arc<str>),
+    /// One of these; the first where nothing was asked for. Never empty.
+    OneOf(Arc<[String]>),
+}
+
+/// A place of the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is its name")]
+pub enum Place {
+    Role,
+    Warehouse,
+    Database,
+    Schema,
+}
+
+/// Something was asked for that is on no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAllowed {
+    /// Where.
+    pub place: Place,
+    /// What was asked for.
+    pub asked: String,
+}
+
+impl Place {
+    /// The word for a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Warehouse => "warehouse",
+            Self::Database => "database",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+impl Pins {
+    /// All places, in the order in which they are written.
+    pub fn places(&self) -> [(Place, &Pin); 4] {
+        [
+            (Place::Role, &self.role),
+            (Place::Warehouse, &self.warehouse),
+            (Place::Database, &self.database),
+            (Place::Schema, &self.schema),
+        ]
+    }
+
+    /// Whether anything may be asked for.
+    pub fn are_free(&self) -> bool {
+        self.places().iter().all(|(_, pin)| **pin == Pin::Free)
+    }
+
+    /// These, and where they leave a place free, those of `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let or = |ours: &Pin, theirs: &Pin| if *ours == Pin::Free { theirs.clone() } else { ours.clone() };
+        Self {
+            role: or(&self.role, &other.role),
+            warehouse: or(&self.warehouse, &other.warehouse),
+            database: or(&self.database, &other.database),
+            schema: or(&self.schema, &other.schema),
+        }
+    }
+}
+
+impl Pin {
+    /// What has to stand in the place of everything that was asked for; `None` leaves that as it is.
+    ///
+    /// # Errors
+    /// What was asked for and is not on the list.
+    pub fn settle<'a>(&'a self, asked: &[String]) -> Result<Option<&'a str>, String> {
+        match self {
+            Self::Free => Ok(None),
+            Self::Fixed(value) => Ok(Some(value)),
+            Self::OneOf(list) => {
+                let asked = || asked.iter().filter(|asked| !asked.is_empty());
+                if let Some(foreign) = asked().find(|asked| !list.iter().any(|one| same(one, asked))) {
+                    return Err(foreign.clone());
+                }
+                match asked().next() {
+                    Some(_) => Ok(None),
+                    None => Ok(list.first().map(String::as_str)),
+                }
+            }
+        }
+    }
+}
+
+/// Whether two names are one to Snowflake: unquoted ones have no case, quoted ones are taken to the letter.
+fn same(one: &str, other: &str) -> bool {
+    let resolved = |name: &str| match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => quoted.to_owned(),
+        None => name.to_uppercase(),
+    };
+    resolved(one) == resolved(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_lets_its_names_through_and_puts_the_first_where_none_was_asked_for() {
+        let list = Pin::OneOf(["BI".to_owned(), "\"Mixed\"".to_owned()].into());
+        let settle = |asked: &[&str]| list.settle(&asked.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>());
+        assert_eq!(settle(&[]), Ok(Some("BI")));
+        assert_eq!(settle(&[""]), Ok(Some("BI")));
+        assert_eq!(settle(&["bi"]), Ok(None));
+        assert_eq!(settle(&["\"BI\""]), Ok(None), "unquoted names are capitals");
+        assert_eq!(settle(&["\"Mixed\""]), Ok(None));
+        assert_eq!(settle(&["Mixed"]), Err("Mixed".to_owned()));
+        assert_eq!(settle(&["BI", "ADMIN"]), Err("ADMIN".to_owned()), "each of several");
+        assert_eq!(Pin::Fixed("X".into()).settle(&["ADMIN".to_owned()]), Ok(Some("X")));
+        assert_eq!(Pin::Free.settle(&["ADMIN".to_owned()]), Ok(None));
+    }
+
+    #[test]
+    fn a_client_s_pins_go_before_its_credential_s() {
+        let fixed = |value: &str| Pins { role: Pin::Fixed(value.into()), ..Pins::default() };
+        assert_eq!(fixed("A").or(&fixed("B")), fixed("A"));
+        assert_eq!(Pins::default().or(&fixed("B")), fixed("B"));
+        assert!(Pins::default().are_free() && !fixed("A").are_free());
+    }
 }

@@ -16,6 +16,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
             ("keys", old.keys != new.keys),
             ("networks", old.networks != new.networks),
             ("bind", old.bind != new.bind),
+            ("pins", old.pins != new.pins),
             ("limits", old.limits != new.limits),
         ]
     });
@@ -126,7 +127,7 @@ mod tests {
                 "clients.one removed",
                 "clients.two added",
                 "credentials.c changed (user, pins)",
-                "accounts.a changed (host)",
+                "accounts.a changed (host, name)",
                 "login changed",
                 "seal changed",
                 "log changed"

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::read::Section;
 use super::{Account, Bind, Client, Credential, Limits, units};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
-use crate::base::pins::Pins;
+use crate::base::pins::{Pin, Pins};
 
 pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     let host = section.required_parsed(
@@ -60,11 +60,38 @@ pub(super) fn credential(
     if let Some(pat) = &pat {
         pat.value.iter().for_each(|reference| known(&section, &pat.span, "pat", &reference.store, stores));
     }
-    let name = |key| section.text(key, "a name").map(|found| found.value);
-    let pins =
-        Pins { role: name("role"), warehouse: name("warehouse"), database: name("database"), schema: name("schema") };
+    let pins = Pins {
+        role: pin(&section, "role", None),
+        warehouse: pin(&section, "warehouse", None),
+        database: pin(&section, "database", None),
+        schema: pin(&section, "schema", None),
+    };
     section.finish();
     Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: SecretRefs::new(pat?.value)?, pins })
+}
+
+/// One name for every session, or a list of those that may be asked for.
+fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> Pin {
+    let fixed = section.text(one, "a name");
+    let list = many.and_then(|many| Some((many, section.list(many, "a name", |text| Some(text.to_owned()))?)));
+    if let Some((many, list)) = &list {
+        if list.value.is_empty() || list.value.iter().any(String::is_empty) {
+            section.error_at(
+                &list.span,
+                many,
+                "the list is empty, or a name in it is",
+                "Write names, or take the list out",
+            );
+        }
+        if fixed.is_some() {
+            section.error_at(&list.span, many, "one is fixed already", format!("Write `{one}` or `{many}`, not both"));
+        }
+    }
+    match (fixed, list) {
+        (Some(fixed), _) => Pin::Fixed(fixed.value.into()),
+        (None, Some((_, list))) => Pin::OneOf(list.value.into()),
+        (None, None) => Pin::Free,
+    }
 }
 
 pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -> Option<Client> {
@@ -102,12 +129,19 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
         "address" => Some(Bind::Address),
         _ => None,
     });
+    let pins = Pins {
+        role: pin(&section, "role", Some("roles")),
+        warehouse: pin(&section, "warehouse", Some("warehouses")),
+        database: pin(&section, "database", Some("databases")),
+        schema: pin(&section, "schema", None),
+    };
     let limits = section.section("limits").map(limits).unwrap_or_default();
     section.finish();
     Some(Client {
         credential: Arc::from(credential?.value),
         keys: keys?.value,
         networks: networks.map_or_else(loopback, |found| found.value),
+        pins,
         bind: bind.map_or(Bind::default(), |found| found.value),
         limits,
     })

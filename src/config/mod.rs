@@ -265,6 +265,8 @@ pub struct Client {
     pub keys: Vec<[u8; 32]>,
     /// Where the client may come from; an empty list admits nobody.
     pub networks: Vec<IpNet>,
+    /// The context that its sessions may have; it goes before that of the credential.
+    pub pins: Pins,
     /// What its sessions are bound to beside the client itself.
     pub bind: Bind,
     /// Limits.

@@ -12,7 +12,7 @@ use super::gate::Lanes;
 use super::pat::{PAUSE, PatSource, VERSIONS};
 use super::read::{self, Caps, passed_on};
 use super::sealing::Sealing;
-use super::trouble::{failed, no_redirect};
+use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
@@ -157,7 +157,7 @@ impl Upstream<'_, '_> {
     fn request(&self, body: String) -> Result<Request<RequestBody>, Fault> {
         let broken = |cause: &str| Fault::new(Kind::GateBroken).because(cause);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let target = pinned(self.grant.pins(), target);
+        let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
         let key = self.login.presented.expose();
         let elsewhere = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key.as_bytes());
         let in_headers = self.head.headers.iter().any(|(_, value)| elsewhere(value.as_bytes()));

@@ -15,11 +15,10 @@ use tokio::time::{Instant, timeout};
 
 use super::pat::{PatSource, VERSIONS};
 use super::read::{self, Caps};
-use super::trouble::{failed, no_redirect};
+use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
-use crate::base::pins::Pins;
 use crate::base::secret::Secret;
 use crate::pat::Permit;
 use crate::snowflake::{PAT_AUTHENTICATOR, rest};
@@ -92,7 +91,7 @@ impl Worker {
     /// Reads the body where it is small, or has to be changed.
     async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<Sent, Fault> {
         let statement = head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS;
-        let pinned = statement && *grant.pins() != Pins::default();
+        let pinned = statement && !grant.pins().are_free();
         let small = body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
         if !small && !pinned {
             return Ok(Sent::Streamed(Some(body)));
@@ -103,11 +102,12 @@ impl Worker {
             return read::as_sent(body, &caps).await.map(Sent::Kept).map_err(unread);
         }
         let read = read::request(head, body, &caps).await.map_err(unread)?;
-        let written = rest::pinned(grant.pins(), &read).ok_or_else(|| {
+        let malformed = || {
             let what = "it is not a JSON object";
             Fault::new(Kind::RestMalformed).detail(what).because(what)
-        })?;
-        Ok(Sent::Written(written.into()))
+        };
+        let written = rest::pinned(grant.pins(), &read).ok_or_else(malformed)?;
+        Ok(Sent::Written(written.map_err(not_allowed)?.into()))
     }
 
     fn request_with(
@@ -141,9 +141,7 @@ impl Worker {
         headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
         headers.insert(header::HOST, lanes.authority.clone());
         headers.remove(header::COOKIE);
-        for (name, value) in rest::pinned_headers(grant.pins()) {
-            headers.insert(name, HeaderValue::from_str(value).map_err(|_| broken())?);
-        }
+        rest::pin_headers(grant.pins(), &mut headers).map_err(not_allowed)?;
         *request.headers_mut() = headers;
         Ok(request)
     }

@@ -3,6 +3,7 @@
 use http::{Response, StatusCode, Uri, header};
 
 use crate::base::fault::{Fault, Kind};
+use crate::base::pins::{NotAllowed, Place};
 use crate::secrets::StoreError;
 use crate::upstream::Failure;
 
@@ -31,6 +32,15 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
     let host = to.and_then(|to| to.host().map(str::to_owned)).unwrap_or_default();
     Err(Fault::new(Kind::SnowflakeGarbled)
         .because(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
+}
+
+/// What it means that a client asks for what it may not have.
+pub(super) fn not_allowed(what: NotAllowed) -> Fault {
+    let asked: String = what.asked.chars().filter(|c| !c.is_control()).take(100).collect();
+    match what.place {
+        Place::Role => Fault::new(Kind::RoleDenied).detail(asked),
+        place => Fault::new(Kind::ContextDenied).detail(format_args!("{} {asked}", place.as_str())),
+    }
 }
 
 /// What a failed read of a store means to a client.

@@ -3,45 +3,66 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::base::pins::Pins;
+use crate::base::pins::{NotAllowed, Pins, Place};
+
+/// The parameter of a place.
+fn name(place: Place) -> &'static str {
+    match place {
+        Place::Role => "roleName",
+        Place::Warehouse => "warehouse",
+        Place::Database => "databaseName",
+        Place::Schema => "schemaName",
+    }
+}
 
 /// The path and query to send: every parameter as it came, but for the pinned ones.
-pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Cow<'a, str> {
-    if *pins == Pins::default() {
-        return Cow::Borrowed(path_and_query);
+///
+/// # Errors
+/// [`NotAllowed`], when something is asked for that the pins do not list.
+pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, NotAllowed> {
+    if pins.are_free() {
+        return Ok(Cow::Borrowed(path_and_query));
     }
-    let pinned = [
-        ("roleName", &pins.role),
-        ("warehouse", &pins.warehouse),
-        ("databaseName", &pins.database),
-        ("schemaName", &pins.schema),
-    ];
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-    let is_pinned = |pair: &str| {
-        let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
-        pinned.iter().any(|(pin, value)| value.is_some() && name == pin.as_bytes())
-    };
+    let pairs: Vec<(&str, Vec<u8>)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| (pair, decoded(pair.split_once('=').map_or(pair, |(name, _)| name))))
+        .collect();
+    let mut put = Vec::new();
+    for (place, pin) in pins.places() {
+        let value = |pair: &str| {
+            let value = pair.split_once('=').map_or("", |(_, value)| value).replace('+', " ");
+            String::from_utf8_lossy(&decoded(&value)).into_owned()
+        };
+        let asked: Vec<String> =
+            pairs.iter().filter(|(_, key)| key == name(place).as_bytes()).map(|(pair, _)| value(pair)).collect();
+        if let Some(value) = pin.settle(&asked).map_err(|asked| NotAllowed { place, asked })? {
+            put.push((name(place), value));
+        }
+    }
     let mut out = String::with_capacity(path_and_query.len() + 64);
     out.push_str(path);
     let mut separator = '?';
-    for pair in query.split('&').filter(|pair| !pair.is_empty() && !is_pinned(pair)) {
+    for (pair, key) in &pairs {
+        if put.iter().any(|(name, _)| key == name.as_bytes()) {
+            continue;
+        }
         out.push(separator);
         out.push_str(pair);
         separator = '&';
     }
-    for (name, value) in pinned {
-        if let Some(value) = value {
-            out.push(separator);
-            out.push_str(name);
-            out.push('=');
-            push_encoded(&mut out, value);
-            separator = '&';
-        }
+    for (name, value) in put {
+        out.push(separator);
+        out.push_str(name);
+        out.push('=');
+        push_encoded(&mut out, value);
+        separator = '&';
     }
-    Cow::Owned(out)
+    Ok(Cow::Owned(out))
 }
 
-/// Percent-decodes a parameter's name, so that `role%4eame` does not slip past a pin.
+/// Percent-decodes a parameter's name or value, so that `role%4eame` does not slip past a pin.
 fn decoded(name: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
@@ -75,20 +96,33 @@ fn push_encoded(out: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pins::Pin;
 
     #[test]
     fn without_pins_nothing_changes() {
         let target = "/session/v1/login-request?requestId=1&roleName=&warehouse=a%20b";
-        assert_eq!(pinned(&Pins::default(), target), target);
+        assert_eq!(pinned(&Pins::default(), target).unwrap(), target);
     }
 
     #[test]
     fn a_pin_replaces_what_the_client_asked_for() {
-        let pins = Pins { role: Some("BI ROLE".into()), warehouse: Some("WH".into()), ..Pins::default() };
+        let pins = Pins { role: Pin::Fixed("BI ROLE".into()), warehouse: Pin::Fixed("WH".into()), ..Pins::default() };
         assert_eq!(
-            pinned(&pins, "/l?requestId=1&roleName=ADMIN&databaseName=D&role%4eame=ADMIN&warehouse="),
+            pinned(&pins, "/l?requestId=1&roleName=ADMIN&databaseName=D&role%4eame=ADMIN&warehouse=").unwrap(),
             "/l?requestId=1&databaseName=D&roleName=BI%20ROLE&warehouse=WH"
         );
-        assert_eq!(pinned(&pins, "/l"), "/l?roleName=BI%20ROLE&warehouse=WH");
+        assert_eq!(pinned(&pins, "/l").unwrap(), "/l?roleName=BI%20ROLE&warehouse=WH");
+    }
+
+    #[test]
+    fn a_list_is_held_against_every_spelling_of_what_is_asked_for() {
+        let pins = Pins { role: Pin::OneOf(["BI ROLE".to_owned()].into()), ..Pins::default() };
+        assert_eq!(pinned(&pins, "/l?a=1&roleName=").unwrap(), "/l?a=1&roleName=BI%20ROLE");
+        for asked in ["/l?roleName=bi+role", "/l?role%4eame=BI%20ROLE"] {
+            assert_eq!(pinned(&pins, asked).unwrap(), asked);
+        }
+        for asked in ["/l?roleName=ADMIN", "/l?roleName=bi+role&roleName=%41DMIN"] {
+            assert_eq!(pinned(&pins, asked).unwrap_err().asked, "ADMIN");
+        }
     }
 }

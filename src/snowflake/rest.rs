@@ -2,22 +2,19 @@
 //!
 //! Facts: protocol facts 2.2, and Snowflake's pages "Snowflake SQL API reference" and "Authenticating Snowflake REST APIs".
 
-use http::HeaderName;
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::refused_credential;
-use super::members::Members;
+use super::members::{self, Members};
 use crate::base::fault::Kind;
-use crate::base::pins::Pins;
+use crate::base::pins::{NotAllowed, Pins, Place};
 
 /// The header that says what kind of token the bearer is.
 pub const TOKEN_TYPE: HeaderName = HeaderName::from_static("x-snowflake-authorization-token-type");
 /// Where statements are sent.
 pub const STATEMENTS: &str = "/api/v2/statements";
-
-/// Members of a statement that choose its context, each with what a pin puts there.
-fn context(pins: &Pins) -> [(&'static str, &Option<String>); 4] {
-    [("role", &pins.role), ("warehouse", &pins.warehouse), ("database", &pins.database), ("schema", &pins.schema)]
-}
 
 /// What a refused credential looks like here: 401, or 403 for a network policy, with a code in a small body. `None` when the
 /// answer is about something else.
@@ -35,28 +32,57 @@ pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
     refused_credential(&code, &message).or((status == 401).then_some(Kind::PatRefused))
 }
 
-/// Headers with which the other APIs choose their context, as far as it is pinned. (Not confirmed for all of them; where one
-/// is not known it does no harm.)
-pub fn pinned_headers(pins: &Pins) -> impl Iterator<Item = (HeaderName, &str)> {
-    let names = ["x-snowflake-role", "x-snowflake-warehouse", "x-snowflake-database", "x-snowflake-schema"];
-    let pinned = names.into_iter().zip(context(pins));
-    pinned.filter_map(|(name, (_, value))| Some((HeaderName::from_static(name), value.as_deref()?)))
+/// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of them;
+/// where one is not known it does no harm.)
+fn header(place: Place) -> HeaderName {
+    HeaderName::from_static(match place {
+        Place::Role => "x-snowflake-role",
+        Place::Warehouse => "x-snowflake-warehouse",
+        Place::Database => "x-snowflake-database",
+        Place::Schema => "x-snowflake-schema",
+    })
+}
+
+/// Puts the pinned context into the headers of a request.
+///
+/// # Errors
+/// [`NotAllowed`].
+pub fn pin_headers(pins: &Pins, headers: &mut HeaderMap) -> Result<(), NotAllowed> {
+    for (place, pin) in pins.places() {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let asked: Vec<String> = headers.get_all(header(place)).iter().map(text).collect();
+        let value = pin.settle(&asked).map_err(|asked| NotAllowed { place, asked })?;
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(header(place), value);
+        }
+    }
+    Ok(())
 }
 
 /// The body of a statement with the pinned context in it; `None` when it is no JSON object.
-pub fn pinned(pins: &Pins, body: &[u8]) -> Option<String> {
+///
+/// # Errors
+/// [`NotAllowed`].
+pub fn pinned(pins: &Pins, body: &[u8]) -> Option<Result<String, NotAllowed>> {
     let mut members = Members::parse(std::str::from_utf8(body).ok()?).ok()?;
-    for (name, value) in context(pins) {
-        if let Some(value) = value {
-            members.set_text(name, value);
+    for (place, pin) in pins.places() {
+        let name = place.as_str();
+        // What is no string cannot be a name, and is on no list.
+        let text = |raw: &str| members::string(raw).map_or_else(|| raw.to_owned(), Cow::into_owned);
+        let asked: Vec<String> = members.all(name).filter(|raw| *raw != "null").map(text).collect();
+        match pin.settle(&asked) {
+            Ok(Some(value)) => members.set_text(name, value),
+            Ok(None) => {}
+            Err(asked) => return Some(Err(NotAllowed { place, asked })),
         }
     }
-    Some(members.write())
+    Some(Ok(members.write()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pins::Pin;
 
     #[test]
     fn a_refused_token_is_told_from_a_refused_request() {
@@ -71,9 +97,13 @@ mod tests {
 
     #[test]
     fn pins_stand_whatever_the_statement_says() {
-        let pins = Pins { role: Some("R".into()), ..Pins::default() };
+        let pins = Pins { role: Pin::Fixed("R".into()), ..Pins::default() };
         let written = pinned(&pins, br#"{"statement":"select 1","role":"ADMIN","role":"X","timeout":1.50}"#);
-        assert_eq!(written.unwrap(), r#"{"statement":"select 1","role":"R","timeout":1.50}"#);
+        assert_eq!(written.unwrap().unwrap(), r#"{"statement":"select 1","role":"R","timeout":1.50}"#);
         assert!(pinned(&pins, b"[]").is_none());
+        let list = Pins { role: Pin::OneOf(["R".to_owned()].into()), ..Pins::default() };
+        assert_eq!(pinned(&list, br#"{"role":"r"}"#).unwrap().unwrap(), r#"{"role":"r"}"#);
+        assert_eq!(pinned(&list, br#"{"role":null}"#).unwrap().unwrap(), r#"{"role":"R"}"#);
+        assert!(pinned(&list, br#"{"role":"r","role":"\u0041"}"#).unwrap().is_err());
     }
 }

@@ -189,3 +189,29 @@ async fn credentials_of_one_user_share_its_budget() {
     assert_eq!(world.standin.state.count("login"), 2);
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_gets_the_context_that_it_may_have_and_is_told_what_it_may_not() {
+    let world = World::with("roles=['BI','READER']\nwarehouse='BI_WH'\ndatabases=['D']", "").await;
+    let login = async |query: &str| {
+        let path = format!("/session/v1/login-request?requestId=1{query}");
+        let request = http::Request::post(path).body(crate::world::login_body(world.key.expose()).into()).unwrap();
+        world.send(request).await
+    };
+    let said = login("&roleName=ACCOUNTADMIN").await.refusal("390189");
+    assert!(said.contains("may not use the role ACCOUNTADMIN"), "{said}");
+    let said = login("&roleName=reader&databaseName=SECRETS").await.refusal("390201");
+    assert!(said.contains("may not use the database SECRETS"), "{said}");
+    assert_eq!(world.standin.state.connections(), 0);
+    assert_eq!(login("&roleName=reader&warehouse=OTHER").await.json()["success"], true);
+    assert_eq!(login("").await.json()["data"]["sessionInfo"]["roleName"], "BI");
+    let queries: Vec<_> = world.standin.state.seen().into_iter().map(|seen| seen.query).collect();
+    assert_eq!(
+        queries,
+        [
+            "requestId=1&roleName=reader&warehouse=BI_WH&databaseName=D",
+            "requestId=1&roleName=BI&warehouse=BI_WH&databaseName=D"
+        ]
+    );
+    world.finish().await;
+}
