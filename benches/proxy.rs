@@ -197,7 +197,7 @@ fn free() -> SocketAddr {
 
 /// A bare origin: a small answer to a query, 6 KiB to a login.
 async fn origin(certificates: &Certificates) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(tls::server(&certificates.pair()).unwrap());
+    let acceptor = TlsAcceptor::from(tls::server(&certificates.pair(), None).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let small = Bytes::from(format!(r#"{{"data":{{"rowset":[["1"]],"pad":"{}"}},"success":true}}"#, "x".repeat(400)));

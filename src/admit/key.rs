@@ -11,7 +11,8 @@ use crate::base::clock::{NoEntropy, Random};
 use crate::base::names::ClientName;
 use crate::base::secret::{Secret, hex};
 
-const PREFIX: &str = "pgk_";
+/// What every client key begins with.
+pub const PREFIX: &str = "pgk_";
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_DIGITS: usize = 43;
 

@@ -5,14 +5,18 @@
 //! a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong key and reads
 //! the same.
 //!
+//! A client may have no key: then the certificate of its connection, or its being a program on this machine, is all that says
+//! who it is, and whatever it writes into the password field is dropped.
+//!
 //! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held against
 //! the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at their next request.
 
 mod grant;
 pub mod key;
+mod peer;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -23,14 +27,18 @@ use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
 
 pub use grant::Grant;
+pub use peer::{LocalUser, Peer, PeerCertificate};
 
 use crate::base::fault::{Fault, Kind};
-use crate::base::names::ClientName;
+use crate::base::names::{CertificateName, ClientName};
 use crate::base::secret::Secret;
 use crate::config::units::Rate;
 use crate::config::{Bind, Config};
 use crate::session::{Bound, Ticket};
 use key::{ClientKey, NoKey};
+
+/// What stands in the place of a key's hash where there is no key; no key has it.
+const NO_KEY: [u8; 32] = [0; 32];
 
 /// The clients and what they must show.
 pub struct Admission {
@@ -42,6 +50,10 @@ pub struct Admission {
 
 struct Entry {
     hashes: [[u8; 32]; 2],
+    keyed: bool,
+    certificates: Vec<CertificateName>,
+    /// Programs on this machine need to show nothing; those of which users, where that matters.
+    trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
     bind: Bind,
     sessions: Arc<AtomicUsize>,
@@ -54,7 +66,7 @@ impl Admission {
     pub fn new(config: &Config, before: Option<&Self>) -> Self {
         let entry = |(name, client): (&ClientName, &crate::config::Client)| {
             let credential = config.credentials.get(&client.credential)?;
-            let first = client.keys.first().copied()?;
+            let first = client.keys.first().copied().unwrap_or(NO_KEY);
             let before = before.and_then(|before| before.clients.get(name));
             let logins = |rate: Rate| {
                 let kept = before.and_then(|before| before.logins.as_ref()).filter(|(kept, _)| *kept == rate);
@@ -63,6 +75,9 @@ impl Admission {
             let entry = Entry {
                 // One key stands twice, so that every comparison is of two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
+                keyed: !client.keys.is_empty(),
+                certificates: client.certificates.clone(),
+                trusted: client.trust_loopback.then(|| client.users.clone()),
                 networks: client.networks.clone(),
                 bind: client.bind,
                 sessions: before.map(|before| before.sessions.clone()).unwrap_or_default(),
@@ -74,7 +89,10 @@ impl Admission {
         Self {
             clients: config.clients.iter().filter_map(entry).collect(),
             nobody: Entry {
-                hashes: [[0; 32]; 2],
+                hashes: [NO_KEY; 2],
+                keyed: true,
+                certificates: Vec::new(),
+                trusted: None,
                 networks: Vec::new(),
                 bind: Bind::Client,
                 sessions: Arc::default(),
@@ -89,16 +107,21 @@ impl Admission {
     ///
     /// # Errors
     /// [`Kind::NetworkDenied`].
-    pub fn address(&self, peer: IpAddr) -> Result<(), Fault> {
+    pub fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
         if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
+    }
+
+    /// Whether some client is told by whose socket its connection is.
+    pub fn asks_for_users(&self) -> bool {
+        self.clients.values().any(|client| client.trusted.as_ref().is_some_and(|users| !users.is_empty()))
     }
 
     /// Decides about a login.
     ///
     /// # Errors
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
-    pub fn login(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
+    pub fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
         let (entry, grant) = self.identify(peer, presented)?;
         if let Some((_, logins)) = &entry.logins
             && let Err(not_until) = logins.check()
@@ -115,22 +138,32 @@ impl Admission {
     ///
     /// # Errors
     /// Like [`Admission::login`].
-    pub fn rest(&self, peer: IpAddr, presented: &Secret) -> Result<Grant, Fault> {
+    pub fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
         self.identify(peer, presented).map(|(_, grant)| grant)
     }
 
-    /// Whose key that is, when it may be used from there.
-    fn identify(&self, peer: IpAddr, presented: &Secret) -> Result<(&Entry, Grant), Fault> {
+    /// Who that is.
+    fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
         self.address(peer)?;
-        let key = ClientKey::parse(presented).map_err(|why| match why {
-            NoKey::Foreign => Fault::new(Kind::KeyForeign).because("the credential does not begin with pgk_"),
-            NoKey::Damaged => Fault::new(Kind::KeyDamaged).because("the key's check digits do not fit"),
-        })?;
+        let key = presented.map(ClientKey::parse);
+        if let Some(Err(NoKey::Damaged)) = key {
+            return Err(Fault::new(Kind::KeyDamaged).because("the key's check digits do not fit"));
+        }
+        let Some(Ok(key)) = key else {
+            // Without a key of ours the connection itself has to say who it is.
+            if let Some((entry, grant)) = self.without_key(peer) {
+                return Ok((entry, grant.of_login(tag(&NO_KEY), entry.bound(peer))));
+            }
+            return Err(match presented {
+                None => Fault::new(Kind::KeyMissing).detail("no client key"),
+                Some(_) => Fault::new(Kind::KeyForeign).because("the credential does not begin with pgk_"),
+            });
+        };
         let known = self.clients.get(&key.client);
         let entry = known.unwrap_or(&self.nobody);
         let fits = entry.hashes.iter().fold(Choice::from(0), |fits, hash| fits | hash.ct_eq(&key.hash));
         let grant = match (&entry.grant, bool::from(fits)) {
-            (Some(grant), true) => grant.clone(),
+            (Some(grant), true) => grant,
             (Some(_), false) => {
                 return Err(Fault::new(Kind::KeyWrong).because(format_args!("wrong key for client {}", key.client)));
             }
@@ -138,18 +171,22 @@ impl Admission {
                 return Err(Fault::new(Kind::ClientUnknown).because(format_args!("no client {}", key.client)));
             }
         };
-        if !entry.admits(peer) {
-            return Err(denied(peer).because(format_args!("not among the networks of client {}", key.client)));
-        }
-        let grant = grant.of_login(tag(&key.hash), entry.bound(peer));
-        Ok((entry, grant))
+        entry.fits(peer, &key.client)?;
+        Ok((entry, grant.of_login(tag(&key.hash), entry.bound(peer))))
+    }
+
+    /// The client that this peer is by its certificate or its place alone. The configuration makes sure that there is one at most.
+    fn without_key(&self, peer: &Peer) -> Option<(&Entry, &Grant)> {
+        let mut keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed);
+        let (_, entry) = keyless.find(|(name, entry)| entry.fits(peer, name).is_ok())?;
+        Some((entry, entry.grant.as_ref()?))
     }
 
     /// Decides about a request in a session; gives the count that the session is one of.
     ///
     /// # Errors
     /// A fault that says why the session is over for whoever sent this.
-    pub fn session(&self, peer: IpAddr, ticket: &Ticket) -> Result<&Arc<AtomicUsize>, Fault> {
+    pub fn session(&self, peer: &Peer, ticket: &Ticket) -> Result<&Arc<AtomicUsize>, Fault> {
         let ended =
             |cause: &str| Fault::new(Kind::SessionEnded).because(format_args!("client {}: {cause}", ticket.client));
         let (entry, grant) = self
@@ -163,15 +200,21 @@ impl Admission {
         if (grant.credential(), grant.account()) != (&ticket.credential, &ticket.account) {
             return Err(ended("it has another credential now"));
         }
-        if !entry.admits(peer) {
-            return Err(denied(peer).because(format_args!("not among the networks of client {}", ticket.client)));
-        }
-        if let Some(network) = ticket.bound.network
-            && !network.contains(&peer)
-        {
+        entry.fits(peer, &ticket.client)?;
+        let elsewhere = |from: &dyn fmt::Display| {
             let cause =
-                format_args!("a session of client {} that is bound to {network} came from {peer}", ticket.client);
-            return Err(Fault::new(Kind::SessionElsewhere).detail(network).because(cause));
+                format_args!("a session of client {} that is bound to {from} came from {}", ticket.client, peer.ip);
+            Fault::new(Kind::SessionElsewhere).detail(from).because(cause)
+        };
+        if let Some(network) = ticket.bound.network
+            && !network.contains(&peer.ip)
+        {
+            return Err(elsewhere(&network));
+        }
+        if let Some(certificate) = ticket.bound.certificate
+            && peer.certificate.as_ref().is_none_or(|shown| shown.fingerprint != certificate)
+        {
+            return Err(elsewhere(&"a connection with another certificate"));
         }
         Ok(&entry.sessions)
     }
@@ -186,22 +229,52 @@ fn tag(hash: &[u8; 32]) -> [u8; 8] {
 
 impl Entry {
     /// What a session that is opened from here is bound to.
-    fn bound(&self, peer: IpAddr) -> Bound {
+    fn bound(&self, peer: &Peer) -> Bound {
         let network = match self.bind {
-            Bind::Client => None,
-            Bind::Network => self.networks.iter().find(|network| network.contains(&peer)).copied(),
-            Bind::Address => Some(IpNet::from(peer)),
+            Bind::Client | Bind::Certificate => None,
+            Bind::Network => self.networks.iter().find(|network| network.contains(&peer.ip)).copied(),
+            Bind::Address => Some(IpNet::from(peer.ip)),
         };
-        Bound { network, certificate: None }
+        let shown = peer.certificate.as_ref().filter(|_| self.bind == Bind::Certificate);
+        Bound { network, certificate: shown.map(|shown| shown.fingerprint) }
     }
 
-    fn admits(&self, peer: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&peer))
+    fn admits(&self, peer: &Peer) -> bool {
+        self.networks.iter().any(|network| network.contains(&peer.ip))
+    }
+
+    /// Whether the connection is one that this client may come over: its network, its certificate, its place.
+    fn fits(&self, peer: &Peer, name: &ClientName) -> Result<(), Fault> {
+        if !self.admits(peer) {
+            return Err(denied(peer).because(format_args!("not among the networks of client {name}")));
+        }
+        let refused = |what: &str, cause: &str| {
+            Err(Fault::new(Kind::PeerDenied).detail(what).because(format_args!("client {name}: {cause}")))
+        };
+        if !self.certificates.is_empty() && !peer.shows(&self.certificates) {
+            let cause = match &peer.certificate {
+                None => "no certificate was shown".to_owned(),
+                Some(shown) => format!("the certificate shown is for {:?}", shown.names),
+            };
+            return refused("it has to show a TLS certificate of its own", &cause);
+        }
+        if self.bind == Bind::Certificate && peer.certificate.is_none() {
+            return refused("it has to show a TLS certificate", "no certificate was shown");
+        }
+        if let Some(users) = &self.trusted {
+            if !peer.is_local() {
+                return refused("only programs on the gate's own machine", "the connection is not from this machine");
+            }
+            if !users.is_empty() && !peer.user.as_ref().is_some_and(|user| users.iter().any(|one| user.is(one))) {
+                return refused("only programs of certain users", &format!("the socket is that of {:?}", peer.user));
+            }
+        }
+        Ok(())
     }
 }
 
-fn denied(peer: IpAddr) -> Fault {
-    Fault::new(Kind::NetworkDenied).detail(peer)
+fn denied(peer: &Peer) -> Fault {
+    Fault::new(Kind::NetworkDenied).detail(peer.ip)
 }
 
 fn quota(rate: Rate) -> Quota {

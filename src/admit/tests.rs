@@ -9,12 +9,20 @@ fn key(name: &str) -> Secret {
 
 fn admission(clients: &str) -> Admission {
     let text = format!(
-        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.a]\nhost='h.test'\n[stores.e.env]\n\
+        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nclient_ca='ca.pem'\n[accounts.a]\nhost='h.test'\n[stores.e.env]\n\
          [credentials.c]\naccount='a'\nuser='U'\npat='e:PAT'\n{clients}"
     );
     let (config, _) =
         crate::config::file::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
     Admission::new(&config, None)
+}
+
+fn peer(ip: &str) -> Peer {
+    Peer::at(ip.parse().unwrap())
+}
+
+fn login(admission: &Admission, peer: &Peer, presented: &Secret) -> Result<Grant, Fault> {
+    admission.login(peer, Some(presented))
 }
 
 fn kind(outcome: Result<Grant, Fault>) -> Kind {
@@ -29,15 +37,15 @@ fn a_key_opens_for_its_client_from_its_networks_only() {
         key::stored(&one),
         key::stored(&two)
     ));
-    let [inside, local, outside] = ["10.1.2.3", "127.0.0.1", "192.0.2.1"].map(|ip| ip.parse().unwrap());
-    let grant = admission.login(inside, &one).unwrap();
+    let [inside, local, outside] = ["10.1.2.3", "127.0.0.1", "192.0.2.1"].map(peer);
+    let grant = login(&admission, &inside, &one).unwrap();
     assert_eq!((grant.client().as_str(), grant.user()), ("bi", "U"));
-    assert_eq!(kind(admission.login(local, &one)), Kind::NetworkDenied);
-    assert_eq!(kind(admission.login(outside, &key("bi"))), Kind::NetworkDenied);
-    assert!(admission.login(local, &two).is_ok());
+    assert_eq!(kind(login(&admission, &local, &one)), Kind::NetworkDenied);
+    assert_eq!(kind(login(&admission, &outside, &key("bi"))), Kind::NetworkDenied);
+    assert!(login(&admission, &local, &two).is_ok());
     // From a network of somebody's, only the right key learns about networks.
-    assert_eq!(kind(admission.login(local, &key("bi"))), Kind::KeyWrong);
-    assert_eq!(kind(admission.login(local, &key("nobody"))), Kind::ClientUnknown);
+    assert_eq!(kind(login(&admission, &local, &key("bi"))), Kind::KeyWrong);
+    assert_eq!(kind(login(&admission, &local, &key("nobody"))), Kind::ClientUnknown);
 }
 
 #[test]
@@ -45,7 +53,7 @@ fn forms_of_keys_are_told_apart() {
     let good = key("powerbi-gateway");
     let text = good.expose();
     let admission = admission(&format!("[clients.x]\ncredential='c'\nkeys=['{}']\n", key::stored(&good)));
-    let local = "127.0.0.1".parse().unwrap();
+    let local = peer("127.0.0.1");
     for (presented, expected) in [
         ("hunter2", Kind::KeyForeign),
         ("", Kind::KeyForeign),
@@ -55,7 +63,7 @@ fn forms_of_keys_are_told_apart() {
         ("pgk_", Kind::KeyDamaged),
         (text, Kind::ClientUnknown),
     ] {
-        assert_eq!(kind(admission.login(local, &Secret::new(presented.to_owned()))), expected, "{presented}");
+        assert_eq!(kind(login(&admission, &local, &Secret::new(presented.to_owned()))), expected, "{presented}");
     }
 }
 
@@ -69,9 +77,9 @@ fn two_keys_serve_while_one_is_exchanged_and_an_empty_list_admits_nobody() {
         key::stored(&shut)
     ));
     for ip in ["127.0.0.1", "::1"] {
-        let peer = ip.parse().unwrap();
-        assert!(admission.login(peer, &old).is_ok() && admission.login(peer, &new).is_ok());
-        assert_eq!(kind(admission.login(peer, &shut)), Kind::NetworkDenied);
+        let peer = peer(ip);
+        assert!(login(&admission, &peer, &old).is_ok() && login(&admission, &peer, &new).is_ok());
+        assert_eq!(kind(login(&admission, &peer, &shut)), Kind::NetworkDenied);
     }
 }
 
@@ -80,9 +88,9 @@ fn a_login_over_the_limit_is_told_how_long_to_wait() {
     let one = key("bi");
     let admission =
         admission(&format!("[clients.bi]\ncredential='c'\nkeys=['{}']\nlimits={{logins='2/h'}}\n", key::stored(&one)));
-    let local = "127.0.0.1".parse().unwrap();
-    assert!(admission.login(local, &one).is_ok() && admission.login(local, &one).is_ok());
-    assert_eq!(kind(admission.login(local, &one)), Kind::LoginLimit);
+    let local = peer("127.0.0.1");
+    assert!(login(&admission, &local, &one).is_ok() && login(&admission, &local, &one).is_ok());
+    assert_eq!(kind(login(&admission, &local, &one)), Kind::LoginLimit);
 }
 
 #[test]
@@ -91,4 +99,60 @@ fn keys_are_random_and_keep_their_form() {
     assert!(!a.same_as(&b));
     let parts: Vec<_> = a.expose().split('_').collect();
     assert_eq!((parts[0], parts[1], parts[2].len(), parts[3].len()), ("pgk", "x", 43, 8));
+}
+
+fn shows(names: &[&str]) -> Peer {
+    let names = names.iter().map(|name| CertificateName::parse(name).unwrap()).collect();
+    let certificate = PeerCertificate { names, fingerprint: [7; 32] };
+    Peer { certificate: Some(Arc::new(certificate)), ..peer("127.0.0.1") }
+}
+
+#[test]
+fn a_certificate_is_a_second_factor_beside_a_key_and_the_only_one_without() {
+    let both = key("both");
+    let admission = admission(&format!(
+        "[clients.both]\ncredential='c'\nkeys=['{}']\ncertificates=['dns:GW.example']\nbind='certificate'\n\
+         [clients.alone]\ncredential='c'\ncertificates=['uri:spiffe://x/bi','dns:bi.example']\n",
+        key::stored(&both)
+    ));
+    assert_eq!(kind(login(&admission, &peer("127.0.0.1"), &both)), Kind::PeerDenied);
+    assert_eq!(kind(login(&admission, &shows(&["dns:bi.example"]), &both)), Kind::PeerDenied);
+    let grant = login(&admission, &shows(&["dns:other", "dns:gw.example"]), &both).unwrap();
+    assert_eq!((grant.client().as_str(), grant.bound().certificate), ("both", Some([7; 32])));
+    // The certificate of a client with a key is not enough by itself.
+    assert_eq!(kind(admission.login(&shows(&["dns:gw.example"]), None)), Kind::KeyMissing);
+    for presented in [None, Some(&Secret::new("whatever".into()))] {
+        let grant = admission.login(&shows(&["uri:spiffe://x/bi"]), presented).unwrap();
+        assert_eq!(grant.client().as_str(), "alone");
+    }
+    assert_eq!(kind(admission.login(&peer("127.0.0.1"), None)), Kind::KeyMissing);
+    assert_eq!(kind(admission.login(&shows(&["dns:spiffe://x/bi"]), None)), Kind::KeyMissing);
+    // A key that was shown decides, also where a certificate would have been enough.
+    assert_eq!(kind(login(&admission, &shows(&["dns:bi.example"]), &key("alone"))), Kind::KeyWrong);
+}
+
+#[test]
+fn loopback_is_trusted_by_the_word_alone_and_for_named_users() {
+    let user = |id, name: &str| Some(LocalUser { id, name: Some(name.to_owned()) });
+    let from = |user| Peer { user, ..peer("::1") };
+    let nothing = admission(
+        "[clients.x]\ncredential='c'\nkeys=['sha256:0000000000000000000000000000000000000000000000000000000000000001']\n",
+    );
+    assert_eq!(kind(nothing.login(&peer("127.0.0.1"), None)), Kind::KeyMissing);
+    let all = admission("[clients.x]\ncredential='c'\ntrust='loopback'\nnetworks=['127.0.0.1','::1','10.0.0.0/8']\n");
+    assert!(all.login(&peer("127.0.0.1"), None).is_ok() && !all.asks_for_users());
+    assert_eq!(kind(all.login(&peer("10.0.0.1"), None)), Kind::KeyMissing, "loopback and nothing else");
+    let proxied = Peer { proxied: true, ..peer("127.0.0.1") };
+    assert_eq!(kind(all.login(&proxied, None)), Kind::KeyMissing, "a balancer's word is no loopback");
+    let some = admission(
+        "[clients.x]\ncredential='c'\ntrust='loopback'\nusers=['tableau','1001']\n\
+         [clients.y]\ncredential='c'\ntrust='loopback'\nusers=['excel']\n",
+    );
+    assert!(some.asks_for_users());
+    for (user, client) in [(user(7, "tableau"), "x"), (user(1001, "any"), "x"), (user(8, "excel"), "y")] {
+        assert_eq!(some.login(&from(user), None).unwrap().client().as_str(), client);
+    }
+    for stranger in [None, user(7, "7001"), user(1002, "1")] {
+        assert_eq!(kind(some.login(&from(stranger), None)), Kind::KeyMissing);
+    }
 }

@@ -29,7 +29,7 @@ pub(super) struct House {
     pub current: Arc<Current>,
     pub door: Arc<ArcSwap<Door>>,
     pub lasting: Lasting,
-    /// The contents of certificate and key that the door shows.
+    /// The contents of certificate, key and client roots that the door has taken up.
     shown: Mutex<Option<Shown>>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Lasting {
     pub control: Handle,
 }
 
-type Shown = [[u8; 32]; 2];
+type Shown = [[u8; 32]; 3];
 
 /// What came of a reload.
 #[derive(Debug, Default)]
@@ -153,10 +153,12 @@ fn door(
     before: Option<(&Door, Option<Shown>)>,
 ) -> Result<(Option<Arc<rustls::ServerConfig>>, Option<Shown>), TlsError> {
     let Some(pair) = &config.listen.tls else { return Ok((None, None)) };
-    let shows = Some([tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?]);
+    let client_ca = config.listen.client_ca.as_deref();
+    let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
+    let shows = Some([tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots]);
     match before {
         Some((door, shown)) if door.tls.is_some() && shown == shows => Ok((door.tls.clone(), shows)),
-        _ => Ok((Some(tls::server(pair)?), shows)),
+        _ => Ok((Some(tls::server(pair, client_ca)?), shows)),
     }
 }
 

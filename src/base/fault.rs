@@ -131,6 +131,8 @@ pub enum Kind {
     KeyWrong,
     /// The source address is in none of the networks that the client may come from.
     NetworkDenied,
+    /// The client has to show a certificate of its own, or to be a program of certain users on this machine.
+    PeerDenied,
     /// More logins than the client's limit allows.
     LoginLimit,
     /// A login body that cannot be read.
@@ -193,13 +195,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
         Self::ClientUnknown,
         Self::KeyWrong,
         Self::NetworkDenied,
+        Self::PeerDenied,
         Self::LoginLimit,
         Self::LoginMalformed,
         Self::LoginTooLarge,
@@ -256,6 +259,9 @@ impl Kind {
             Self::NetworkDenied => row("network_denied", Network, DENIED, Refusal(390_111),
                 "your address {} is not in a network that this client may use",
                 "Ask the operator to add it to the client's networks, or connect from a permitted host."),
+            Self::PeerDenied => row("peer_denied", Policy, DENIED, Refusal(390_111),
+                "this client may not be used like this: {}",
+                "Ask the operator of the gate."),
             Self::LoginLimit => row("login_limit", Policy, DENIED, Retry(429, 1),
                 "this client has made too many logins; the next is possible in {} s",
                 "Wait, and let the tool keep its connections instead of opening new ones."),

@@ -36,6 +36,27 @@ impl fmt::Display for ClientName {
     }
 }
 
+/// A name in a certificate: `dns:NAME` or `uri:URI`, compared whole. A wildcard is a name like any other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    /// A DNS name, in small letters.
+    Dns(String),
+    /// A URI, such as a SPIFFE id.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// Reads a name; `None` when it begins with neither word, or nothing follows.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty())?;
+        match kind {
+            "dns" => Some(Self::Dns(name.to_ascii_lowercase())),
+            "uri" => Some(Self::Uri(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
 /// `STORE:PATH#FIELD`: where a PAT is to be had. It names a secret and holds none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretRef {

@@ -14,6 +14,8 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         vec![
             ("credential", old.credential != new.credential),
             ("keys", old.keys != new.keys),
+            ("certificates", old.certificates != new.certificates),
+            ("trust", (old.trust_loopback, &old.users) != (new.trust_loopback, &new.users)),
             ("networks", old.networks != new.networks),
             ("bind", old.bind != new.bind),
             ("pins", old.pins != new.pins),

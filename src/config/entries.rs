@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::read::Section;
 use super::{Account, Bind, Client, Credential, Limits, units};
-use crate::base::names::{ClientName, SecretRef, SecretRefs};
+use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
 pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
@@ -102,8 +102,28 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
     if let Some(credential) = &credential {
         known(&section, &credential.span, "credential", &credential.value, credentials);
     }
-    if !section.has("keys") {
+    if !["keys", "certificates", "trust"].iter().any(|key| section.has(key)) {
         section.error("`keys` is missing", format!("`patgate client new {name}` prints a key and this line"));
+    }
+    let certificates = section.list("certificates", "\"dns:NAME\" or \"uri:URI\"", CertificateName::parse);
+    let trust = section.parsed("trust", "\"loopback\": a program on this machine needs to show nothing", |text| {
+        (text == "loopback").then_some(())
+    });
+    if let Some(trust) = &trust
+        && ["keys", "certificates"].iter().any(|key| section.has(key))
+    {
+        section.error_at(&trust.span, "trust", "it has no use beside keys or certificates", "Take one of the two out");
+    }
+    let users = section.list("users", "the name or number of a user of this machine", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    });
+    if let Some(users) = &users {
+        if trust.is_none() {
+            section.error_at(&users.span, "users", "it needs trust = \"loopback\"", "Write both, or neither");
+        }
+        if cfg!(windows) {
+            section.error_at(&users.span, "users", "users cannot be told apart on Windows", "Give the client a key");
+        }
     }
     let keys = section.list(
         "keys",
@@ -120,15 +140,15 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
             "Leave one or two",
         );
     }
-    let networks = section.list("networks", "a network such as \"10.20.0.0/16\" or an address", |text| {
-        text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-    });
-    let bind = section.parsed("bind", "\"client\", \"network\" or \"address\"", |text| match text {
+    let networks = section.list("networks", NETWORK, network);
+    let bind = section.parsed("bind", "\"client\", \"network\", \"address\" or \"certificate\"", |text| match text {
         "client" => Some(Bind::Client),
         "network" => Some(Bind::Network),
         "address" => Some(Bind::Address),
+        "certificate" => Some(Bind::Certificate),
         _ => None,
     });
+    let asked = ["keys", "certificates"].map(|key| section.has(key));
     let pins = Pins {
         role: pin(&section, "role", Some("roles")),
         warehouse: pin(&section, "warehouse", Some("warehouses")),
@@ -137,9 +157,16 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
     };
     let limits = section.section("limits").map(limits).unwrap_or_default();
     section.finish();
+    // What was there and could not be read has been reported; it must not look as if nothing had been asked for.
+    let has = |there: bool, read: bool| (!there || read).then_some(());
+    has(asked[0], keys.is_some())?;
+    has(asked[1], certificates.is_some())?;
     Some(Client {
         credential: Arc::from(credential?.value),
-        keys: keys?.value,
+        keys: keys.map_or_else(Vec::new, |found| found.value),
+        certificates: certificates.map_or_else(Vec::new, |found| found.value),
+        trust_loopback: trust.is_some(),
+        users: users.map_or_else(Vec::new, |found| found.value),
         networks: networks.map_or_else(loopback, |found| found.value),
         pins,
         bind: bind.map_or(Bind::default(), |found| found.value),
@@ -166,6 +193,13 @@ fn limits(section: Section<'_>) -> Limits {
     }
     section.finish();
     Limits { logins: logins.map(|f| f.value), requests: requests.map(|f| f.value), sessions: sessions.map(|f| f.value) }
+}
+
+/// What [`network`] reads.
+pub(super) const NETWORK: &str = "a network such as \"10.20.0.0/16\" or an address";
+
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn loopback() -> Vec<IpNet> {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::entries::{account, client, credential, known};
+use super::entries::{NETWORK, account, client, credential, known, network};
 use super::read::{Context, Section};
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Admin, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
+use super::{Admin, Client, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -92,6 +92,7 @@ fn config(top: Section<'_>) -> Option<Config> {
             "Take `seal = false` out, or run a gate an account",
         );
     }
+    admission(&top, listen.as_ref(), &clients.values);
     let names =
         clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
     top.finish();
@@ -110,6 +111,33 @@ fn config(top: Section<'_>) -> Option<Config> {
         credentials: credentials.values,
         clients: names,
     })
+}
+
+/// Clients that show no key have to be told apart by what they are known by.
+fn admission(top: &Section<'_>, listen: Option<&Listen>, clients: &BTreeMap<Arc<str>, Client>) {
+    let asks = listen.is_some_and(|listen| listen.client_ca.is_some());
+    if let Some((name, _)) = clients.iter().find(|(_, client)| !client.certificates.is_empty()).filter(|_| !asks) {
+        top.error(
+            format!("clients.{name} asks for a certificate, and `listen.client_ca` is missing"),
+            "Name the roots of client certificates",
+        );
+    }
+    let keyless: Vec<_> = clients.iter().filter(|(_, client)| client.keys.is_empty()).collect();
+    for (number, (name, client)) in keyless.iter().enumerate() {
+        for (other, another) in &keyless[number + 1..] {
+            let certificate = client.certificates.iter().any(|one| another.certificates.contains(one));
+            let any = |client: &Client| client.trust_loopback && client.users.is_empty();
+            let users = client.trust_loopback
+                && another.trust_loopback
+                && (any(client) || any(another) || client.users.iter().any(|one| another.users.contains(one)));
+            if certificate || users {
+                top.error(
+                    format!("clients.{name} and clients.{other} cannot be told apart"),
+                    "Give each its own certificate names or users, or a key",
+                );
+            }
+        }
+    }
 }
 
 /// A table of named things: those that could be read, and the names of all, so that one mistake is not reported twice.
@@ -177,6 +205,8 @@ fn listen(top: &Section<'_>) -> Option<Listen> {
     let read = Listen {
         address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
         tls,
+        client_ca: section.path("client_ca").map(|found| found.value),
+        proxy: section.list("proxy", NETWORK, network).map_or_else(Vec::new, |found| found.value),
         workers: section.count("workers", 1..1024).map(|found| found.value),
         connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
         handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),

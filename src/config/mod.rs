@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::names::{ClientName, SecretRefs};
+use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
 pub use stores::{
     AwsStore, AzureLogin, AzureStore, FileStore, GcpStore, KvVersion, SecretSource, Store, VaultLogin, VaultStore,
@@ -61,6 +61,7 @@ impl Config {
     /// The files that it names and that a reload reads again: our certificate and key, and the roots of accounts.
     pub fn files(&self) -> Vec<&Path> {
         let pair = self.listen.tls.iter().flat_map(|pair| [&*pair.certificate, &*pair.key]);
+        let pair = pair.chain(self.listen.client_ca.as_deref());
         pair.chain(self.accounts.values().filter_map(|account| account.ca.as_deref())).collect()
     }
 }
@@ -72,6 +73,10 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Certificate and key; `None` only with `danger_plaintext` on a loopback address.
     pub tls: Option<KeyPair>,
+    /// The roots of client certificates; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+    /// Whose PROXY header is believed, and has to be there.
+    pub proxy: Vec<IpNet>,
     /// How many workers; `None` is one a core.
     pub workers: Option<usize>,
     /// How many connections at once; more wait in the kernel's queue.
@@ -261,8 +266,14 @@ pub struct Credential {
 pub struct Client {
     /// The name of a credential.
     pub credential: Arc<str>,
-    /// SHA-256 of each valid key: one, or two while a key is exchanged.
+    /// SHA-256 of each valid key: one, or two while a key is exchanged; none where a certificate or the machine is enough.
     pub keys: Vec<[u8; 32]>,
+    /// The names of which its connections have to show a certificate; empty where none is asked for.
+    pub certificates: Vec<CertificateName>,
+    /// Whether a program on this machine needs to show nothing.
+    pub trust_loopback: bool,
+    /// The local users whose programs are trusted, by name or number; empty for all.
+    pub users: Vec<String>,
     /// Where the client may come from; an empty list admits nobody.
     pub networks: Vec<IpNet>,
     /// The context that its sessions may have; it goes before that of the credential.
@@ -283,6 +294,8 @@ pub enum Bind {
     Network,
     /// The address that the login came from.
     Address,
+    /// The client certificate that the login came with.
+    Certificate,
 }
 
 /// `limits` of a client.

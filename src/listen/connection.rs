@@ -1,7 +1,7 @@
 //! One connection: TLS handshake, then requests, each with its deadlines.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,10 +21,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Guard, Note, Waits};
 use super::held::Held;
+use super::{owner, proxy_header};
+use crate::admit::{Peer, PeerCertificate};
 use crate::base::drain::Watch;
 use crate::base::fault::chain;
 use crate::config::Listen;
-use crate::proxy::{AnswerBody, BrokeOff, Peer, Post};
+use crate::proxy::{AnswerBody, BrokeOff, Post};
 use crate::telemetry::rarely::Rarely;
 use crate::tls::transport::Transport;
 
@@ -51,24 +53,66 @@ pub(super) struct Setting {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(setting: Arc<Setting>, stream: TcpStream, peer: SocketAddr, drain: Watch, _held: Held) {
+pub(super) async fn serve(setting: Arc<Setting>, mut stream: TcpStream, from: SocketAddr, drain: Watch, _held: Held) {
     // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
     let _slower = stream.set_nodelay(true);
-    let transport = Transport::new(stream);
     let door = setting.door.load_full();
-    match door.tls.clone().map(TlsAcceptor::from) {
-        None => requests(&setting, &door.listen, transport, peer, drain, Transport::get_ref).await,
-        Some(acceptor) => match timeout(door.listen.handshake, acceptor.accept(transport)).await {
-            Ok(Ok(tls)) => requests(&setting, &door.listen, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await,
-            // The commonest trouble of a new set-up: the tool does not trust our certificate. A scan must not fill a disk.
-            Ok(Err(error)) if setting.handshakes.now() => {
-                tracing::warn!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
+    let Some(mut peer) = setting.who(&mut stream, from, &door.listen).await else { return };
+    let transport = Transport::new(stream);
+    let Some(acceptor) = door.tls.clone().map(TlsAcceptor::from) else {
+        return requests(&setting, &door.listen, transport, peer, drain, Transport::get_ref).await;
+    };
+    match timeout(door.listen.handshake, acceptor.accept(transport)).await {
+        Ok(Ok(tls)) => {
+            let shown = tls.get_ref().1.peer_certificates().and_then(|chain| PeerCertificate::read(chain.first()?));
+            peer.certificate = shown.map(Arc::new);
+            requests(&setting, &door.listen, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await;
+        }
+        // The commonest trouble of a new set-up: the tool does not trust our certificate.
+        Ok(Err(error)) => setting.refused(peer.ip, "client", &chain(&error), "TLS handshake failed"),
+        Err(_late) => tracing::debug!(peer = %peer.ip, owner = "network", "TLS handshake took too long"),
+    }
+}
+
+impl Setting {
+    /// Who is at the other end, as far as that can be told before TLS; nobody when a balancer's word is missing.
+    async fn who(&self, stream: &mut TcpStream, from: SocketAddr, listen: &Listen) -> Option<Peer> {
+        let mut peer = Peer::at(from.ip());
+        if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
+            match timeout(listen.handshake, proxy_header::read(stream)).await {
+                Ok(Ok(Some(source))) => peer = Peer { proxied: true, ..Peer::at(source.ip()) },
+                // The balancer speaks for itself, and still it is not a program of this machine's own.
+                Ok(Ok(None)) => peer.proxied = true,
+                Ok(Err(error)) => {
+                    self.refused(peer.ip, "network", &chain(&error), "a balancer's connection was closed");
+                    return None;
+                }
+                Err(_late) => {
+                    self.refused(
+                        peer.ip,
+                        "network",
+                        "its PROXY header took too long",
+                        "a balancer's connection was closed",
+                    );
+                    return None;
+                }
             }
-            Ok(Err(error)) => {
-                tracing::debug!(peer = %peer.ip(), owner = "client", cause = %chain(&error), "TLS handshake failed");
-            }
-            Err(_late) => tracing::debug!(peer = %peer.ip(), owner = "network", "TLS handshake took too long"),
-        },
+        } else if peer.ip.is_loopback()
+            && self.post.worker().asks_for_users()
+            && let Ok(ours) = stream.local_addr()
+        {
+            peer.user = owner::of(from, ours);
+        }
+        Some(peer)
+    }
+
+    /// Tells of a connection that came to nothing; rarely as a warning, so that a scan does not fill a disk.
+    fn refused(&self, peer: IpAddr, owner: &str, cause: &str, what: &str) {
+        if self.handshakes.now() {
+            tracing::warn!(%peer, owner, cause, "{what}");
+        } else {
+            tracing::debug!(%peer, owner, cause, "{what}");
+        }
     }
 }
 
@@ -83,19 +127,19 @@ async fn requests<T>(
     setting: &Setting,
     listen: &Listen,
     stream: T,
-    peer: SocketAddr,
+    peer: Peer,
     mut drain: Watch,
     tcp: fn(&T) -> &TcpStream,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let note = Note::new();
-    let who = Peer { ip: peer.ip().to_canonical() };
+    let peer = Arc::new(peer);
     let service = service_fn(|request| {
         note.now(Waits::Answer);
-        let (worker, note) = (setting.post.worker(), note.clone());
+        let (worker, note, peer) = (setting.post.worker(), note.clone(), peer.clone());
         async move {
-            let response = worker.answer(who, request).await;
+            let response = worker.answer(peer, request).await;
             note.now(Waits::Answer);
             Ok::<_, std::convert::Infallible>(response.map(|body| Noted { body, note }))
         }
@@ -147,9 +191,9 @@ async fn requests<T>(
         End::Clean => return,
         End::Late(Waits::Idle) => {}
         End::Late(waits) => {
-            tracing::debug!(peer = %who.ip, owner = "network", waits = ?waits, "a connection took too long")
+            tracing::debug!(peer = %peer.ip, owner = "network", waits = ?waits, "a connection took too long")
         }
-        End::Broken(error) => tracing::debug!(peer = %who.ip, cause = %chain(&error), "a connection broke"),
+        End::Broken(error) => tracing::debug!(peer = %peer.ip, cause = %chain(&error), "a connection broke"),
     }
     let io: TokioIo<Guard<T>> = connection.into_parts().io;
     if note.waits() == Waits::Answer || note.unread().is_some() {

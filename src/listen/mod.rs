@@ -8,6 +8,10 @@ mod accept;
 mod connection;
 mod guard;
 mod held;
+#[cfg_attr(unix, path = "owner_unix.rs")]
+#[cfg_attr(windows, path = "owner_windows.rs")]
+mod owner;
+mod proxy_header;
 mod worker;
 
 pub use accept::{Acceptor, bind};

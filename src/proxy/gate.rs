@@ -175,6 +175,11 @@ impl Worker {
         Ok(Arc::new(Self { gate, accounts, traces }))
     }
 
+    /// Whether whose socket a local connection is matters to anybody.
+    pub fn asks_for_users(&self) -> bool {
+        self.gate.admission.asks_for_users()
+    }
+
     /// Closes connections to Snowflake that have waited too long for a request.
     pub fn sweep(&self) {
         self.accounts.values().for_each(|lanes| lanes.pool.sweep());

@@ -15,7 +15,9 @@ use super::sealing::Sealing;
 use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
+use crate::admit::key::PREFIX as KEY_PREFIX;
 use crate::base::fault::{Fault, Kind};
+use crate::base::secret::Secret;
 use crate::pat::Permit;
 use crate::secrets::Held;
 use crate::session::Ticket;
@@ -35,7 +37,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         let started = Instant::now();
-        self.gate.admission.address(peer.ip)?;
+        self.gate.admission.address(peer)?;
         let (head, body) = request.into_parts();
         let limits = &self.gate.config.login;
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
@@ -46,7 +48,7 @@ impl Worker {
         facts.driver = login.fact("CLIENT_APP_ID");
         facts.driver_version = login.fact("CLIENT_APP_VERSION");
         facts.application = login.environment("APPLICATION");
-        let grant = self.gate.admission.login(peer.ip, &login.presented)?;
+        let grant = self.gate.admission.login(peer, login.presented.as_ref())?;
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let lanes = self.lanes(grant.account())?;
@@ -81,7 +83,7 @@ impl Upstream<'_, '_> {
                 Sent::Success { response, body, session, role, ticket } => {
                     self.worker.gate.pats.accepted(&held);
                     if let (Some(ticket), Some(sealing)) = (&ticket, &self.worker.gate.sealing) {
-                        let count = self.worker.gate.admission.session(self.peer.ip, ticket)?;
+                        let count = self.worker.gate.admission.session(self.peer, ticket)?;
                         sealing.sessions.seen(ticket, self.peer.ip, sealing.clock.now(), count);
                     }
                     let facts = record.login();
@@ -158,11 +160,13 @@ impl Upstream<'_, '_> {
         let broken = |cause: &str| Fault::new(Kind::GateBroken).because(cause);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
-        let key = self.login.presented.expose();
-        let elsewhere = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key.as_bytes());
-        let in_headers = self.head.headers.iter().any(|(_, value)| elsewhere(value.as_bytes()));
-        if body.contains(key) || target.contains(key) || in_headers {
-            return Err(malformed("the client key stands in more than one place of it"));
+        // A key that counted; what a client without a key writes there is nobody's secret of ours.
+        if let Some(key) = self.login.presented.as_ref().map(Secret::expose).filter(|key| key.starts_with(KEY_PREFIX)) {
+            let elsewhere = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key.as_bytes());
+            let in_headers = self.head.headers.iter().any(|(_, value)| elsewhere(value.as_bytes()));
+            if body.contains(key) || target.contains(key) || in_headers {
+                return Err(malformed("the client key stands in more than one place of it"));
+            }
         }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();

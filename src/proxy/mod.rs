@@ -16,7 +16,6 @@ mod stream;
 mod target;
 mod trouble;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +26,7 @@ pub use body::{AnswerBody, BrokeOff};
 pub use gate::{Current, Gate, Parts, Post, Worker};
 pub use sealing::Sealing;
 
+use crate::admit::Peer;
 use crate::base::fault::{Answer, Fault, Kind};
 use crate::base::names::TraceId;
 use crate::snowflake::answer;
@@ -36,16 +36,9 @@ use crate::telemetry::record::Record;
 /// The header that carries the trace id on every answer.
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-patgate-trace");
 
-/// What is known of the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer {
-    /// Its address; an IPv4 address in IPv6 form is written as IPv4.
-    pub ip: IpAddr,
-}
-
 impl Worker {
     /// Answers a request. It never fails: what goes wrong becomes an answer.
-    pub async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub async fn answer(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
         let mut record = Record::new(trace, peer.ip, route.as_str());

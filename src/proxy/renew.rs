@@ -31,7 +31,7 @@ impl Worker {
         sealing: &Sealing,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer.ip)?;
+        self.gate.admission.address(peer)?;
         let (head, body) = request.into_parts();
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: self.gate.config.login.deadline };
         let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::RenewalMalformed);
@@ -40,7 +40,7 @@ impl Worker {
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
         let master = sealing.header(&head.headers, Use::Master).await?;
         record.client = Some(master.client.to_string());
-        let count = self.gate.admission.session(peer.ip, &master)?;
+        let count = self.gate.admission.session(peer, &master)?;
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;
         let old = sealing.open(old.expose(), Use::Session).await?;
         if old.session != master.session {

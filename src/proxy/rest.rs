@@ -47,14 +47,16 @@ impl Worker {
         request: Request<Incoming>,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer.ip)?;
+        self.gate.admission.address(peer)?;
         let (head, body) = request.into_parts();
         let key = bearer(&head)?;
-        let grant = self.gate.admission.rest(peer.ip, &key)?;
+        let grant = self.gate.admission.rest(peer, key.as_ref())?;
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let mut body = self.body(&head, body, &grant).await?;
-        nowhere_else(&head, &body, &key)?;
+        if let Some(key) = &key {
+            nowhere_else(&head, &body, key)?;
+        }
         let started = Instant::now();
         let pats = PatSource::new(&self.gate, &grant);
         let mut held = pats.first(started + self.gate.config.login.hold).await?;
@@ -220,17 +222,19 @@ fn passed_on(response: Response<Body>, record: &Record) -> Response<AnswerBody> 
     Response::from_parts(head, body)
 }
 
-/// The client key of a REST request.
-fn bearer(head: &request::Parts) -> Result<Secret, Fault> {
+/// The client key of a REST request; `None` where it has no Authorization header.
+fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
     let missing = |what: &'static str| Fault::new(Kind::BearerMissing).because(what);
     let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(missing("not exactly one Authorization header"));
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value,
+        (Some(_), Some(_)) => return Err(missing("more than one Authorization header")),
     };
     // The scheme's name has no case (RFC 9110, section 11.1).
     let text = value.to_str().ok().and_then(|text| text.split_once(' '));
     match text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
-        Some((_, key)) => Ok(Secret::new(key.trim().to_owned())),
+        Some((_, key)) => Ok(Some(Secret::new(key.trim().to_owned()))),
         None => Err(missing("an Authorization header of another kind")),
     }
 }

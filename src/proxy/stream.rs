@@ -20,14 +20,14 @@ impl Worker {
         route: Route,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer.ip)?;
+        self.gate.admission.address(peer)?;
         let (mut head, body) = request.into_parts();
         headers::strip_hop(&mut head.headers);
         let lanes = match &self.gate.sealing {
             Some(sealing) => {
                 let ticket = sealing.header(&head.headers, Use::Session).await?;
                 record.client = Some(ticket.client.to_string());
-                let count = self.gate.admission.session(peer.ip, &ticket)?;
+                let count = self.gate.admission.session(peer, &ticket)?;
                 match route {
                     Route::Stream(Stream::Logout) => sealing.sessions.ended(ticket.session),
                     _ => sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count),

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 use super::super::{Fetched, Reading, SecretStore, Stores};
 use super::*;
-use crate::admit::{Admission, key};
+use crate::admit::{Admission, Peer, key};
 use crate::base::clock::{ManualClock, SystemRandom};
 use crate::base::names::ClientName;
 use crate::base::secret::Secret;
@@ -65,7 +65,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Pats, Grant, Arc<Manua
         key::stored(&issued)
     );
     let (config, _) = file::parse(std::path::Path::new("x.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
-    let grant = Admission::new(&config, None).login(IpAddr::from([127, 0, 0, 1]), &issued).unwrap();
+    let grant = Admission::new(&config, None).login(&Peer::at(IpAddr::from([127, 0, 0, 1])), Some(&issued)).unwrap();
     let clock = ManualClock::start();
     let metrics = Arc::<Metrics>::default();
     let named: Stores = ["one", "two"]

@@ -30,8 +30,8 @@ const CACHING: [&str; 2] = ["CLIENT_REQUEST_MFA_TOKEN", "CLIENT_STORE_TEMPORARY_
 pub struct Login<'a> {
     outer: Members<'a>,
     data: Members<'a>,
-    /// What the client presented as its key.
-    pub presented: Secret,
+    /// What the client presented as its key; `None` where it presented nothing.
+    pub presented: Option<Secret>,
 }
 
 /// Why a login is refused before anybody is asked.
@@ -39,7 +39,7 @@ pub struct Login<'a> {
 pub enum Refused {
     /// The body is not a login.
     Malformed(&'static str),
-    /// Nothing in PASSWORD or TOKEN, or two different values.
+    /// Two different values in PASSWORD and TOKEN.
     NoKey(&'static str),
     /// An authenticator that this gate does not serve; the name is one of a closed list.
     Authenticator(&'static str),
@@ -139,16 +139,16 @@ fn check_authenticator(data: &Members<'_>) -> Result<(), Refused> {
     Err(Refused::Authenticator(shown.unwrap_or(if url { "Okta" } else { "of this kind" })))
 }
 
-fn presented(data: &Members<'_>) -> Result<Secret, Refused> {
+fn presented(data: &Members<'_>) -> Result<Option<Secret>, Refused> {
     let (password, token) = (present(data, "PASSWORD")?, present(data, "TOKEN")?);
     match (password, token) {
-        (Some(one), None) | (None, Some(one)) => Ok(Secret::new(one)),
+        (Some(one), None) | (None, Some(one)) => Ok(Some(Secret::new(one))),
         (Some(a), Some(b)) => {
             // Some tools fill both fields with the same value; two different ones are a mistake worth a word.
             let (a, b) = (Secret::new(a), Secret::new(b));
-            if a.same_as(&b) { Ok(a) } else { Err(Refused::NoKey("two different credentials")) }
+            if a.same_as(&b) { Ok(Some(a)) } else { Err(Refused::NoKey("two different credentials")) }
         }
-        (None, None) => Err(Refused::NoKey("no client key")),
+        (None, None) => Ok(None),
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     fn rewritten(body: &str) -> String {
         let pat = Secret::new("the-pat".into());
         let mut login = Login::parse(body.as_bytes()).unwrap_or_else(|why| panic!("{why:?}: {body}"));
-        assert_eq!(login.presented.expose(), "pgk_x", "{body}");
+        assert_eq!(login.presented.as_ref().unwrap().expose(), "pgk_x", "{body}");
         login.write(&Injection { account: "acct", user: "SVC", pat: &pat })
     }
 
@@ -227,9 +227,8 @@ mod tests {
             assert!(matches!(refused(body), Refused::Malformed(_)), "{body}");
         }
         assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","PASSWORD":"b"}}"#), Refused::Malformed(_)));
-        for body in [r#"{"data":{}}"#, r#"{"data":{"PASSWORD":"a","TOKEN":"b"}}"#] {
-            assert!(matches!(refused(body), Refused::NoKey(_)), "{body}");
-        }
+        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","TOKEN":"b"}}"#), Refused::NoKey(_)));
+        assert!(Login::parse(br#"{"data":{"PASSWORD":"","TOKEN":null}}"#).is_ok_and(|login| login.presented.is_none()));
         assert!(matches!(Login::parse(b"\xff\xfe{"), Err(Refused::Malformed("it is not UTF-8"))));
     }
 }

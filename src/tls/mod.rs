@@ -14,6 +14,7 @@ use rustls::client::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 
@@ -57,17 +58,26 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The server's side: our certificate, HTTP/1.1 only, no client certificate.
+/// The server's side: our certificate, HTTP/1.1 only. With `client_ca` clients are asked for a certificate; one that is shown
+/// has to be signed by these roots, and who shows none may still be admitted by other means.
 ///
 /// # Errors
 /// [`TlsError`], which names the file.
-pub fn server(pair: &KeyPair) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server(pair: &KeyPair, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = read(pair)?;
     let unusable = |source| pair_error(pair, source);
+    let verifier = match client_ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(path) => {
+            let roots = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
+            let built = roots.allow_unauthenticated().build();
+            built.map_err(|error| TlsError::Roots(rustls::Error::General(error.to_string())))?
+        }
+    };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -92,13 +102,7 @@ pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<Client
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Roots)?;
     let builder = match ca {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(TlsError::Roots)?;
-            }
-            builder.with_root_certificates(roots)
-        }
+        Some(path) => builder.with_root_certificates(roots(path)?),
         None => builder.with_platform_verifier().map_err(TlsError::Roots)?,
     };
     let mut config = match identity {
@@ -121,6 +125,14 @@ pub fn fingerprint(path: &Path) -> Result<[u8; 32], TlsError> {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, &content).as_ref());
     Ok(hash)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(TlsError::Roots)?;
+    }
+    Ok(roots)
 }
 
 fn read(pair: &KeyPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {

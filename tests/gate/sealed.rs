@@ -241,7 +241,7 @@ async fn two_accounts_in_one_process_are_chosen_by_client() {
     let certificates = tempfile::tempdir().unwrap();
     let made = Certificates::make(certificates.path(), &["localhost"]).unwrap();
     let random = Arc::new(patgate::base::clock::SystemRandom);
-    let second = standin::start(local(), tls::server(&made.pair()).unwrap(), random.clone()).await.unwrap();
+    let second = standin::start(local(), tls::server(&made.pair(), None).unwrap(), random.clone()).await.unwrap();
     second.state.set_pat(USER, "canary-pat-of-the-second", PatState::Active);
     std::fs::write(certificates.path().join("pat"), "canary-pat-of-the-second").unwrap();
     let key = admit::key::issue(&ClientName::parse("test").unwrap(), &*random).unwrap();

@@ -80,7 +80,7 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
         let random = Arc::new(SystemRandom);
-        let server = tls::server(&certificates.pair()).unwrap();
+        let server = tls::server(&certificates.pair(), None).unwrap();
         let standin = standin::start(local(), server, random.clone()).await.unwrap();
         standin.state.set_pat(USER, PAT, PatState::Active);
         std::fs::write(home.path().join("pat"), PAT).unwrap();

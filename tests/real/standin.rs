@@ -15,7 +15,7 @@ fn main() {
     let mut paths = std::env::args_os().skip(1).map(Into::into);
     let (Some(certificate), Some(key)) = (paths.next(), paths.next()) else { panic!("standin CERTIFICATE KEY") };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let tls = tls::server(&KeyPair { certificate, key }).expect("a certificate");
+    let tls = tls::server(&KeyPair { certificate, key }, None).expect("a certificate");
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let standin = runtime.block_on(standin::start(address, tls, Arc::new(SystemRandom))).expect("an address");
     println!("ready {}", standin.address.port());

@@ -101,7 +101,7 @@ impl Stage {
 }
 
 async fn stand_in(certificates: &Certificates, user: &str, pat: &Secret) -> Result<StandIn, Failed> {
-    let tls = tls::server(&certificates.pair()).map_err(Failed::gate)?;
+    let tls = tls::server(&certificates.pair(), None).map_err(Failed::gate)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let standin = standin::start(address, tls, Arc::new(SystemRandom)).await.map_err(Failed::gate)?;
     standin.state.set_pat(user, pat.expose(), PatState::Active);

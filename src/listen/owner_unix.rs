@@ -1,0 +1,52 @@
+//! Whose socket the other end of a loopback connection is, on Linux: `/proc/net/tcp` has the user of each (proc_net_tcp,
+//! kernel documentation). Other Unix systems have no such file; nobody is found there, and who asks for named users is refused.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::admit::LocalUser;
+
+/// The user of the socket at `peer` that is connected to `ours`.
+pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
+    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let lines = BufReader::new(File::open(table).ok()?).lines();
+    let id = lines.map_while(Result::ok).find_map(|line| user_in(&line, peer, ours))?;
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id));
+    Some(LocalUser { id, name: user.ok().flatten().map(|user| user.name) })
+}
+
+/// The user in a line of the table, if it is about that connection.
+fn user_in(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let mut columns = line.split_ascii_whitespace();
+    let (from, to) = (columns.nth(1)?, columns.next()?);
+    (from == shown(local) && to == shown(remote)).then(|| columns.nth(4)?.parse().ok())?
+}
+
+/// An address as the table shows it: the words of the address as the machine holds them, then the port.
+fn shown(address: SocketAddr) -> String {
+    let word = |bytes: &[u8]| format!("{:08X}", u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let ip: String = match address.ip() {
+        IpAddr::V4(ip) => word(&ip.octets()),
+        IpAddr::V6(ip) => ip.octets().chunks_exact(4).map(word).collect(),
+    };
+    format!("{ip}:{:04X}", address.port())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_sockets_are_ours() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (peer, ours) = (client.local_addr().unwrap(), listener.local_addr().unwrap());
+            let user = of(peer, ours).unwrap();
+            assert_eq!(user.id, nix::unistd::getuid().as_raw());
+            assert!(of(ours, peer).is_none() || of(ours, peer) == Some(user), "the accepted end may be listed too");
+            drop(client);
+        }
+    }
+}
