@@ -5,6 +5,7 @@
 mod bad_input;
 mod doors;
 mod login;
+mod peers;
 mod refusals;
 mod reload;
 mod rest;

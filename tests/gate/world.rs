@@ -13,7 +13,7 @@ use patgate::app::{App, Reloaded, Seams};
 use patgate::base::clock::SystemRandom;
 use patgate::base::names::ClientName;
 use patgate::base::secret::Secret;
-use patgate::config::{Config, file};
+use patgate::config::{Config, KeyPair, file};
 use patgate::standin::{self, Certificates, PatState, StandIn};
 use patgate::{admit, tls};
 use rustls::pki_types::ServerName;
@@ -131,6 +131,20 @@ impl World {
         self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await
     }
 
+    /// From now on the client shows this certificate where it is asked for one.
+    pub fn show(&mut self, pair: Option<&KeyPair>) {
+        let ca = self.file("ca.pem");
+        self.client = TlsConnector::from(Arc::new(tls::client_as(Some(&ca), pair).unwrap()));
+    }
+
+    /// One request over a connection that begins with these bytes, before TLS.
+    pub async fn send_after(&self, first: &[u8], request: Request<Bytes>) -> io::Result<Got> {
+        let mut tcp = TcpStream::connect(self.app.address).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut tcp, first).await?;
+        let tls = self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await?;
+        exchange(tls, request).await.map_err(io::Error::other)
+    }
+
     /// From now on the client trusts this CA alone.
     pub fn trust(&mut self, ca: &Path) {
         self.client = connector(ca);
@@ -158,25 +172,14 @@ impl World {
         &self,
         from: IpAddr,
         to: SocketAddr,
-        mut request: Request<Bytes>,
+        request: Request<Bytes>,
     ) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.connect_from(from, to).await)).await?;
-        let driving = tokio::spawn(connection);
-        request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
-        let response = sender.send_request(request.map(Full::new)).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        drop(sender);
-        driving.await??;
-        Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
+        exchange(self.connect_from(from, to).await, request).await
     }
 
     /// A login with a body that the caller wrote.
     pub async fn login_with(&self, body: impl Into<Bytes>) -> Got {
-        let request = Request::post("/session/v1/login-request?requestId=1&roleName=R")
-            .header("content-type", "application/json");
-        self.send(request.body(body.into()).unwrap()).await
+        self.send(login_request(body)).await
     }
 
     /// A login as Go does it, with this credential in PASSWORD.
@@ -241,6 +244,21 @@ pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) ->
 /// Where clients of the tests come from.
 pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+async fn exchange(
+    stream: TlsStream<TcpStream>,
+    mut request: Request<Bytes>,
+) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driving = tokio::spawn(connection);
+    request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
+    let response = sender.send_request(request.map(Full::new)).await?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    drop(sender);
+    driving.await??;
+    Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
+}
+
 async fn start(home: &Path, text: &str) -> App {
     App::start(parse(home, text), Seams::default()).await.unwrap()
 }
@@ -252,6 +270,13 @@ fn connector(ca: &Path) -> TlsConnector {
 fn parse(home: &Path, text: &str) -> Config {
     let parsed = file::parse(&home.join("patgate.toml"), text);
     parsed.unwrap_or_else(|report| panic!("{report}\n{text}")).0
+}
+
+/// A login with that body.
+pub fn login_request(body: impl Into<Bytes>) -> Request<Bytes> {
+    let request =
+        Request::post("/session/v1/login-request?requestId=1&roleName=R").header("content-type", "application/json");
+    request.body(body.into()).unwrap()
 }
 
 pub fn login_body(credential: &str) -> String {

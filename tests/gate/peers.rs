@@ -1,0 +1,155 @@
+//! Who is at the other end of a connection: certificates, balancers, programs on this machine.
+
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use patgate::config::KeyPair;
+use rcgen::string::Ia5String;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
+
+use crate::world::{PAT, World, asked, login_body, login_request, pair};
+
+const LISTEN: &str = "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n";
+
+/// A CA of clients in a directory, and certificates that it signs.
+struct Clients {
+    home: tempfile::TempDir,
+    issuer: Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Clients {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        std::fs::write(home.path().join("clients-ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
+        Self { home, issuer: Issuer::new(ca, key) }
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.home.path().join("clients-ca.pem")
+    }
+
+    fn certificate(&self, name: &str, names: &[&str]) -> KeyPair {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut client = CertificateParams::default();
+        let name_of = |name: &&str| match name.strip_prefix("uri:") {
+            Some(uri) => SanType::URI(Ia5String::try_from(uri).unwrap()),
+            None => SanType::DnsName(Ia5String::try_from(*name).unwrap()),
+        };
+        client.subject_alt_names = names.iter().map(name_of).collect();
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let signed = client.signed_by(&key, &self.issuer).unwrap();
+        let file = |ending: &str| self.home.path().join(format!("{name}.{ending}"));
+        std::fs::write(file("pem"), signed.pem()).unwrap();
+        std::fs::write(file("key"), key.serialize_pem()).unwrap();
+        KeyPair { certificate: file("pem"), key: file("key") }
+    }
+}
+
+fn listen(more: &str) -> String {
+    format!("{LISTEN}{more}\n")
+}
+
+fn asks_for(ca: &Path) -> String {
+    listen(&format!("client_ca='{}'", ca.display()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() {
+    let clients = Clients::new();
+    let (ours, renewed) =
+        (clients.certificate("ours", &["bi.example"]), clients.certificate("renewed", &["bi.example"]));
+    let (spiffe, other) =
+        (clients.certificate("spiffe", &["uri:spiffe://x/bi"]), clients.certificate("other", &["x.example"]));
+    let strangers = Clients::new();
+    let stranger = strangers.certificate("stranger", &["bi.example"]);
+    let alone = "[clients.alone]\ncredential='powerbi'\ncertificates=['uri:spiffe://x/bi']\n";
+    let mut world =
+        World::with("certificates=['dns:bi.example']\nbind='certificate'", &(asks_for(&clients.ca()) + alone)).await;
+    let key = world.key.expose().to_owned();
+    assert!(world.login(&key).await.refusal("390100").contains("has to show a TLS certificate"));
+    world.show(Some(&other));
+    world.login(&key).await.refusal("390100");
+    world.show(Some(&stranger));
+    // In TLS 1.3 a client hears of it only when it reads.
+    assert!(
+        world.try_send(asked(Method::POST, "/session/heartbeat", "x", "")).await.is_err(),
+        "a CA that nobody trusts"
+    );
+
+    world.show(Some(&ours));
+    let (token, master) = world.session().await;
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    for foreign in [None, Some(&renewed), Some(&other)] {
+        world.show(foreign);
+        world.query(&token, "select 1").await.refusal("390111");
+        world.renew(&token, &master).await.refusal("390111");
+    }
+    world.show(Some(&ours));
+    assert_eq!(world.renew(&token, &master).await.json()["success"], true);
+
+    // Without any key, whatever stands in the password field; and that goes nowhere.
+    world.show(Some(&spiffe));
+    for body in [login_body("hunter2-canary"), r#"{"data":{"LOGIN_NAME":"u"}}"#.to_owned()] {
+        let (token, _) = pair(&world.login_with(body).await.json(), "token");
+        assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    }
+    assert!(world.standin.state.seen().iter().all(|seen| !seen.body.contains("hunter2") && seen.body.contains(PAT)));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_s_word_is_believed_from_a_balancer_alone() {
+    let world = World::with("networks=['203.0.113.0/24']", &listen("proxy=['127.0.0.1']")).await;
+    let key = world.key.expose();
+    let login = || login_request(login_body(key));
+    let good = world.send_after(b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 443\r\n", login()).await.unwrap();
+    assert_eq!(good.json()["success"], true);
+    let two = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\x01\x9c\x40\x01\xbb";
+    assert_eq!(world.send_after(two, login()).await.unwrap().json()["success"], true);
+    // An address that no client may come from, though the balancer itself is near.
+    let elsewhere = world.send_after(b"PROXY TCP4 198.51.100.7 127.0.0.1 40000 443\r\n", login()).await.unwrap();
+    assert!(elsewhere.refusal("390100").contains("198.51.100.7"));
+    world.send_after(b"PROXY UNKNOWN\r\n", login()).await.unwrap().refusal("390100");
+    assert!(world.send_after(b"", login()).await.is_err(), "a balancer that says nothing is not heard");
+    assert!(world.send_after(b"PROXY TCP4 203.0.113.7 127.0.0.1", login()).await.is_err());
+    world.finish().await;
+
+    let world = World::with("", &listen("proxy=['127.0.0.2']")).await;
+    let word = world.send_after(b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 443\r\n", login_request(login_body("x"))).await;
+    assert!(word.is_err(), "nobody else is believed");
+    world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
+    let sidecar = |users: &str| format!("[clients.sidecar]\ncredential='powerbi'\ntrust='loopback'\n{users}\n");
+    let world = World::with("", &sidecar("")).await;
+    let (token, _) = pair(&world.login("whatever").await.json(), "token");
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    let statement = http::Request::post("/api/v2/statements").body(r#"{"statement":"select 1"}"#.into()).unwrap();
+    assert_eq!(world.send(statement).await.status, 200);
+    world.finish().await;
+
+    let world = World::with("", &(listen("proxy=['127.0.0.1']") + &sidecar(""))).await;
+    let word = b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 443\r\n";
+    world.send_after(word, login_request(login_body("whatever"))).await.unwrap().refusal("390100");
+    world.finish().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn named_local_users_are_told_by_whose_socket_it_is() {
+    let sidecar = |users: &str| format!("[clients.sidecar]\ncredential='powerbi'\ntrust='loopback'\nusers=[{users}]\n");
+    let me = nix::unistd::getuid().as_raw();
+    let world = World::with("", &sidecar(&format!("'nobody-of-that-name','{me}'"))).await;
+    let (token, _) = pair(&world.login("whatever").await.json(), "token");
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    world.finish().await;
+    let world = World::with("", &sidecar(&format!("'{}'", me + 1))).await;
+    world.login("whatever").await.refusal("390100");
+    world.finish().await;
+}
