@@ -13,29 +13,30 @@
 
 mod grant;
 pub mod key;
+mod limits;
 mod peer;
+mod windows;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use grant::Grant;
 pub use peer::{LocalUser, Peer, PeerCertificate};
 
+use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::secret::Secret;
-use crate::config::units::Rate;
-use crate::config::{Bind, Config};
-use crate::session::{Bound, Ticket};
+use crate::config::{self, Bind, Config};
+use crate::session::{Bound, Counted, Ticket};
 use key::{ClientKey, NoKey};
+use limits::{Limits, Pair, Room, What};
 
 /// What stands in the place of a key's hash where there is no key; no key has it.
 const NO_KEY: [u8; 32] = [0; 32];
@@ -45,7 +46,14 @@ pub struct Admission {
     clients: HashMap<ClientName, Entry>,
     /// What an unknown client is compared with.
     nobody: Entry,
-    clock: DefaultClock,
+    limits: Limits,
+    credentials: HashMap<Arc<str>, Arc<Pair>>,
+}
+
+/// The right to one request. What it holds is free again when it is dropped: with the last byte of the answer.
+#[derive(Default)]
+pub struct Turn {
+    _in_flight: Option<OwnedSemaphorePermit>,
 }
 
 struct Entry {
@@ -56,22 +64,23 @@ struct Entry {
     trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
     bind: Bind,
-    sessions: Arc<AtomicUsize>,
-    logins: Option<(Rate, Arc<DefaultDirectRateLimiter>)>,
+    rates: Pair,
+    credential: Arc<Pair>,
+    room: Room,
     grant: Option<Grant>,
 }
 
 impl Admission {
-    /// The clients of a configuration. What has been counted `before` for a client and a limit that stay goes on counting.
-    pub fn new(config: &Config, before: Option<&Self>) -> Self {
-        let entry = |(name, client): (&ClientName, &crate::config::Client)| {
-            let credential = config.credentials.get(&client.credential)?;
+    /// The clients of a configuration. What has been counted `before` for a limit that stays goes on counting.
+    pub fn new(config: &Config, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
+        let credential = |(name, credential): (&Arc<str>, &config::Credential)| {
+            let before = before.and_then(|before| before.credentials.get(name));
+            (name.clone(), Arc::new(Pair::new(&credential.limits, before.map(|before| &**before), clock)))
+        };
+        let credentials: HashMap<_, _> = config.credentials.iter().map(credential).collect();
+        let entry = |(name, client): (&ClientName, &config::Client)| {
             let first = client.keys.first().copied().unwrap_or(NO_KEY);
             let before = before.and_then(|before| before.clients.get(name));
-            let logins = |rate: Rate| {
-                let kept = before.and_then(|before| before.logins.as_ref()).filter(|(kept, _)| *kept == rate);
-                kept.cloned().unwrap_or_else(|| (rate, Arc::new(RateLimiter::direct(quota(rate)))))
-            };
             let entry = Entry {
                 // One key stands twice, so that every comparison is of two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
@@ -80,34 +89,41 @@ impl Admission {
                 trusted: client.trust_loopback.then(|| client.users.clone()),
                 networks: client.networks.clone(),
                 bind: client.bind,
-                sessions: before.map(|before| before.sessions.clone()).unwrap_or_default(),
-                logins: client.limits.logins.map(logins),
-                grant: Some(Grant::new(name.clone(), client, credential)),
+                rates: Pair::new(&client.limits.rates, before.map(|before| &before.rates), clock),
+                credential: credentials.get(&client.credential)?.clone(),
+                room: Room::new(&client.limits, before.map(|before| &before.room)),
+                grant: Some(Grant::new(name.clone(), client, config.credentials.get(&client.credential)?)),
             };
             Some((name.clone(), entry))
         };
-        Self {
-            clients: config.clients.iter().filter_map(entry).collect(),
-            nobody: Entry {
-                hashes: [NO_KEY; 2],
-                keyed: true,
-                certificates: Vec::new(),
-                trusted: None,
-                networks: Vec::new(),
-                bind: Bind::Client,
-                sessions: Arc::default(),
-                logins: None,
-                grant: None,
-            },
-            clock: DefaultClock::default(),
-        }
+        let no_rates = Pair::new(&config::Rates::default(), None, clock);
+        let clients = config.clients.iter().filter_map(entry).collect();
+        let nobody = Entry {
+            hashes: [NO_KEY; 2],
+            keyed: true,
+            certificates: Vec::new(),
+            trusted: None,
+            networks: Vec::new(),
+            bind: Bind::Client,
+            rates: Pair::new(&config::Rates::default(), None, clock),
+            credential: Arc::new(no_rates),
+            room: Room::new(&config::ClientLimits::default(), None),
+            grant: None,
+        };
+        let limits = Limits::new(&config.limits, before.map(|before| &before.limits), clock);
+        Self { clients, nobody, limits, credentials }
     }
 
-    /// Whether any client at all may come from this address.
+    /// Whether any client at all may come from this address, and whether it does so too often.
     ///
     /// # Errors
-    /// [`Kind::NetworkDenied`].
-    pub fn address(&self, peer: &Peer) -> Result<(), Fault> {
+    /// [`Kind::NetworkDenied`], [`Kind::LoginLimit`].
+    pub async fn arrives_to_log_in(&self, peer: &Peer) -> Result<(), Fault> {
+        self.address(peer)?;
+        self.limits.source(What::Login, peer).await
+    }
+
+    fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
         if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
     }
@@ -117,29 +133,51 @@ impl Admission {
         self.clients.values().any(|client| client.trusted.as_ref().is_some_and(|users| !users.is_empty()))
     }
 
-    /// Decides about a login.
+    /// Decides about a login; it waits for its turn where it is over a limit, and a wrong key waits for its answer where there
+    /// were many.
     ///
     /// # Errors
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
-    pub fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
-        let (entry, grant) = self.identify(peer, presented)?;
-        if let Some((_, logins)) = &entry.logins
-            && let Err(not_until) = logins.check()
-        {
-            let wait = not_until.wait_time_from(self.clock.now()).as_secs_f64().ceil();
-            return Err(Fault::new(Kind::LoginLimit)
-                .detail(wait)
-                .because(format_args!("limits.logins of client {}", grant.client())));
-        }
+    pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
+        let (entry, grant) = self.admit(peer, presented).await?;
+        self.limits.client(What::Login, &entry.rates, &entry.credential).await?;
         Ok(grant)
+    }
+
+    /// Makes room for the session that a login opens.
+    ///
+    /// # Errors
+    /// [`Kind::SessionLimit`].
+    pub fn session_to_open(&self, grant: &Grant) -> Result<Counted, Fault> {
+        self.clients.get(grant.client()).unwrap_or(&self.nobody).room.session()
     }
 
     /// Decides about a REST request, which shows the key each time.
     ///
     /// # Errors
-    /// Like [`Admission::login`].
-    pub fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
-        self.identify(peer, presented).map(|(_, grant)| grant)
+    /// Like [`Admission::login`], and [`Kind::RequestLimit`].
+    pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, Turn), Fault> {
+        self.address(peer)?;
+        self.limits.source(What::Request, peer).await?;
+        let (entry, grant) = self.admit(peer, presented).await?;
+        Ok((grant, self.turn(entry).await?))
+    }
+
+    /// Who that is; a wrong answer comes late where there were many.
+    async fn admit(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
+        let identified = self.identify(peer, presented);
+        if let Err(fault) = &identified
+            && matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign)
+        {
+            let name = presented.and_then(|presented| ClientKey::parse(presented).ok()).map(|key| key.client);
+            tokio::time::sleep(self.limits.slow_down(peer, name.as_ref())).await;
+        }
+        identified
+    }
+
+    async fn turn(&self, entry: &Entry) -> Result<Turn, Fault> {
+        self.limits.client(What::Request, &entry.rates, &entry.credential).await?;
+        Ok(Turn { _in_flight: entry.room.request(self.limits.delay()).await? })
     }
 
     /// Who that is.
@@ -182,6 +220,24 @@ impl Admission {
         Some((entry, entry.grant.as_ref()?))
     }
 
+    /// Gives a request in a session its turn, once [`Admission::session`] has let it pass.
+    ///
+    /// # Errors
+    /// [`Kind::RequestLimit`].
+    pub async fn request(&self, peer: &Peer, ticket: &Ticket) -> Result<Turn, Fault> {
+        self.limits.source(What::Request, peer).await?;
+        self.turn(self.clients.get(&ticket.client).unwrap_or(&self.nobody)).await
+    }
+
+    /// The same where tokens are not sealed, and nobody knows whose the request is.
+    ///
+    /// # Errors
+    /// [`Kind::NetworkDenied`], [`Kind::RequestLimit`].
+    pub async fn request_of_somebody(&self, peer: &Peer) -> Result<(), Fault> {
+        self.address(peer)?;
+        self.limits.source(What::Request, peer).await
+    }
+
     /// Decides about a request in a session; gives the count that the session is one of.
     ///
     /// # Errors
@@ -216,7 +272,7 @@ impl Admission {
         {
             return Err(elsewhere(&"a connection with another certificate"));
         }
-        Ok(&entry.sessions)
+        Ok(&entry.room.sessions)
     }
 }
 
@@ -275,11 +331,6 @@ impl Entry {
 
 fn denied(peer: &Peer) -> Fault {
     Fault::new(Kind::NetworkDenied).detail(peer.ip)
-}
-
-fn quota(rate: Rate) -> Quota {
-    let each = rate.per / rate.count.get();
-    Quota::with_period(each).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.count)
 }
 
 #[cfg(test)]

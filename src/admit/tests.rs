@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::base::clock::SystemRandom;
+use crate::base::clock::{ManualClock, SystemRandom};
 
 fn key(name: &str) -> Secret {
     key::issue(&ClientName::parse(name).unwrap(), &SystemRandom).unwrap()
@@ -14,15 +14,21 @@ fn admission(clients: &str) -> Admission {
     );
     let (config, _) =
         crate::config::file::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
-    Admission::new(&config, None)
+    Admission::new(&config, None, &(ManualClock::start() as Arc<dyn Clock>))
 }
 
 fn peer(ip: &str) -> Peer {
     Peer::at(ip.parse().unwrap())
 }
 
+/// A login whose waiting takes no time.
+fn login_as(admission: &Admission, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(admission.login(peer, presented))
+}
+
 fn login(admission: &Admission, peer: &Peer, presented: &Secret) -> Result<Grant, Fault> {
-    admission.login(peer, Some(presented))
+    login_as(admission, peer, Some(presented))
 }
 
 fn kind(outcome: Result<Grant, Fault>) -> Kind {
@@ -120,13 +126,13 @@ fn a_certificate_is_a_second_factor_beside_a_key_and_the_only_one_without() {
     let grant = login(&admission, &shows(&["dns:other", "dns:gw.example"]), &both).unwrap();
     assert_eq!((grant.client().as_str(), grant.bound().certificate), ("both", Some([7; 32])));
     // The certificate of a client with a key is not enough by itself.
-    assert_eq!(kind(admission.login(&shows(&["dns:gw.example"]), None)), Kind::KeyMissing);
+    assert_eq!(kind(login_as(&admission, &shows(&["dns:gw.example"]), None)), Kind::KeyMissing);
     for presented in [None, Some(&Secret::new("whatever".into()))] {
-        let grant = admission.login(&shows(&["uri:spiffe://x/bi"]), presented).unwrap();
+        let grant = login_as(&admission, &shows(&["uri:spiffe://x/bi"]), presented).unwrap();
         assert_eq!(grant.client().as_str(), "alone");
     }
-    assert_eq!(kind(admission.login(&peer("127.0.0.1"), None)), Kind::KeyMissing);
-    assert_eq!(kind(admission.login(&shows(&["dns:spiffe://x/bi"]), None)), Kind::KeyMissing);
+    assert_eq!(kind(login_as(&admission, &peer("127.0.0.1"), None)), Kind::KeyMissing);
+    assert_eq!(kind(login_as(&admission, &shows(&["dns:spiffe://x/bi"]), None)), Kind::KeyMissing);
     // A key that was shown decides, also where a certificate would have been enough.
     assert_eq!(kind(login(&admission, &shows(&["dns:bi.example"]), &key("alone"))), Kind::KeyWrong);
 }
@@ -138,21 +144,21 @@ fn loopback_is_trusted_by_the_word_alone_and_for_named_users() {
     let nothing = admission(
         "[clients.x]\ncredential='c'\nkeys=['sha256:0000000000000000000000000000000000000000000000000000000000000001']\n",
     );
-    assert_eq!(kind(nothing.login(&peer("127.0.0.1"), None)), Kind::KeyMissing);
+    assert_eq!(kind(login_as(&nothing, &peer("127.0.0.1"), None)), Kind::KeyMissing);
     let all = admission("[clients.x]\ncredential='c'\ntrust='loopback'\nnetworks=['127.0.0.1','::1','10.0.0.0/8']\n");
-    assert!(all.login(&peer("127.0.0.1"), None).is_ok() && !all.asks_for_users());
-    assert_eq!(kind(all.login(&peer("10.0.0.1"), None)), Kind::KeyMissing, "loopback and nothing else");
+    assert!(login_as(&all, &peer("127.0.0.1"), None).is_ok() && !all.asks_for_users());
+    assert_eq!(kind(login_as(&all, &peer("10.0.0.1"), None)), Kind::KeyMissing, "loopback and nothing else");
     let proxied = Peer { proxied: true, ..peer("127.0.0.1") };
-    assert_eq!(kind(all.login(&proxied, None)), Kind::KeyMissing, "a balancer's word is no loopback");
+    assert_eq!(kind(login_as(&all, &proxied, None)), Kind::KeyMissing, "a balancer's word is no loopback");
     let some = admission(
         "[clients.x]\ncredential='c'\ntrust='loopback'\nusers=['tableau','1001']\n\
          [clients.y]\ncredential='c'\ntrust='loopback'\nusers=['excel']\n",
     );
     assert!(some.asks_for_users());
     for (user, client) in [(user(7, "tableau"), "x"), (user(1001, "any"), "x"), (user(8, "excel"), "y")] {
-        assert_eq!(some.login(&from(user), None).unwrap().client().as_str(), client);
+        assert_eq!(login_as(&some, &from(user), None).unwrap().client().as_str(), client);
     }
     for stranger in [None, user(7, "7001"), user(1002, "1")] {
-        assert_eq!(kind(some.login(&from(stranger), None)), Kind::KeyMissing);
+        assert_eq!(kind(login_as(&some, &from(stranger), None)), Kind::KeyMissing);
     }
 }

@@ -132,6 +132,7 @@ impl Lasting {
             budget: self.budget.clone(),
             sealing: self.sealing.clone(),
             metrics: self.metrics.clone(),
+            clock: self.seams.clock.clone(),
             random: self.seams.random.clone(),
         }
     }

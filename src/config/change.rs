@@ -28,6 +28,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
             ("user", old.user != new.user),
             ("pat", old.pat != new.pat),
             ("pins", old.pins != new.pins),
+            ("limits", old.limits != new.limits),
         ]
     });
     named(&mut all, "accounts", &old.accounts, &new.accounts, |old, new| {
@@ -43,6 +44,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         ("listen", old.listen != new.listen),
         ("admin", old.admin != new.admin),
         ("login", old.login != new.login),
+        ("limits", old.limits != new.limits),
         ("upstream", old.upstream != new.upstream),
         ("pat", old.pat != new.pat),
         ("state", old.state != new.state),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::limits::{of_client, own_rates};
 use super::read::Section;
-use super::{Account, Bind, Client, Credential, Limits, units};
+use super::{Account, Bind, Client, Credential};
 use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
@@ -66,8 +67,15 @@ pub(super) fn credential(
         database: pin(&section, "database", None),
         schema: pin(&section, "schema", None),
     };
+    let limits = section.section("limits").map(own_rates).unwrap_or_default();
     section.finish();
-    Some(Credential { account: Arc::from(account?.value), user: user?.value, pat: SecretRefs::new(pat?.value)?, pins })
+    Some(Credential {
+        account: Arc::from(account?.value),
+        user: user?.value,
+        pat: SecretRefs::new(pat?.value)?,
+        pins,
+        limits,
+    })
 }
 
 /// One name for every session, or a list of those that may be asked for.
@@ -117,6 +125,10 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
     let users = section.list("users", "the name or number of a user of this machine", |text| {
         (!text.is_empty()).then(|| text.to_owned())
     });
+    if let Some(trust) = trust.as_ref().filter(|_| users.is_none()) {
+        let what = "every program of every user on this machine is admitted";
+        section.warning_at(&trust.span, "trust", what, "Write `users` if that is not meant");
+    }
     if let Some(users) = &users {
         if trust.is_none() {
             section.error_at(&users.span, "users", "it needs trust = \"loopback\"", "Write both, or neither");
@@ -155,7 +167,7 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
         database: pin(&section, "database", Some("databases")),
         schema: pin(&section, "schema", None),
     };
-    let limits = section.section("limits").map(limits).unwrap_or_default();
+    let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
     // What was there and could not be read has been reported; it must not look as if nothing had been asked for.
     let has = |there: bool, read: bool| (!there || read).then_some(());
@@ -172,27 +184,6 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
         bind: bind.map_or(Bind::default(), |found| found.value),
         limits,
     })
-}
-
-fn limits(section: Section<'_>) -> Limits {
-    let wanted = "a rate such as \"60/min\", \"200/s\" or \"1000/h\"";
-    let logins = section.parsed("logins", wanted, units::rate);
-    let requests = section.parsed("requests", wanted, units::rate);
-    let sessions = section.count("sessions", 1..1_000_000);
-    for (key, span) in
-        [("requests", requests.as_ref().map(|f| &f.span)), ("sessions", sessions.as_ref().map(|f| &f.span))]
-    {
-        if let Some(span) = span {
-            section.warning_at(
-                span,
-                key,
-                "this version of the gate does not enforce it",
-                "Do not rely on it yet; `logins` is enforced",
-            );
-        }
-    }
-    section.finish();
-    Limits { logins: logins.map(|f| f.value), requests: requests.map(|f| f.value), sessions: sessions.map(|f| f.value) }
 }
 
 /// What [`network`] reads.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::entries::{NETWORK, account, client, credential, known, network};
+use super::limits::limits;
 use super::read::{Context, Section};
 use super::report::Report;
 use super::stores::{secret_source, store};
@@ -19,6 +20,22 @@ use crate::base::names::{ClientName, SecretRef, SecretRefs};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Reads an optional section: its values, or the same values' defaults when the table is not there at all.
+macro_rules! optional {
+    ($section:expr, $read:expr) => {{
+        let section: Option<Section<'_>> = $section;
+        let read = $read;
+        match section {
+            Some(section) => {
+                let value = read(Some(&section));
+                section.finish();
+                value
+            }
+            None => read(None),
+        }
+    }};
+}
 
 /// Reads the text of a configuration file. `file` names it in errors and is what relative paths are relative to.
 ///
@@ -54,6 +71,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let listen = listen(&top);
     let admin = top.section("admin").map_or(Some(admin_default()), admin);
     let reload = reload(top.section("reload"));
+    let limits = optional!(top.section("limits"), limits);
     let login = login(top.section("login"));
     let upstream = upstream(top.section("upstream"));
     let pat = pat(top.section("pat"));
@@ -73,6 +91,12 @@ fn config(top: Section<'_>) -> Option<Config> {
         "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
         |name, section| client(name, section, &credentials.names),
     );
+    if seal.is_none() {
+        for (name, _) in clients.values.iter().filter(|(_, client)| client.limits.sessions.is_some()) {
+            let what = format!("clients.{name} has a limit on sessions, and tokens are not sealed");
+            top.error(what, "Take `seal = false` out, or the limit: without seals the gate knows no sessions");
+        }
+    }
     if let (Some(listen), Some(admin)) = (&listen, &admin)
         && listen.address == admin.address
         && listen.address.port() != 0
@@ -101,6 +125,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         admin: admin?,
         reload,
         login,
+        limits,
         upstream,
         pat,
         state,
@@ -233,22 +258,6 @@ fn admin(section: Section<'_>) -> Option<Admin> {
     Some(admin)
 }
 
-/// Reads an optional section: its values, or the same values' defaults when the table is not there at all.
-macro_rules! optional {
-    ($section:expr, $read:expr) => {{
-        let section: Option<Section<'_>> = $section;
-        let read = $read;
-        match section {
-            Some(section) => {
-                let value = read(Some(&section));
-                section.finish();
-                value
-            }
-            None => read(None),
-        }
-    }};
-}
-
 fn duration_in(
     section: Option<&Section<'_>>,
     key: &'static str,
@@ -312,8 +321,14 @@ fn state(section: Option<Section<'_>>, base: &Path) -> State {
 fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
     let section = match top.is_table("seal") {
         true => top.section("seal"),
-        false if top.flag("seal").is_some_and(|flag| !flag.value) => return None,
-        false => None,
+        false => match top.flag("seal") {
+            Some(flag) if !flag.value => {
+                let what = "clients hold Snowflake's own tokens, which are as good as a PAT for hours";
+                top.warning_at(&flag.span, "seal", what, "Take it out unless a client cannot do with sealed ones");
+                return None;
+            }
+            _ => None,
+        },
     };
     Some(optional!(section, |section: Option<&Section<'_>>| {
         let wanted = "a reference \"STORE:PATH#FIELD\", never a key itself, or a list of them";

@@ -6,6 +6,7 @@
 pub mod change;
 mod entries;
 pub mod file;
+mod limits;
 mod read;
 pub mod report;
 mod stores;
@@ -37,6 +38,8 @@ pub struct Config {
     pub reload: Reload,
     /// How logins are read and held.
     pub login: Login,
+    /// Limits over everybody.
+    pub limits: Limits,
     /// Deadlines on Snowflake's side.
     pub upstream: Upstream,
     /// The cache of PATs.
@@ -259,6 +262,8 @@ pub struct Credential {
     pub pat: SecretRefs,
     /// The context that every session gets, whatever the client asks for.
     pub pins: Pins,
+    /// Limits over all its clients together.
+    pub limits: Rates,
 }
 
 /// `[clients.NAME]`.
@@ -281,7 +286,7 @@ pub struct Client {
     /// What its sessions are bound to beside the client itself.
     pub bind: Bind,
     /// Limits.
-    pub limits: Limits,
+    pub limits: ClientLimits,
 }
 
 /// What the sessions of a client are bound to.
@@ -299,12 +304,44 @@ pub enum Bind {
 }
 
 /// `limits` of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Logins.
-    pub logins: Option<Rate>,
-    /// Requests; not enforced by this version, and [`mod@file`] warns of it.
-    pub requests: Option<Rate>,
-    /// Sessions at once; not enforced by this version, and [`mod@file`] warns of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientLimits {
+    /// How often.
+    pub rates: Rates,
+    /// Sessions at once, of those that were used within the last hour.
     pub sessions: Option<usize>,
+    /// Requests at once.
+    pub in_flight: Option<usize>,
+}
+
+/// How often something may be done; every window of a list has to fit, and an empty one limits nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rates {
+    /// Logins.
+    pub logins: Arc<[Rate]>,
+    /// Requests in sessions, and REST requests.
+    pub requests: Arc<[Rate]>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { logins: Arc::new([]), requests: Arc::new([]) }
+    }
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Over the whole gate.
+    pub gate: Rates,
+    /// Over each source address.
+    pub source: Rates,
+    /// How many wrong keys a source, or a name, may show before it is slowed down.
+    pub failures: Arc<[Rate]>,
+    /// The longest by which the answer to a wrong key is put off.
+    pub slow_down: Duration,
+    /// How long a login over its limit waits for its turn.
+    pub wait: Duration,
+    /// How long a request over its limit waits for its turn.
+    pub delay: Duration,
 }

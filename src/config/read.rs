@@ -185,6 +185,20 @@ impl<'a> Section<'a> {
         whole.then_some(Found { value: values, span: found.span })
     }
 
+    /// A string or a list of strings, each parsed; the list may be empty.
+    pub fn zero_or_more<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Found<Vec<T>>> {
+        if self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_array()) {
+            return self.list(key, wanted, parse);
+        }
+        let found = self.parsed(key, wanted, parse)?;
+        Some(Found { value: vec![found.value], span: found.span })
+    }
+
     /// A string or a list of strings that has to be there, each parsed; never empty.
     pub fn one_or_more<T>(
         &self,

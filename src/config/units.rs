@@ -42,7 +42,7 @@ pub fn size(text: &str) -> Option<usize> {
 }
 
 /// So many in such a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// How many.
     pub count: NonZeroU32,
@@ -50,15 +50,19 @@ pub struct Rate {
     pub per: Duration,
 }
 
-/// `200/s`, `60/min`, `1000/h`.
+/// `200/s`, `60/min`, `300/10min`, `1000/h`.
 pub fn rate(text: &str) -> Option<Rate> {
     let (count, per) = text.split_once('/')?;
-    let per = match per.trim() {
+    let per = per.trim();
+    let digits = per.find(|c: char| !c.is_ascii_digit())?;
+    let times: u64 = if digits == 0 { 1 } else { per[..digits].parse().ok().filter(|times| *times > 0)? };
+    let unit = match per[digits..].trim_start() {
         "s" => 1,
         "min" => 60,
         "h" => 3_600,
         _ => return None,
     };
+    let per = times.checked_mul(unit).filter(|seconds| *seconds <= 86_400)?;
     Some(Rate { count: count.trim().parse().ok()?, per: Duration::from_secs(per) })
 }
 
@@ -77,6 +81,10 @@ mod tests {
         assert_eq!(duration("5 m"), Some(Duration::from_secs(300)));
         assert_eq!(size("64KiB"), Some(65_536));
         assert_eq!(rate("60/min").map(|rate| (rate.count.get(), rate.per.as_secs())), Some((60, 60)));
+        assert_eq!(rate("300/10min").map(|rate| (rate.count.get(), rate.per.as_secs())), Some((300, 600)));
+        for bad in ["1/0s", "1/25h", "1/10", "1/min10"] {
+            assert!(rate(bad).is_none(), "{bad}");
+        }
         for bad in ["", "5", "m", "-1s", "5x", "99999999999999999999s", "18446744073709551615d"] {
             assert!(duration(bad).is_none() && size(bad).is_none() && rate(bad).is_none(), "{bad}");
         }

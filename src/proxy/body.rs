@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use crate::admit::Turn;
 use crate::base::fault::chain;
 use crate::base::names::TraceId;
 use crate::telemetry::record::Record;
@@ -24,6 +25,8 @@ pub enum AnswerBody {
 pub struct Streamed {
     answer: Answer,
     record: Record,
+    /// Given back with the last byte.
+    _turn: Turn,
 }
 
 impl AnswerBody {
@@ -31,8 +34,8 @@ impl AnswerBody {
         Self::Whole(Full::new(bytes))
     }
 
-    pub(super) fn streamed(answer: Answer, record: Record) -> Self {
-        Self::Streamed(Streamed { answer, record })
+    pub(super) fn streamed(answer: Answer, record: Record, turn: Turn) -> Self {
+        Self::Streamed(Streamed { answer, record, _turn: turn })
     }
 }
 

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 
 use super::Sealing;
 use crate::admit::Admission;
-use crate::base::clock::Random;
+use crate::base::clock::{Clock, Random};
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::config::{Account, Config};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub sealing: Option<Arc<Sealing>>,
     /// What is counted for the operator.
     pub metrics: Arc<Metrics>,
+    /// Time, for limits.
+    pub clock: Arc<dyn Clock>,
     /// Chance, for trace ids.
     pub random: Arc<dyn Random>,
 }
@@ -70,7 +72,7 @@ impl Gate {
     /// # Errors
     /// When an account's CA file cannot be used, or its host is no name.
     pub fn new(parts: Parts, before: Option<&Self>) -> Result<Self, TlsError> {
-        let Parts { config, pats, budget, sealing, metrics, random } = parts;
+        let Parts { config, pats, budget, sealing, metrics, clock, random } = parts;
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
             let roots = account.ca.as_deref().map(tls::fingerprint).transpose()?;
@@ -86,7 +88,7 @@ impl Gate {
             };
             accounts.insert(name.clone(), shared);
         }
-        let admission = Admission::new(&config, before.map(|before| &before.admission));
+        let admission = Admission::new(&config, before.map(|before| &before.admission), &clock);
         Ok(Self { config, admission, pats, budget, sealing, metrics, random, accounts })
     }
 

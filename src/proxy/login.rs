@@ -20,7 +20,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::Permit;
 use crate::secrets::Held;
-use crate::session::Ticket;
+use crate::session::{Counted, Ticket};
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
@@ -37,7 +37,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         let started = Instant::now();
-        self.gate.admission.address(peer)?;
+        self.gate.admission.arrives_to_log_in(peer).await?;
         let (head, body) = request.into_parts();
         let limits = &self.gate.config.login;
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
@@ -48,13 +48,15 @@ impl Worker {
         facts.driver = login.fact("CLIENT_APP_ID");
         facts.driver_version = login.fact("CLIENT_APP_VERSION");
         facts.application = login.environment("APPLICATION");
-        let grant = self.gate.admission.login(peer, login.presented.as_ref())?;
+        let grant = self.gate.admission.login(peer, login.presented.as_ref()).await?;
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
+        // Counted from here on, so that logins that come together do not all find the last place free.
+        let counted = self.gate.admission.session_to_open(&grant)?;
         let lanes = self.lanes(grant.account())?;
         let pats = PatSource::new(&self.gate, &grant);
         let mut upstream = Upstream { worker: self, peer, grant: &grant, pats, lanes, head: &head, login: &mut login };
-        upstream.run(record, started).await
+        upstream.run(record, started, counted).await
     }
 }
 
@@ -70,7 +72,12 @@ struct Upstream<'a, 'b> {
 }
 
 impl Upstream<'_, '_> {
-    async fn run(&mut self, record: &mut Record, started: Instant) -> Result<Response<AnswerBody>, Fault> {
+    async fn run(
+        &mut self,
+        record: &mut Record,
+        started: Instant,
+        counted: Counted,
+    ) -> Result<Response<AnswerBody>, Fault> {
         let hold = self.worker.gate.config.login.hold;
         let mut held = self.pats.first(Instant::now() + hold).await?;
         let (mut away_since, mut broken, mut versions) = (None, 0, 0);
@@ -83,8 +90,7 @@ impl Upstream<'_, '_> {
                 Sent::Success { response, body, session, role, ticket } => {
                     self.worker.gate.pats.accepted(&held);
                     if let (Some(ticket), Some(sealing)) = (&ticket, &self.worker.gate.sealing) {
-                        let count = self.worker.gate.admission.session(self.peer, ticket)?;
-                        sealing.sessions.seen(ticket, self.peer.ip, sealing.clock.now(), count);
+                        sealing.sessions.opened(ticket, self.peer.ip, sealing.clock.now(), counted);
                     }
                     let facts = record.login();
                     (facts.session, facts.role, facts.sealed) =

@@ -93,7 +93,7 @@ fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<AnswerBody> 
     let (status, code, retry) = match told {
         Answer::Refusal(code) => (StatusCode::OK, code, None),
         Answer::GiveUp => (StatusCode::OK, answer::give_up(route), None),
-        Answer::Retry(status, after) => (status_of(status), 390_999, Some(after)),
+        Answer::Retry(status, usual) => (status_of(status), 390_999, Some(fault.retry_after(usual))),
         Answer::Status(status) => (status_of(status), rule.code(), None),
     };
     let mut response = json(answer::failure(code, &fault.sentence(trace)));

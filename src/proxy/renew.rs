@@ -31,16 +31,15 @@ impl Worker {
         sealing: &Sealing,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer)?;
         let (head, body) = request.into_parts();
+        let master = sealing.header(&head.headers, Use::Master).await?;
+        record.client = Some(master.client.to_string());
+        let count = self.gate.admission.session(peer, &master)?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: self.gate.config.login.deadline };
         let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::RenewalMalformed);
         let body = read::request(&head, body, &caps).await.map_err(unread)?;
         let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).because(what);
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
-        let master = sealing.header(&head.headers, Use::Master).await?;
-        record.client = Some(master.client.to_string());
-        let count = self.gate.admission.session(peer, &master)?;
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;
         let old = sealing.open(old.expose(), Use::Session).await?;
         if old.session != master.session {

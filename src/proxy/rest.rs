@@ -17,7 +17,7 @@ use super::pat::{PatSource, VERSIONS};
 use super::read::{self, Caps};
 use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
-use crate::admit::Grant;
+use crate::admit::{Grant, Turn};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::Permit;
@@ -47,10 +47,10 @@ impl Worker {
         request: Request<Incoming>,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer)?;
         let (head, body) = request.into_parts();
         let key = bearer(&head)?;
-        let grant = self.gate.admission.rest(peer, key.as_ref())?;
+        let (grant, turn) = self.gate.admission.rest(peer, key.as_ref()).await?;
+        let mut turn = Some(turn);
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let mut body = self.body(&head, body, &grant).await?;
@@ -71,12 +71,12 @@ impl Worker {
                     permit.succeeded();
                     self.gate.pats.accepted(&held);
                     record.streamed(response.status().as_u16());
-                    return Ok(passed_on(response, record));
+                    return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
                 }
                 Looked::Unlooked(response) => {
                     permit.unsent();
                     record.streamed(response.status().as_u16());
-                    return Ok(passed_on(response, record));
+                    return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
                 }
                 Looked::Refused(kind) => (kind, permit),
             };
@@ -208,7 +208,7 @@ enum Body {
     Streamed(Answer),
 }
 
-fn passed_on(response: Response<Body>, record: &Record) -> Response<AnswerBody> {
+fn passed_on(response: Response<Body>, record: &Record, turn: Turn) -> Response<AnswerBody> {
     let (mut head, body) = response.into_parts();
     headers::strip_hop(&mut head.headers);
     head.version = Version::HTTP_11;
@@ -217,7 +217,9 @@ fn passed_on(response: Response<Body>, record: &Record) -> Response<AnswerBody> 
             head.headers.remove(header::CONTENT_LENGTH);
             AnswerBody::whole(bytes)
         }
-        Body::Streamed(answer) => AnswerBody::streamed(answer, Record::new(record.trace, record.peer, record.route)),
+        Body::Streamed(answer) => {
+            AnswerBody::streamed(answer, Record::new(record.trace, record.peer, record.route), turn)
+        }
     };
     Response::from_parts(head, body)
 }

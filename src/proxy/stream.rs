@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use super::sealing::token_header;
 use super::trouble::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers};
+use crate::admit::Turn;
 use crate::base::fault::{Fault, Kind};
 use crate::session::Use;
 use crate::snowflake::route::{Route, Stream};
@@ -20,24 +21,28 @@ impl Worker {
         route: Route,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer)?;
         let (mut head, body) = request.into_parts();
         headers::strip_hop(&mut head.headers);
-        let lanes = match &self.gate.sealing {
+        let (lanes, turn) = match &self.gate.sealing {
             Some(sealing) => {
                 let ticket = sealing.header(&head.headers, Use::Session).await?;
                 record.client = Some(ticket.client.to_string());
                 let count = self.gate.admission.session(peer, &ticket)?;
+                let turn = match ends_something(route) {
+                    true => Turn::default(),
+                    false => self.gate.admission.request(peer, &ticket).await?,
+                };
                 match route {
                     Route::Stream(Stream::Logout) => sealing.sessions.ended(ticket.session),
                     _ => sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count),
                 }
                 head.headers.insert(header::AUTHORIZATION, token_header(&ticket.token)?);
-                self.lanes(&ticket.account)?
+                (self.lanes(&ticket.account)?, turn)
             }
             None => {
+                self.gate.admission.request_of_somebody(peer).await?;
                 session_token_only(&mut head.headers)?;
-                self.only_lanes()?
+                (self.only_lanes()?, Turn::default())
             }
         };
         head.headers.insert(header::HOST, lanes.authority.clone());
@@ -50,8 +55,13 @@ impl Worker {
         *response.version_mut() = Version::HTTP_11;
         record.streamed(response.status().as_u16());
         let record = Record::new(record.trace, record.peer, record.route);
-        Ok(response.map(|body| AnswerBody::streamed(body, record)))
+        Ok(response.map(|body| AnswerBody::streamed(body, record, turn)))
     }
+}
+
+/// A cancellation, a logout or a sign of life makes less work, not more: it never waits behind what it is about.
+fn ends_something(route: Route) -> bool {
+    matches!(route, Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat))
 }
 
 /// Lets Snowflake's session and master tokens through and nothing else in their place: a client key must not leave the

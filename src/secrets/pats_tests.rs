@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -65,8 +66,12 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Pats, Grant, Arc<Manua
         key::stored(&issued)
     );
     let (config, _) = file::parse(std::path::Path::new("x.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
-    let grant = Admission::new(&config, None).login(&Peer::at(IpAddr::from([127, 0, 0, 1])), Some(&issued)).unwrap();
     let clock = ManualClock::start();
+    let admission = Admission::new(&config, None, &(clock.clone() as Arc<dyn Clock>));
+    let peer = Peer::at(IpAddr::from([127, 0, 0, 1]));
+    // Nothing of it waits.
+    let admitted = std::pin::pin!(admission.login(&peer, Some(&issued)));
+    let Poll::Ready(Ok(grant)) = admitted.poll(&mut Context::from_waker(Waker::noop())) else { panic!("not admitted") };
     let metrics = Arc::<Metrics>::default();
     let named: Stores = ["one", "two"]
         .into_iter()

@@ -53,6 +53,13 @@ pub struct Live {
 pub struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
+    /// One more, if that makes no more than `most`.
+    pub fn up_to(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |count: usize| (count < most).then_some(count + 1);
+        let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.is_ok().then(|| Self(count.clone()))
+    }
+
     /// One more.
     pub fn more(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
@@ -67,13 +74,21 @@ impl Drop for Counted {
 }
 
 impl Sessions {
+    /// Notes that a session has been opened, which has been counted already.
+    pub fn opened(&self, ticket: &Ticket, from: IpAddr, now: Instant, counted: Counted) {
+        Self::insert(&mut self.shard(ticket.session), ticket, from, now, counted);
+    }
+
     /// Notes that a session is in use; `count` is that of its client's sessions.
     pub fn seen(&self, ticket: &Ticket, from: IpAddr, now: Instant, count: &Arc<AtomicUsize>) {
         let mut shard = self.shard(ticket.session);
-        if let Some(entry) = shard.get_mut(&ticket.session) {
-            (entry.live.seen, entry.live.from) = (now, from);
-            return;
+        match shard.get_mut(&ticket.session) {
+            Some(entry) => (entry.live.seen, entry.live.from) = (now, from),
+            None => Self::insert(&mut shard, ticket, from, now, Counted::more(count)),
         }
+    }
+
+    fn insert(shard: &mut HashMap<SessionId, Entry>, ticket: &Ticket, from: IpAddr, now: Instant, counted: Counted) {
         if shard.len() >= MOST {
             return;
         }
@@ -85,7 +100,7 @@ impl Sessions {
             opened: ticket.opened,
             seen: now,
         };
-        shard.insert(ticket.session, Entry { live, _counted: Counted::more(count) });
+        shard.insert(ticket.session, Entry { live, _counted: counted });
     }
 
     /// A session has ended.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod doors;
+mod limits;
 mod login;
 mod peers;
 mod refusals;

@@ -14,6 +14,7 @@ mod table;
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 pub use table::Kind;
 
@@ -121,12 +122,13 @@ pub struct Fault {
     kind: Kind,
     detail: String,
     cause: String,
+    after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with nothing more to say than its row.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: String::new(), cause: String::new() }
+        Self { kind, detail: String::new(), cause: String::new(), after: None }
     }
 
     /// Adds what stands for `{}` in the sentence. It is shown to the client: only what the client knows or may know.
@@ -134,6 +136,19 @@ impl Fault {
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = detail.to_string();
         self
+    }
+
+    /// Adds after which time another try makes sense, where that is known better than by the row.
+    #[must_use]
+    pub fn after(mut self, time: Duration) -> Self {
+        self.after = Some(time);
+        self
+    }
+
+    /// After how many seconds a client is to try again, when its row says that it may at all after `usual`.
+    pub fn retry_after(&self, usual: u16) -> u16 {
+        let whole = |time: Duration| u16::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u16::MAX);
+        self.after.map_or(usual, whole).max(1)
     }
 
     /// Adds the private cause, for the log.

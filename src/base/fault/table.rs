@@ -24,8 +24,12 @@ pub enum Kind {
     NetworkDenied,
     /// The client has to show a certificate of its own, or to be a program of certain users on this machine.
     PeerDenied,
-    /// More logins than the client's limit allows.
+    /// More logins than a limit allows.
     LoginLimit,
+    /// More requests than a limit allows.
+    RequestLimit,
+    /// More sessions than the client may have.
+    SessionLimit,
     /// A login body that cannot be read.
     LoginMalformed,
     /// A login body over the cap, before or after inflating.
@@ -86,7 +90,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -95,6 +99,8 @@ impl Kind {
         Self::NetworkDenied,
         Self::PeerDenied,
         Self::LoginLimit,
+        Self::RequestLimit,
+        Self::SessionLimit,
         Self::LoginMalformed,
         Self::LoginTooLarge,
         Self::RequestSlow,
@@ -154,8 +160,14 @@ impl Kind {
                 "this client may not be used like this: {}",
                 "Ask the operator of the gate."),
             Self::LoginLimit => row("login_limit", Policy, DENIED, Retry(429, 1),
-                "this client has made too many logins; the next is possible in {} s",
+                "{}",
                 "Wait, and let the tool keep its connections instead of opening new ones."),
+            Self::RequestLimit => row("request_limit", Policy, Retry(429, 1), Retry(429, 1),
+                "{}",
+                "Wait; drivers try again by themselves."),
+            Self::SessionLimit => row("session_limit", Policy, DENIED, DENIED,
+                "this client has {} sessions open, which is as many as it may",
+                "Close connections that nobody uses, or ask the operator of the gate."),
             Self::LoginMalformed => row("login_malformed", Client, Refusal(390_400), Refusal(390_400),
                 "the login request cannot be read: {}",
                 "Check that a Snowflake driver sends it and that nothing between changes it."),

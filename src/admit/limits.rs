@@ -1,0 +1,167 @@
+//! [`Limits`]: how fast one may enter, and how fast go on.
+//!
+//! Rates stand over a client, over the credential that several clients share, over a source address and over the whole gate;
+//! each may have several windows. What is over a rate waits, up to the configured time, and is refused with the seconds that
+//! are left. A source is counted before anybody knows who it is; everything else only once a client has been admitted, so that
+//! a stranger uses up nobody's share.
+//!
+//! Whoever shows wrong keys is slowed down, by source and by the name in the key: the answer comes later, and later again. A
+//! right key never waits for that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::Peer;
+use super::windows::{Keyed, Source, Windows};
+use crate::base::clock::Clock;
+use crate::base::fault::{Fault, Kind};
+use crate::base::names::ClientName;
+use crate::config::units::Rate;
+use crate::config::{self, Rates};
+use crate::session::Counted;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Login,
+    Request,
+}
+
+/// The rates that stand over everybody.
+pub(super) struct Limits {
+    settings: config::Limits,
+    gate: Pair,
+    sources: [Arc<Keyed<Source>>; 2],
+    failures: (Arc<Keyed<Source>>, Arc<Keyed<ClientName>>),
+}
+
+/// Rates over one thing's logins and requests.
+pub(super) struct Pair([Arc<Windows>; 2]);
+
+/// What a client has beside rates: how many sessions, and how many requests at a time.
+pub(super) struct Room {
+    pub sessions: Arc<AtomicUsize>,
+    most_sessions: Option<usize>,
+    in_flight: Option<(usize, Arc<Semaphore>)>,
+}
+
+/// Whose rate it is, for the sentence and for the log.
+struct Scope<'a> {
+    windows: &'a Windows,
+    whose: &'static str,
+}
+
+impl Limits {
+    /// The rates of a configuration; those that were there `before` and have not changed go on counting.
+    pub(super) fn new(settings: &config::Limits, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
+        let gate = Pair::new(&settings.gate, before.map(|before| &before.gate), clock);
+        if let Some(before) = before.filter(|before| before.settings == *settings) {
+            let (sources, failures) = (before.sources.clone(), before.failures.clone());
+            return Self { settings: settings.clone(), gate, sources, failures };
+        }
+        let keyed = |rates: &Arc<[Rate]>| Arc::new(Keyed::new(rates.clone(), clock));
+        let sources = [keyed(&settings.source.logins), keyed(&settings.source.requests)];
+        let failures = (keyed(&settings.failures), Arc::new(Keyed::new(settings.failures.clone(), clock)));
+        Self { settings: settings.clone(), gate, sources, failures }
+    }
+
+    /// How long a request may wait for its turn.
+    pub(super) fn delay(&self) -> Duration {
+        self.settings.delay
+    }
+
+    /// Counts something against its source, before anybody knows who it is.
+    pub(super) async fn source(&self, what: What, peer: &Peer) -> Result<(), Fault> {
+        let Some(windows) = self.sources[what as usize].of(Source::of(peer.ip)) else { return Ok(()) };
+        self.pass(what, &[Scope { windows: &windows, whose: "your address" }]).await
+    }
+
+    /// Counts something against its client, its credential and the gate.
+    pub(super) async fn client(&self, what: What, client: &Pair, credential: &Pair) -> Result<(), Fault> {
+        let all = [(client, "this client"), (credential, "the credential of this client"), (&self.gate, "this gate")];
+        self.pass(what, &all.map(|(pair, whose)| Scope { windows: &pair.0[what as usize], whose })).await
+    }
+
+    async fn pass(&self, what: What, scopes: &[Scope<'_>]) -> Result<(), Fault> {
+        let within = match what {
+            What::Login => self.settings.wait,
+            What::Request => self.settings.delay,
+        };
+        let started = Instant::now();
+        for scope in scopes {
+            let may_wait = |wait| started.elapsed() + wait <= within;
+            scope.windows.wait(may_wait).await.map_err(|wait| over_limit(what, scope.whose, wait))?;
+        }
+        Ok(())
+    }
+
+    /// How much later the answer to a wrong key comes.
+    pub(super) fn slow_down(&self, peer: &Peer, name: Option<&ClientName>) -> Duration {
+        let (sources, names) = &self.failures;
+        let source = sources.of(Source::of(peer.ip)).and_then(|windows| windows.count().err());
+        let name = name.and_then(|name| names.of(name.clone())).and_then(|windows| windows.count().err());
+        source.max(name).unwrap_or_default().min(self.settings.slow_down)
+    }
+}
+
+/// A fault that says whose limit it is, and for how long.
+fn over_limit(what: What, whose: &'static str, wait: Duration) -> Fault {
+    let (kind, many) = match what {
+        What::Login => (Kind::LoginLimit, "logins"),
+        What::Request => (Kind::RequestLimit, "requests"),
+    };
+    let text = format!("{whose} has made too many {many}; the next is possible in {} s", wait.as_secs_f64().ceil());
+    Fault::new(kind).because(&text).detail(text).after(wait)
+}
+
+impl Pair {
+    pub(super) fn new(rates: &Rates, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
+        let windows = |rates: &Arc<[Rate]>, before: Option<&Arc<Windows>>| match before {
+            Some(before) if before.rates() == rates => before.clone(),
+            _ => Arc::new(Windows::new(rates, clock)),
+        };
+        let before = before.map(|before| &before.0);
+        Self([
+            windows(&rates.logins, before.map(|before| &before[0])),
+            windows(&rates.requests, before.map(|before| &before[1])),
+        ])
+    }
+}
+
+impl Room {
+    pub(super) fn new(limits: &config::ClientLimits, before: Option<&Self>) -> Self {
+        let in_flight = limits.in_flight.map(|most| {
+            let kept = before.and_then(|before| before.in_flight.as_ref()).filter(|(before, _)| *before == most);
+            kept.cloned().unwrap_or_else(|| (most, Arc::new(Semaphore::new(most))))
+        });
+        let sessions = before.map(|before| before.sessions.clone()).unwrap_or_default();
+        Self { sessions, most_sessions: limits.sessions, in_flight }
+    }
+
+    /// One more session, if there is room for it.
+    pub(super) fn session(&self) -> Result<Counted, Fault> {
+        let most = self.most_sessions.unwrap_or(usize::MAX);
+        Counted::up_to(&self.sessions, most).ok_or_else(|| {
+            let open = self.sessions.load(Ordering::Relaxed);
+            Fault::new(Kind::SessionLimit).detail(most).because(format_args!("limits.sessions: {open} are in use"))
+        })
+    }
+
+    /// One more request at a time, once there is room for it.
+    pub(super) async fn request(&self, within: Duration) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        let Some((most, room)) = &self.in_flight else { return Ok(None) };
+        match tokio::time::timeout(within, room.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => {
+                let text = format_args!(
+                    "this client has {most} requests under way; the next is possible when one of them ends"
+                );
+                Err(Fault::new(Kind::RequestLimit).detail(text).because("limits.in_flight"))
+            }
+        }
+    }
+}
