@@ -24,6 +24,8 @@ pub mod snowflake; // rank 1: the wire vocabulary, pure
 
 pub mod state; // rank 1: what outlives the process
 
+pub mod replicas; // rank 2: what gates on several hosts tell each other
+
 pub mod session; // rank 2: what a client holds between requests: sealed tokens
 
 pub mod telemetry; // rank 2: what the operator is told

@@ -5,6 +5,8 @@
 //! are left. A source is counted before anybody knows who it is; everything else only once a client has been admitted, so that
 //! a stranger uses up nobody's share.
 //!
+//! Where gates on several hosts share what they count, each first asks itself, which is cheap, and then the others.
+//!
 //! Whoever shows wrong keys is slowed down, by source and by the name in the key: the answer comes later, and later again. A
 //! right key never waits for that.
 
@@ -22,7 +24,8 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::names::ClientName;
 use crate::config::units::Rate;
 use crate::config::{self, Rates};
-use crate::session::Counted;
+use crate::replicas::{Counted, Replicas};
+use crate::session;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +34,19 @@ pub(super) enum What {
     Request,
 }
 
+impl What {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "logins",
+            Self::Request => "requests",
+        }
+    }
+}
+
 /// The rates that stand over everybody.
 pub(super) struct Limits {
     settings: config::Limits,
+    replicas: Option<Arc<Replicas>>,
     gate: Pair,
     sources: [Arc<Keyed<Source>>; 2],
     failures: (Arc<Keyed<Source>>, Arc<Keyed<ClientName>>),
@@ -49,24 +62,61 @@ pub(super) struct Room {
     in_flight: Option<(usize, Arc<Semaphore>)>,
 }
 
-/// Whose rate it is, for the sentence and for the log.
+/// A rate, and whose it is.
 struct Scope<'a> {
-    windows: &'a Windows,
-    whose: &'static str,
+    windows: Arc<Windows>,
+    whose: Whose<'a>,
+}
+
+/// Over what a rate stands.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Source(Source),
+    Client(&'a ClientName),
+    Credential(&'a str),
+    Gate,
+}
+
+impl Whose<'_> {
+    /// For the person at the tool.
+    fn said(self) -> &'static str {
+        match self {
+            Self::Source(_) => "your address",
+            Self::Client(_) => "this client",
+            Self::Credential(_) => "the credential of this client",
+            Self::Gate => "this gate",
+        }
+    }
+
+    /// Among replicas.
+    fn name(self, what: What) -> String {
+        let what = what.as_str();
+        match self {
+            Self::Source(source) => format!("source:{source}:{what}"),
+            Self::Client(name) => format!("client:{name}:{what}"),
+            Self::Credential(name) => format!("credential:{name}:{what}"),
+            Self::Gate => format!("gate:{what}"),
+        }
+    }
 }
 
 impl Limits {
     /// The rates of a configuration; those that were there `before` and have not changed go on counting.
-    pub(super) fn new(settings: &config::Limits, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        settings: &config::Limits,
+        replicas: Option<Arc<Replicas>>,
+        before: Option<&Self>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let gate = Pair::new(&settings.gate, before.map(|before| &before.gate), clock);
         if let Some(before) = before.filter(|before| before.settings == *settings) {
             let (sources, failures) = (before.sources.clone(), before.failures.clone());
-            return Self { settings: settings.clone(), gate, sources, failures };
+            return Self { settings: settings.clone(), replicas, gate, sources, failures };
         }
         let keyed = |rates: &Arc<[Rate]>| Arc::new(Keyed::new(rates.clone(), clock));
         let sources = [keyed(&settings.source.logins), keyed(&settings.source.requests)];
         let failures = (keyed(&settings.failures), Arc::new(Keyed::new(settings.failures.clone(), clock)));
-        Self { settings: settings.clone(), gate, sources, failures }
+        Self { settings: settings.clone(), replicas, gate, sources, failures }
     }
 
     /// How long a request may wait for its turn.
@@ -76,14 +126,24 @@ impl Limits {
 
     /// Counts something against its source, before anybody knows who it is.
     pub(super) async fn source(&self, what: What, peer: &Peer) -> Result<(), Fault> {
-        let Some(windows) = self.sources[what as usize].of(Source::of(peer.ip)) else { return Ok(()) };
-        self.pass(what, &[Scope { windows: &windows, whose: "your address" }]).await
+        let source = Source::of(peer.ip);
+        let Some(windows) = self.sources[what as usize].of(source) else { return Ok(()) };
+        self.pass(what, &[Scope { windows, whose: Whose::Source(source) }]).await
     }
 
     /// Counts something against its client, its credential and the gate.
-    pub(super) async fn client(&self, what: What, client: &Pair, credential: &Pair) -> Result<(), Fault> {
-        let all = [(client, "this client"), (credential, "the credential of this client"), (&self.gate, "this gate")];
-        self.pass(what, &all.map(|(pair, whose)| Scope { windows: &pair.0[what as usize], whose })).await
+    pub(super) async fn client(
+        &self,
+        what: What,
+        (client, client_name): (&Pair, &ClientName),
+        (credential, credential_name): (&Pair, &str),
+    ) -> Result<(), Fault> {
+        let all = [
+            (client, Whose::Client(client_name)),
+            (credential, Whose::Credential(credential_name)),
+            (&self.gate, Whose::Gate),
+        ];
+        self.pass(what, &all.map(|(pair, whose)| Scope { windows: pair.0[what as usize].clone(), whose })).await
     }
 
     async fn pass(&self, what: What, scopes: &[Scope<'_>]) -> Result<(), Fault> {
@@ -92,9 +152,27 @@ impl Limits {
             What::Request => self.settings.delay,
         };
         let started = Instant::now();
+        let may_wait = |wait| started.elapsed() + wait <= within;
         for scope in scopes {
-            let may_wait = |wait| started.elapsed() + wait <= within;
             scope.windows.wait(may_wait).await.map_err(|wait| over_limit(what, scope.whose, wait))?;
+        }
+        let Some(replicas) = &self.replicas else { return Ok(()) };
+        // What one gate alone lets through may be too much of all together.
+        let names: Vec<_> = scopes.iter().map(|scope| scope.whose.name(what)).collect();
+        let (counted, whose): (Vec<_>, Vec<_>) = scopes
+            .iter()
+            .zip(&names)
+            .flat_map(|(scope, name)| scope.windows.rates().iter().map(move |rate| (scope, name, *rate)))
+            .map(|(scope, name, rate)| (Counted { name, rate }, scope.whose))
+            .unzip();
+        if counted.is_empty() {
+            return Ok(());
+        }
+        while let Err(over) = replicas.count(&counted).await {
+            if !may_wait(over.wait) {
+                return Err(over_limit(what, whose.get(over.which).copied().unwrap_or(Whose::Gate), over.wait));
+            }
+            tokio::time::sleep(over.wait).await;
         }
         Ok(())
     }
@@ -109,12 +187,13 @@ impl Limits {
 }
 
 /// A fault that says whose limit it is, and for how long.
-fn over_limit(what: What, whose: &'static str, wait: Duration) -> Fault {
-    let (kind, many) = match what {
-        What::Login => (Kind::LoginLimit, "logins"),
-        What::Request => (Kind::RequestLimit, "requests"),
+fn over_limit(what: What, whose: Whose<'_>, wait: Duration) -> Fault {
+    let kind = match what {
+        What::Login => Kind::LoginLimit,
+        What::Request => Kind::RequestLimit,
     };
-    let text = format!("{whose} has made too many {many}; the next is possible in {} s", wait.as_secs_f64().ceil());
+    let (many, seconds) = (what.as_str(), wait.as_secs_f64().ceil());
+    let text = format!("{} has made too many {many}; the next is possible in {seconds} s", whose.said());
     Fault::new(kind).because(&text).detail(text).after(wait)
 }
 
@@ -143,9 +222,9 @@ impl Room {
     }
 
     /// One more session, if there is room for it.
-    pub(super) fn session(&self) -> Result<Counted, Fault> {
+    pub(super) fn session(&self) -> Result<session::Counted, Fault> {
         let most = self.most_sessions.unwrap_or(usize::MAX);
-        Counted::up_to(&self.sessions, most).ok_or_else(|| {
+        session::Counted::up_to(&self.sessions, most).ok_or_else(|| {
             let open = self.sessions.load(Ordering::Relaxed);
             Fault::new(Kind::SessionLimit).detail(most).because(format_args!("limits.sessions: {open} are in use"))
         })

@@ -34,6 +34,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::secret::Secret;
 use crate::config::{self, Bind, Config};
+use crate::replicas::Replicas;
 use crate::session::{Bound, Counted, Ticket};
 use key::{ClientKey, NoKey};
 use limits::{Limits, Pair, Room, What};
@@ -72,7 +73,12 @@ struct Entry {
 
 impl Admission {
     /// The clients of a configuration. What has been counted `before` for a limit that stays goes on counting.
-    pub fn new(config: &Config, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
+    pub fn new(
+        config: &Config,
+        replicas: Option<Arc<Replicas>>,
+        before: Option<&Self>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let credential = |(name, credential): (&Arc<str>, &config::Credential)| {
             let before = before.and_then(|before| before.credentials.get(name));
             (name.clone(), Arc::new(Pair::new(&credential.limits, before.map(|before| &**before), clock)))
@@ -110,7 +116,7 @@ impl Admission {
             room: Room::new(&config::ClientLimits::default(), None),
             grant: None,
         };
-        let limits = Limits::new(&config.limits, before.map(|before| &before.limits), clock);
+        let limits = Limits::new(&config.limits, replicas, before.map(|before| &before.limits), clock);
         Self { clients, nobody, limits, credentials }
     }
 
@@ -140,7 +146,9 @@ impl Admission {
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
     pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
         let (entry, grant) = self.admit(peer, presented).await?;
-        self.limits.client(What::Login, &entry.rates, &entry.credential).await?;
+        self.limits
+            .client(What::Login, (&entry.rates, grant.client()), (&entry.credential, grant.credential()))
+            .await?;
         Ok(grant)
     }
 
@@ -160,7 +168,8 @@ impl Admission {
         self.address(peer)?;
         self.limits.source(What::Request, peer).await?;
         let (entry, grant) = self.admit(peer, presented).await?;
-        Ok((grant, self.turn(entry).await?))
+        let turn = self.turn(entry, grant.client(), grant.credential()).await?;
+        Ok((grant, turn))
     }
 
     /// Who that is; a wrong answer comes late where there were many.
@@ -175,8 +184,8 @@ impl Admission {
         identified
     }
 
-    async fn turn(&self, entry: &Entry) -> Result<Turn, Fault> {
-        self.limits.client(What::Request, &entry.rates, &entry.credential).await?;
+    async fn turn(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<Turn, Fault> {
+        self.limits.client(What::Request, (&entry.rates, client), (&entry.credential, credential)).await?;
         Ok(Turn { _in_flight: entry.room.request(self.limits.delay()).await? })
     }
 
@@ -226,7 +235,8 @@ impl Admission {
     /// [`Kind::RequestLimit`].
     pub async fn request(&self, peer: &Peer, ticket: &Ticket) -> Result<Turn, Fault> {
         self.limits.source(What::Request, peer).await?;
-        self.turn(self.clients.get(&ticket.client).unwrap_or(&self.nobody)).await
+        let entry = self.clients.get(&ticket.client).unwrap_or(&self.nobody);
+        self.turn(entry, &ticket.client, &ticket.credential).await
     }
 
     /// The same where tokens are not sealed, and nobody knows whose the request is.

@@ -14,7 +14,7 @@ fn admission(clients: &str) -> Admission {
     );
     let (config, _) =
         crate::config::file::parse(Path::new("test.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
-    Admission::new(&config, None, &(ManualClock::start() as Arc<dyn Clock>))
+    Admission::new(&config, None, None, &(ManualClock::start() as Arc<dyn Clock>))
 }
 
 fn peer(ip: &str) -> Peer {

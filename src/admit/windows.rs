@@ -3,6 +3,7 @@
 //! Each rate is a GCRA of governor's, which cannot look without counting. So they are asked one after the other, the shortest
 //! first, and nothing is asked further when one says no: a storm that its burst turns away uses up nothing of the longer ones.
 
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -116,6 +117,12 @@ impl Source {
             IpAddr::V4(_) => ip,
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64))),
         })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

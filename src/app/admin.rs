@@ -92,7 +92,7 @@ impl Desk {
             (&Method::POST, "/pats/retry") => self.retry(parameter(&request, "credential")).await,
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::GET, "/sessions") => self.sessions(),
-            (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")),
+            (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")).await,
             (_, path) if known.contains(&path) => {
                 let error = "the wrong method: GET asks, POST acts";
                 (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": error }))
@@ -127,6 +127,9 @@ impl Desk {
 
     async fn scrape(&self) -> Response<Full<Bytes>> {
         self.house.lasting.metrics.clear_pats();
+        if let Some(replicas) = &self.house.lasting.replicas {
+            self.house.lasting.metrics.set_replicas(replicas.is_up(), replicas.errors());
+        }
         for one in self.pats().status().await {
             let held = one.held.as_ref();
             let expires = held.and_then(|held| held.expires?.duration_since(UNIX_EPOCH).ok());
@@ -168,7 +171,9 @@ impl Desk {
                 credential,
                 "the bad logins of a credential's user are forgotten because somebody asked for it"
             );
-            self.house.lasting.budget.forgive(&ServiceUser::new(&found.account, &found.user));
+            let user = ServiceUser::new(&found.account, &found.user);
+            self.house.lasting.budget.forgive(&user);
+            self.house.lasting.replicas.iter().for_each(|replicas| replicas.forgive(&user.to_string()));
             self.pats().forgive();
         }
         self.refresh(Some(credential)).await
@@ -199,7 +204,7 @@ impl Desk {
         (StatusCode::OK, json!({ "sessions": all.iter().map(one).collect::<Vec<_>>() }))
     }
 
-    fn kill(&self, target: Option<String>) -> (StatusCode, Value) {
+    async fn kill(&self, target: Option<String>) -> (StatusCode, Value) {
         let Some(sealing) = &self.house.lasting.sealing else { return not_sealed() };
         let Some(target) = target.as_deref().and_then(Target::parse) else {
             let error = "say what: ?target=client:NAME, pat:FINGERPRINT or session:ID";
@@ -212,7 +217,12 @@ impl Desk {
         };
         let ended = sealing.sessions.list().iter().filter(|one| covered(one)).map(|(id, _)| *id).collect::<Vec<_>>();
         tracing::warn!(target = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
-        let outcome = sealing.revoked.add(target, sealing.clock.wall());
+        let now = sealing.clock.wall();
+        if let Some(replicas) = &self.house.lasting.replicas {
+            let until = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            replicas.end_sessions(&target.to_string(), until, self.gate().longest()).await;
+        }
+        let outcome = sealing.revoked.add(target, now);
         ended.iter().for_each(|id| sealing.sessions.ended(*id));
         let mut answer = json!({ "ended": ended.len() });
         if let Err(error) = outcome {

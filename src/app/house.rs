@@ -20,6 +20,7 @@ use crate::config::{Config, change};
 use crate::listen::Door;
 use crate::pat::Budget;
 use crate::proxy::{Current, Gate, Parts, Sealing};
+use crate::replicas::Replicas;
 use crate::secrets::{self, Pats, Reader, SetupError, Warm};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
@@ -38,6 +39,7 @@ pub(super) struct House {
 pub(super) struct Lasting {
     pub budget: Arc<Budget>,
     pub sealing: Option<Arc<Sealing>>,
+    pub replicas: Option<Arc<Replicas>>,
     pub warm: Option<Warm>,
     pub metrics: Arc<Metrics>,
     pub seams: Seams,
@@ -131,6 +133,7 @@ impl Lasting {
             pats,
             budget: self.budget.clone(),
             sealing: self.sealing.clone(),
+            replicas: self.replicas.clone(),
             metrics: self.metrics.clone(),
             clock: self.seams.clock.clone(),
             random: self.seams.random.clone(),

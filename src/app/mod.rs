@@ -39,7 +39,10 @@ use crate::base::drain::{Drain, drain};
 use crate::config::{self, Config};
 use crate::listen::{Acceptor, Workers, bind};
 use crate::pat::Budget;
-use crate::secrets::Warm;
+use crate::proxy::Sealing;
+use crate::replicas::Replicas;
+use crate::secrets::{self, Warm};
+use crate::session::Target;
 use crate::state::StateDir;
 use house::{House, Lasting};
 use reload::Reloads;
@@ -102,6 +105,7 @@ impl App {
         let mut lasting = Lasting {
             budget: open_budget(&config, &seams.clock, state.clone())?,
             sealing: None,
+            replicas: open_replicas(&config, &seams)?,
             warm: open_warm(&config.state, state.as_ref())?,
             metrics: Arc::default(),
             seams: seams.clone(),
@@ -206,17 +210,36 @@ impl Listeners {
 
 /// Keeps what is written down of logins under way close to the truth, and forgets sessions that are over.
 async fn tidy(house: Arc<House>) {
-    let Lasting { budget, sealing, .. } = &house.lasting;
+    let Lasting { budget, sealing, replicas, .. } = &house.lasting;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         budget.tidy();
         let Some(sealing) = sealing else { continue };
+        if let Some(replicas) = replicas {
+            take_over(sealing, replicas.ended_sessions().await);
+        }
         sealing.sessions.sweep(sealing.clock.now());
         let longest = house.current.load().longest();
         if let Err(error) = sealing.revoked.tidy(sealing.clock.wall(), longest) {
             tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
         }
     }
+}
+
+/// Ends the sessions that another gate was told to end.
+fn take_over(sealing: &Sealing, told: Vec<(String, u64)>) {
+    let known = |(target, until): (String, u64)| Some((Target::parse(&target)?, until));
+    match sealing.revoked.merge(told.into_iter().filter_map(known)) {
+        Ok(true) => tracing::warn!("sessions are ended because another gate was told so"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down"),
+    }
+}
+
+fn open_replicas(config: &Config, seams: &Seams) -> io::Result<Option<Arc<Replicas>>> {
+    let Some(settings) = &config.replicas else { return Ok(None) };
+    let password = settings.password.as_ref().map(secrets::load_now).transpose().map_err(io::Error::other)?;
+    Replicas::open(settings, password.as_ref(), seams.clock.clone()).map(Some).map_err(io::Error::other)
 }
 
 /// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written to.

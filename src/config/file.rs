@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use super::entries::{NETWORK, account, client, credential, known, network};
 use super::limits::limits;
 use super::read::{Context, Section};
+use super::replicas::replicas;
 use super::report::Report;
 use super::stores::{secret_source, store};
 use super::{Admin, Client, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
@@ -71,6 +72,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let listen = listen(&top);
     let admin = top.section("admin").map_or(Some(admin_default()), admin);
     let reload = reload(top.section("reload"));
+    let shared = top.section("replicas").map(replicas);
     let limits = optional!(top.section("limits"), limits);
     let login = login(top.section("login"));
     let upstream = upstream(top.section("upstream"));
@@ -126,6 +128,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         reload,
         login,
         limits,
+        replicas: shared.map_or(Some(None), |read| read.map(Some))?,
         upstream,
         pat,
         state,

@@ -8,6 +8,7 @@ mod entries;
 pub mod file;
 mod limits;
 mod read;
+mod replicas;
 pub mod report;
 mod stores;
 pub mod units;
@@ -40,6 +41,8 @@ pub struct Config {
     pub login: Login,
     /// Limits over everybody.
     pub limits: Limits,
+    /// Where gates on several hosts meet; `None` counts by itself.
+    pub replicas: Option<Replicas>,
     /// Deadlines on Snowflake's side.
     pub upstream: Upstream,
     /// The cache of PATs.
@@ -344,4 +347,21 @@ pub struct Limits {
     pub wait: Duration,
     /// How long a request over its limit waits for its turn.
     pub delay: Duration,
+}
+
+/// `[replicas]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicas {
+    /// `redis://HOST:PORT`, or `rediss://` for TLS.
+    pub redis: String,
+    /// The Redis user; `None` is Redis' own default.
+    pub user: Option<String>,
+    /// That user's password.
+    pub password: Option<SecretSource>,
+    /// Roots to trust instead of the platform's.
+    pub ca: Option<PathBuf>,
+    /// What all keys in Redis begin with; gates of one prefix are replicas of each other.
+    pub prefix: String,
+    /// How long Redis has for an answer.
+    pub timeout: Duration,
 }

@@ -9,6 +9,9 @@
 //!
 //! The count is by account and user, since it is the user that is locked, whichever credential names it.
 //!
+//! Gates on several hosts share the count where they have a place for it ([`crate::replicas`]): each asks itself first, and then
+//! the others.
+//!
 //! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a second
 //! and user. Logins are rare; sessions and queries are not touched by it.
 //!
@@ -30,6 +33,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
+use crate::replicas::{Lease, Outcome};
 use crate::state::StateDir;
 use ledger::{Answer, Ledger, Ruling, SPREAD};
 use memory::Memory;
@@ -41,6 +45,12 @@ pub struct ServiceUser {
     pub account: Arc<str>,
     /// The user, in capitals: Snowflake does not tell them apart.
     pub user: Arc<str>,
+}
+
+impl std::fmt::Display for ServiceUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.account, self.user)
+    }
 }
 
 impl ServiceUser {
@@ -84,6 +94,8 @@ pub struct Permit {
     id: String,
     told: bool,
     settled: bool,
+    /// What other gates know of it.
+    lease: Option<Lease>,
 }
 
 impl Budget {
@@ -123,7 +135,19 @@ impl Budget {
                 return Verdict::Busy(ledger.free.clone().notified_owned(), SPREAD);
             }
         }
-        Verdict::Go(Permit { budget: self.clone(), user: user.clone(), id: id.to_owned(), told: false, settled: false })
+        Verdict::Go(Permit {
+            budget: self.clone(),
+            user: user.clone(),
+            id: id.to_owned(),
+            told: false,
+            settled: false,
+            lease: None,
+        })
+    }
+
+    /// How many logins may be risked with each version.
+    pub fn each(&self) -> usize {
+        self.each
     }
 
     /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for
@@ -191,6 +215,18 @@ impl Permit {
         self.tell(Answer::Refusal(kind))
     }
 
+    /// Other gates are to hear what comes of it.
+    #[must_use]
+    pub fn with(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The version that it is for.
+    pub fn version(&self) -> &str {
+        &self.id
+    }
+
     /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again, while the
     /// answer is still waited for. A refusal that comes after all counts.
     pub fn settle(&mut self) {
@@ -202,6 +238,13 @@ impl Permit {
 
     fn tell(&mut self, answer: Answer) -> usize {
         self.told = true;
+        if let Some(lease) = self.lease.take() {
+            lease.answered(match answer {
+                Answer::Refusal(Kind::PatRefused) => Outcome::Refused,
+                Answer::Lost => Outcome::Lost,
+                Answer::Success | Answer::None | Answer::Refusal(_) => Outcome::Harmless,
+            });
+        }
         let clock = self.budget.clock.clone();
         let mut books = self.budget.books();
         let ledger = books.users.entry(self.user.clone()).or_default();

@@ -14,6 +14,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::config::{Account, Config};
 use crate::pat::Budget;
+use crate::replicas::Replicas;
 use crate::secrets::Pats;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
@@ -31,9 +32,11 @@ pub struct Gate {
     pub budget: Arc<Budget>,
     /// How sessions' tokens are sealed, where they are.
     pub sealing: Option<Arc<Sealing>>,
+    /// The other gates, where there are any.
+    pub replicas: Option<Arc<Replicas>>,
     /// What is counted for the operator.
     pub metrics: Arc<Metrics>,
-    random: Arc<dyn Random>,
+    pub(super) random: Arc<dyn Random>,
     accounts: HashMap<Arc<str>, Shared>,
 }
 
@@ -47,6 +50,8 @@ pub struct Parts {
     pub budget: Arc<Budget>,
     /// How sessions' tokens are sealed, where they are.
     pub sealing: Option<Arc<Sealing>>,
+    /// The other gates, where there are any.
+    pub replicas: Option<Arc<Replicas>>,
     /// What is counted for the operator.
     pub metrics: Arc<Metrics>,
     /// Time, for limits.
@@ -72,7 +77,7 @@ impl Gate {
     /// # Errors
     /// When an account's CA file cannot be used, or its host is no name.
     pub fn new(parts: Parts, before: Option<&Self>) -> Result<Self, TlsError> {
-        let Parts { config, pats, budget, sealing, metrics, clock, random } = parts;
+        let Parts { config, pats, budget, sealing, replicas, metrics, clock, random } = parts;
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
             let roots = account.ca.as_deref().map(tls::fingerprint).transpose()?;
@@ -88,8 +93,8 @@ impl Gate {
             };
             accounts.insert(name.clone(), shared);
         }
-        let admission = Admission::new(&config, before.map(|before| &before.admission), &clock);
-        Ok(Self { config, admission, pats, budget, sealing, metrics, random, accounts })
+        let admission = Admission::new(&config, replicas.clone(), before.map(|before| &before.admission), &clock);
+        Ok(Self { config, admission, pats, budget, sealing, replicas, metrics, random, accounts })
     }
 
     /// How long a sealed token may live at most.

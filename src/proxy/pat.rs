@@ -14,7 +14,9 @@ use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::pat::{Permit, ServiceUser, Verdict};
+use crate::replicas::Risk;
 use crate::secrets::Held;
+use crate::session::SessionId;
 
 /// The pause between two tries while a request is held.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
@@ -24,6 +26,23 @@ const SHORT_PAUSE: Duration = Duration::from_millis(25);
 const QUEUE: Duration = Duration::from_secs(30);
 /// How many versions of a PAT one login may try, each newer than the one before. Two rotations can overtake a login.
 pub(super) const VERSIONS: u32 = 8;
+
+/// What is said of a version that is not sent again.
+const SPENT: &str = "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`";
+
+/// What other gates know of a version.
+enum Elsewhere {
+    /// Nothing against it.
+    Go(Permit),
+    /// As many as may are under way.
+    Busy,
+    /// It has been refused as often as it may.
+    Spent,
+}
+
+fn busy() -> Fault {
+    Fault::new(Kind::GateBusy).because("other logins of the same service user were under way all the time")
+}
 
 /// Where a client's PAT comes from.
 pub(super) struct PatSource<'a> {
@@ -44,13 +63,18 @@ impl<'a> PatSource<'a> {
         loop {
             let insists = without_another.as_ref() == Some(&held.id);
             match gate.budget.ask(&self.user, &held.id, insists) {
-                Verdict::Go(permit) => return Ok((held, permit)),
+                Verdict::Go(permit) => match self.elsewhere(permit).await {
+                    Elsewhere::Go(permit) => return Ok((held, permit)),
+                    Elsewhere::Busy if started.elapsed() < QUEUE => tokio::time::sleep(SHORT_PAUSE).await,
+                    Elsewhere::Busy => return Err(busy()),
+                    Elsewhere::Spent => held = self.newer(&held, Kind::PatRefused, SPENT).await?,
+                },
                 Verdict::Suspect => match self.newer(&held, Kind::PatRefused, "it has been refused before").await {
                     Ok(newer) => held = newer,
                     Err(_none) => without_another = Some(held.id.clone()),
                 },
                 Verdict::Spent => {
-                    held = self.newer(&held, Kind::PatRefused, "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`").await?;
+                    held = self.newer(&held, Kind::PatRefused, SPENT).await?;
                 }
                 Verdict::Resting(kind) => {
                     return Err(Fault::new(kind).because("Snowflake refused a moment ago; nothing is sent for now"));
@@ -59,10 +83,26 @@ impl<'a> PatSource<'a> {
                     let _asked_again = timeout(time, freed).await;
                     held = self.first(started).await?;
                 }
-                Verdict::Busy(..) => {
-                    let cause = "other logins of the same service user were under way all the time";
-                    return Err(Fault::new(Kind::GateBusy).because(cause));
-                }
+                Verdict::Busy(..) => return Err(busy()),
+            }
+        }
+    }
+
+    /// Asks the other gates too, where there are any.
+    async fn elsewhere(&self, permit: Permit) -> Elsewhere {
+        let Some(replicas) = &self.gate.replicas else { return Elsewhere::Go(permit) };
+        let Ok(lease) = SessionId::new(&*self.gate.random) else { return Elsewhere::Go(permit) };
+        let (user, most) = (self.user.to_string(), self.gate.budget.each());
+        match replicas.risk(&user, permit.version(), most, lease.to_string()).await {
+            Risk::Taken(lease) => Elsewhere::Go(permit.with(lease)),
+            Risk::Away => Elsewhere::Go(permit),
+            Risk::Busy => {
+                permit.unsent();
+                Elsewhere::Busy
+            }
+            Risk::Spent => {
+                permit.unsent();
+                Elsewhere::Spent
             }
         }
     }

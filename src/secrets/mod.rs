@@ -34,6 +34,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use own::load_now;
 pub use pats::{Pats, Setup};
 pub use reader::{Found, Loser, Reader};
 pub use status::{Held, Status};

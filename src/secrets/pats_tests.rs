@@ -67,7 +67,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Pats, Grant, Arc<Manua
     );
     let (config, _) = file::parse(std::path::Path::new("x.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
     let clock = ManualClock::start();
-    let admission = Admission::new(&config, None, &(clock.clone() as Arc<dyn Clock>));
+    let admission = Admission::new(&config, None, None, &(clock.clone() as Arc<dyn Clock>));
     let peer = Peer::at(IpAddr::from([127, 0, 0, 1]));
     // Nothing of it waits.
     let admitted = std::pin::pin!(admission.login(&peer, Some(&issued)));

@@ -22,6 +22,8 @@ pub struct Metrics {
     stale: Family<Credential, Counter>,
     refused: Family<Credential, Counter>,
     reloads: Family<Outcome, Counter>,
+    replicas_up: Gauge,
+    replicas_errors: Counter,
     ready: Family<Credential, Gauge>,
     age: Family<Credential, Gauge<f64, AtomicU64>>,
     expires: Family<Credential, Gauge<f64, AtomicU64>>,
@@ -76,6 +78,12 @@ impl Metrics {
         self.reloads.get_or_create(&Outcome { outcome: if ok { "ok" } else { "refused" } }).inc();
     }
 
+    /// Whether Redis answers, and how often it did not by now.
+    pub fn set_replicas(&self, up: bool, errors: u64) {
+        self.replicas_up.set(i64::from(up));
+        self.replicas_errors.inc_by(errors.saturating_sub(self.replicas_errors.get()));
+    }
+
     /// Forgets what was told of every credential: some may be gone.
     pub fn clear_pats(&self) {
         self.ready.clear();
@@ -107,6 +115,9 @@ impl Metrics {
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
         registry.register("config_reloads", "Reloads of the configuration, by what came of them", self.reloads.clone());
+        let up = "Whether Redis answers; while it does not each replica counts by itself (0 also where there is none)";
+        registry.register("replicas_up", up, self.replicas_up.clone());
+        registry.register("replicas_errors", "Questions that Redis did not answer", self.replicas_errors.clone());
         registry.register("pat_ready", "Whether there is a PAT that may be used", self.ready.clone());
         registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
         registry.register("pat_expires_timestamp_seconds", "When the PAT ends, where known", self.expires.clone());

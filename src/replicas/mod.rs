@@ -1,0 +1,235 @@
+//! [`Replicas`]: what gates on several hosts tell each other, through Redis or Valkey.
+//!
+//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. Each is one script,
+//! which Redis runs whole, by its own clock, so that the hosts' clocks do not matter. Keys end by themselves.
+//!
+//! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is all that
+//! counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
+
+mod risk;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
+use tokio::sync::mpsc;
+
+pub use risk::{Lease, Outcome, Risk};
+
+use crate::base::clock::Clock;
+use crate::base::secret::Secret;
+use crate::config;
+use crate::config::units::Rate;
+
+/// For how long nobody asks after Redis did not answer.
+const REST: Duration = Duration::from_secs(1);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How many words to others may wait for Redis; more are lost, and leases end by themselves.
+const WAITING: usize = 10_000;
+
+/// One more in each of several rates, or in none: the generic cell rate algorithm, with the theoretical arrival time in one key
+/// each. Gives the number of the rate that has to be waited for longest, from 1, and the microseconds.
+const COUNT: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local worst, at, arrivals = 0, 0, {}
+for i = 1, #KEYS do
+  local each, burst = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local arrival = math.max(tonumber(redis.call('GET', KEYS[i]) or now), now) + each
+  local wait = arrival - each * burst - now
+  if wait > worst then worst, at = wait, i end
+  arrivals[i] = arrival
+end
+if at == 0 then
+  for i = 1, #KEYS do
+    redis.call('SET', KEYS[i], string.format('%.0f', arrivals[i]), 'PX', math.ceil((arrivals[i] - now) / 1000) + 1)
+  end
+end
+return {at, worst}";
+
+/// What one gate tells the others, and hears from them.
+pub struct Replicas {
+    connection: ConnectionManager,
+    prefix: String,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    start: Instant,
+    /// Until when nobody asks, in milliseconds since the start.
+    rests: AtomicU64,
+    up: AtomicBool,
+    errors: AtomicU64,
+    count: Script,
+    scripts: risk::Scripts,
+    words: mpsc::Sender<risk::Word>,
+}
+
+/// What is asked of a rate.
+pub struct Counted<'a> {
+    /// Whose it is; gates that share it say the same.
+    pub name: &'a str,
+    /// The rate.
+    pub rate: Rate,
+}
+
+/// Redis says to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// Which of the rates.
+    pub which: usize,
+    /// For how long.
+    pub wait: Duration,
+}
+
+/// Redis cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("[replicas]: {0}")]
+pub struct NotSetUp(String);
+
+impl Replicas {
+    /// Sets the connection up, on the present runtime; nothing is connected to yet.
+    ///
+    /// # Errors
+    /// When the address or the roots cannot be used.
+    pub fn open(
+        settings: &config::Replicas,
+        password: Option<&Secret>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, NotSetUp> {
+        let not = |error: &dyn fmt::Display| NotSetUp(error.to_string());
+        let info = settings.redis.as_str().into_connection_info().map_err(|error| not(&error))?;
+        let mut login = info.redis_settings().clone();
+        if let Some(user) = &settings.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = password {
+            login = login.set_password(password.expose());
+        }
+        let info = info.set_redis_settings(login);
+        let client = match &settings.ca {
+            None => Client::open(info),
+            Some(ca) => {
+                let root = read(ca).map_err(|error| not(&error))?;
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root) })
+            }
+        };
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(settings.timeout))
+            .set_connection_timeout(Some(CONNECT))
+            .set_number_of_retries(0);
+        let client = client.map_err(|error| not(&error))?;
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| not(&error))?;
+        let (words, said) = mpsc::channel(WAITING);
+        let replicas = Arc::new(Self {
+            connection,
+            prefix: settings.prefix.clone(),
+            timeout: settings.timeout,
+            start: clock.now(),
+            clock,
+            rests: AtomicU64::new(0),
+            up: AtomicBool::new(true),
+            errors: AtomicU64::new(0),
+            count: Script::new(COUNT),
+            scripts: risk::Scripts::new(),
+            words,
+        });
+        tokio::spawn(risk::pass_on(Arc::downgrade(&replicas), said));
+        Ok(replicas)
+    }
+
+    /// Counts one more in all of these, or in none; nothing when Redis is away.
+    pub async fn count(&self, all: &[Counted<'_>]) -> Result<(), Over> {
+        let mut script = self.count.prepare_invoke();
+        for one in all {
+            let per = one.rate.per.as_micros();
+            script.key(format!("{}:rate:{}:{}/{per}", self.prefix, one.name, one.rate.count));
+        }
+        for one in all {
+            let each = one.rate.per.as_micros() / u128::from(one.rate.count.get());
+            script.arg(u64::try_from(each).unwrap_or(u64::MAX)).arg(one.rate.count.get());
+        }
+        let asked = self.ask(async |connection| script.invoke_async::<(usize, u64)>(connection).await).await;
+        match asked {
+            Some((which, wait)) if which > 0 => {
+                Err(Over { which: which - 1, wait: Duration::from_micros(wait.max(1)) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the others that sessions have been ended: until when, in seconds of the Unix epoch, and for how long that has to be
+    /// remembered.
+    pub async fn end_sessions(&self, target: &str, until: u64, keep: Duration) {
+        let key = self.key("ended");
+        let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+        let mut pipe = redis::pipe();
+        // What ends sessions until later covers what ended them until earlier.
+        pipe.cmd("ZADD").arg(&key).arg("GT").arg(until).arg(target).ignore();
+        pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(until.saturating_sub(keep.unsigned_abs())).ignore();
+        pipe.expire(&key, keep).ignore();
+        let _away = self.ask(async |connection| pipe.query_async::<()>(connection).await).await;
+    }
+
+    /// What others have told of ended sessions.
+    pub async fn ended_sessions(&self) -> Vec<(String, u64)> {
+        let key = self.key("ended");
+        let mut all = redis::cmd("ZRANGE");
+        all.arg(key).arg(0).arg(-1).arg("WITHSCORES");
+        self.ask(async |connection| all.query_async(connection).await).await.unwrap_or_default()
+    }
+
+    /// Whether Redis answered when it was last asked.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// How often it did not.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
+    }
+
+    /// Asks Redis; `None` when it does not answer, or did not a moment ago.
+    async fn ask<T>(&self, ask: impl AsyncFnOnce(&mut ConnectionManager) -> redis::RedisResult<T>) -> Option<T> {
+        let now = u64::try_from(self.clock.now().saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
+        if now < self.rests.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut connection = self.connection.clone();
+        // A connection that has to be made first takes longer than an answer; nobody waits for that.
+        let answered = tokio::time::timeout(self.timeout * 2, ask(&mut connection)).await;
+        let cause = match answered {
+            Ok(Ok(answer)) => {
+                if !self.up.swap(true, Ordering::Relaxed) {
+                    tracing::info!("Redis answers again: replicas share their limits");
+                }
+                return Some(answer);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_late) => "no answer in time".to_owned(),
+        };
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let rest = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
+        self.rests.store(now.saturating_add(rest), Ordering::Relaxed);
+        if self.up.swap(false, Ordering::Relaxed) {
+            tracing::error!(
+                owner = "gate",
+                cause,
+                "Redis does not answer: each replica counts by itself until it does"
+            );
+        }
+        None
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
