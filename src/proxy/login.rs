@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode, header, request};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
 use super::pat::{PAUSE, PatSource, VERSIONS};
-use super::read::{self, Caps, passed_on};
+use super::read::{self, Caps, Untouched, passed_on};
 use super::sealing::Sealing;
 use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
@@ -33,16 +32,16 @@ impl Worker {
     pub(super) async fn login(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        head: request::Parts,
+        body: &mut Untouched,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         let started = Instant::now();
         self.gate.admission.arrives_to_log_in(peer).await?;
-        let (head, body) = request.into_parts();
         let limits = &self.gate.config.login;
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
         let unread = |why: read::Unread| why.fault(Kind::LoginMalformed, Kind::LoginTooLarge);
-        let body = read::request(&head, body, &caps).await.map_err(unread)?;
+        let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
         let facts = record.login();
         facts.driver = login.fact("CLIENT_APP_ID");

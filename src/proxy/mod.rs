@@ -19,11 +19,12 @@ mod trouble;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 
 pub use body::{AnswerBody, BrokeOff};
 pub use gate::{Current, Gate, Parts, Post, Worker};
+use read::Untouched;
 pub use sealing::Sealing;
 
 use crate::admit::Peer;
@@ -42,13 +43,17 @@ impl Worker {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
         let mut record = Record::new(trace, peer.ip, route.as_str());
-        match self.dispatch(&peer, route, request, &mut record).await {
+        let (head, body) = request.into_parts();
+        let mut body = Untouched::new(body);
+        match self.dispatch(&peer, route, head, &mut body, &mut record).await {
             Ok(mut response) => {
                 response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
                 response
             }
             Err(fault) => {
                 record.failed(&fault);
+                self.gate.metrics.failed(fault.kind());
+                body.read_away().await;
                 refusal(&fault, route, trace)
             }
         }
@@ -58,20 +63,23 @@ impl Worker {
         &self,
         peer: &Peer,
         route: Route,
-        request: Request<Incoming>,
+        head: request::Parts,
+        body: &mut Untouched,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        if request.method() == Method::CONNECT {
+        if head.method == Method::CONNECT {
             return Err(Fault::new(Kind::TargetForm).because("CONNECT"));
         }
-        target::check(&request)?;
+        target::check(&head)?;
         match route {
-            Route::Login => self.login(peer, request, record).await,
-            Route::Renew if let Some(sealing) = &self.gate.sealing => self.renew(peer, request, sealing, record).await,
-            Route::Renew | Route::Stream(_) => self.stream(peer, request, route, record).await,
-            Route::Rest => self.rest(peer, request, record).await,
-            Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(request.uri().path())),
-            Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(request.method())),
+            Route::Login => self.login(peer, head, body, record).await,
+            Route::Renew if let Some(sealing) = &self.gate.sealing => {
+                self.renew(peer, head, body, sealing, record).await
+            }
+            Route::Renew | Route::Stream(_) => self.stream(peer, head, body, route, record).await,
+            Route::Rest => self.rest(peer, head, body, record).await,
+            Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(head.uri.path())),
+            Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(head.method)),
             Route::Unknown => Err(Fault::new(Kind::RouteUnknown)),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, Version, header, request};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -16,6 +17,34 @@ use crate::upstream::Answer;
 
 /// The largest answer that is read. Real ones are some KB, most of it parameters.
 const ANSWER_CAP: usize = 4 << 20;
+
+/// How much of a refused request's body is read away, and for how long.
+const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
+
+/// The body of a request until somebody takes it. Where a request is refused before that, the body is read all the same, if it is
+/// small: a connection whose request has not been read to its end has to be closed, and a driver that is only to wait would have
+/// to shake hands again.
+pub(super) struct Untouched(Option<Incoming>);
+
+impl Untouched {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(Some(body))
+    }
+
+    /// The body, which is to be had once.
+    pub(super) fn take(&mut self) -> Result<Incoming, Fault> {
+        self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).because("a body that has been taken already"))
+    }
+
+    /// Reads what nobody has taken.
+    pub(super) async fn read_away(self) {
+        let (most, time) = AWAY;
+        if let Some(body) = self.0.filter(|body| !body.is_end_stream()) {
+            // If it is too much, or too slow, the connection is closed after the answer.
+            let _closed = timeout(time, Limited::new(body, most).collect()).await;
+        }
+    }
+}
 
 /// How much of a request's body is read.
 pub(super) struct Caps {

@@ -4,11 +4,10 @@
 //! tries again for as long as it would hold a login. What may have been carried out is sent once more and no oftener.
 
 use http::{Method, Request, Response, StatusCode, header, request};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::pat::PAUSE;
-use super::read::{self, Caps, passed_on};
+use super::read::{self, Caps, Untouched, passed_on};
 use super::sealing::{Sealing, token_header};
 use super::trouble::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers};
@@ -27,17 +26,17 @@ impl Worker {
     pub(super) async fn renew(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        head: request::Parts,
+        body: &mut Untouched,
         sealing: &Sealing,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let (head, body) = request.into_parts();
         let master = sealing.header(&head.headers, Use::Master).await?;
         record.client = Some(master.client.to_string());
         let count = self.gate.admission.session(peer, &master)?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: self.gate.config.login.deadline };
         let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::RenewalMalformed);
-        let body = read::request(&head, body, &caps).await.map_err(unread)?;
+        let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).because(what);
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;

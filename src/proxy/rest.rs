@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::pat::{PatSource, VERSIONS};
-use super::read::{self, Caps};
+use super::read::{self, Caps, Untouched};
 use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::{Grant, Turn};
@@ -44,16 +44,16 @@ impl Worker {
     pub(super) async fn rest(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        head: request::Parts,
+        body: &mut Untouched,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let (head, body) = request.into_parts();
         let key = bearer(&head)?;
         let (grant, turn) = self.gate.admission.rest(peer, key.as_ref()).await?;
         let mut turn = Some(turn);
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
-        let mut body = self.body(&head, body, &grant).await?;
+        let mut body = self.body(&head, body.take()?, &grant).await?;
         if let Some(key) = &key {
             nowhere_else(&head, &body, key)?;
         }

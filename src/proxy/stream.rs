@@ -1,8 +1,8 @@
 //! Every driver route but the login and the renewal: the head is adjusted, both bodies stream untouched.
 
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
 
+use super::read::Untouched;
 use super::sealing::token_header;
 use super::trouble::{failed, no_redirect};
 use super::{AnswerBody, Peer, Worker, headers};
@@ -17,11 +17,11 @@ impl Worker {
     pub(super) async fn stream(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        mut head: request::Parts,
+        body: &mut Untouched,
         route: Route,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let (mut head, body) = request.into_parts();
         headers::strip_hop(&mut head.headers);
         let (lanes, turn) = match &self.gate.sealing {
             Some(sealing) => {
@@ -47,7 +47,7 @@ impl Worker {
         };
         head.headers.insert(header::HOST, lanes.authority.clone());
         head.version = Version::HTTP_11;
-        let sent = lanes.pool.send(Request::from_parts(head, RequestBody::Streamed(body))).await;
+        let sent = lanes.pool.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await;
         let mut response = sent.map_err(failed)?;
         lanes.breaker.close();
         no_redirect(&response)?;

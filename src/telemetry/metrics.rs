@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::base::fault::Kind;
+
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -21,6 +23,7 @@ pub struct Metrics {
     reads: Family<Read, Counter>,
     stale: Family<Credential, Counter>,
     refused: Family<Credential, Counter>,
+    failed: Family<Failed, Counter>,
     reloads: Family<Outcome, Counter>,
     replicas_up: Gauge,
     replicas_errors: Counter,
@@ -38,6 +41,12 @@ struct Read {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Credential {
     credential: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    kind: &'static str,
+    owner: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +80,12 @@ impl Metrics {
     /// Snowflake refused a PAT.
     pub fn pat_refused(&self, credential: &str) {
         self.refused.get_or_create(&of(credential)).inc();
+    }
+
+    /// A request was answered with a fault.
+    pub fn failed(&self, kind: Kind) {
+        let rule = kind.rule();
+        self.failed.get_or_create(&Failed { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
     /// The configuration was read again.
@@ -114,6 +129,11 @@ impl Metrics {
         registry.register("store_reads", "Reads of a secrets manager, by what came of them", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
+        registry.register(
+            "requests_failed",
+            "Requests that the gate did not serve, by kind and owner",
+            self.failed.clone(),
+        );
         registry.register("config_reloads", "Reloads of the configuration, by what came of them", self.reloads.clone());
         let up = "Whether Redis answers; while it does not each replica counts by itself (0 also where there is none)";
         registry.register("replicas_up", up, self.replicas_up.clone());

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::base::fault::{Fault, Owner};
+use crate::base::fault::{Fault, Kind, Owner};
 use crate::base::names::TraceId;
 
 /// The facts of one request.
@@ -80,7 +80,8 @@ impl Record {
         );
     }
 
-    /// One line about a request that the gate could not serve. It is an error where the operator has to act.
+    /// One line about a request that the gate could not serve. It is an error where the operator has to act; a request that is only
+    /// to wait is a line at debug level, since a storm of them would fill a disk.
     pub fn failed(&self, fault: &Fault) {
         let rule = fault.kind().rule();
         let login = self.login.as_deref();
@@ -103,8 +104,11 @@ impl Record {
             };
         }
         match rule.owner {
+            _ if fault.kind() == Kind::RequestLimit => line!(debug),
             Owner::Client | Owner::Network => line!(warn),
-            Owner::Gate | Owner::Store | Owner::Snowflake | Owner::Policy => line!(error),
+            Owner::Policy if fault.kind() == Kind::PatPolicy => line!(error),
+            Owner::Policy => line!(warn),
+            Owner::Gate | Owner::Store | Owner::Snowflake => line!(error),
         }
     }
 

@@ -190,3 +190,21 @@ async fn a_reload_keeps_the_count_of_what_stays() {
     assert_eq!(world.send(query).await.status, 200);
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_leaves_its_connection_to_the_next() {
+    let world = World::with("limits={requests='1/h'}", NEVER).await;
+    let (token, _) = world.session().await;
+    let stream = hyper_util::rt::TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for expected in [200, 429, 429, 429] {
+        let mut query = asked(Method::POST, "/queries/v1/query-request", &token, vec![b' '; 20_000]);
+        query.headers_mut().insert("host", "gate.test".parse().unwrap());
+        sender.ready().await.expect("the connection goes on");
+        let answer = sender.send_request(query.map(http_body_util::Full::new)).await.unwrap();
+        assert_eq!(answer.status(), expected);
+        http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+    }
+    world.finish().await;
+}

@@ -3,18 +3,23 @@
     python3 replicas.py TOOLS
 """
 
+import http.client
+import socket
+import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 
 import programs
 import world
 from load import Load, free_port
-from world import Certificates, Checks, Gate, Process, StandIn
+from world import BINARY, Certificates, Checks, Gate, Process, StandIn
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-replicas"
 KILLS = 10
+RATE, SECONDS = 60, 10
 RING = "canary-ring-key-0123456789-0123456789-0123456789"
 
 
@@ -43,8 +48,20 @@ class Replica(Gate):
         state.mkdir(exist_ok=True)
         listen = f'[listen]\nnotice = "300ms"\naddress = "127.0.0.1:{port}"'
         config = config.replace('[listen]\naddress = "127.0.0.1:0"', listen)
-        config = config.replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{admin}"')
+        if admin:
+            config = config.replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{admin}"')
         super().__init__(place, f"gate-{number}-{time.monotonic_ns()}", f'{config}[state]\ndirectory = "{state}"\n')
+
+
+class Redis(Process):
+    """A real server on a port that it keeps over restarts."""
+
+    def __init__(self, place: Path, port: int):
+        super().__init__(
+            place, "redis", "redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", place,
+        )  # fmt: skip
+        self.port = port
+        world.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
 
 
 def main() -> None:
@@ -72,9 +89,11 @@ credential = "bi"
 keys = ["{key_hash}"]
 """
         balanced(checks, place, certificates, config, key, tools)
+        shared(checks, place, certificates, config, key, standin)
         checks.check("no client key reached Snowflake", lambda: world.same(standin.ask("seen")["leaks"], 0))
         standin.kill()
-        world.hunt(checks, place, {"PAT": PAT, "key": key, "ring": RING, "session token": "ver:3-hint:1-session"})
+        world.hunt(checks, place, {"PAT": PAT, "key": key, "ring": RING, "session token": "ver:3-hint:1-session",
+                                   "dead PAT": "canary-pat-dead"})
     checks.end()
 
 
@@ -124,6 +143,129 @@ def balanced(checks: Checks, place: Path, certificates: Certificates, config: st
     for gate in gates:
         checks.check(f"{gate.name} ends with 0", lambda: world.same(gate.stop(), 0))
     balancer.kill()
+
+
+def shared(checks: Checks, place: Path, certificates: Certificates, config: str, key: str, standin: StandIn) -> None:
+    """Three replicas and Redis."""
+    port = free_port()
+    redis = Redis(place, port)
+    limited, limited_hash = world.new_key("limited")
+    late, late_hash = world.new_key("late")
+    (place / "pat-late").write_text("canary-pat-dead\n")
+    standin.ask("pat", {"user": "LATE", "pat": "canary-pat-dead", "state": "expired"})
+    config = config.replace("[clients.bi]", '[clients.bi]\nlimits = { requests = "100000/s", logins = "100000/s" }') + f"""
+[limits]
+delay = "0s"
+[login]
+hold = "200ms"
+[replicas]
+redis = "redis://127.0.0.1:{port}"
+[clients.limited]
+credential = "bi"
+keys = ["{limited_hash}"]
+limits = {{ requests = "{RATE}/s" }}
+[credentials.late]
+account = "prod"
+user = "LATE"
+pat = "local:pat-late"
+[clients.late]
+credential = "late"
+keys = ["{late_hash}"]
+"""
+    gates = [Replica(place, 10 + number, config) for number in range(3)]
+    for gate in gates:
+        world.wait_for(lambda: gate.logged(lambda line: line["message"] == "listening"))
+
+    def one_limit():
+        allowed, offered = [0] * len(gates), [0] * len(gates)
+        token = world.login(gates[0], certificates.ca, limited)["data"]["token"]
+        start = threading.Barrier(len(gates) + 1)
+
+        def offer(number: int) -> None:
+            steady = Steady(gates[number].port, certificates, token)
+            start.wait()
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                status = steady.query()
+                assert status in (200, 429), status
+                offered[number] += 1
+                allowed[number] += status == 200
+
+        threads = [threading.Thread(target=offer, args=(number,)) for number in range(len(gates))]
+        for thread in threads:
+            thread.start()
+        start.wait()
+        for thread in threads:
+            thread.join()
+        # A full bucket at the beginning, and what runs in while it is emptied.
+        wanted = RATE + RATE * SECONDS
+        print(f"       {sum(allowed)} of {sum(offered)} let through by three, {allowed}; the limit is {wanted}")
+        assert sum(offered) > 1.3 * wanted, offered
+        assert abs(sum(allowed) - wanted) <= 0.02 * wanted, allowed
+
+    def dead_pat():
+        for gate in gates * 3:
+            assert not world.login(gate, certificates.ca, late)["success"]
+        bad = list(standin.ask("seen")["bad_logins"].values())
+        assert sum(bad) <= 2, bad
+
+    def ended_everywhere():
+        tokens = [world.login(gates[0], certificates.ca, key)["data"]["token"] for _ in gates]
+        alive = lambda gate, token: world.request(gate.port, certificates.ca, "POST", "/session/heartbeat", {}, token)[1]  # noqa: E731
+        for gate, token in zip(gates, tokens):
+            assert alive(gate, token)["success"]
+        world.run(BINARY, "sessions", "kill", "client:bi", "--config", with_admin(gates[0]))
+        for gate, token in zip(gates, tokens):
+            world.wait_for(lambda: alive(gate, token)["code"] == "390111", 5)
+
+    def away():
+        load = Load(gates[1].port, certificates, key)
+        time.sleep(1)
+        redis.kill()
+        world.wait_for(lambda: metric(gates[1], "patgate_replicas_up") == 0)
+        time.sleep(2)
+        again = Redis(place, port)
+        world.wait_for(lambda: metric(gates[1], "patgate_replicas_up") == 1)
+        time.sleep(1)
+        print(f"       Redis away for 2 s: {load.end(50)}")
+        assert metric(gates[1], "patgate_replicas_errors_total") >= 1
+        return again
+
+    checks.check("three replicas hold one limit within 2 %", one_limit)
+    checks.check("a dead PAT costs two bad logins over all three", dead_pat)
+    checks.check("sessions that are ended at one are ended at all", ended_everywhere)
+    checks.check("Redis is killed and comes back under load: no request fails, and metrics say it", away)
+    for gate in gates:
+        checks.check(f"{gate.name} ends with 0", lambda: world.same(gate.stop(), 0))
+
+
+class Steady:
+    """Queries on one connection."""
+
+    def __init__(self, port: int, certificates: Certificates, token: str):
+        context = ssl.create_default_context(cafile=str(certificates.ca))
+        self.connection = http.client.HTTPSConnection("localhost", port, timeout=world.PATIENCE, context=context)
+        self.headers = {"Content-Type": "application/json", "Authorization": f'Snowflake Token="{token}"'}
+
+    def query(self) -> int:
+        self.connection.request("POST", "/queries/v1/query-request", '{"sqlText":"select 1"}', self.headers)
+        answer = self.connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def with_admin(gate: Gate) -> Path:
+    """The gate's file with the admin port that it chose, for commands."""
+    file = gate.file.with_suffix(".command.toml")
+    file.write_text(gate.file.read_text().replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{gate.admin}"'))
+    return file
+
+
+def metric(gate: Gate, name: str) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", gate.admin, timeout=world.PATIENCE)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
 
 
 if __name__ == "__main__":
