@@ -55,6 +55,15 @@ pub struct Admission {
 #[derive(Default)]
 pub struct Turn {
     _in_flight: Option<OwnedSemaphorePermit>,
+    _upstream: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// The same, with a place at the account.
+    #[must_use]
+    pub fn with(self, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _upstream: place, ..self }
+    }
 }
 
 struct Entry {
@@ -64,6 +73,8 @@ struct Entry {
     /// Programs on this machine need to show nothing; those of which users, where that matters.
     trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
+    /// Doors; none means all.
+    doors: Vec<Arc<str>>,
     bind: Bind,
     rates: Pair,
     credential: Arc<Pair>,
@@ -94,6 +105,7 @@ impl Admission {
                 certificates: client.certificates.clone(),
                 trusted: client.trust_loopback.then(|| client.users.clone()),
                 networks: client.networks.clone(),
+                doors: client.listeners.clone(),
                 bind: client.bind,
                 rates: Pair::new(&client.limits.rates, before.map(|before| &before.rates), clock),
                 credential: credentials.get(&client.credential)?.clone(),
@@ -110,6 +122,7 @@ impl Admission {
             certificates: Vec::new(),
             trusted: None,
             networks: Vec::new(),
+            doors: Vec::new(),
             bind: Bind::Client,
             rates: Pair::new(&config::Rates::default(), None, clock),
             credential: Arc::new(no_rates),
@@ -186,7 +199,7 @@ impl Admission {
 
     async fn turn(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<Turn, Fault> {
         self.limits.client(What::Request, (&entry.rates, client), (&entry.credential, credential)).await?;
-        Ok(Turn { _in_flight: entry.room.request(self.limits.delay()).await? })
+        Ok(Turn { _in_flight: entry.room.request(self.limits.delay()).await?, _upstream: None })
     }
 
     /// Who that is.
@@ -317,6 +330,9 @@ impl Entry {
         let refused = |what: &str, cause: &str| {
             Err(Fault::new(Kind::PeerDenied).detail(what).because(format_args!("client {name}: {cause}")))
         };
+        if !self.doors.is_empty() && !self.doors.contains(&peer.door) {
+            return refused("it comes by another address of the gate", &format!("the door is {}", peer.door));
+        }
         if !self.certificates.is_empty() && !peer.shows(&self.certificates) {
             let cause = match &peer.certificate {
                 None => "no certificate was shown".to_owned(),

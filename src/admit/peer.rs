@@ -11,6 +11,8 @@ use crate::base::names::CertificateName;
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
+    /// The name of the door that it came by.
+    pub door: Arc<str>,
     /// Its address; an IPv4 address in IPv6 form is written as IPv4.
     pub ip: IpAddr,
     /// The address is what a PROXY header says, not what the system sees.
@@ -40,9 +42,9 @@ pub struct LocalUser {
 }
 
 impl Peer {
-    /// A peer of which the address is all that is known.
-    pub fn at(ip: IpAddr) -> Self {
-        Self { ip: ip.to_canonical(), proxied: false, certificate: None, user: None }
+    /// A peer of which door and address are all that is known.
+    pub fn at(door: &Arc<str>, ip: IpAddr) -> Self {
+        Self { door: door.clone(), ip: ip.to_canonical(), proxied: false, certificate: None, user: None }
     }
 
     /// Whether it is a program on this machine, by the system's own word.

@@ -18,7 +18,7 @@ fn admission(clients: &str) -> Admission {
 }
 
 fn peer(ip: &str) -> Peer {
-    Peer::at(ip.parse().unwrap())
+    Peer::at(&crate::config::Listen::MAIN.into(), ip.parse().unwrap())
 }
 
 /// A login whose waiting takes no time.

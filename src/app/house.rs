@@ -16,7 +16,7 @@ use super::Seams;
 use crate::base::clock::Clock;
 use crate::base::fault::chain;
 use crate::base::names::SecretRefs;
-use crate::config::{Config, change};
+use crate::config::{Config, Listen, change};
 use crate::listen::Door;
 use crate::pat::Budget;
 use crate::proxy::{Current, Gate, Parts, Sealing};
@@ -28,10 +28,11 @@ use crate::tls::{self, TlsError};
 /// What outlives a configuration.
 pub(super) struct House {
     pub current: Arc<Current>,
-    pub door: Arc<ArcSwap<Door>>,
+    /// By name; which there are does not change while the process lives.
+    pub doors: BTreeMap<Arc<str>, Arc<ArcSwap<Door>>>,
     pub lasting: Lasting,
-    /// The contents of certificate, key and client roots that the door has taken up.
-    shown: Mutex<Option<Shown>>,
+    /// The contents of certificate, key and client roots that each door has taken up.
+    shown: Mutex<BTreeMap<Arc<str>, Shown>>,
 }
 
 /// What every gate of the process is built around.
@@ -62,13 +63,13 @@ impl House {
     pub(super) fn new(config: Arc<Config>, reader: Arc<Reader>, lasting: Lasting) -> io::Result<Self> {
         let pats = Pats::new(lasting.pats(&config, reader));
         let gate = Gate::new(lasting.parts(config.clone(), pats), None).map_err(broken)?;
-        let (tls, shown) = door(&config, None).map_err(broken)?;
-        Ok(Self {
-            current: Arc::new(ArcSwap::from_pointee(gate)),
-            door: Arc::new(ArcSwap::from_pointee(Door { listen: config.listen.clone(), tls })),
-            lasting,
-            shown: Mutex::new(shown),
-        })
+        let (mut doors, mut shown) = (BTreeMap::new(), BTreeMap::new());
+        for listen in config.doors() {
+            let (door, shows) = door(listen, None).map_err(broken)?;
+            doors.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(door)));
+            shown.extend(shows.map(|shows| (listen.name.clone(), shows)));
+        }
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(gate)), doors, lasting, shown: Mutex::new(shown) })
     }
 
     /// Puts another configuration in the place of the one in use.
@@ -84,12 +85,22 @@ impl House {
             at_restart: change::needs_restart(&old.config, &config),
         };
         let config = Arc::new(config);
-        let (tls, shows) = door(&config, Some((&self.door.load(), *shown))).map_err(broken)?;
+        let mut next = Vec::new();
+        for listen in config.doors() {
+            let Some(place) = self.doors.get(&listen.name) else { continue };
+            let before = shown.get(&listen.name).map(|shown| (place.load_full(), *shown));
+            next.push((place, door(listen, before).map_err(broken)?));
+        }
         let pats = self.pats(&old, &config).await?;
         let gate = Gate::new(self.lasting.parts(config.clone(), pats), Some(&old)).map_err(broken)?;
         self.current.store(Arc::new(gate));
-        self.door.store(Arc::new(Door { listen: config.listen.clone(), tls }));
-        *shown = shows;
+        for (place, (door, shows)) in next {
+            match shows {
+                Some(shows) => drop(shown.insert(door.listen.name.clone(), shows)),
+                None => drop(shown.remove(&door.listen.name)),
+            }
+            place.store(Arc::new(door));
+        }
         Ok(reloaded)
     }
 
@@ -151,21 +162,21 @@ pub(super) fn reader(
     Ok(Arc::new(Reader::new(stores, config.pat.read, clock.clone(), metrics.clone())))
 }
 
-/// The certificate that the door shows. One whose files have not changed stays, and with it the sessions that clients resume.
-fn door(
-    config: &Config,
-    before: Option<(&Door, Option<Shown>)>,
-) -> Result<(Option<Arc<rustls::ServerConfig>>, Option<Shown>), TlsError> {
-    let Some(pair) = &config.listen.tls else { return Ok((None, None)) };
-    let client_ca = config.listen.client_ca.as_deref();
+/// A door. A certificate whose files have not changed stays, and with it the sessions that clients resume.
+fn door(listen: &Listen, before: Option<(Arc<Door>, Shown)>) -> Result<(Door, Option<Shown>), TlsError> {
+    let door = |tls| Door { listen: listen.clone(), tls };
+    let Some(pair) = &listen.tls else { return Ok((door(None), None)) };
+    let client_ca = listen.client_ca.as_deref();
     let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
-    let shows = Some([tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots]);
-    match before {
-        Some((door, shown)) if door.tls.is_some() && shown == shows => Ok((door.tls.clone(), shows)),
-        _ => Ok((Some(tls::server(pair, client_ca)?), shows)),
-    }
+    let shows = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots];
+    let kept = before.filter(|(_, shown)| *shown == shows).and_then(|(before, _)| before.tls.clone());
+    let tls = match kept {
+        Some(kept) => kept,
+        None => tls::server(pair, client_ca)?,
+    };
+    Ok((door(Some(tls)), Some(shows)))
 }
 
-fn broken(error: TlsError) -> io::Error {
+fn broken(error: impl std::error::Error) -> io::Error {
     io::Error::other(chain(&error))
 }

@@ -21,6 +21,7 @@ mod shell;
 #[cfg_attr(windows, path = "signal_windows.rs")]
 mod signal;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,13 +31,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use house::Reloaded;
 
 use crate::base::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::base::drain::{Drain, drain};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::listen::{Acceptor, Workers, bind};
 use crate::pat::Budget;
 use crate::proxy::Sealing;
@@ -76,6 +77,8 @@ impl Default for Seams {
 pub struct App {
     /// Where drivers connect: the configured address with the port that the system chose.
     pub address: SocketAddr,
+    /// The other doors, by name.
+    pub others: BTreeMap<Arc<str>, SocketAddr>,
     /// Where the operator connects.
     pub admin: SocketAddr,
     drain: Drain,
@@ -117,8 +120,8 @@ impl App {
         }
         let house = Arc::new(House::new(config.clone(), reader, lasting)?);
         let Listeners { drivers, admin } = listeners;
-        let (address, admin_address) = (drivers.local_addr()?, admin.local_addr()?);
-        let (workers, threads) = Workers::start(config.listen.workers, &house.current, &house.door)?;
+        let admin_address = admin.local_addr()?;
+        let (workers, threads) = Workers::start(config.listen.workers, &house.current)?;
         let (drain, watch) = drain();
         house.current.load().pats.keep_fresh().await;
         tokio::spawn(tidy(house.clone()));
@@ -126,8 +129,26 @@ impl App {
         let reloads = Arc::<OnceLock<Reloads>>::default();
         let desk = admin::Desk { house: house.clone(), reloads: reloads.clone(), stopping: stops };
         tokio::spawn(admin::serve(admin, desk));
-        tokio::spawn(Acceptor::new(drivers, workers, config.listen.connections).run(watch));
-        Ok(Self { address, admin: admin_address, drain, ended: joined(threads), house, reloads, stopping })
+        let permits = Arc::new(Semaphore::new(config.listen.connections));
+        let mut addresses = BTreeMap::new();
+        for (name, listener) in drivers {
+            let Some(door) = house.doors.get(&name).cloned() else { continue };
+            addresses.insert(name, listener.local_addr()?);
+            let acceptor = Acceptor::new(listener, door, workers.clone(), permits.clone());
+            tokio::spawn(acceptor.run(watch.clone()));
+        }
+        drop((workers, watch));
+        let address = addresses.remove(Listen::MAIN).ok_or_else(|| io::Error::other("no socket for [listen]"))?;
+        Ok(Self {
+            address,
+            others: addresses,
+            admin: admin_address,
+            drain,
+            ended: joined(threads),
+            house,
+            reloads,
+            stopping,
+        })
     }
 
     /// Puts another configuration in the place of the one in use; no request and no connection notices.
@@ -182,10 +203,10 @@ impl App {
 
 /// The sockets of a gate.
 pub struct Listeners {
-    /// For drivers.
-    pub drivers: TcpListener,
+    /// For drivers, by the names of the doors.
+    drivers: BTreeMap<Arc<str>, TcpListener>,
     /// For the operator.
-    pub admin: TcpListener,
+    admin: TcpListener,
 }
 
 impl Listeners {
@@ -204,7 +225,11 @@ impl Listeners {
             Some(socket) => Ok(socket),
             None => bind(address, config.listen.reuse_port),
         };
-        Ok(Self { drivers: or_bound(drivers?, config.listen.address)?, admin: or_bound(admin?, config.admin.address)? })
+        let mut all = BTreeMap::from([(config.listen.name.clone(), or_bound(drivers?, config.listen.address)?)]);
+        for (name, listen) in &config.listeners {
+            all.insert(name.clone(), or_bound(None, listen.address)?);
+        }
+        Ok(Self { drivers: all, admin: or_bound(admin?, config.admin.address)? })
     }
 }
 

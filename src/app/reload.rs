@@ -78,7 +78,7 @@ impl Reloads {
 
 fn look(file: PathBuf, config: &Config) -> Seen {
     let mut all = Context::new(&SHA256);
-    for path in std::iter::once(&*file).chain(config.files()) {
+    for path in std::iter::once(file).chain(config.files()) {
         match std::fs::read(path) {
             Ok(content) => all.update(&content),
             Err(error) => all.update(error.kind().to_string().as_bytes()),

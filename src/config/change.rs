@@ -17,6 +17,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
             ("certificates", old.certificates != new.certificates),
             ("trust", (old.trust_loopback, &old.users) != (new.trust_loopback, &new.users)),
             ("networks", old.networks != new.networks),
+            ("listeners", old.listeners != new.listeners),
             ("bind", old.bind != new.bind),
             ("pins", old.pins != new.pins),
             ("limits", old.limits != new.limits),
@@ -37,8 +38,11 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
             ("address", old.address != new.address),
             ("ca", old.ca != new.ca),
             ("name", old.name != new.name),
+            ("in_flight", old.in_flight != new.in_flight),
+            ("proxy", old.proxy != new.proxy),
         ]
     });
+    named(&mut all, "listeners", &old.listeners, &new.listeners, |_, _| Vec::new());
     named(&mut all, "stores", &old.stores, &new.stores, |_, _| Vec::new());
     for (place, differs) in [
         ("listen", old.listen != new.listen),
@@ -63,7 +67,11 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
 /// What takes effect at the next start only.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let seal = |config: &Config| config.seal.as_ref().map(|seal| (seal.keys.clone(), seal.rotate, seal.refresh));
+    let addresses = |config: &Config| -> Vec<_> {
+        config.listeners.iter().map(|(name, listen)| (name.clone(), listen.address)).collect()
+    };
     [
+        ("listeners", addresses(old) != addresses(new)),
         ("listen.address", old.listen.address != new.listen.address),
         ("listen.workers", old.listen.workers != new.listen.workers),
         ("listen.connections", old.listen.connections != new.listen.connections),

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::limits::{of_client, own_rates};
 use super::read::Section;
-use super::{Account, Bind, Client, Credential};
+use super::stores::secret_source;
+use super::{Account, Bind, Client, Credential, ForwardProxy};
 use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
@@ -23,6 +24,8 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     });
     let ca = section.path("ca");
     let name = section.text("name", "the account's identifier in Snowflake, such as \"myorg-prod\"");
+    let in_flight = section.count("in_flight", 1..1_000_000);
+    let proxy = section.section("proxy").and_then(forward_proxy);
     section.finish();
     let (host, port) = host?.value;
     let first_label = host.split('.').next().unwrap_or(&host).to_owned();
@@ -32,7 +35,24 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
         port,
         address: address.map(|found| found.value),
         ca: ca.map(|found| found.value),
+        in_flight: in_flight.map(|found| found.value),
+        proxy,
     })
+}
+
+/// A forward proxy; its user and password, where it wants them, come together.
+fn forward_proxy(section: Section<'_>) -> Option<ForwardProxy> {
+    let address = section.required_parsed("address", "HOST:PORT, such as \"proxy.example:3128\"", |text| {
+        let (name, port) = text.rsplit_once(':')?;
+        (!name.is_empty() && !name.contains('/') && port.parse::<u16>().is_ok()).then(|| text.to_owned())
+    });
+    let user = section.text("user", "a user name").map(|found| found.value);
+    let password = secret_source(&section, "password").map(|found| found.value);
+    if user.is_some() != password.is_some() {
+        section.error("`user` and `password` belong together", "Write both, or neither");
+    }
+    section.finish();
+    Some(ForwardProxy { address: address?.value, user: user.zip(password) })
 }
 
 /// A DNS name or an IP address, with an optional port.
@@ -102,7 +122,7 @@ fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> 
     }
 }
 
-pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -> Option<Client> {
+pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], doors: &[String]) -> Option<Client> {
     if ClientName::parse(name).is_none() {
         section.error("this is no name for a client", format!("Use {}", ClientName::RULE));
     }
@@ -153,6 +173,10 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
         );
     }
     let networks = section.list("networks", NETWORK, network);
+    let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
+    if let Some(listeners) = &listeners {
+        listeners.value.iter().for_each(|name: &Arc<str>| known(&section, &listeners.span, "listeners", name, doors));
+    }
     let bind = section.parsed("bind", "\"client\", \"network\", \"address\" or \"certificate\"", |text| match text {
         "client" => Some(Bind::Client),
         "network" => Some(Bind::Network),
@@ -180,6 +204,7 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String]) -
         trust_loopback: trust.is_some(),
         users: users.map_or_else(Vec::new, |found| found.value),
         networks: networks.map_or_else(loopback, |found| found.value),
+        listeners: listeners.map_or_else(Vec::new, |found| found.value),
         pins,
         bind: bind.map_or(Bind::default(), |found| found.value),
         limits,

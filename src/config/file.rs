@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::entries::{NETWORK, account, client, credential, known, network};
+use super::entries::{account, client, credential, known};
 use super::limits::limits;
+use super::listen::{listen, listener};
 use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Admin, Client, Config, KeyPair, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
+use super::{Admin, Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -70,6 +71,13 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
 
 fn config(top: Section<'_>) -> Option<Config> {
     let listen = listen(&top);
+    let listeners = match &listen {
+        Some(main) => {
+            top.named("listeners").into_iter().filter_map(|(name, section)| listener(&name, section, main)).collect()
+        }
+        None => BTreeMap::new(),
+    };
+    let doors: Vec<String> = listeners.keys().map(ToString::to_string).chain([Listen::MAIN.to_owned()]).collect();
     let admin = top.section("admin").map_or(Some(admin_default()), admin);
     let reload = reload(top.section("reload"));
     let shared = top.section("replicas").map(replicas);
@@ -91,7 +99,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         &top,
         "clients",
         "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
-        |name, section| client(name, section, &credentials.names),
+        |name, section| client(name, section, &credentials.names, &doors),
     );
     if seal.is_none() {
         for (name, _) in clients.values.iter().filter(|(_, client)| client.limits.sessions.is_some()) {
@@ -99,11 +107,14 @@ fn config(top: Section<'_>) -> Option<Config> {
             top.error(what, "Take `seal = false` out, or the limit: without seals the gate knows no sessions");
         }
     }
-    if let (Some(listen), Some(admin)) = (&listen, &admin)
-        && listen.address == admin.address
-        && listen.address.port() != 0
+    let addresses = listen.iter().chain(listeners.values()).map(|listen| listen.address);
+    let addresses: Vec<_> = addresses.chain(admin.as_ref().map(|admin| admin.address)).collect();
+    if let Some(twice) = addresses
+        .iter()
+        .enumerate()
+        .find_map(|(number, address)| (address.port() != 0 && addresses[..number].contains(address)).then_some(address))
     {
-        top.error("`listen.address` and `admin.address` are the same", "Give each a port of its own");
+        top.error(format!("two listeners have the address {twice}"), "Give each a port of its own");
     }
     if pat.stale < pat.refresh {
         top.error("`pat.stale` is shorter than `pat.refresh`", "A PAT would be given up before it is read again");
@@ -118,12 +129,13 @@ fn config(top: Section<'_>) -> Option<Config> {
             "Take `seal = false` out, or run a gate an account",
         );
     }
-    admission(&top, listen.as_ref(), &clients.values);
+    admission(&top, listen.iter().chain(listeners.values()), &clients.values);
     let names =
         clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
     top.finish();
     Some(Config {
         listen: listen?,
+        listeners,
         admin: admin?,
         reload,
         login,
@@ -142,8 +154,12 @@ fn config(top: Section<'_>) -> Option<Config> {
 }
 
 /// Clients that show no key have to be told apart by what they are known by.
-fn admission(top: &Section<'_>, listen: Option<&Listen>, clients: &BTreeMap<Arc<str>, Client>) {
-    let asks = listen.is_some_and(|listen| listen.client_ca.is_some());
+fn admission<'a>(
+    top: &Section<'_>,
+    mut listen: impl Iterator<Item = &'a Listen>,
+    clients: &BTreeMap<Arc<str>, Client>,
+) {
+    let asks = listen.any(|listen| listen.client_ca.is_some());
     if let Some((name, _)) = clients.iter().find(|(_, client)| !client.certificates.is_empty()).filter(|_| !asks) {
         top.error(
             format!("clients.{name} asks for a certificate, and `listen.client_ca` is missing"),
@@ -187,65 +203,6 @@ fn table<'a, T>(
     let names = sections.iter().map(|(name, _)| name.clone()).collect();
     let read = |(name, section): (String, Section<'a>)| Some((Arc::from(name.as_str()), read(&name, section)?));
     Table { values: sections.into_iter().filter_map(read).collect(), names }
-}
-
-fn listen(top: &Section<'_>) -> Option<Listen> {
-    let Some(section) = top.section("listen") else {
-        if !top.has("listen") {
-            top.error("`[listen]` is missing", "Write [listen] with address, certificate and key");
-        }
-        return None;
-    };
-    let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
-        text.parse::<SocketAddr>().ok()
-    });
-    let plaintext = section.flag("danger_plaintext");
-    let tls = match &plaintext {
-        Some(flag) if flag.value => {
-            for key in ["certificate", "key"] {
-                if let Some(path) = section.path(key) {
-                    section.error_at(
-                        &path.span,
-                        key,
-                        "it has no use with danger_plaintext = true",
-                        "Take one of the two out",
-                    );
-                }
-            }
-            if let Some(address) = &address
-                && !address.value.ip().is_loopback()
-            {
-                section.error_at(
-                    &flag.span,
-                    "danger_plaintext",
-                    "plain HTTP is for loopback addresses only",
-                    "Listen on 127.0.0.1, or take this out and give certificate and key",
-                );
-            }
-            None
-        }
-        _ => {
-            let pem = "the path of a PEM file";
-            let (certificate, key) = (section.required_path("certificate", pem), section.required_path("key", pem));
-            certificate.zip(key).map(|(certificate, key)| KeyPair { certificate: certificate.value, key: key.value })
-        }
-    };
-    let read = Listen {
-        address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
-        tls,
-        client_ca: section.path("client_ca").map(|found| found.value),
-        proxy: section.list("proxy", NETWORK, network).map_or_else(Vec::new, |found| found.value),
-        workers: section.count("workers", 1..1024).map(|found| found.value),
-        connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
-        handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
-        head: section.duration("head", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
-        idle: section.duration("idle", 10 * MINUTE, Duration::from_millis(50)..24 * HOUR),
-        notice: section.duration("notice", Duration::ZERO, Duration::ZERO..5 * MINUTE),
-        reuse_port: section.flag("reuse_port").is_some_and(|flag| flag.value),
-        drain: section.duration("drain", 30 * SECOND, Duration::ZERO..HOUR),
-    };
-    section.finish();
-    Some(read)
 }
 
 fn admin_default() -> Admin {

@@ -7,6 +7,7 @@ pub mod change;
 mod entries;
 pub mod file;
 mod limits;
+mod listen;
 mod read;
 mod replicas;
 pub mod report;
@@ -15,7 +16,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ use units::Rate;
 pub struct Config {
     /// The door for drivers.
     pub listen: Listen,
+    /// More doors, by name.
+    pub listeners: BTreeMap<Arc<str>, Listen>,
     /// The door for the operator.
     pub admin: Admin,
     /// How changes of the file are noticed.
@@ -64,17 +67,27 @@ pub struct Config {
 }
 
 impl Config {
+    /// All doors, that of `[listen]` first.
+    pub fn doors(&self) -> impl Iterator<Item = &Listen> {
+        std::iter::once(&self.listen).chain(self.listeners.values())
+    }
+
     /// The files that it names and that a reload reads again: our certificate and key, and the roots of accounts.
-    pub fn files(&self) -> Vec<&Path> {
-        let pair = self.listen.tls.iter().flat_map(|pair| [&*pair.certificate, &*pair.key]);
-        let pair = pair.chain(self.listen.client_ca.as_deref());
-        pair.chain(self.accounts.values().filter_map(|account| account.ca.as_deref())).collect()
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of = |listen: &'_ Listen| -> Vec<PathBuf> {
+            let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
+            pair.chain(listen.client_ca.clone()).collect()
+        };
+        let doors = self.doors().flat_map(of);
+        doors.chain(self.accounts.values().filter_map(|account| account.ca.clone())).collect()
     }
 }
 
 /// `[listen]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
+    /// What a client that may come over some doors only calls it.
+    pub name: Arc<str>,
     /// Where drivers connect.
     pub address: SocketAddr,
     /// Certificate and key; `None` only with `danger_plaintext` on a loopback address.
@@ -99,6 +112,11 @@ pub struct Listen {
     pub drain: Duration,
     /// Lets a second process listen on the same port, which then takes over (`SO_REUSEPORT`; Unix).
     pub reuse_port: bool,
+}
+
+impl Listen {
+    /// The name of the door of `[listen]`.
+    pub const MAIN: &str = "main";
 }
 
 /// A certificate chain and its private key, PEM.
@@ -240,6 +258,19 @@ pub struct Account {
     pub ca: Option<PathBuf>,
     /// `ACCOUNT_NAME` in the login.
     pub name: String,
+    /// How many requests may be under way there at a time, of all clients.
+    pub in_flight: Option<usize>,
+    /// The forward proxy on the way there.
+    pub proxy: Option<ForwardProxy>,
+}
+
+/// A forward proxy that is asked for a tunnel with CONNECT (RFC 9110, section 9.3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardProxy {
+    /// `HOST:PORT`, spoken to without TLS.
+    pub address: String,
+    /// What is said in `Proxy-Authorization`, if anything.
+    pub user: Option<(String, SecretSource)>,
 }
 
 impl Account {
@@ -284,6 +315,8 @@ pub struct Client {
     pub users: Vec<String>,
     /// Where the client may come from; an empty list admits nobody.
     pub networks: Vec<IpNet>,
+    /// The doors that it may come by; empty for all.
+    pub listeners: Vec<Arc<str>>,
     /// The context that its sessions may have; it goes before that of the credential.
     pub pins: Pins,
     /// What its sessions are bound to beside the client itself.

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 
+use super::connection::Door;
 use super::worker::Workers;
 use crate::base::drain::Watch;
 use crate::telemetry::rarely::Rarely;
@@ -20,6 +22,7 @@ const BACKLOG: u32 = 1024;
 /// A bound listener and the workers it feeds.
 pub struct Acceptor {
     listener: TcpListener,
+    door: Arc<ArcSwap<Door>>,
     workers: Workers,
     permits: Arc<Semaphore>,
 }
@@ -55,9 +58,9 @@ fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 }
 
 impl Acceptor {
-    /// An acceptor that lets in `connections` at once; more wait in the kernel's queue.
-    pub fn new(listener: TcpListener, workers: Workers, connections: usize) -> Self {
-        Self { listener, workers, permits: Arc::new(Semaphore::new(connections)) }
+    /// An acceptor that lets connections in while there are `permits`, which all doors share; more wait in the kernel's queue.
+    pub fn new(listener: TcpListener, door: Arc<ArcSwap<Door>>, workers: Workers, permits: Arc<Semaphore>) -> Self {
+        Self { listener, door, workers, permits }
     }
 
     /// Accepts until the drain begins.
@@ -87,7 +90,7 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     // The socket leaves this runtime's reactor for the worker's.
                     if let Ok(stream) = stream.into_std() {
-                        self.workers.hand_over(stream, peer, permit, drain.clone());
+                        self.workers.hand_over(stream, peer, self.door.clone(), permit, drain.clone());
                     }
                 }
                 Err(error) if concerns_one(&error) => {}
@@ -100,9 +103,7 @@ impl Acceptor {
             }
         }
     }
-}
 
-impl Acceptor {
     /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last look and the
     /// close is lost; Linux hands also that to another process on the port where `net.ipv4.tcp_migrate_req` is set.
     fn last(self, drain: &Watch) {
@@ -111,7 +112,7 @@ impl Acceptor {
             && let Ok((stream, peer)) = listener.accept()
         {
             if stream.set_nonblocking(true).is_ok() {
-                self.workers.hand_over(stream, peer, permit, drain.clone());
+                self.workers.hand_over(stream, peer, self.door.clone(), permit, drain.clone());
             }
         }
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -47,16 +46,21 @@ pub struct Door {
 /// What all connections of a worker share.
 pub(super) struct Setting {
     pub post: Post,
-    pub door: Arc<ArcSwap<Door>>,
     /// Lets a line about a failed handshake through.
     pub handshakes: Rarely,
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(setting: Arc<Setting>, mut stream: TcpStream, from: SocketAddr, drain: Watch, _held: Held) {
+pub(super) async fn serve(
+    setting: Arc<Setting>,
+    door: Arc<Door>,
+    mut stream: TcpStream,
+    from: SocketAddr,
+    drain: Watch,
+    _held: Held,
+) {
     // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
     let _slower = stream.set_nodelay(true);
-    let door = setting.door.load_full();
     let Some(mut peer) = setting.who(&mut stream, from, &door.listen).await else { return };
     let transport = Transport::new(stream);
     let Some(acceptor) = door.tls.clone().map(TlsAcceptor::from) else {
@@ -77,10 +81,10 @@ pub(super) async fn serve(setting: Arc<Setting>, mut stream: TcpStream, from: So
 impl Setting {
     /// Who is at the other end, as far as that can be told before TLS; nobody when a balancer's word is missing.
     async fn who(&self, stream: &mut TcpStream, from: SocketAddr, listen: &Listen) -> Option<Peer> {
-        let mut peer = Peer::at(from.ip());
+        let mut peer = Peer::at(&listen.name, from.ip());
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
             match timeout(listen.handshake, proxy_header::read(stream)).await {
-                Ok(Ok(Some(source))) => peer = Peer { proxied: true, ..Peer::at(source.ip()) },
+                Ok(Ok(Some(source))) => peer = Peer { proxied: true, ..Peer::at(&listen.name, source.ip()) },
                 // The balancer speaks for itself, and still it is not a program of this machine's own.
                 Ok(Ok(None)) => peer.proxied = true,
                 Ok(Err(error)) => {

@@ -22,7 +22,8 @@ use crate::telemetry::rarely::Rarely;
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// The worker threads. They end when the last handle to them is dropped and their connections are done.
-pub struct Workers(Vec<Seat>);
+#[derive(Clone)]
+pub struct Workers(Arc<[Seat]>);
 
 struct Seat {
     entrance: UnboundedSender<Arrival>,
@@ -33,6 +34,7 @@ struct Seat {
 struct Arrival {
     stream: std::net::TcpStream,
     peer: SocketAddr,
+    door: Arc<ArcSwap<Door>>,
     held: Held,
     drain: Watch,
 }
@@ -42,30 +44,33 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread or a runtime cannot be made, or an account cannot be set up.
-    pub fn start(
-        count: Option<usize>,
-        gate: &Arc<Current>,
-        door: &Arc<ArcSwap<Door>>,
-    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(count: Option<usize>, gate: &Arc<Current>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let count = count.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut seats = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let setting = Setting { post: Post::new(gate.clone())?, door: door.clone(), handshakes: Rarely::default() };
+            let setting = Setting { post: Post::new(gate.clone())?, handshakes: Rarely::default() };
             let (entrance, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || runtime.block_on(serve(arrivals, setting));
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
             seats.push(Seat { entrance, held: Arc::default() });
         }
-        Ok((Self(seats), threads))
+        Ok((Self(seats.into()), threads))
     }
 
     /// Gives a connection, which does not block, to the worker that holds the fewest.
-    pub fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, drain: Watch) {
+    pub fn hand_over(
+        &self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        door: Arc<ArcSwap<Door>>,
+        permit: OwnedSemaphorePermit,
+        drain: Watch,
+    ) {
         let Some(seat) = self.0.iter().min_by_key(|seat| seat.held.load(Ordering::Relaxed)) else { return };
         let held = Held::new(seat.held.clone(), permit);
-        if seat.entrance.send(Arrival { stream, peer, held, drain }).is_err() {
+        if seat.entrance.send(Arrival { stream, peer, door, held, drain }).is_err() {
             tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
         }
     }
@@ -79,9 +84,9 @@ async fn serve(mut arrivals: UnboundedReceiver<Arrival>, setting: Setting) {
     loop {
         tokio::select! {
             arrival = arrivals.recv() => match arrival {
-                Some(Arrival { stream, peer, held, drain }) => match TcpStream::from_std(stream) {
+                Some(Arrival { stream, peer, door, held, drain }) => match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        connections.spawn(connection::serve(setting.clone(), stream, peer, drain, held));
+                        connections.spawn(connection::serve(setting.clone(), door.load_full(), stream, peer, drain, held));
                     }
                     Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
                 },

@@ -5,20 +5,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{Request, Response};
 use rustls::ClientConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Sealing;
 use crate::admit::Admission;
 use crate::base::clock::{Clock, Random};
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
-use crate::config::{Account, Config};
+use crate::config::{Account, Config, ForwardProxy};
 use crate::pat::Budget;
 use crate::replicas::Replicas;
-use crate::secrets::Pats;
+use crate::secrets::{self, Pats, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
-use crate::upstream::{Breaker, Pool};
+use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Tunnel, Way};
 
 /// What all workers share. It is read without a lock, but for the count of bad logins.
 pub struct Gate {
@@ -38,6 +40,20 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     pub(super) random: Arc<dyn Random>,
     accounts: HashMap<Arc<str>, Shared>,
+}
+
+/// Why a gate cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// A CA file of an account.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The password of a forward proxy.
+    #[error(transparent)]
+    Secret(#[from] StoreError),
+    /// A name that TLS cannot verify, or a user of a forward proxy that cannot be one.
+    #[error(transparent)]
+    Name(#[from] std::io::Error),
 }
 
 /// What a gate is made of.
@@ -67,7 +83,10 @@ struct Shared {
     /// The content of its CA file.
     roots: Option<[u8; 32]>,
     tls: Arc<ClientConfig>,
+    tunnel: Option<Tunnel>,
     breaker: Arc<Breaker>,
+    /// The places for requests that are under way there at a time.
+    places: Option<Arc<Semaphore>>,
 }
 
 impl Gate {
@@ -75,8 +94,8 @@ impl Gate {
     /// accounts that stay as they are.
     ///
     /// # Errors
-    /// When an account's CA file cannot be used, or its host is no name.
-    pub fn new(parts: Parts, before: Option<&Self>) -> Result<Self, TlsError> {
+    /// [`GateError`].
+    pub fn new(parts: Parts, before: Option<&Self>) -> Result<Self, GateError> {
         let Parts { config, pats, budget, sealing, replicas, metrics, clock, random } = parts;
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
@@ -88,9 +107,13 @@ impl Gate {
                     account: account.clone(),
                     roots,
                     tls: Arc::new(tls::client(account.ca.as_deref())?),
+                    tunnel: account.proxy.as_ref().map(tunnel).transpose()?,
                     breaker: Arc::default(),
+                    places: account.in_flight.map(|most| Arc::new(Semaphore::new(most))),
                 },
             };
+            // Workers make pools of their own, later; what would fail there fails here.
+            Pool::new(account, None, shared.tls.clone(), config.upstream.clone())?;
             accounts.insert(name.clone(), shared);
         }
         let admission = Admission::new(&config, replicas.clone(), before.map(|before| &before.admission), &clock);
@@ -150,6 +173,46 @@ pub(super) struct Lanes {
     pub authority: http::HeaderValue,
     pub pool: Arc<Pool>,
     pub breaker: Arc<Breaker>,
+    places: Option<Arc<Semaphore>>,
+}
+
+impl Lanes {
+    /// A place among the requests that may be under way there, once there is one.
+    pub async fn place(&self, within: Duration) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        let Some(places) = &self.places else { return Ok(None) };
+        match tokio::time::timeout(within, places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            _ => Err(Fault::new(Kind::AccountBusy).because(format_args!("in_flight of account {}", self.account.host))),
+        }
+    }
+
+    /// Sends a request that is sent once, unless Snowflake is known to be away.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Answer>, Failure> {
+        let sent = match self.breaker.ask() {
+            Way::Free => self.pool.send(request).await,
+            Way::Look => self.pool.send_within(LOOK, request).await,
+            Way::Away => {
+                return Err(Failure::Unsent(
+                    "it is known to be away, and another request looks whether it still is".into(),
+                ));
+            }
+        };
+        match &sent {
+            Ok(_) => self.breaker.close(),
+            Err(Failure::Unsent(_)) => self.breaker.failed(),
+            Err(_) => {}
+        }
+        sent
+    }
+}
+
+/// The way through an account's forward proxy, with what the proxy wants to hear.
+fn tunnel(proxy: &ForwardProxy) -> Result<Tunnel, GateError> {
+    let login = match &proxy.user {
+        Some((user, source)) => Some((user.as_str(), secrets::load_now(source)?)),
+        None => None,
+    };
+    Ok(Tunnel::new(&proxy.address, login.as_ref().map(|(user, password)| (*user, password)))?)
 }
 
 /// Random bytes drawn in larger pieces: one draw serves 64 requests.
@@ -169,11 +232,14 @@ impl Worker {
             });
             let pool = match kept {
                 Some(kept) => kept.pool.clone(),
-                None => Pool::new(&shared.account, shared.tls.clone(), gate.config.upstream.clone())?,
+                None => {
+                    let (tunnel, tls) = (shared.tunnel.clone(), shared.tls.clone());
+                    Pool::new(&shared.account, tunnel, tls, gate.config.upstream.clone())?
+                }
             };
             let authority = shared.account.authority().parse().map_err(std::io::Error::other)?;
-            let (account, breaker) = (shared.account.clone(), shared.breaker.clone());
-            accounts.insert(name.clone(), Lanes { account, authority, pool, breaker });
+            let (account, breaker, places) = (shared.account.clone(), shared.breaker.clone(), shared.places.clone());
+            accounts.insert(name.clone(), Lanes { account, authority, pool, breaker, places });
         }
         let traces = before.map_or_else(
             || Arc::new(Mutex::new(TraceIds { stock: [0; 1024], used: 1024 })),

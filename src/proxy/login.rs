@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode, header, request};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
@@ -149,7 +150,15 @@ impl Upstream<'_, '_> {
             }
         };
         let gate = self.worker.gate.clone();
+        let place = match self.lanes.place(gate.config.login.hold).await {
+            Ok(place) => place,
+            Err(fault) => {
+                permit.unsent();
+                return Err(fault);
+            }
+        };
         let exchange = Exchange {
+            _place: place,
             pool: self.lanes.pool.clone(),
             breaker: self.lanes.breaker.clone(),
             connect,
@@ -206,6 +215,8 @@ enum Sent {
 
 /// One login over one connection.
 struct Exchange {
+    /// Among the requests that may be under way at the account.
+    _place: Option<OwnedSemaphorePermit>,
     pool: Arc<Pool>,
     breaker: Arc<Breaker>,
     connect: Duration,

@@ -78,9 +78,8 @@ impl Worker {
             *request.uri_mut() = head.uri.clone();
             *request.headers_mut() = headers::for_whole_body(&head.headers, &lanes.authority);
             request.headers_mut().insert(header::AUTHORIZATION, token_header(&master.token)?);
-            let fault = match lanes.pool.send(request).await {
+            let fault = match lanes.send(request).await {
                 Ok(response) => {
-                    lanes.breaker.close();
                     no_redirect(&response)?;
                     let status = response.status();
                     let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);

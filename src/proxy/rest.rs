@@ -50,7 +50,8 @@ impl Worker {
     ) -> Result<Response<AnswerBody>, Fault> {
         let key = bearer(&head)?;
         let (grant, turn) = self.gate.admission.rest(peer, key.as_ref()).await?;
-        let mut turn = Some(turn);
+        let place = self.lanes(grant.account())?.place(self.gate.config.limits.delay).await?;
+        let mut turn = Some(turn.with(place));
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let mut body = self.body(&head, body.take()?, &grant).await?;
@@ -156,7 +157,7 @@ impl Worker {
         grant: &Grant,
     ) -> Result<(Looked, Permit), Fault> {
         let lanes = self.lanes(grant.account())?;
-        let mut sending = std::pin::pin!(lanes.pool.send(request));
+        let mut sending = std::pin::pin!(lanes.send(request));
         let sent = match timeout(SETTLED, sending.as_mut()).await {
             Ok(sent) => sent,
             Err(_long) => {
@@ -172,7 +173,6 @@ impl Worker {
             }
             Err(failure) => return Err(failed(failure)),
         };
-        lanes.breaker.close();
         if let Err(fault) = no_redirect(&response) {
             permit.unsent();
             return Err(fault);

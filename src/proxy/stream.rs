@@ -47,9 +47,12 @@ impl Worker {
         };
         head.headers.insert(header::HOST, lanes.authority.clone());
         head.version = Version::HTTP_11;
-        let sent = lanes.pool.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await;
+        let turn = match ends_something(route) {
+            true => turn,
+            false => turn.with(lanes.place(self.gate.config.limits.delay).await?),
+        };
+        let sent = lanes.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await;
         let mut response = sent.map_err(failed)?;
-        lanes.breaker.close();
         no_redirect(&response)?;
         headers::strip_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;

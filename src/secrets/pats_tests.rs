@@ -68,7 +68,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Pats, Grant, Arc<Manua
     let (config, _) = file::parse(std::path::Path::new("x.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
     let clock = ManualClock::start();
     let admission = Admission::new(&config, None, None, &(clock.clone() as Arc<dyn Clock>));
-    let peer = Peer::at(IpAddr::from([127, 0, 0, 1]));
+    let peer = Peer::at(&crate::config::Listen::MAIN.into(), IpAddr::from([127, 0, 0, 1]));
     // Nothing of it waits.
     let admitted = std::pin::pin!(admission.login(&peer, Some(&issued)));
     let Poll::Ready(Ok(grant)) = admitted.poll(&mut Context::from_waker(Waker::noop())) else { panic!("not admitted") };

@@ -1,7 +1,8 @@
 //! [`Breaker`]: whether an account is known to be away.
 //!
-//! The first login of an outage is held and tried again; once its time is up the outage is known, and from then on one login
-//! in [`LOOK`] looks whether it is over while all others are told at once. Any answer of Snowflake's ends it.
+//! The first login of an outage is held and tried again; once its time is up the outage is known, and so it is when several
+//! requests in a row could not connect. From then on one request in [`LOOK`] looks whether it is over while all others are told at
+//! once. Any answer of Snowflake's ends it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +12,19 @@ use tokio::time::Instant;
 /// How often one login looks whether an account is still away.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// Shared by all workers; one an account. It is asked once a login.
+/// How many requests in a row that could not connect make an outage.
+const FAILURES: u32 = 5;
+
+/// Shared by all workers; one an account. It is asked once a request.
 #[derive(Default)]
-pub struct Breaker(Mutex<Option<Instant>>);
+pub struct Breaker(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// When somebody may look again; `None` while nothing is known against the account.
+    next: Option<Instant>,
+    failures: u32,
+}
 
 /// What a login may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +38,10 @@ pub enum Way {
 }
 
 impl Breaker {
-    /// Asks before a login is sent.
+    /// Asks before a request is sent.
     pub fn ask(&self) -> Way {
         let now = Instant::now();
-        match &mut *self.lock() {
+        match &mut self.lock().next {
             None => Way::Free,
             Some(next) if *next > now => Way::Away,
             Some(next) => {
@@ -42,15 +53,24 @@ impl Breaker {
 
     /// A whole hold has passed in which nobody could connect.
     pub fn open(&self) {
-        self.lock().get_or_insert_with(|| Instant::now() + LOOK);
+        self.lock().next.get_or_insert_with(|| Instant::now() + LOOK);
+    }
+
+    /// A request could not connect.
+    pub fn failed(&self) {
+        let mut state = self.lock();
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= FAILURES {
+            state.next.get_or_insert_with(|| Instant::now() + LOOK);
+        }
     }
 
     /// Snowflake answered.
     pub fn close(&self) {
-        *self.lock() = None;
+        *self.lock() = State::default();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,5 +89,19 @@ mod tests {
         assert_eq!((breaker.ask(), breaker.ask()), (Way::Look, Way::Away));
         breaker.close();
         assert_eq!(breaker.ask(), Way::Free);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_make_an_outage_and_an_answer_between_them_does_not() {
+        let breaker = Breaker::default();
+        for _ in 0..FAILURES - 1 {
+            breaker.failed();
+        }
+        breaker.close();
+        for _ in 0..FAILURES {
+            assert_eq!(breaker.ask(), Way::Free);
+            breaker.failed();
+        }
+        assert_eq!(breaker.ask(), Way::Away);
     }
 }

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Progress, Tracked};
+use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
 
 type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
@@ -21,6 +22,8 @@ type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
 pub(super) struct Target {
     /// `NAME:PORT` or `IP:PORT`.
     pub address: String,
+    /// The forward proxy on the way there.
+    pub tunnel: Option<Tunnel>,
     /// The name that the certificate must carry, and SNI.
     pub name: ServerName<'static>,
     /// Roots and session cache, one for all workers.
@@ -40,7 +43,10 @@ impl Lane {
     ///
     /// It comes boxed, since it is handed from the pool to a request, to its answer and back.
     pub(super) async fn open(target: &Target) -> io::Result<Box<Self>> {
-        let tcp = TcpStream::connect(&target.address).await?;
+        let tcp = match &target.tunnel {
+            None => TcpStream::connect(&target.address).await?,
+            Some(tunnel) => tunnel.open(&target.address).await?,
+        };
         tcp.set_nodelay(true)?;
         let tls = target.tls.connect(target.name.clone(), Transport::new(tcp)).await?;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;

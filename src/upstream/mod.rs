@@ -16,8 +16,10 @@ mod breaker;
 mod connect;
 mod kept;
 mod pool;
+mod tunnel;
 
 pub use answer::Answer;
 pub use body::RequestBody;
 pub use breaker::{Breaker, LOOK, Way};
 pub use pool::{Failure, Pool};
+pub use tunnel::Tunnel;

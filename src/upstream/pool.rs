@@ -16,6 +16,7 @@ use super::answer::Answer;
 use super::body::{RequestBody, Tracked};
 use super::connect::{Lane, Target};
 use super::kept::Kept;
+use super::tunnel::Tunnel;
 use crate::base::fault::chain;
 use crate::config::{Account, Upstream};
 
@@ -44,9 +45,14 @@ impl Pool {
     ///
     /// # Errors
     /// When the account's host is no name that TLS can verify.
-    pub fn new(account: &Account, tls: Arc<ClientConfig>, limits: Upstream) -> io::Result<Arc<Self>> {
+    pub fn new(
+        account: &Account,
+        tunnel: Option<Tunnel>,
+        tls: Arc<ClientConfig>,
+        limits: Upstream,
+    ) -> io::Result<Arc<Self>> {
         let name = ServerName::try_from(account.host.clone()).map_err(io::Error::other)?;
-        let target = Target { address: account.target(), name, tls: TlsConnector::from(tls) };
+        let target = Target { address: account.target(), tunnel, name, tls: TlsConnector::from(tls) };
         let kept = Arc::new(Kept::new(limits.keep));
         Ok(Arc::new(Self { target, limits, kept }))
     }

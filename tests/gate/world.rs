@@ -127,8 +127,7 @@ impl World {
 
     /// The same, where it may fail.
     pub async fn try_connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(self.app.address).await?;
-        self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await
+        self.try_connect_from(LOCALHOST, self.app.address).await
     }
 
     /// From now on the client shows this certificate where it is asked for one.
@@ -152,10 +151,14 @@ impl World {
 
     /// A TLS connection from that address of this machine to a gate.
     pub async fn connect_from(&self, from: IpAddr, to: SocketAddr) -> TlsStream<TcpStream> {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::new(from, 0)).unwrap();
-        let tcp = socket.connect(to).await.unwrap();
-        self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
+        self.try_connect_from(from, to).await.unwrap()
+    }
+
+    /// The same, where it may fail.
+    async fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        self.client.connect(ServerName::try_from("localhost").unwrap(), socket.connect(to).await?).await
     }
 
     /// One request on a connection of its own.
@@ -174,7 +177,7 @@ impl World {
         to: SocketAddr,
         request: Request<Bytes>,
     ) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
-        exchange(self.connect_from(from, to).await, request).await
+        exchange(self.try_connect_from(from, to).await?, request).await
     }
 
     /// A login with a body that the caller wrote.

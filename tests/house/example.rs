@@ -40,7 +40,7 @@ fn what_is_commented_out_is_the_default() {
 fn no_key_is_missing_from_the_example() {
     let read =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config").join(name));
-    let files = ["file.rs", "entries.rs", "limits.rs", "replicas.rs", "stores.rs"];
+    let files = ["file.rs", "entries.rs", "limits.rs", "listen.rs", "replicas.rs", "stores.rs"];
     let source: String = files.iter().map(|file| read(file).unwrap()).collect();
     let text = all_keys(&example());
     let mut asked = Vec::new();

@@ -64,6 +64,8 @@ pub enum Kind {
     TargetForm,
     /// Too many logins with one credential are waiting for their turn.
     GateBusy,
+    /// As many requests are under way at the account as may.
+    AccountBusy,
     /// The gate did something it should not.
     GateBroken,
     /// The secrets manager did not answer, and no PAT is in memory.
@@ -90,7 +92,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -118,6 +120,7 @@ impl Kind {
         Self::MethodWrong,
         Self::TargetForm,
         Self::GateBusy,
+        Self::AccountBusy,
         Self::GateBroken,
         Self::StoreUnavailable,
         Self::StoreRefused,
@@ -219,6 +222,9 @@ impl Kind {
             Self::GateBusy => row("gate_busy", Gate, Retry(503, 5), Retry(503, 5),
                 "more logins are waiting for this gate than Snowflake answers",
                 "Try again; let tools keep their connections, or ask the operator for a second credential."),
+            Self::AccountBusy => row("account_busy", Policy, Retry(503, 1), Retry(503, 1),
+                "as many requests are under way at Snowflake as this gate may have there",
+                "Try again; ask the operator of the gate whether that is enough."),
             Self::GateBroken => row("gate_broken", Gate, BEHIND, Retry(503, 1),
                 "the gate failed inside",
                 "Give the trace id to the operator."),

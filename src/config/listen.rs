@@ -1,0 +1,106 @@
+//! `[listen]`, and more doors below `[listeners]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::entries::{NETWORK, network};
+use super::read::Section;
+use super::{KeyPair, Listen};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What every door says for itself.
+struct Door {
+    address: SocketAddr,
+    tls: Option<KeyPair>,
+    client_ca: Option<std::path::PathBuf>,
+    proxy: Vec<IpNet>,
+}
+
+/// `[listen]`.
+pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
+    let Some(section) = top.section("listen") else {
+        if !top.has("listen") {
+            top.error("`[listen]` is missing", "Write [listen] with address, certificate and key");
+        }
+        return None;
+    };
+    let Door { address, tls, client_ca, proxy } = door(&section, None);
+    let read = Listen {
+        name: Listen::MAIN.into(),
+        address,
+        tls,
+        client_ca,
+        proxy,
+        workers: section.count("workers", 1..1024).map(|found| found.value),
+        connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
+        handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
+        head: section.duration("head", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
+        idle: section.duration("idle", 10 * MINUTE, Duration::from_millis(50)..24 * HOUR),
+        notice: section.duration("notice", Duration::ZERO, Duration::ZERO..5 * MINUTE),
+        reuse_port: section.flag("reuse_port").is_some_and(|flag| flag.value),
+        drain: section.duration("drain", 30 * SECOND, Duration::ZERO..HOUR),
+    };
+    section.finish();
+    Some(read)
+}
+
+/// `[listeners.NAME]`: a door of its own; what it does not say is that of `[listen]`.
+pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Option<(Arc<str>, Listen)> {
+    if name == Listen::MAIN {
+        section.error("this is the name of [listen]", "Give it another");
+    }
+    let name: Arc<str> = name.into();
+    let Door { address, tls, client_ca, proxy } = door(&section, main.tls.as_ref());
+    section.finish();
+    Some((name.clone(), Listen { name, address, tls, client_ca, proxy, ..main.clone() }))
+}
+
+fn door(section: &Section<'_>, usual: Option<&KeyPair>) -> Door {
+    let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
+        text.parse::<SocketAddr>().ok()
+    });
+    let plaintext = section.flag("danger_plaintext");
+    let tls = match &plaintext {
+        Some(flag) if flag.value => {
+            for key in ["certificate", "key"] {
+                if let Some(path) = section.path(key) {
+                    section.error_at(
+                        &path.span,
+                        key,
+                        "it has no use with danger_plaintext = true",
+                        "Take one of the two out",
+                    );
+                }
+            }
+            if let Some(address) = &address
+                && !address.value.ip().is_loopback()
+            {
+                section.error_at(
+                    &flag.span,
+                    "danger_plaintext",
+                    "plain HTTP is for loopback addresses only",
+                    "Listen on 127.0.0.1, or take this out and give certificate and key",
+                );
+            }
+            None
+        }
+        _ if usual.is_some() && !section.has("certificate") && !section.has("key") => usual.cloned(),
+        _ => {
+            let pem = "the path of a PEM file";
+            let (certificate, key) = (section.required_path("certificate", pem), section.required_path("key", pem));
+            certificate.zip(key).map(|(certificate, key)| KeyPair { certificate: certificate.value, key: key.value })
+        }
+    };
+    Door {
+        address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
+        tls,
+        client_ca: section.path("client_ca").map(|found| found.value),
+        proxy: section.list("proxy", NETWORK, network).map_or_else(Vec::new, |found| found.value),
+    }
+}
