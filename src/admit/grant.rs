@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
-use crate::config::{Client, Credential};
+use crate::config::{Account, Client, Credential};
 use crate::session::Bound;
 
 /// Proof of admission, and what it entitles to.
@@ -20,17 +22,25 @@ struct Inner {
     client: ClientName,
     credential: Arc<str>,
     account: Arc<str>,
+    host: Arc<str>,
+    target: [u8; 8],
     user: String,
     pat: SecretRefs,
     pins: Pins,
 }
 
 impl Grant {
-    pub(super) fn new(name: ClientName, client: &Client, credential: &Credential) -> Self {
+    pub(super) fn new(name: ClientName, client: &Client, credential: &Credential, account: &Account) -> Self {
+        let host: Arc<str> = account.authority().to_lowercase().into();
+        let named = format!("{host}\n{}", credential.user.to_uppercase());
+        let mut target = [0; 8];
+        target.copy_from_slice(&digest(&SHA256, named.as_bytes()).as_ref()[..8]);
         let client = Arc::new(Inner {
             client: name,
             credential: client.credential.clone(),
             account: credential.account.clone(),
+            host,
+            target,
             user: credential.user.clone(),
             pat: credential.pat.clone(),
             pins: client.pins.or(&credential.pins),
@@ -66,6 +76,16 @@ impl Grant {
     /// The account it may reach.
     pub fn account(&self) -> &Arc<str> {
         &self.client.account
+    }
+
+    /// The account's host, which is what it is known by to Snowflake.
+    pub fn host(&self) -> &Arc<str> {
+        &self.client.host
+    }
+
+    /// What tells host and service user from others.
+    pub fn target(&self) -> [u8; 8] {
+        self.client.target
     }
 
     /// The service user.

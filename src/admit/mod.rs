@@ -98,6 +98,7 @@ impl Admission {
         let entry = |(name, client): (&ClientName, &config::Client)| {
             let first = client.keys.first().copied().unwrap_or(NO_KEY);
             let before = before.and_then(|before| before.clients.get(name));
+            let credential = config.credentials.get(&client.credential)?;
             let entry = Entry {
                 // One key stands twice, so that every comparison is of two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
@@ -110,7 +111,7 @@ impl Admission {
                 rates: Pair::new(&client.limits.rates, before.map(|before| &before.rates), clock),
                 credential: credentials.get(&client.credential)?.clone(),
                 room: Room::new(&client.limits, before.map(|before| &before.room)),
-                grant: Some(Grant::new(name.clone(), client, config.credentials.get(&client.credential)?)),
+                grant: Some(Grant::new(name.clone(), client, credential, config.accounts.get(&credential.account)?)),
             };
             Some((name.clone(), entry))
         };
@@ -133,7 +134,7 @@ impl Admission {
         Self { clients, nobody, limits, credentials }
     }
 
-    /// Whether any client at all may come from this address, and whether it does so too often.
+    /// Whether a login may come from this address, and whether it does so too often.
     ///
     /// # Errors
     /// [`Kind::NetworkDenied`], [`Kind::LoginLimit`].
@@ -142,7 +143,11 @@ impl Admission {
         self.limits.source(What::Login, peer).await
     }
 
-    fn address(&self, peer: &Peer) -> Result<(), Fault> {
+    /// Whether any client at all may come from this address.
+    ///
+    /// # Errors
+    /// [`Kind::NetworkDenied`].
+    pub fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
         if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
     }
@@ -204,14 +209,13 @@ impl Admission {
 
     /// Who that is.
     fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
-        self.address(peer)?;
         let key = presented.map(ClientKey::parse);
         if let Some(Err(NoKey::Damaged)) = key {
             return Err(Fault::new(Kind::KeyDamaged).because("the key's check digits do not fit"));
         }
         let Some(Ok(key)) = key else {
             // Without a key of ours the connection itself has to say who it is.
-            if let Some((entry, grant)) = self.without_key(peer) {
+            if let Some((entry, grant)) = self.without_key(peer)? {
                 return Ok((entry, grant.of_login(tag(&NO_KEY), entry.bound(peer))));
             }
             return Err(match presented {
@@ -235,11 +239,18 @@ impl Admission {
         Ok((entry, grant.of_login(tag(&key.hash), entry.bound(peer))))
     }
 
-    /// The client that this peer is by its certificate or its place alone. The configuration makes sure that there is one at most.
-    fn without_key(&self, peer: &Peer) -> Option<(&Entry, &Grant)> {
-        let mut keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed);
-        let (_, entry) = keyless.find(|(name, entry)| entry.fits(peer, name).is_ok())?;
-        Some((entry, entry.grant.as_ref()?))
+    /// The client that this peer is by its certificate or its place alone. The configuration refuses what it can see to be
+    /// ambiguous; a certificate with the names of two clients is seen only here, and is nobody's.
+    fn without_key(&self, peer: &Peer) -> Result<Option<(&Entry, &Grant)>, Fault> {
+        let keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed && entry.asks_for_something());
+        let mut fitting = keyless.filter(|(name, entry)| entry.fits(peer, name).is_ok());
+        match (fitting.next(), fitting.next()) {
+            (Some((one, _)), Some((other, _))) => Err(Fault::new(Kind::PeerDenied)
+                .detail("it cannot be told which client this is")
+                .because(format_args!("the connection is one of client {one} and of client {other}"))),
+            (Some((_, entry)), None) => Ok(entry.grant.as_ref().map(|grant| (entry, grant))),
+            (None, _) => Ok(None),
+        }
     }
 
     /// Gives a request in a session its turn, once [`Admission::session`] has let it pass.
@@ -276,14 +287,15 @@ impl Admission {
         if !entry.hashes.iter().any(|hash| tag(hash) == ticket.key) {
             return Err(ended("the key that it logged in with is no longer in the configuration"));
         }
-        if (grant.credential(), grant.account()) != (&ticket.credential, &ticket.account) {
-            return Err(ended("it has another credential now"));
+        let same = (grant.credential(), grant.account()) == (&ticket.credential, &ticket.account);
+        if !same || grant.target() != ticket.target {
+            return Err(ended("it has another credential now, or that is of another account or user"));
         }
         entry.fits(peer, &ticket.client)?;
         let elsewhere = |from: &dyn fmt::Display| {
             let cause =
                 format_args!("a session of client {} that is bound to {from} came from {}", ticket.client, peer.ip);
-            Fault::new(Kind::SessionElsewhere).detail(from).because(cause)
+            Fault::new(Kind::SessionElsewhere).because(cause)
         };
         if let Some(network) = ticket.bound.network
             && !network.contains(&peer.ip)
@@ -316,6 +328,11 @@ impl Entry {
         };
         let shown = peer.certificate.as_ref().filter(|_| self.bind == Bind::Certificate);
         Bound { network, certificate: shown.map(|shown| shown.fingerprint) }
+    }
+
+    /// Whether a connection has to be anything at all beside near.
+    fn asks_for_something(&self) -> bool {
+        !self.certificates.is_empty() || self.trusted.is_some()
     }
 
     fn admits(&self, peer: &Peer) -> bool {

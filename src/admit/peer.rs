@@ -15,6 +15,8 @@ pub struct Peer {
     pub door: Arc<str>,
     /// Its address; an IPv4 address in IPv6 form is written as IPv4.
     pub ip: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
     /// The address is what a PROXY header says, not what the system sees.
     pub proxied: bool,
     /// The client certificate that it has shown, which a trusted root has signed.
@@ -44,7 +46,7 @@ pub struct LocalUser {
 impl Peer {
     /// A peer of which door and address are all that is known.
     pub fn at(door: &Arc<str>, ip: IpAddr) -> Self {
-        Self { door: door.clone(), ip: ip.to_canonical(), proxied: false, certificate: None, user: None }
+        Self { door: door.clone(), ip: ip.to_canonical(), tls: true, proxied: false, certificate: None, user: None }
     }
 
     /// Whether it is a program on this machine, by the system's own word.

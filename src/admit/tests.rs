@@ -24,7 +24,10 @@ fn peer(ip: &str) -> Peer {
 /// A login whose waiting takes no time.
 fn login_as(admission: &Admission, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(admission.login(peer, presented))
+    runtime.block_on(async {
+        admission.arrives_to_log_in(peer).await?;
+        admission.login(peer, presented).await
+    })
 }
 
 fn login(admission: &Admission, peer: &Peer, presented: &Secret) -> Result<Grant, Fault> {

@@ -10,6 +10,7 @@
 //! | `POST /pats/retry?credential=NAME` | forgets that credential's bad logins, then reads its PAT |
 //! | `POST /reload` | reads the configuration again, with what it names |
 //! | `GET /sessions` | the sessions that were lately served; never a token |
+//! | `POST /sessions/rotate` | adds a key to a ring of the gate's own making, which seals from now on |
 //! | `POST /sessions/kill?target=…` | ends what was opened until now: `client:NAME`, `pat:FINGERPRINT` or `session:ID` |
 //!
 //! Both posts on PATs take `credential=NAME` for one credential alone. A post, or a look at PATs or sessions, that a web page
@@ -17,7 +18,6 @@
 //! the address is loopback, and a hook from outside comes by way of something on this host.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use super::house::House;
 use super::reload::Reloads;
 
+use crate::base::names::is_this_machine;
 use crate::base::rfc3339;
 use crate::pat::ServiceUser;
 use crate::proxy::Gate;
@@ -92,6 +93,7 @@ impl Desk {
             (&Method::POST, "/pats/retry") => self.retry(parameter(&request, "credential")).await,
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::GET, "/sessions") => self.sessions(),
+            (&Method::POST, "/sessions/rotate") => self.rotate().await,
             (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")).await,
             (_, path) if known.contains(&path) => {
                 let error = "the wrong method: GET asks, POST acts";
@@ -166,12 +168,14 @@ impl Desk {
         let Some(credential) = credential else {
             return (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": "say which: ?credential=NAME" }));
         };
-        if let Some(found) = self.gate().config.credentials.get(credential.as_str()) {
+        let config = self.gate().config.clone();
+        let found = config.credentials.get(credential.as_str());
+        if let Some((found, account)) = found.and_then(|found| Some((found, config.accounts.get(&found.account)?))) {
             tracing::warn!(
                 credential,
                 "the bad logins of a credential's user are forgotten because somebody asked for it"
             );
-            let user = ServiceUser::new(&found.account, &found.user);
+            let user = ServiceUser::new(&account.authority().to_lowercase().into(), &found.user);
             self.house.lasting.budget.forgive(&user);
             self.house.lasting.replicas.iter().for_each(|replicas| replicas.forgive(&user.to_string()));
             self.pats().forgive();
@@ -204,6 +208,14 @@ impl Desk {
         (StatusCode::OK, json!({ "sessions": all.iter().map(one).collect::<Vec<_>>() }))
     }
 
+    async fn rotate(&self) -> (StatusCode, Value) {
+        let Some(sealing) = &self.house.lasting.sealing else { return not_sealed() };
+        match sealing.keys.rotate().await {
+            Ok(keys) => (StatusCode::OK, json!({ "keys": keys })),
+            Err(cause) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": cause })),
+        }
+    }
+
     async fn kill(&self, target: Option<String>) -> (StatusCode, Value) {
         let Some(sealing) = &self.house.lasting.sealing else { return not_sealed() };
         let Some(target) = target.as_deref().and_then(Target::parse) else {
@@ -218,12 +230,12 @@ impl Desk {
         let ended = sealing.sessions.list().iter().filter(|one| covered(one)).map(|(id, _)| *id).collect::<Vec<_>>();
         tracing::warn!(target = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
         let now = sealing.clock.wall();
-        if let Some(replicas) = &self.house.lasting.replicas {
-            let until = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            replicas.end_sessions(&target.to_string(), until, self.gate().longest()).await;
-        }
+        let (name, until) = (target.to_string(), now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         let outcome = sealing.revoked.add(target, now);
         ended.iter().for_each(|id| sealing.sessions.ended(*id));
+        if let Some(replicas) = &self.house.lasting.replicas {
+            replicas.end_sessions(&name, until, sealing.longest).await;
+        }
         let mut answer = json!({ "ended": ended.len() });
         if let Err(error) = outcome {
             answer["error"] =
@@ -245,11 +257,8 @@ fn not_sealed() -> (StatusCode, Value) {
 }
 
 fn is_from_a_page<B>(request: &Request<B>) -> bool {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let ours = name.is_empty() || name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    request.headers().contains_key(header::ORIGIN) || !ours
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    request.headers().contains_key(header::ORIGIN) || !(host.is_empty() || is_this_machine(host))
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {

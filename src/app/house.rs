@@ -85,14 +85,29 @@ impl House {
             at_restart: change::needs_restart(&old.config, &config),
         };
         let config = Arc::new(config);
+        if old.config.seal.is_some() != config.seal.is_some() {
+            return Err(io::Error::other(
+                "`seal` is switched on or off at a start only, since open sessions do not survive it",
+            ));
+        }
         let mut next = Vec::new();
         for listen in config.doors() {
             let Some(place) = self.doors.get(&listen.name) else { continue };
+            if place.load().tls.is_some() != listen.tls.is_some() {
+                // The socket may be bound to another address than the file says by now.
+                return Err(io::Error::other(format!(
+                    "the door {} changes between TLS and none at a start only",
+                    listen.name
+                )));
+            }
             let before = shown.get(&listen.name).map(|shown| (place.load_full(), *shown));
             next.push((place, door(listen, before).map_err(broken)?));
         }
         let pats = self.pats(&old, &config).await?;
         let gate = Gate::new(self.lasting.parts(config.clone(), pats), Some(&old)).map_err(broken)?;
+        if !gate.pats.is(&old.pats) {
+            gate.pats.keep_fresh();
+        }
         self.current.store(Arc::new(gate));
         for (place, (door, shows)) in next {
             match shows {
@@ -118,7 +133,6 @@ impl House {
         let unchanged =
             |key: &SecretRefs| key.iter().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
         pats.take_over(&old.pats, unchanged).await;
-        pats.keep_fresh().await;
         pats.first_reads(config.pat.read).await;
         Ok(pats)
     }
@@ -164,8 +178,8 @@ pub(super) fn reader(
 
 /// A door. A certificate whose files have not changed stays, and with it the sessions that clients resume.
 fn door(listen: &Listen, before: Option<(Arc<Door>, Shown)>) -> Result<(Door, Option<Shown>), TlsError> {
-    let door = |tls| Door { listen: listen.clone(), tls };
-    let Some(pair) = &listen.tls else { return Ok((door(None), None)) };
+    let door = |tls, roots| Door { listen: listen.clone(), tls, roots };
+    let Some(pair) = &listen.tls else { return Ok((door(None, [0; 32]), None)) };
     let client_ca = listen.client_ca.as_deref();
     let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
     let shows = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots];
@@ -174,7 +188,7 @@ fn door(listen: &Listen, before: Option<(Arc<Door>, Shown)>) -> Result<(Door, Op
         Some(kept) => kept,
         None => tls::server(pair, client_ca)?,
     };
-    Ok((door(Some(tls)), Some(shows)))
+    Ok((door(Some(tls), roots), Some(shows)))
 }
 
 fn broken(error: impl std::error::Error) -> io::Error {

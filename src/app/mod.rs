@@ -46,7 +46,7 @@ use crate::secrets::{self, Warm};
 use crate::session::Target;
 use crate::state::StateDir;
 use house::{House, Lasting};
-use reload::Reloads;
+use reload::{Reloads, Seen};
 use shell::ConfigArgs;
 
 /// What a signal or an event of the system asks for; with its name.
@@ -121,9 +121,12 @@ impl App {
         let house = Arc::new(House::new(config.clone(), reader, lasting)?);
         let Listeners { drivers, admin } = listeners;
         let admin_address = admin.local_addr()?;
+        private(&config, &drivers, admin_address)?;
         let (workers, threads) = Workers::start(config.listen.workers, &house.current)?;
         let (drain, watch) = drain();
-        house.current.load().pats.keep_fresh().await;
+        let pats = house.current.load().pats.clone();
+        pats.warm_up().await;
+        pats.keep_fresh();
         tokio::spawn(tidy(house.clone()));
         let (stopping, stops) = watch::channel(false);
         let reloads = Arc::<OnceLock<Reloads>>::default();
@@ -160,8 +163,8 @@ impl App {
     }
 
     /// From now on the configuration is read from a file again: when it changes, and when somebody asks for it.
-    fn follow(&self, args: ConfigArgs) {
-        let _once = self.reloads.set(Reloads::new(args, self.house.clone()));
+    fn follow(&self, args: ConfigArgs, used: Seen) {
+        let _once = self.reloads.set(Reloads::new(args, self.house.clone(), used));
         let reloads = self.reloads.clone();
         tokio::spawn(async move {
             if let Some(reloads) = reloads.get() {
@@ -199,6 +202,22 @@ impl App {
         self.house.lasting.budget.tidy();
         clean
     }
+}
+
+/// What may be reached from this machine alone has to be bound so, whoever has bound it: a service manager reads another file.
+fn private(config: &Config, drivers: &BTreeMap<Arc<str>, TcpListener>, admin: SocketAddr) -> io::Result<()> {
+    let public = |what: &str, address: SocketAddr| {
+        let text =
+            format!("{what} is bound to {address}, which is no loopback address; look at the service manager's socket");
+        if address.ip().is_loopback() { Ok(()) } else { Err(io::Error::other(text)) }
+    };
+    public("the operator's door", admin)?;
+    for listen in config.doors().filter(|listen| listen.tls.is_none()) {
+        if let Some(listener) = drivers.get(&listen.name) {
+            public("a door without TLS", listener.local_addr()?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The sockets of a gate.
@@ -243,9 +262,11 @@ async fn tidy(house: Arc<House>) {
         if let Some(replicas) = replicas {
             take_over(sealing, replicas.ended_sessions().await);
         }
+        if let Err(error) = sealing.revoked.catch_up() {
+            tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be read");
+        }
         sealing.sessions.sweep(sealing.clock.now());
-        let longest = house.current.load().longest();
-        if let Err(error) = sealing.revoked.tidy(sealing.clock.wall(), longest) {
+        if let Err(error) = sealing.revoked.tidy(sealing.clock.wall(), sealing.longest) {
             tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
         }
     }
@@ -253,8 +274,11 @@ async fn tidy(house: Arc<House>) {
 
 /// Ends the sessions that another gate was told to end.
 fn take_over(sealing: &Sealing, told: Vec<(String, u64)>) {
+    let now = sealing.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let oldest = now.saturating_sub(sealing.longest).as_secs();
     let known = |(target, until): (String, u64)| Some((Target::parse(&target)?, until));
-    match sealing.revoked.merge(told.into_iter().filter_map(known)) {
+    let matters = told.into_iter().filter_map(known).filter(|(_, until)| *until >= oldest);
+    match sealing.revoked.merge(matters) {
         Ok(true) => tracing::warn!("sessions are ended because another gate was told so"),
         Ok(false) => {}
         Err(error) => tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down"),

@@ -1,11 +1,12 @@
 //! Changes of the file while the gate runs: when it is read again, and what is said about it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::Method;
+use tokio::sync::Mutex;
 
 use super::house::{House, Reloaded};
 use super::shell::{ConfigArgs, Failed, control_runtime, say};
@@ -16,22 +17,52 @@ use crate::config::Config;
 pub(super) struct Reloads {
     args: ConfigArgs,
     house: Arc<House>,
+    /// What was there when the configuration in use was read.
+    used: Mutex<Seen>,
+    /// The files that the last attempt named: one that failed is tried again when they change.
+    files: std::sync::Mutex<Vec<PathBuf>>,
 }
 
 /// The content of the configuration and of the files that it names.
 #[derive(Clone, PartialEq, Eq)]
-struct Seen(Vec<u8>);
+pub(super) struct Seen(Vec<u8>);
+
+impl Seen {
+    /// What is there now.
+    pub(super) fn now(args: &ConfigArgs, config: &Config) -> Self {
+        look(&args.config, &config.files())
+    }
+}
 
 impl Reloads {
-    pub(super) fn new(args: ConfigArgs, house: Arc<House>) -> Self {
-        Self { args, house }
+    /// `used` is what was there when the configuration in use was read.
+    pub(super) fn new(args: ConfigArgs, house: Arc<House>, used: Seen) -> Self {
+        let files = house.current.load().config.files();
+        Self { args, house, used: Mutex::new(used), files: std::sync::Mutex::new(files) }
     }
 
     /// Reads the file now. What is wrong with it is logged, and the old configuration stays in use.
     pub(super) async fn now(&self, why: &str) -> Result<Reloaded, String> {
-        let outcome = match check::load(&self.args) {
+        let mut used = self.used.lock().await;
+        self.read(why, &mut used).await
+    }
+
+    async fn read(&self, why: &str, used: &mut Seen) -> Result<Reloaded, String> {
+        let args = self.args.clone();
+        let known = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A directory on a network may hang; nobody else has to wait for it.
+        let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = check::load(&args).map_err(|refusal| Failed::from(refusal).text);
+            let files = loaded.as_ref().map_or(known, |(config, _)| config.files());
+            let seen = look(&args.config, &files);
+            (loaded, files, seen)
+        });
+        let (loaded, files, seen) = loaded.await.map_err(|error| error.to_string())?;
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *used = seen;
+        let outcome = match loaded {
             Ok((config, _)) => self.house.reload(config).await.map_err(|error| error.to_string()),
-            Err(refusal) => Err(Failed::from(refusal).text),
+            Err(cause) => Err(cause),
         };
         self.house.lasting.metrics.reloaded(outcome.is_ok());
         match &outcome {
@@ -50,7 +81,7 @@ impl Reloads {
     /// Looks for changes for as long as the process lives. What is looked at has to be the same twice, since files are also
     /// written piece by piece.
     pub(super) async fn watch(&self) {
-        let (mut used, mut last) = (self.seen().await, None);
+        let mut last = None;
         loop {
             let watch = self.house.current.load().config.reload.watch;
             let pause = if watch.is_zero() { Duration::from_secs(60) } else { watch };
@@ -58,27 +89,26 @@ impl Reloads {
             if watch.is_zero() {
                 continue;
             }
+            let mut used = self.used.lock().await;
             let seen = self.seen().await;
-            if seen != used && Some(&seen) == last.as_ref() {
+            if seen != *used && Some(&seen) == last.as_ref() {
                 // One that is broken is told once, and tried again when it has changed.
-                let _told = self.now("a file has changed").await;
-                used = seen.clone();
+                let _told = self.read("a file has changed", &mut used).await;
             }
             last = Some(seen);
         }
     }
 
     async fn seen(&self) -> Seen {
-        let config = self.house.current.load().config.clone();
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let file = self.args.config.clone();
-        // A directory on a network may hang; nobody else has to wait for it.
-        tokio::task::spawn_blocking(move || look(file, &config)).await.unwrap_or(Seen(Vec::new()))
+        tokio::task::spawn_blocking(move || look(&file, &files)).await.unwrap_or(Seen(Vec::new()))
     }
 }
 
-fn look(file: PathBuf, config: &Config) -> Seen {
+fn look(file: &Path, files: &[PathBuf]) -> Seen {
     let mut all = Context::new(&SHA256);
-    for path in std::iter::once(file).chain(config.files()) {
+    for path in std::iter::once(file).chain(files.iter().map(PathBuf::as_path)) {
         match std::fs::read(path) {
             Ok(content) => all.update(&content),
             Err(error) => all.update(error.kind().to_string().as_bytes()),

@@ -1,5 +1,6 @@
 //! `patgate run`: the gate in the foreground, until it is told to stop.
 
+use super::reload::Seen;
 use super::service::{self, Phase};
 use super::shell::{ConfigArgs, Failed, control_runtime};
 use super::signal::Signals;
@@ -13,6 +14,7 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
     // The first random number of a process takes tens of milliseconds; it is drawn while the file is read.
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
     let (config, report) = check::load(args)?;
+    let seen = Seen::now(args, &config);
     logs::start(&config.log);
     for (line, column, problem) in report.problems() {
         tracing::warn!(
@@ -28,19 +30,19 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failed> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config, args.clone()));
+    let outcome = runtime.block_on(serve(config, args.clone(), seen));
     // A read of a file that hangs must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failed> {
+async fn serve(config: Config, args: ConfigArgs, seen: Seen) -> Result<(), Failed> {
     // Before anything slow: a signal that comes meanwhile is not lost.
     let mut signals = Signals::new().map_err(Failed::gate)?;
     let sockets = service::sockets().map_err(Failed::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(Failed::gate)?;
     let app = App::start_on(listeners, config, Seams::default()).await.map_err(Failed::gate)?;
-    app.follow(args);
+    app.follow(args, seen);
     tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
     app.settled().await;
     service::tell(&Phase::Ready);

@@ -13,6 +13,8 @@ use crate::session::Target;
 pub(super) enum SessionsCommand {
     /// The sessions that this gate has served within the last hour.
     List(ConfigArgs),
+    /// Add a key to the ring that the gate has made for itself; it seals from now on, and the others go on opening.
+    Rotate(ConfigArgs),
     /// End sessions now: the next request of each is refused, and so is every renewal.
     Kill(KillArgs),
 }
@@ -35,6 +37,7 @@ fn target(text: &str) -> Result<Target, String> {
 pub(super) fn sessions(command: &SessionsCommand) -> Result<(), Failed> {
     let (args, method, path) = match command {
         SessionsCommand::List(args) => (args, Method::GET, "/sessions".to_owned()),
+        SessionsCommand::Rotate(args) => (args, Method::POST, "/sessions/rotate".to_owned()),
         SessionsCommand::Kill(args) => (&args.config, Method::POST, format!("/sessions/kill?target={}", args.target)),
     };
     let (config, _) = check::load(args)?;
@@ -48,6 +51,7 @@ pub(super) fn sessions(command: &SessionsCommand) -> Result<(), Failed> {
     }
     match command {
         SessionsCommand::List(_) => answer["sessions"].as_array().into_iter().flatten().for_each(|one| say(&line(one))),
+        SessionsCommand::Rotate(_) => say(&format!("{} keys open, and the new one seals", answer["keys"])),
         SessionsCommand::Kill(args) => {
             say(&format!("{}: what was opened until now is over, {} here", args.target, answer["ended"]));
         }

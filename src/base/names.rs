@@ -1,6 +1,7 @@
 //! Names that are parsed once, at the edge, and trusted afterwards.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::secret::hex;
@@ -117,6 +118,14 @@ impl fmt::Display for SecretRefs {
     }
 }
 
+/// Whether a `Host` header names this machine and nothing else: `localhost` or a loopback address, with any port.
+pub fn is_this_machine(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// A W3C trace id (<https://www.w3.org/TR/trace-context/>, section 3.2.2.3): 16 bytes, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId([u8; 16]);
@@ -201,6 +210,18 @@ mod tests {
         assert!(SecretRefs::new(Vec::new()).is_none());
         for bad in ["", "vault", ":x", "vault:", "vault:#f", "vault:x#"] {
             assert!(SecretRef::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_this_machine_by_its_own_names_alone() {
+        for ours in ["localhost", "LocalHost:8443", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8443"] {
+            assert!(is_this_machine(ours.as_bytes()), "{ours}");
+        }
+        for foreign in
+            ["", "localhost.evil.test", "10.0.0.1", "evil.test:8443", "[2001:db8::1]:1", "127.0.0.1.evil.test"]
+        {
+            assert!(!is_this_machine(foreign.as_bytes()), "{foreign}");
         }
     }
 

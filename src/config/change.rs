@@ -66,7 +66,9 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
 
 /// What takes effect at the next start only.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let seal = |config: &Config| config.seal.as_ref().map(|seal| (seal.keys.clone(), seal.rotate, seal.refresh));
+    // The ring's keeper goes on with the stores that it began with.
+    let ring = |config: &Config| config.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
+    let seal = old.seal != new.seal || (ring(new) && old.stores != new.stores);
     let addresses = |config: &Config| -> Vec<_> {
         config.listeners.iter().map(|(name, listen)| (name.clone(), listen.address)).collect()
     };
@@ -80,7 +82,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("pat.budget", old.pat.budget != new.pat.budget),
         ("replicas", old.replicas != new.replicas),
         ("state", old.state != new.state),
-        ("seal", seal(old) != seal(new)),
+        ("seal", seal),
         ("log", old.log != new.log),
     ]
     .into_iter()
@@ -147,7 +149,7 @@ mod tests {
                 "log changed"
             ]
         );
-        assert_eq!(needs_restart(&old, &new), ["log"]);
+        assert_eq!(needs_restart(&old, &new), ["seal", "log"]);
         assert!(
             differences(&old, &config(|text| text.replace("sha256:0", "sha256:1")))[0].ends_with("one changed (keys)")
         );

@@ -134,6 +134,10 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], d
         section.error("`keys` is missing", format!("`patgate client new {name}` prints a key and this line"));
     }
     let certificates = section.list("certificates", "\"dns:NAME\" or \"uri:URI\"", CertificateName::parse);
+    if let Some(certificates) = certificates.as_ref().filter(|list| list.value.is_empty()) {
+        let what = "the list is empty, so that it would ask for nothing";
+        section.error_at(&certificates.span, "certificates", what, "Write a name, or take it out");
+    }
     let trust = section.parsed("trust", "\"loopback\": a program on this machine needs to show nothing", |text| {
         (text == "loopback").then_some(())
     });
@@ -150,6 +154,14 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], d
         section.warning_at(&trust.span, "trust", what, "Write `users` if that is not meant");
     }
     if let Some(users) = &users {
+        if users.value.is_empty() {
+            section.error_at(
+                &users.span,
+                "users",
+                "the list is empty",
+                "Write a user, or take it out for all of this machine",
+            );
+        }
         if trust.is_none() {
             section.error_at(&users.span, "users", "it needs trust = \"loopback\"", "Write both, or neither");
         }

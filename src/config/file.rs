@@ -297,12 +297,13 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
             found.value.iter().for_each(|reference| known(section, &found.span, "keys", &reference.store, stores));
             SecretRefs::new(found.value)
         });
-        Seal {
-            keys,
-            rotate: duration_in(section, "rotate", 24 * HOUR, SECOND..30 * 24 * HOUR),
-            keep: duration_in(section, "keep", 24 * HOUR, 4 * HOUR..30 * 24 * HOUR),
-            refresh: duration_in(section, "refresh", 10 * SECOND, SECOND..HOUR),
+        let rotate = duration_in(section, "rotate", 24 * HOUR, MINUTE..30 * 24 * HOUR);
+        let keep = duration_in(section, "keep", 24 * HOUR, 4 * HOUR..30 * 24 * HOUR);
+        if let Some(section) = section.filter(|_| keep.as_secs() / rotate.as_secs() > 500) {
+            let what = "`rotate` is so short that more than 500 keys would be open at a time";
+            section.error(what, "Let a key seal for longer, or keep them for less");
         }
+        Seal { keys, rotate, keep, refresh: duration_in(section, "refresh", 10 * SECOND, SECOND..HOUR) }
     }))
 }
 

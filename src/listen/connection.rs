@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -41,6 +42,8 @@ pub struct Door {
     pub listen: Listen,
     /// Our certificate; `None` where plain HTTP was asked for by its dangerous name.
     pub tls: Option<Arc<ServerConfig>>,
+    /// The content of the client certificates' roots.
+    pub roots: [u8; 32],
 }
 
 /// What all connections of a worker share.
@@ -53,7 +56,7 @@ pub(super) struct Setting {
 /// Serves a connection to its end.
 pub(super) async fn serve(
     setting: Arc<Setting>,
-    door: Arc<Door>,
+    place: Arc<ArcSwap<Door>>,
     mut stream: TcpStream,
     from: SocketAddr,
     drain: Watch,
@@ -61,16 +64,18 @@ pub(super) async fn serve(
 ) {
     // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
     let _slower = stream.set_nodelay(true);
+    let door = place.load_full();
     let Some(mut peer) = setting.who(&mut stream, from, &door.listen).await else { return };
     let transport = Transport::new(stream);
     let Some(acceptor) = door.tls.clone().map(TlsAcceptor::from) else {
-        return requests(&setting, &door.listen, transport, peer, drain, Transport::get_ref).await;
+        peer.tls = false;
+        return requests(&setting, (&place, &door), transport, peer, drain, Transport::get_ref).await;
     };
     match timeout(door.listen.handshake, acceptor.accept(transport)).await {
         Ok(Ok(tls)) => {
             let shown = tls.get_ref().1.peer_certificates().and_then(|chain| PeerCertificate::read(chain.first()?));
             peer.certificate = shown.map(Arc::new);
-            requests(&setting, &door.listen, tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await;
+            requests(&setting, (&place, &door), tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await;
         }
         // The commonest trouble of a new set-up: the tool does not trust our certificate.
         Ok(Err(error)) => setting.refused(peer.ip, "client", &chain(&error), "TLS handshake failed"),
@@ -105,7 +110,8 @@ impl Setting {
             && self.post.worker().asks_for_users()
             && let Ok(ours) = stream.local_addr()
         {
-            peer.user = owner::of(from, ours);
+            // The table may be long; the worker's other connections do not wait for it.
+            peer.user = tokio::task::spawn_blocking(move || owner::of(from, ours)).await.ok().flatten();
         }
         Some(peer)
     }
@@ -129,7 +135,7 @@ enum End {
 
 async fn requests<T>(
     setting: &Setting,
-    listen: &Listen,
+    (place, door): (&ArcSwap<Door>, &Door),
     stream: T,
     peer: Peer,
     mut drain: Watch,
@@ -138,10 +144,16 @@ async fn requests<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let note = Note::new();
+    let listen = &door.listen;
     let peer = Arc::new(peer);
     let service = service_fn(|request| {
         note.now(Waits::Answer);
-        let (worker, note, peer) = (setting.post.worker(), note.clone(), peer.clone());
+        let (worker, note) = (setting.post.worker(), note.clone());
+        let peer = match place.load().roots == door.roots {
+            true => peer.clone(),
+            // Who signed the certificate may no longer do so.
+            false => Arc::new(Peer { certificate: None, ..Peer::clone(&peer) }),
+        };
         async move {
             let response = worker.answer(peer, request).await;
             note.now(Waits::Answer);

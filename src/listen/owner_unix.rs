@@ -1,5 +1,5 @@
 //! Whose socket the other end of a loopback connection is, on Linux: `/proc/net/tcp` has the user of each (proc_net_tcp,
-//! kernel documentation). Other Unix systems have no such file; nobody is found there, and who asks for named users is refused.
+//! kernel documentation), as the namespace of this process sees them: under systemd's `PrivateUsers=` all others are one. Other Unix systems have no such file; nobody is found there, and who asks for named users is refused.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,9 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::admit::LocalUser;
 
+/// `TCP_ESTABLISHED`.
+const ESTABLISHED: &str = "01";
+
 /// The user of the socket at `peer` that is connected to `ours`.
 pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
-    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let lines = BufReader::new(File::open(table).ok()?).lines();
     let id = lines.map_while(Result::ok).find_map(|line| user_in(&line, peer, ours))?;
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id));
@@ -19,8 +22,9 @@ pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
 /// The user in a line of the table, if it is about that connection.
 fn user_in(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     let mut columns = line.split_ascii_whitespace();
-    let (from, to) = (columns.nth(1)?, columns.next()?);
-    (from == shown(local) && to == shown(remote)).then(|| columns.nth(4)?.parse().ok())?
+    let (from, to, state) = (columns.nth(1)?, columns.next()?, columns.next()?);
+    // A socket that its owner has closed is nobody's, which the table shows as 0.
+    (from == shown(local) && to == shown(remote) && state == ESTABLISHED).then(|| columns.nth(3)?.parse().ok())?
 }
 
 /// An address as the table shows it: the words of the address as the machine holds them, then the port.
@@ -46,7 +50,8 @@ mod tests {
             let user = of(peer, ours).unwrap();
             assert_eq!(user.id, nix::unistd::getuid().as_raw());
             assert!(of(ours, peer).is_none() || of(ours, peer) == Some(user), "the accepted end may be listed too");
-            drop(client);
+            client.shutdown(std::net::Shutdown::Both).unwrap();
+            assert_eq!(of(peer, ours), None, "one that is closing is nobody's");
         }
     }
 }

@@ -86,7 +86,7 @@ async fn serve(mut arrivals: UnboundedReceiver<Arrival>, setting: Setting) {
             arrival = arrivals.recv() => match arrival {
                 Some(Arrival { stream, peer, door, held, drain }) => match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        connections.spawn(connection::serve(setting.clone(), door.load_full(), stream, peer, drain, held));
+                        connections.spawn(connection::serve(setting.clone(), door, stream, peer, drain, held));
                     }
                     Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
                 },

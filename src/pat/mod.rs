@@ -41,7 +41,7 @@ use memory::Memory;
 /// Whom Snowflake would lock: a user of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceUser {
-    /// The account's name in the configuration.
+    /// The account's host: what it is called in a configuration may change.
     pub account: Arc<str>,
     /// The user, in capitals: Snowflake does not tell them apart.
     pub user: Arc<str>,
@@ -87,11 +87,12 @@ pub enum Verdict {
     Busy(OwnedNotified, Duration),
 }
 
-/// A login under way. One that is dropped without a word has lost its answer.
+/// A login that may be sent. One that is dropped without a word after it was sent has lost its answer.
 pub struct Permit {
     budget: Arc<Budget>,
     user: ServiceUser,
     id: String,
+    sent: bool,
     told: bool,
     settled: bool,
     /// What other gates know of it.
@@ -139,6 +140,7 @@ impl Budget {
             budget: self.clone(),
             user: user.clone(),
             id: id.to_owned(),
+            sent: false,
             told: false,
             settled: false,
             lease: None,
@@ -215,6 +217,11 @@ impl Permit {
         self.tell(Answer::Refusal(kind))
     }
 
+    /// From now on Snowflake may see it.
+    pub fn sending(&mut self) {
+        self.sent = true;
+    }
+
     /// Other gates are to hear what comes of it.
     #[must_use]
     pub fn with(mut self, lease: Lease) -> Self {
@@ -231,8 +238,12 @@ impl Permit {
     /// answer is still waited for. A refusal that comes after all counts.
     pub fn settle(&mut self) {
         if !self.settled {
+            if let Some(lease) = &mut self.lease {
+                lease.settle();
+            }
+            let lease = self.lease.take();
             self.tell(Answer::None);
-            (self.told, self.settled) = (false, true);
+            (self.told, self.settled, self.lease) = (false, true, lease);
         }
     }
 
@@ -272,7 +283,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.told && !self.settled {
-            self.tell(Answer::Lost);
+            self.tell(if self.sent { Answer::Lost } else { Answer::None });
         }
     }
 }

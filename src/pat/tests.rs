@@ -13,7 +13,10 @@ fn user() -> ServiceUser {
 
 fn go(budget: &Arc<Budget>, id: &str) -> Permit {
     match budget.ask(&user(), id, true) {
-        Verdict::Go(permit) => permit,
+        Verdict::Go(mut permit) => {
+            permit.sending();
+            permit
+        }
         _ => panic!("not let through"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use rustls::ClientConfig;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Sealing;
 use crate::admit::Admission;
@@ -119,11 +119,6 @@ impl Gate {
         let admission = Admission::new(&config, replicas.clone(), before.map(|before| &before.admission), &clock);
         Ok(Self { config, admission, pats, budget, sealing, replicas, metrics, random, accounts })
     }
-
-    /// How long a sealed token may live at most.
-    pub fn longest(&self) -> Duration {
-        self.config.seal.as_ref().map(|seal| seal.keep).unwrap_or_default()
-    }
 }
 
 /// The gate in use. It is published whole and read without a lock; what began with one gate ends with it.
@@ -163,7 +158,7 @@ impl Post {
 /// One worker's part of one gate: its own connections to Snowflake, its own stock of trace ids.
 pub struct Worker {
     pub(super) gate: Arc<Gate>,
-    accounts: HashMap<Arc<str>, Lanes>,
+    accounts: HashMap<Arc<str>, Arc<Lanes>>,
     traces: Arc<Mutex<TraceIds>>,
 }
 
@@ -188,9 +183,18 @@ impl Lanes {
 
     /// Sends a request that is sent once, unless Snowflake is known to be away.
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Answer>, Failure> {
+        self.send_noting(request, oneshot::channel().0).await
+    }
+
+    /// The same; `written` hears when the request is about to be written.
+    pub async fn send_noting(
+        &self,
+        request: Request<RequestBody>,
+        written: oneshot::Sender<()>,
+    ) -> Result<Response<Answer>, Failure> {
         let sent = match self.breaker.ask() {
-            Way::Free => self.pool.send(request).await,
-            Way::Look => self.pool.send_within(LOOK, request).await,
+            Way::Free => self.pool.send_noting(Duration::MAX, request, written).await,
+            Way::Look => self.pool.send_noting(LOOK, request, written).await,
             Way::Away => {
                 return Err(Failure::Unsent(
                     "it is known to be away, and another request looks whether it still is".into(),
@@ -239,7 +243,8 @@ impl Worker {
             };
             let authority = shared.account.authority().parse().map_err(std::io::Error::other)?;
             let (account, breaker, places) = (shared.account.clone(), shared.breaker.clone(), shared.places.clone());
-            accounts.insert(name.clone(), Lanes { account, authority, pool, breaker, places });
+            let lanes = Lanes { account, authority, pool, breaker, places };
+            accounts.insert(name.clone(), Arc::new(lanes));
         }
         let traces = before.map_or_else(
             || Arc::new(Mutex::new(TraceIds { stock: [0; 1024], used: 1024 })),
@@ -258,12 +263,12 @@ impl Worker {
         self.accounts.values().for_each(|lanes| lanes.pool.sweep());
     }
 
-    pub(super) fn lanes(&self, account: &str) -> Result<&Lanes, Fault> {
+    pub(super) fn lanes(&self, account: &str) -> Result<&Arc<Lanes>, Fault> {
         self.accounts.get(account).ok_or_else(|| Fault::new(Kind::GateBroken).because("an account without connections"))
     }
 
     /// The account of requests that carry no client: the only one, which the configuration's check makes sure of.
-    pub(super) fn only_lanes(&self) -> Result<&Lanes, Fault> {
+    pub(super) fn only_lanes(&self) -> Result<&Arc<Lanes>, Fault> {
         self.accounts.values().next().ok_or_else(|| Fault::new(Kind::GateBroken).because("no account"))
     }
 

@@ -15,9 +15,7 @@ use super::sealing::Sealing;
 use super::trouble::{failed, no_redirect, not_allowed};
 use super::{AnswerBody, Peer, Worker, headers};
 use crate::admit::Grant;
-use crate::admit::key::PREFIX as KEY_PREFIX;
 use crate::base::fault::{Fault, Kind};
-use crate::base::secret::Secret;
 use crate::pat::Permit;
 use crate::secrets::Held;
 use crate::session::{Counted, Ticket};
@@ -41,7 +39,7 @@ impl Worker {
         self.gate.admission.arrives_to_log_in(peer).await?;
         let limits = &self.gate.config.login;
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::LoginMalformed, Kind::LoginTooLarge);
+        let unread = |why: read::Unread| why.fault(Kind::LoginMalformed, Kind::TooLarge);
         let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
         let facts = record.login();
@@ -162,7 +160,7 @@ impl Upstream<'_, '_> {
             pool: self.lanes.pool.clone(),
             breaker: self.lanes.breaker.clone(),
             connect,
-            seal: gate.sealing.clone().map(|sealing| (sealing, gate.longest())),
+            seal: gate.sealing.clone(),
             grant: self.grant.clone(),
             pat: held.id.clone(),
         };
@@ -174,13 +172,9 @@ impl Upstream<'_, '_> {
         let broken = |cause: &str| Fault::new(Kind::GateBroken).because(cause);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
-        // A key that counted; what a client without a key writes there is nobody's secret of ours.
-        if let Some(key) = self.login.presented.as_ref().map(Secret::expose).filter(|key| key.starts_with(KEY_PREFIX)) {
-            let elsewhere = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key.as_bytes());
-            let in_headers = self.head.headers.iter().any(|(_, value)| elsewhere(value.as_bytes()));
-            if body.contains(key) || target.contains(key) || in_headers {
-                return Err(malformed("the client key stands in more than one place of it"));
-            }
+        let key = self.login.presented.as_ref();
+        if key.is_some_and(|key| headers::hold(&self.head.headers, &target, body.as_bytes(), key)) {
+            return Err(malformed("the client key stands in more than one place of it"));
         }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
@@ -202,7 +196,7 @@ enum Sent {
         body: Bytes,
         session: Option<String>,
         role: Option<String>,
-        ticket: Option<Ticket>,
+        ticket: Option<Box<Ticket>>,
     },
     /// Snowflake refused for a reason of the client's.
     Other { response: Response<()>, body: Bytes, code: String },
@@ -220,15 +214,15 @@ struct Exchange {
     pool: Arc<Pool>,
     breaker: Arc<Breaker>,
     connect: Duration,
-    /// How the tokens are sealed, and how long they may live.
-    seal: Option<(Arc<Sealing>, Duration)>,
+    seal: Option<Arc<Sealing>>,
     grant: Grant,
     pat: String,
 }
 
 impl Exchange {
     /// Sends the login; the permit is told what came of it.
-    async fn run(self, request: Request<RequestBody>, permit: Permit) -> Result<Sent, Fault> {
+    async fn run(self, request: Request<RequestBody>, mut permit: Permit) -> Result<Sent, Fault> {
+        permit.sending();
         // The answer is lost: the permit is dropped without a word.
         let late = |_| {
             Fault::new(Kind::SnowflakeSilent)
@@ -267,9 +261,9 @@ impl Exchange {
                 permit.succeeded();
                 let (session, role) = (granted.session(), granted.role());
                 let (written, ticket) = match &self.seal {
-                    Some((sealing, longest)) => {
-                        let (written, ticket) = sealing.login(granted, &self.grant, &self.pat, *longest)?;
-                        (Some(written), Some(ticket))
+                    Some(sealing) => {
+                        let (written, ticket) = sealing.login(granted, &self.grant, &self.pat)?;
+                        (Some(written), Some(Box::new(ticket)))
                     }
                     None => (granted.written(), None),
                 };

@@ -70,7 +70,7 @@ impl Worker {
         if head.method == Method::CONNECT {
             return Err(Fault::new(Kind::TargetForm).because("CONNECT"));
         }
-        target::check(&head)?;
+        target::check(&head, peer)?;
         match route {
             Route::Login => self.login(peer, head, body, record).await,
             Route::Renew if let Some(sealing) = &self.gate.sealing => {

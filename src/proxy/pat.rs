@@ -53,7 +53,7 @@ pub(super) struct PatSource<'a> {
 
 impl<'a> PatSource<'a> {
     pub(super) fn new(gate: &'a Gate, grant: &'a Grant) -> Self {
-        Self { gate, grant, user: ServiceUser::new(grant.account(), grant.user()) }
+        Self { gate, grant, user: ServiceUser::new(grant.host(), grant.user()) }
     }
 
     /// Waits for the right to risk a login. The PAT may have been replaced meanwhile, by another login that was refused.

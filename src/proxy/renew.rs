@@ -31,11 +31,12 @@ impl Worker {
         sealing: &Sealing,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
+        self.gate.admission.address(peer)?;
         let master = sealing.header(&head.headers, Use::Master).await?;
         record.client = Some(master.client.to_string());
         let count = self.gate.admission.session(peer, &master)?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: self.gate.config.login.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::RenewalMalformed);
+        let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
         let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).because(what);
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
@@ -45,11 +46,10 @@ impl Worker {
             return Err(Fault::new(Kind::SessionUnknown).because("its two tokens are of two sessions"));
         }
         let (response, body) = self.renew_upstream(&head, &renewal.write(&old.token), &master).await?;
-        let longest = self.gate.longest();
         let body = match RenewalAnswer::read(&body) {
             Some(RenewalAnswer::Success(granted)) => {
                 sealing.sessions.seen(&master, peer.ip, sealing.clock.now(), count);
-                sealing.renewal(granted, &master, longest)?.into()
+                sealing.renewal(granted, &master)?.into()
             }
             // The driver understands what Snowflake says here.
             Some(RenewalAnswer::Refused { code }) => {

@@ -5,14 +5,18 @@
 //! not at all, and a statement may run for 45 s. A body up to [`KEPT`] is kept for a second try with a newer PAT; a larger one
 //! is streamed, and its client is asked to send it again.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::gate::Lanes;
 use super::pat::{PatSource, VERSIONS};
 use super::read::{self, Caps, Untouched};
 use super::trouble::{failed, no_redirect, not_allowed};
@@ -26,7 +30,7 @@ use crate::telemetry::record::Record;
 use crate::upstream::{Answer, Failure, RequestBody};
 
 /// How long Snowflake may take to refuse a token. It looks at the token before it does anything else.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_millis(500);
 /// The largest body that is kept, in bytes. Statements are a few KB.
 const KEPT: usize = 1 << 20;
 
@@ -58,6 +62,9 @@ impl Worker {
         if let Some(key) = &key {
             nowhere_else(&head, &body, key)?;
         }
+        let lanes = self.lanes(grant.account())?;
+        // Everything that may be refused before a place in the budget is taken for it.
+        let headers = outgoing(&head, &body, &grant, &lanes.authority)?;
         let started = Instant::now();
         let pats = PatSource::new(&self.gate, &grant);
         let mut held = pats.first(started + self.gate.config.login.hold).await?;
@@ -65,23 +72,24 @@ impl Worker {
             let permit;
             (held, permit) = pats.permit(held, started).await?;
             record.login().pat = Some(held.id.clone());
-            let request = self.request_with(&head, &mut body, &held.pat, &grant)?;
-            let (response, permit) = self.exchange(request, permit, &grant).await?;
-            let (kind, permit) = match response {
+            let mut request = Request::new(body.next()?);
+            *request.method_mut() = head.method.clone();
+            *request.uri_mut() = head.uri.clone();
+            *request.headers_mut() = headers.clone();
+            request.headers_mut().insert(header::AUTHORIZATION, bearer_of(&held.pat)?);
+            let (kind, times) = match exchange(lanes.clone(), request, permit).await? {
                 Looked::Taken(response) => {
-                    permit.succeeded();
                     self.gate.pats.accepted(&held);
-                    record.streamed(response.status().as_u16());
+                    record.rest(response.status().as_u16());
                     return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
                 }
                 Looked::Unlooked(response) => {
-                    permit.unsent();
-                    record.streamed(response.status().as_u16());
+                    record.rest(response.status().as_u16());
                     return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
                 }
-                Looked::Refused(kind) => (kind, permit),
+                Looked::Refused(kind, times) => (kind, times),
             };
-            let cause = pats.refused(&held, kind, permit.refused(kind), record.trace);
+            let cause = pats.refused(&held, kind, times, record.trace);
             held = pats.newer(&held, kind, &cause).await?;
             if matches!(body, Sent::Streamed(_)) {
                 let cause = "there is a newer PAT, and the body was too large to be kept for it";
@@ -100,7 +108,7 @@ impl Worker {
             return Ok(Sent::Streamed(Some(body)));
         }
         let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.gate.config.login.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::RestMalformed, Kind::RestMalformed);
+        let unread = |why: read::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
         if !pinned {
             return read::as_sent(body, &caps).await.map(Sent::Kept).map_err(unread);
         }
@@ -112,84 +120,113 @@ impl Worker {
         let written = rest::pinned(grant.pins(), &read).ok_or_else(malformed)?;
         Ok(Sent::Written(written.map_err(not_allowed)?.into()))
     }
+}
 
-    fn request_with(
-        &self,
-        head: &request::Parts,
-        body: &mut Sent,
-        pat: &Secret,
-        grant: &Grant,
-    ) -> Result<Request<RequestBody>, Fault> {
-        let lanes = self.lanes(grant.account())?;
-        let broken =
-            || Fault::new(Kind::GateBroken).because("a body that was sent already, or a PAT that fits no header");
-        let mut request = Request::new(match body {
-            Sent::Kept(bytes) | Sent::Written(bytes) => RequestBody::whole(bytes.clone()),
-            Sent::Streamed(body) => RequestBody::Streamed(body.take().ok_or_else(broken)?),
-        });
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.uri.clone();
-        let mut headers = head.headers.clone();
-        headers::strip_hop(&mut headers);
-        if !matches!(body, Sent::Streamed(_)) {
-            headers.remove(header::CONTENT_LENGTH);
-            headers.remove(header::EXPECT);
-        }
-        if matches!(body, Sent::Written(_)) {
-            headers.remove(header::CONTENT_ENCODING);
-        }
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", pat.expose())).map_err(|_| broken())?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-        headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
-        headers.insert(header::HOST, lanes.authority.clone());
-        headers.remove(header::COOKIE);
-        rest::pin_headers(grant.pins(), &mut headers).map_err(not_allowed)?;
-        *request.headers_mut() = headers;
-        Ok(request)
+impl Sent {
+    /// The body of the next try.
+    fn next(&mut self) -> Result<RequestBody, Fault> {
+        let gone = || Fault::new(Kind::GateBroken).because("a body that was sent already");
+        Ok(match self {
+            Self::Kept(bytes) | Self::Written(bytes) => RequestBody::whole(bytes.clone()),
+            Self::Streamed(body) => RequestBody::Streamed(body.take().ok_or_else(gone)?),
+        })
     }
+}
 
-    /// One try; the permit comes back to be told what came of it.
-    async fn exchange(
-        &self,
-        request: Request<RequestBody>,
-        mut permit: Permit,
-        grant: &Grant,
-    ) -> Result<(Looked, Permit), Fault> {
-        let lanes = self.lanes(grant.account())?;
-        let mut sending = std::pin::pin!(lanes.send(request));
-        let sent = match timeout(SETTLED, sending.as_mut()).await {
-            Ok(sent) => sent,
+/// The headers of every try, but for the token.
+fn outgoing(head: &request::Parts, body: &Sent, grant: &Grant, authority: &HeaderValue) -> Result<HeaderMap, Fault> {
+    let mut headers = head.headers.clone();
+    headers::strip_hop(&mut headers);
+    if !matches!(body, Sent::Streamed(_)) {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+    }
+    if matches!(body, Sent::Written(_)) {
+        headers.remove(header::CONTENT_ENCODING);
+    }
+    headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
+    headers.insert(header::HOST, authority.clone());
+    headers.remove(header::COOKIE);
+    rest::pin_headers(grant.pins(), &mut headers).map_err(not_allowed)?;
+    Ok(headers)
+}
+
+fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
+    let no_header = |_| Fault::new(Kind::SecretUnusable).because("a PAT that fits no header");
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", pat.expose())).map_err(no_header)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Failure>> + Send>>;
+
+/// How far a try has come when Snowflake must have looked at the token.
+enum Phase {
+    /// The head of its answer is there.
+    Judged(Result<Looked, Fault>),
+    /// Not yet.
+    Settled(Sending, Permit),
+}
+
+/// One try; the permit is told what came of it. Until it is settled it goes on even when the client goes away: whether the PAT
+/// was refused has to be known.
+async fn exchange(lanes: Arc<Lanes>, request: Request<RequestBody>, mut permit: Permit) -> Result<Looked, Fault> {
+    let (tell, mut written) = oneshot::channel();
+    let mut sending: Sending = Box::pin(async move { lanes.send_noting(request, tell).await });
+    let begun = tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            Ok(()) = &mut written => {}
+            sent = &mut sending => return Phase::Judged(judge(sent, permit).await),
+        }
+        permit.sending();
+        match timeout(SETTLED, &mut sending).await {
+            Ok(sent) => Phase::Judged(judge(sent, permit).await),
             Err(_long) => {
                 permit.settle();
-                sending.await
+                Phase::Settled(sending, permit)
             }
-        };
-        let response = match sent {
-            Ok(response) => response,
-            Err(failure @ Failure::Unsent(_)) => {
-                permit.unsent();
-                return Err(failed(failure));
-            }
-            Err(failure) => return Err(failed(failure)),
-        };
-        if let Err(fault) = no_redirect(&response) {
-            permit.unsent();
-            return Err(fault);
         }
-        let status = response.status();
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            let (response, body) = read::answer(response).await?;
-            return Ok(match rest::refused(status.as_u16(), &body) {
-                Some(kind) => (Looked::Refused(kind), permit),
-                None => (Looked::Taken(response.map(|()| Body::Whole(body))), permit),
-            });
-        }
-        let looked = !status.is_server_error()
-            && ![StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-        let response = response.map(Body::Streamed);
-        Ok((if looked { Looked::Taken(response) } else { Looked::Unlooked(response) }, permit))
+    });
+    match begun.await {
+        Ok(Phase::Judged(looked)) => looked,
+        Ok(Phase::Settled(sending, permit)) => judge(sending.await, permit).await,
+        Err(_) => Err(Fault::new(Kind::GateBroken).because("the exchange was cancelled")),
     }
+}
+
+/// What an answer says of the PAT.
+async fn judge(sent: Result<Response<Answer>, Failure>, permit: Permit) -> Result<Looked, Fault> {
+    let response = match sent {
+        Ok(response) => response,
+        Err(failure @ Failure::Unsent(_)) => {
+            permit.unsent();
+            return Err(failed(failure));
+        }
+        Err(failure) => return Err(failed(failure)),
+    };
+    if let Err(fault) = no_redirect(&response) {
+        permit.unsent();
+        return Err(fault);
+    }
+    let status = response.status().as_u16();
+    if status == 401 || status == 403 {
+        let (response, body) = read::answer(response).await?;
+        return Ok(match rest::refused(status, &body) {
+            Some(kind) => Looked::Refused(kind, permit.refused(kind)),
+            None => {
+                permit.unsent();
+                Looked::Unlooked(response.map(|()| Body::Whole(body)))
+            }
+        });
+    }
+    let response = response.map(Body::Streamed);
+    if rest::taken(status) {
+        permit.succeeded();
+        return Ok(Looked::Taken(response));
+    }
+    permit.unsent();
+    Ok(Looked::Unlooked(response))
 }
 
 /// What an answer says of the PAT.
@@ -198,8 +235,8 @@ enum Looked {
     Taken(Response<Body>),
     /// Perhaps nobody has looked at it.
     Unlooked(Response<Body>),
-    /// It is not.
-    Refused(Kind),
+    /// It is not; how often this version has been refused by now.
+    Refused(Kind, usize),
 }
 
 /// The body of an answer that is passed on.
@@ -244,10 +281,13 @@ fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
 /// Refuses a request that holds the key in a second place, from where it would be sent on. A body that is streamed is not
 /// looked at.
 fn nowhere_else(head: &request::Parts, body: &Sent, key: &Secret) -> Result<(), Fault> {
-    let holds = |bytes: &[u8]| bytes.windows(key.expose().len()).any(|part| part == key.expose().as_bytes());
-    let in_body = matches!(body, Sent::Kept(bytes) | Sent::Written(bytes) if holds(bytes));
-    let mut others = head.headers.iter().filter(|(name, _)| *name != header::AUTHORIZATION);
-    if in_body || holds(head.uri.to_string().as_bytes()) || others.any(|(_, value)| holds(value.as_bytes())) {
+    let body: &[u8] = match body {
+        Sent::Kept(bytes) | Sent::Written(bytes) => bytes,
+        Sent::Streamed(_) => &[],
+    };
+    let mut headers = head.headers.clone();
+    headers.remove(header::AUTHORIZATION);
+    if headers::hold(&headers, &head.uri.to_string(), body, key) {
         let what = "the client key stands in more than one place of it";
         return Err(Fault::new(Kind::RestMalformed).detail(what).because(what));
     }

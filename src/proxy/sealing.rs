@@ -9,7 +9,7 @@ use crate::admit::Grant;
 use crate::base::clock::{Clock, Random};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
-use crate::session::{Keys, Revoked, SessionId, Sessions, Ticket, Use};
+use crate::session::{Keys, NotOpened, Revoked, SessionId, Sessions, Ticket, Use};
 use crate::snowflake::granted::Granted;
 
 /// How long a master token is good for where Snowflake's answer does not tell: its usual time.
@@ -23,6 +23,8 @@ pub struct Sealing {
     pub sessions: Sessions,
     /// Those that somebody has ended.
     pub revoked: Revoked,
+    /// How long a sealed token may live at most.
+    pub longest: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance, for the names of sessions.
@@ -30,21 +32,16 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    /// Seals what a login was given; `longest` is how long a ticket may live at most.
-    pub(super) fn login(
-        &self,
-        granted: Granted<'_>,
-        grant: &Grant,
-        pat: &str,
-        longest: Duration,
-    ) -> Result<(String, Ticket), Fault> {
+    /// Seals what a login was given.
+    pub(super) fn login(&self, granted: Granted<'_>, grant: &Grant, pat: &str) -> Result<(String, Ticket), Fault> {
         let session = SessionId::new(&*self.random).map_err(|error| broken(&error))?;
-        let (opened, expires) = self.lasts(&granted, longest);
+        let (opened, expires) = self.lasts(&granted);
         let ticket = Ticket {
             good_for: Use::Session,
             session,
             client: grant.client().clone(),
             key: grant.key(),
+            target: grant.target(),
             credential: grant.credential().clone(),
             account: grant.account().clone(),
             pat: pat.into(),
@@ -57,8 +54,8 @@ impl Sealing {
     }
 
     /// Seals what the renewal of a session was given.
-    pub(super) fn renewal(&self, granted: Granted<'_>, old: &Ticket, longest: Duration) -> Result<String, Fault> {
-        let (_, expires) = self.lasts(&granted, longest);
+    pub(super) fn renewal(&self, granted: Granted<'_>, old: &Ticket) -> Result<String, Fault> {
+        let (_, expires) = self.lasts(&granted);
         let ticket = old.follow_up(Use::Session, granted.token(), expires);
         self.put(granted, &ticket)
     }
@@ -75,7 +72,10 @@ impl Sealing {
 
     /// A ticket, opened.
     pub(super) async fn open(&self, text: &str, good_for: Use) -> Result<Ticket, Fault> {
-        let ticket = self.keys.open(text).await.map_err(unknown)?;
+        let ticket = self.keys.open(text).await.map_err(|why| match why {
+            NotOpened::Later => Fault::new(Kind::RingAway).because(why),
+            _ => unknown(why),
+        })?;
         if ticket.good_for != good_for {
             return Err(unknown("a session token stands where a master token belongs, or the other way round"));
         }
@@ -91,9 +91,9 @@ impl Sealing {
     }
 
     /// Now, and the end of what was granted, both in seconds of the Unix epoch.
-    fn lasts(&self, granted: &Granted<'_>, longest: Duration) -> (u64, u64) {
+    fn lasts(&self, granted: &Granted<'_>) -> (u64, u64) {
         let now = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        (now, now.saturating_add(granted.lasts().unwrap_or(USUAL).min(longest).as_secs()))
+        (now, now.saturating_add(granted.lasts().unwrap_or(USUAL).min(self.longest).as_secs()))
     }
 
     fn put(&self, mut granted: Granted<'_>, ticket: &Ticket) -> Result<String, Fault> {

@@ -25,6 +25,7 @@ impl Worker {
         headers::strip_hop(&mut head.headers);
         let (lanes, turn) = match &self.gate.sealing {
             Some(sealing) => {
+                self.gate.admission.address(peer)?;
                 let ticket = sealing.header(&head.headers, Use::Session).await?;
                 record.client = Some(ticket.client.to_string());
                 let count = self.gate.admission.session(peer, &ticket)?;

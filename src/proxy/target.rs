@@ -1,17 +1,29 @@
-//! The form of a request's target: a path, and one Host, which chooses nothing.
+//! The form of a request's target: a path, and one Host, which chooses nothing. And whose it is: no browser is served, since a
+//! client may be one by its place alone, and any page can make a browser on that place ask.
 
 use http::{header, request};
 
+use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
+use crate::base::names::is_this_machine;
 
 /// Refuses what belongs to a forward proxy and what two readers could understand differently.
-pub(super) fn check(head: &request::Parts) -> Result<(), Fault> {
+pub(super) fn check(head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
     let wrong = |cause: &str| Err(Fault::new(Kind::TargetForm).because(cause));
     if head.uri.scheme().is_some() || head.uri.authority().is_some() {
         return wrong("the target is in absolute form");
     }
+    for name in ["origin", "sec-fetch-site"] {
+        if head.headers.contains_key(name) {
+            return Err(Fault::new(Kind::RouteUnknown).because(format_args!("a browser's request: it has {name}")));
+        }
+    }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
+        // Without TLS a page of any name could be served from here, when its name is made to point to this machine.
+        (Some(host), None) if !peer.tls && !is_this_machine(host.as_bytes()) => {
+            wrong("a door without TLS, and a Host that is not this machine")
+        }
         (Some(_), None) => Ok(()),
         (None, _) => wrong("no Host"),
         (Some(_), Some(_)) => wrong("more than one Host"),

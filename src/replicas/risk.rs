@@ -84,6 +84,7 @@ pub enum Outcome {
 pub struct Lease {
     words: mpsc::Sender<Word>,
     word: Option<Word>,
+    settled: bool,
 }
 
 /// What the others have to hear.
@@ -95,13 +96,24 @@ pub(super) enum Word {
 }
 
 impl Lease {
+    /// Its place is free again, though its answer is still to come; a refusal counts all the same.
+    pub fn settle(&mut self) {
+        if let Some(Word::Told { user, version, lease, .. }) = &self.word {
+            let (user, version, lease) = (user.clone(), version.clone(), lease.clone());
+            let _lost = self.words.try_send(Word::Told { user, version, lease, outcome: Outcome::Harmless });
+            self.settled = true;
+        }
+    }
+
     /// Tells the others; it does not wait for that.
     pub fn answered(mut self, outcome: Outcome) {
         self.tell(outcome);
     }
 
     fn tell(&mut self, said: Outcome) {
-        if let Some(Word::Told { user, version, lease, .. }) = self.word.take() {
+        if let Some(Word::Told { user, version, lease, .. }) = self.word.take()
+            && (!self.settled || said == Outcome::Refused)
+        {
             // Where too many wait the lease ends by itself.
             let _lost = self.words.try_send(Word::Told { user, version, lease, outcome: said });
         }
@@ -124,7 +136,7 @@ impl Replicas {
             Some(0) => {
                 let (user, version) = (user.to_owned(), version.to_owned());
                 let word = Word::Told { user, version, lease, outcome: Outcome::Lost };
-                Risk::Taken(Lease { words: self.words.clone(), word: Some(word) })
+                Risk::Taken(Lease { words: self.words.clone(), word: Some(word), settled: false })
             }
             Some(1) => Risk::Busy,
             Some(_) => Risk::Spent,

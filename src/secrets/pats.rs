@@ -186,10 +186,22 @@ impl Pats {
         other.inner.refused.all().iter().for_each(|id| self.inner.refused.add(id));
     }
 
-    /// Takes up the copy on disk where nothing is held, then reads every credential's PAT and keeps on reading, until the last
-    /// handle is gone. A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
-    pub async fn keep_fresh(&self) {
+    /// Takes up the copy on disk: for the start of the process.
+    pub async fn warm_up(&self) {
         self.inner.warm_up().await;
+    }
+
+    /// Whether two handles are of one cache.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Reads every credential's PAT and keeps on reading, until the last handle is gone; the copy on disk is from now on of these.
+    /// A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
+    pub fn keep_fresh(&self) {
+        if let Some(warm) = &self.inner.setup.warm {
+            warm.retain(&self.inner.wake.keys().map(ToString::to_string).collect());
+        }
         for key in self.inner.wake.keys() {
             let (inner, key) = (self.inner.clone(), key.clone());
             let keep = async move {
@@ -361,11 +373,7 @@ impl Inner {
     /// Fills the cache from the copy on disk, as far as that is young enough.
     async fn warm_up(&self) {
         let Some(warm) = &self.setup.warm else { return };
-        warm.retain(&self.wake.keys().map(ToString::to_string).collect());
         for key in self.wake.keys() {
-            if self.cache.contains_key(key) {
-                continue;
-            }
             if let Some(found) = warm.find(key, &*self.setup.clock) {
                 let held = Held { found, warm: true, again: None };
                 if self.is_usable(&held) {

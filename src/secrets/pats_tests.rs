@@ -224,7 +224,7 @@ async fn the_first_reference_that_answers_wins_and_a_fallback_counts_only_when_n
 async fn at_rest_a_store_is_read_once_a_minute_and_in_an_outage_twice() {
     let store = Scripted::new("a");
     let (pats, _, clock) = cache(&[&store], "'one:x'");
-    pats.keep_fresh().await;
+    pats.keep_fresh();
     let hour = async || {
         for _ in 0..3_600 {
             clock.advance(Duration::from_secs(1));

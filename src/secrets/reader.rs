@@ -86,17 +86,17 @@ impl Reader {
         self.current(reference, 0).await
     }
 
-    /// Another secret than a PAT: the first of the references that gives something, as it stands there.
+    /// Another secret than a PAT: the first of the references that gives something, as it stands there, and its place in the list.
     ///
     /// # Errors
     /// What each of them says.
-    pub async fn text(&self, references: &SecretRefs) -> Result<Secret, StoreError> {
+    pub async fn text(&self, references: &SecretRefs) -> Result<(Secret, usize), StoreError> {
         let mut losers = Vec::new();
-        for reference in references.iter() {
+        for (rank, reference) in references.iter().enumerate() {
             let take = |_, fetched: Fetched| value::member(&fetched.value, reference.field.as_deref());
             let read = self.fetch(reference, |store| Some(store.read(&reference.path)), take).await;
             match read.unwrap_or_else(|| Err(no_store(reference))) {
-                Ok(text) => return Ok(text),
+                Ok(text) => return Ok((text, rank)),
                 Err(error) => losers.push(Loser { reference: reference.clone(), error }),
             }
         }

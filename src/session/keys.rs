@@ -15,23 +15,28 @@ use super::ticket::Ticket;
 /// What a sealed token begins with: for secret scanners, and to tell it from Snowflake's.
 const PREFIX: &str = "pgs1_";
 /// The longest that is looked at. Ours have some 600 characters.
-const LONGEST: usize = 8 << 10;
+const LONGEST: usize = 16 << 10;
 /// How long a request waits for the ring to be read again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many requests may wait for it.
-const WAITING: usize = 256;
+const WAITING: usize = 1024;
 
 /// The ring in use. It is published whole and read without a lock.
 pub struct Keys {
     ring: ArcSwap<Ring>,
-    ask: mpsc::Sender<oneshot::Sender<()>>,
+    ask: mpsc::Sender<Asked>,
 }
 
-/// Held by whoever keeps the ring: requests to read it again.
-pub struct Reread(mpsc::Receiver<oneshot::Sender<()>>);
+/// Held by whoever keeps the ring: what is asked of it.
+pub struct Reread(mpsc::Receiver<Asked>);
 
-/// Requests that wait until the ring has been read. Dropping it sends them on.
-pub struct Waiting(#[expect(dead_code, reason = "dropping the senders is the answer")] Vec<oneshot::Sender<()>>);
+/// What is asked of the keeper of a ring.
+pub enum Asked {
+    /// To read it again; whether that was possible.
+    Read(oneshot::Sender<bool>),
+    /// To add a key; how many there are then, or why that cannot be.
+    Rotate(oneshot::Sender<Result<usize, String>>),
+}
 
 /// Why a text cannot be opened. It quotes nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +44,9 @@ pub enum NotOpened {
     /// It is no sealed token.
     #[error("it is no sealed token of this gate's")]
     Foreign,
+    /// It names a key that is not on the ring, and the ring cannot be read at this moment.
+    #[error("its key is not known, and the ring cannot be read now")]
+    Later,
     /// It names a key that is not on the ring.
     #[error("its key is not on the ring: it is too old, another gate's, or forged")]
     Key,
@@ -59,21 +67,38 @@ impl Keys {
         self.ring.store(Arc::new(ring));
     }
 
-    /// How many keys open at present.
-    pub fn count(&self) -> usize {
-        self.ring.load().len()
+    /// Has a key added to the ring, which seals from then on; gives how many there are.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub async fn rotate(&self) -> Result<usize, String> {
+        let (tell, told) = oneshot::channel();
+        let gone = || "nobody keeps this ring: it lasts as long as the process".to_owned();
+        self.ask.send(Asked::Rotate(tell)).await.map_err(|_| gone())?;
+        told.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Has the ring read; whether that was possible. Where nobody keeps it there is nothing to be read.
+    async fn read_again(&self) -> bool {
+        let (tell, told) = oneshot::channel();
+        match self.ask.try_send(Asked::Read(tell)) {
+            Ok(()) => matches!(timeout(PATIENCE, told).await, Ok(Ok(true))),
+            Err(mpsc::error::TrySendError::Closed(_)) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => false,
+        }
     }
 
     /// A sealed token: ASCII letters, digits, `-` and `_`.
     ///
     /// # Errors
-    /// [`RingError::Failed`].
+    /// [`RingError::Failed`], [`RingError::TooLong`].
     pub fn seal(&self, ticket: &Ticket) -> Result<String, RingError> {
-        let sealed = self.ring.load().seal(&ticket.write())?;
+        let sealed = self.ring.load().seal(&ticket.write().ok_or(RingError::TooLong)?)?;
         let mut text = String::with_capacity(PREFIX.len() + sealed.len().div_ceil(3) * 4);
         text.push_str(PREFIX);
         BASE64_URL_SAFE_NO_PAD.encode_string(sealed, &mut text);
-        Ok(text)
+        // What could not be opened again must not be given out.
+        if text.len() > LONGEST { Err(RingError::TooLong) } else { Ok(text) }
     }
 
     /// What was sealed. An unknown key has the ring read again first, since another replica may have begun to use it.
@@ -81,28 +106,23 @@ impl Keys {
     /// # Errors
     /// [`NotOpened`].
     pub async fn open(&self, text: &str) -> Result<Ticket, NotOpened> {
-        let encoded = text.strip_prefix(PREFIX).filter(|rest| rest.len() <= LONGEST).ok_or(NotOpened::Foreign)?;
+        let encoded = text.strip_prefix(PREFIX).filter(|_| text.len() <= LONGEST).ok_or(NotOpened::Foreign)?;
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| NotOpened::Foreign)?;
         let id = name_in(&sealed).ok_or(NotOpened::Foreign)?;
-        if !self.ring.load().knows(id) {
-            let (tell, told) = oneshot::channel();
-            if self.ask.try_send(tell).is_ok() {
-                let _read_or_not = timeout(PATIENCE, told).await;
-            }
-        }
+        let read = self.ring.load().knows(id) || self.read_again().await;
         let ring = self.ring.load();
         if !ring.knows(id) {
-            return Err(NotOpened::Key);
+            return Err(if read { NotOpened::Key } else { NotOpened::Later });
         }
         ring.open(&sealed).and_then(|bytes| Ticket::read(&bytes)).ok_or(NotOpened::Seal)
     }
 }
 
 impl Reread {
-    /// Ends when somebody asks; everybody who has asked by then is in it. `None` when nobody can ask any more.
-    pub async fn asked(&mut self) -> Option<Waiting> {
-        let mut waiting = Vec::new();
-        (self.0.recv_many(&mut waiting, WAITING).await > 0).then_some(Waiting(waiting))
+    /// Ends when somebody asks; everything that was asked by then is in it. `None` when nobody can ask any more.
+    pub async fn asked(&mut self) -> Option<Vec<Asked>> {
+        let mut all = Vec::new();
+        (self.0.recv_many(&mut all, WAITING).await > 0).then_some(all)
     }
 }
 
@@ -134,9 +154,10 @@ mod tests {
         let keeper = tokio::spawn({
             let ours = ours.clone();
             async move {
-                let waiting = reread.asked().await.unwrap();
+                let asked = reread.asked().await.unwrap().pop().unwrap();
                 ours.publish(Ring::parse(&Secret::new(["a".repeat(44), "b".repeat(44)].join(","))).unwrap());
-                drop(waiting);
+                let Asked::Read(tell) = asked else { panic!() };
+                tell.send(true).unwrap();
                 reread
             }
         });
@@ -144,7 +165,7 @@ mod tests {
         let _reread = keeper.await.unwrap();
         let (forged, _) = Keys::new(ring("c"));
         let forged = forged.seal(&ticket()).unwrap();
-        assert_eq!(ours.open(&forged).await.unwrap_err(), NotOpened::Key, "and nobody waits for ever");
+        assert_eq!(ours.open(&forged).await.unwrap_err(), NotOpened::Later, "and nobody waits for ever");
     }
 
     #[tokio::test]
@@ -159,7 +180,7 @@ mod tests {
             ("pgs1_", NotOpened::Foreign),
             ("pgs1_AAA", NotOpened::Foreign),
             ("pgs1_A!==", NotOpened::Foreign),
-            (&format!("pgs1_{}", "A".repeat(9000)), NotOpened::Foreign),
+            (&format!("pgs1_{}", "A".repeat(17_000)), NotOpened::Foreign),
             ("pgs1_AAAAAAAAAAAA", NotOpened::Key),
             (&sealed[..sealed.len() - 4], NotOpened::Seal),
             (&format!("{}{last}", &sealed[..sealed.len() - 1]), NotOpened::Seal),

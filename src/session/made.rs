@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::zeroize::Zeroizing;
 
-use super::ring::Ring;
+use super::ring::{MOST, Ring};
 use super::ticket::seconds;
 use crate::base::clock::Random;
 use crate::base::secret::{Secret, hex};
@@ -74,6 +74,7 @@ impl MadeKeys {
         random.fill(&mut *bytes).map_err(io::Error::other)?;
         lines.insert(0, (now, Zeroizing::new(hex(&*bytes))));
         // A key has sealed until the next younger one was made.
+        lines.truncate(MOST);
         let mut retired = None;
         lines.retain(|(made, _)| {
             let before = retired.replace(*made);

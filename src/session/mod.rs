@@ -19,7 +19,7 @@ mod revoked;
 mod ring;
 mod ticket;
 
-pub use keys::{Keys, NotOpened, Reread, Waiting};
+pub use keys::{Asked, Keys, NotOpened, Reread};
 pub use live::{Counted, Live, Sessions};
 pub use made::MadeKeys;
 pub use revoked::{Revoked, Target};

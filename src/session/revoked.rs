@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -56,6 +57,8 @@ impl std::fmt::Display for Target {
 pub struct Revoked {
     all: ArcSwap<HashMap<Target, u64>>,
     directory: Option<StateDir>,
+    /// When the file was last seen to be replaced.
+    seen: Mutex<Option<SystemTime>>,
 }
 
 impl Revoked {
@@ -66,7 +69,7 @@ impl Revoked {
     pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
         let read = directory.as_ref().map(|directory| directory.read(FILE)).transpose()?.flatten();
         let all = read.map(|content| parse(&content)).unwrap_or_default();
-        Ok(Self { all: ArcSwap::from_pointee(all), directory })
+        Ok(Self { all: ArcSwap::from_pointee(all), directory, seen: Mutex::default() })
     }
 
     /// Whether a ticket's session has been ended.
@@ -76,7 +79,8 @@ impl Revoked {
             return false;
         }
         let until = |target: Target| all.get(&target).is_some_and(|until| ticket.opened <= *until);
-        until(Target::Session(ticket.session))
+        // A session is ended whatever the clock of the gate says that has opened it.
+        all.contains_key(&Target::Session(ticket.session))
             || until(Target::Client(ticket.client.clone()))
             || until(Target::Pat(ticket.pat.to_string()))
     }
@@ -94,17 +98,38 @@ impl Revoked {
     /// # Errors
     /// Like [`Revoked::add`].
     pub fn merge(&self, entries: impl IntoIterator<Item = (Target, u64)>) -> io::Result<bool> {
-        let mut all = HashMap::clone(&self.all.load());
         let mut news = false;
-        for (target, at) in entries {
-            let until = all.entry(target).or_default();
-            news |= *until < at;
-            *until = at.max(*until);
-        }
-        if news {
-            self.replace(all)?;
-        }
+        self.change(|all| {
+            for (target, at) in entries {
+                let until = all.entry(target).or_default();
+                news |= *until < at;
+                *until = at.max(*until);
+            }
+        })?;
         Ok(news)
+    }
+
+    /// Changes what is known here, and then what is written down: what another process has written meanwhile stays.
+    fn change(&self, change: impl FnOnce(&mut HashMap<Target, u64>)) -> io::Result<()> {
+        let before = self.all.load();
+        let mut all = HashMap::clone(&before);
+        change(&mut all);
+        if all == **before {
+            return Ok(());
+        }
+        let gone: Vec<Target> = before.keys().filter(|target| !all.contains_key(target)).cloned().collect();
+        self.all.store(Arc::new(all.clone()));
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let file = directory.lock(FILE)?;
+        for (target, until) in directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default() {
+            if !gone.contains(&target) {
+                let known = all.entry(target).or_default();
+                *known = until.max(*known);
+            }
+        }
+        file.replace(Self::write(&all).as_bytes())?;
+        self.all.store(Arc::new(all));
+        Ok(())
     }
 
     /// Forgets what can concern nothing that lives: `longest` is how long a ticket may.
@@ -113,20 +138,33 @@ impl Revoked {
     /// Like [`Revoked::add`].
     pub fn tidy(&self, now: SystemTime, longest: Duration) -> io::Result<()> {
         let lives = |until: u64| seconds(now).saturating_sub(until) <= longest.as_secs();
-        let mut all = HashMap::clone(&self.all.load());
-        let before = all.len();
-        all.retain(|_, until| lives(*until));
-        if all.len() == before { Ok(()) } else { self.replace(all) }
+        self.change(|all| all.retain(|_, until| lives(*until)))
     }
 
-    fn replace(&self, all: HashMap<Target, u64>) -> io::Result<()> {
+    /// Takes up what another process of the same directory has written down.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn catch_up(&self) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let changed = directory.changed(FILE);
+        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), changed) == changed {
+            return Ok(());
+        }
+        let written = directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default();
+        let mut all = HashMap::clone(&self.all.load());
+        for (target, until) in written {
+            let known = all.entry(target).or_default();
+            *known = until.max(*known);
+        }
+        self.all.store(all.into());
+        Ok(())
+    }
+
+    fn write(all: &HashMap<Target, u64>) -> String {
         let mut lines: Vec<String> = all.iter().map(|(target, until)| format!("{until} {target}\n")).collect();
         lines.sort_unstable();
-        self.all.store(all.into());
-        match &self.directory {
-            Some(directory) => directory.lock(FILE)?.replace(lines.concat().as_bytes()),
-            None => Ok(()),
-        }
+        lines.concat()
     }
 }
 
@@ -161,12 +199,25 @@ mod tests {
             assert!(!revoked.add(Target::parse(target).unwrap(), at(999)).unwrap(), "no news");
             assert!(revoked.covers(&ticket()) && open().covers(&ticket()), "{target}");
             let later = Ticket { opened: 1_001, ..ticket() };
-            assert!(!revoked.covers(&later), "a login after it is a new session");
+            let session = target.starts_with("session");
+            assert_eq!(revoked.covers(&later), session, "a login after it is a new session");
             revoked.tidy(at(1_100), Duration::from_secs(100)).unwrap();
             assert!(revoked.covers(&ticket()));
             revoked.tidy(at(1_101), Duration::from_secs(100)).unwrap();
             assert!(!open().covers(&ticket()));
         }
+    }
+
+    #[test]
+    fn processes_of_one_directory_lose_nothing_of_each_other_s() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
+        let (one, other) = (open(), open());
+        one.add(Target::parse("client:power-bi").unwrap(), at(1_000)).unwrap();
+        other.add(Target::parse("client:another").unwrap(), at(1_000)).unwrap();
+        assert!(other.covers(&ticket()), "what is written is read first");
+        one.catch_up().unwrap();
+        assert_eq!((one.all.load().len(), open().all.load().len()), (2, 2));
     }
 
     #[test]

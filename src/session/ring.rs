@@ -12,8 +12,8 @@ use crate::base::secret::{Secret, hex};
 const PURPOSE: &[u8] = b"patgate sealed token, form 1";
 /// What a key is named by: bytes of its secret that tell nothing of the key.
 const NAME: &[u8] = b"patgate sealing key, name";
-/// More keys than anybody rotates within a session's life.
-const MOST: usize = 256;
+/// More keys than anybody needs within a session's life.
+pub(super) const MOST: usize = 1024;
 
 /// The name of a key, which stands in clear in what it sealed.
 pub(super) type KeyId = [u8; 4];
@@ -42,6 +42,9 @@ pub enum RingError {
     /// Far too many.
     #[error("there are more than {MOST} keys")]
     TooMany,
+    /// Snowflake's token is longer than anything that fits a header.
+    #[error("the token is too long to be sealed")]
+    TooLong,
     /// The cryptographic library failed.
     #[error("no key can be derived")]
     Failed,
@@ -94,13 +97,9 @@ impl Ring {
     }
 
     /// How many keys it holds.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether it holds none; it never does.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Whether a key of that name is on it.
@@ -157,6 +156,6 @@ mod tests {
         assert_eq!(parse(&format!(" {A},{B}\r\n")), Ok(2));
         assert_eq!(parse(" \n"), Err(RingError::Empty));
         assert_eq!(parse(&format!("{A} canary")), Err(RingError::Short(2)));
-        assert_eq!(parse(&format!("{A} ").repeat(257)), Err(RingError::TooMany));
+        assert_eq!(parse(&format!("{A} ").repeat(1025)), Err(RingError::TooMany));
     }
 }

@@ -85,6 +85,9 @@ pub struct Ticket {
     pub client: ClientName,
     /// The first bytes of the hash of the client key that it logged in with; zeros where it needed none.
     pub key: [u8; 8],
+    /// Where and as whom the session was opened: the first bytes of a hash of the account's host and the service user. Names in a
+    /// configuration may come to mean something else.
+    pub target: [u8; 8],
     /// The credential that it logged in with.
     pub credential: Arc<str>,
     /// The account at which the session is.
@@ -113,8 +116,8 @@ impl Ticket {
         Self { good_for, token, expires, ..self.clone() }
     }
 
-    /// The bytes that are sealed.
-    pub(super) fn write(&self) -> Zeroizing<Vec<u8>> {
+    /// The bytes that are sealed; `None` when a text is longer than can be said.
+    pub(super) fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(Vec::with_capacity(192 + self.token.expose().len()));
         out.push(match self.good_for {
             Use::Session => 1,
@@ -122,6 +125,7 @@ impl Ticket {
         });
         out.extend_from_slice(&self.session.0);
         out.extend_from_slice(&self.key);
+        out.extend_from_slice(&self.target);
         out.extend_from_slice(&self.opened.to_be_bytes());
         out.extend_from_slice(&self.expires.to_be_bytes());
         match self.bound.network {
@@ -143,12 +147,10 @@ impl Ticket {
             }
         }
         for text in [self.client.as_str(), &self.credential, &self.account, &self.pat, self.token.expose()] {
-            // A name comes from the configuration and a token fits a header: neither is longer than this can say.
-            let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&text.as_bytes()[..usize::from(length)]);
+            out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
         }
-        out
+        Some(out)
     }
 
     /// Reads what [`Ticket::write`] wrote; `None` when it is not that to the last byte.
@@ -160,7 +162,7 @@ impl Ticket {
             _ => return None,
         };
         let session = SessionId(rest.take()?);
-        let key = rest.take()?;
+        let (key, target) = (rest.take()?, rest.take()?);
         let (opened, expires) = (u64::from_be_bytes(rest.take()?), u64::from_be_bytes(rest.take()?));
         let network = match rest.byte()? {
             0 => None,
@@ -188,6 +190,7 @@ impl Ticket {
             session,
             client,
             key,
+            target,
             credential,
             account,
             pat,
@@ -238,6 +241,7 @@ pub(super) mod tests {
             session: SessionId([7; 16]),
             client: ClientName::parse("power-bi").unwrap(),
             key: [1, 2, 3, 4, 5, 6, 7, 8],
+            target: [9; 8],
             credential: "powerbi".into(),
             account: "prod".into(),
             pat: "0123456789ab".into(),
@@ -254,7 +258,7 @@ pub(super) mod tests {
             [Bound::default(), ticket().bound, Bound { network: "2001:db8::/32".parse().ok(), certificate: None }]
         {
             let ticket = Ticket { bound, ..ticket() };
-            let bytes = ticket.write();
+            let bytes = ticket.write().unwrap();
             let back = Ticket::read(&bytes).unwrap();
             assert_eq!(format!("{ticket:?}"), format!("{back:?}"));
             assert!(back.token.same_as(&ticket.token));

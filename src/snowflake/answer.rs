@@ -94,6 +94,11 @@ fn code(answer: &Envelope<'_>) -> String {
     code.unwrap_or_default()
 }
 
+/// A role, an object, a request that does not fit: the client's own trouble.
+pub(super) fn is_the_client_s(code: &str) -> bool {
+    matches!(code, "390189" | "390201" | "390400" | "390144")
+}
+
 /// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake quotes
 /// what the client sent.
 pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
@@ -102,8 +107,7 @@ pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
         "390422" | "390432" => Some(Kind::PatPolicy),
         "390100" => Some(Kind::PatRefused),
         _ if code.starts_with("3944") => Some(Kind::PatRefused),
-        // A role, an object, a request that does not fit: the client's own.
-        "390189" | "390201" | "390400" | "390144" => None,
+        _ if is_the_client_s(code) => None,
         _ if begins(&["Network policy is required", "Incoming request with IP", "IP "]) => Some(Kind::PatPolicy),
         _ if begins(&["Your user account has been temporarily locked"]) => Some(Kind::UserLocked),
         _ if begins(&["Programmatic access token"]) => Some(Kind::PatRefused),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::refused_credential;
+use super::answer::{is_the_client_s, refused_credential};
 use super::members::{self, Members};
 use crate::base::fault::Kind;
 use crate::base::pins::{NotAllowed, Pins, Place};
@@ -28,8 +28,15 @@ pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
         Some(raw.trim_matches('"').to_owned())
     };
     let (code, message) = (text("code").unwrap_or_default(), text("message").unwrap_or_default());
-    // 401 says that nobody is known by that token, whatever the code.
-    refused_credential(&code, &message).or((status == 401).then_some(Kind::PatRefused))
+    // 401 says that nobody is known by that token, unless its code says that something else is wrong.
+    let unknown = status == 401 && !is_the_client_s(&code);
+    refused_credential(&code, &message).or(unknown.then_some(Kind::PatRefused))
+}
+
+/// Whether an answer shows that Snowflake has looked at the token and taken it. What stands between may answer too; it does not
+/// run statements.
+pub fn taken(status: u16) -> bool {
+    matches!(status, 200..=299 | 422)
 }
 
 /// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of them;
@@ -89,6 +96,7 @@ mod tests {
         let body = |code: &str| format!(r#"{{"code":"{code}","message":"m"}}"#).into_bytes();
         assert_eq!(refused(401, &body("394400")), Some(Kind::PatRefused));
         assert_eq!(refused(401, b"<html>"), Some(Kind::PatRefused));
+        assert_eq!(refused(401, &body("390189")), None, "a role that is not to be had");
         assert_eq!(refused(403, &body("390432")), Some(Kind::PatPolicy));
         assert_eq!(refused(403, &body("003001")), None, "a privilege that the role has not");
         assert_eq!(refused(422, &body("390100")), None);

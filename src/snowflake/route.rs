@@ -102,11 +102,17 @@ impl Route {
     }
 }
 
-/// A path that two readers understand alike: no empty segment but the last, no dots alone, no encoded slash.
+/// A path that two readers understand alike: no empty segment but the last, no dots alone, no parameters, and nothing escaped that
+/// needs no escape or that separates.
 fn is_clean(path: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~%:,;=@!$&'()*+".contains(&b);
-    let encoded = path.to_ascii_lowercase();
-    let hidden = ["%2f", "%5c", "%2e", "%00"].iter().any(|hidden| encoded.contains(hidden));
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let allowed = |b: u8| unreserved(b) || b"%:,=@!$&'()*+".contains(&b);
+    let hex = |digit: Option<u8>| char::from(digit?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let hidden = path.match_indices('%').any(|(at, _)| {
+        let mut digits = path.bytes().skip(at + 1);
+        let escaped = hex(digits.next()).zip(hex(digits.next())).map(|(high, low)| high << 4 | low);
+        escaped.is_none_or(|byte| unreserved(byte) || byte < 0x20 || b"/\\;".contains(&byte))
+    });
     let mut segments = path.split('/').rev();
     let last = segments.next().unwrap_or_default();
     let whole = |segment: &str| segment.bytes().all(allowed) && segment != "." && segment != "..";
@@ -170,6 +176,13 @@ mod tests {
             "/api/v2/statements/../../x",
             "/api/v2/a%2Fb",
             "/api/v2/%2e%2e/session",
+            "/api/v2/..;/session",
+            "/api/v2/statements;x",
+            "/api/v2/%73tatements",
+            "/api/v2/%3Bx",
+            "/api/v2/x%",
+            "/api/v2/x%2",
+            "/api/v2/x%0a",
             "/api/v1/statements",
             "/monitoring/queries/",
             "/oauth",

@@ -112,6 +112,20 @@ impl Record {
         }
     }
 
+    /// One line about a REST request: each shows the credential anew, as a login does.
+    pub fn rest(&self, status: u16) {
+        let login = self.login.as_deref();
+        tracing::info!(
+            trace = %self.trace,
+            peer = %self.peer,
+            client = self.client,
+            credential = login.and_then(|login| login.credential.as_deref()),
+            pat = login.and_then(|login| login.pat.as_deref()),
+            status,
+            "rest"
+        );
+    }
+
     /// One line about a streamed request, at debug level.
     pub fn streamed(&self, status: u16) {
         tracing::debug!(trace = %self.trace, peer = %self.peer, route = self.route, status, "request");

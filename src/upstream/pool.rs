@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -65,6 +66,19 @@ impl Pool {
         self.send_within(self.limits.connect, request).await
     }
 
+    /// Like [`Pool::send`]; `written` hears when a connection is there and the request is about to be written.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send_noting(
+        self: &Arc<Self>,
+        connect: Duration,
+        request: Request<RequestBody>,
+        written: oneshot::Sender<()>,
+    ) -> Result<Response<Answer>, Failure> {
+        self.run(connect, request, Some(written)).await
+    }
+
     /// Like [`Pool::send`], with less time to connect than is configured.
     ///
     /// # Errors
@@ -72,13 +86,25 @@ impl Pool {
     pub async fn send_within(
         self: &Arc<Self>,
         connect: Duration,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Answer>, Failure> {
+        self.run(connect, request, None).await
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        connect: Duration,
         mut request: Request<RequestBody>,
+        mut written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<Answer>, Failure> {
         loop {
             let (mut lane, fresh) = match self.kept.take().await {
                 Some(lane) => (lane, false),
                 None => (self.open(connect.min(self.limits.connect)).await?, true),
             };
+            if let Some(written) = written.take() {
+                let _nobody_listens = written.send(());
+            }
             let progress = lane.progress.clone();
             let (parts, body) = request.into_parts();
             let sent = lane.send.try_send_request(Request::from_parts(parts, Tracked::new(body, progress.clone())));

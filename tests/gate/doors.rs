@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::world::World;
 
-const ASK: &[u8] = b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const ASK: &[u8] = b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// Asks for what is not there and gets the gate's own answer.
 async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {

@@ -88,7 +88,26 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
         world.renew(&token, &master).await.refusal("390111");
     }
     world.show(Some(&ours));
-    assert_eq!(world.renew(&token, &master).await.json()["success"], true);
+    let (token, _) = pair(&world.renew(&token, &master).await.json(), "sessionToken");
+
+    // Roots that are taken out count no more, also on a connection that is there already.
+    let stream = hyper_util::rt::TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut beat = async || {
+        let mut beat = asked(Method::POST, "/session/heartbeat", &token, "").map(http_body_util::Full::new);
+        beat.headers_mut().insert("host", "gate.test".parse().unwrap());
+        let body =
+            http_body_util::BodyExt::collect(sender.send_request(beat).await.unwrap().into_body()).await.unwrap();
+        serde_json::from_slice::<serde_json::Value>(&body.to_bytes()).unwrap()["success"].clone()
+    };
+    assert_eq!(beat().await, true);
+    let strangers_ca = strangers.ca();
+    let (ours_ca, other_ca) = (clients.ca().display().to_string(), strangers_ca.display().to_string());
+    world.reload(|text| text.replace(&ours_ca, &other_ca)).await.unwrap();
+    assert_eq!(beat().await, false);
+    world.reload(str::to_owned).await.unwrap();
+    assert_eq!(beat().await, true);
 
     // Without any key, whatever stands in the password field; and that goes nowhere.
     world.show(Some(&spiffe));
@@ -132,6 +151,24 @@ async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     let statement = http::Request::post("/api/v2/statements").body(r#"{"statement":"select 1"}"#.into()).unwrap();
     assert_eq!(world.send(statement).await.status, 200);
+    // But no page that a browser on this machine shows.
+    for name in ["origin", "sec-fetch-site"] {
+        let page = http::Request::post("/api/v2/statements").header(name, "https://evil.test");
+        assert_eq!(world.send(page.body(r#"{"statement":"select 1"}"#.into()).unwrap()).await.status, 404);
+    }
+    world.finish().await;
+
+    let plain = "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nworkers=1\n";
+    let world = World::with("", &(plain.to_owned() + &sidecar(""))).await;
+    for (host, status) in [("localhost:1", 200), ("127.0.0.1", 200), ("rebound.evil.test", 421)] {
+        let stream = hyper_util::rt::TokioIo::new(tokio::net::TcpStream::connect(world.app.address).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut statement = http::Request::post("/api/v2/statements").header("host", host);
+        statement = statement.header("content-type", "application/json");
+        let body = http_body_util::Full::new(bytes::Bytes::from(r#"{"statement":"select 1"}"#));
+        assert_eq!(sender.send_request(statement.body(body).unwrap()).await.unwrap().status(), status, "{host}");
+    }
     world.finish().await;
 
     let world = World::with("", &(listen("proxy=['127.0.0.1']") + &sidecar(""))).await;

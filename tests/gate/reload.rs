@@ -68,6 +68,13 @@ async fn what_cannot_be_used_leaves_the_old_configuration_in_use() {
         assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
         world.session().await;
     }
+    for (change, why) in [
+        (("[listen]\n", "seal=false\n[listen]\n"), "at a start only"),
+        (("certificate='server.pem'\nkey='server.key'", "danger_plaintext=true"), "at a start only"),
+    ] {
+        let error = world.reload(|text| text.replacen(change.0, change.1, 1)).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
     let said = world.reload(|text| text.replace("workers=1", "workers=2")).await.unwrap();
     assert_eq!(said.at_restart, ["listen.workers"]);
     world.finish().await;

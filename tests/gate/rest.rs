@@ -125,6 +125,30 @@ async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_here_costs_nothing_of_the_budget() {
+    let world = World::with("roles=['R']", "[login]\nhold='300ms'\n").await;
+    for _ in 0..5 {
+        let mut asked = request(Method::GET, "/api/v2/databases", &format!("Bearer {}", world.key.expose()), "");
+        asked.headers_mut().insert("x-snowflake-role", "ACCOUNTADMIN".parse().unwrap());
+        let got = world.send(asked).await;
+        assert!(got.status == 403 && got.message().contains("may not use the role"), "{:?}", got.body);
+    }
+    // What an answer of somebody between says is no word about the PAT.
+    let canned = |status| Knob::Canned { status, body: "<html>".into(), location: None };
+    for status in [404, 403, 407, 500] {
+        world.standin.state.turn(Place("rest".into()), canned(status), 1);
+        assert_eq!(statement(&world, "select 1").await.status, status);
+    }
+    let wrong_role = Knob::Canned { status: 401, body: r#"{"code":"390189","message":"m"}"#.into(), location: None };
+    world.standin.state.turn(Place("rest".into()), wrong_role, 3);
+    for _ in 0..3 {
+        assert_eq!(statement(&world, "select 1").await.status, 401);
+    }
+    world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn long_statements_do_not_hold_the_budget() {
     let world = Arc::new(World::start().await);
     let mut crowd = JoinSet::new();

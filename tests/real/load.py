@@ -54,6 +54,15 @@ class Load:
         with contextlib.closing(connection):
             return json.loads(connection.getresponse().read())
 
+    def log_out(self, token: str) -> None:
+        """Where it was sent again it may find the session gone."""
+        before = self.broken
+        try:
+            self.ask("/session?delete=true", {}, token)
+        except AssertionError as error:
+            if self.broken == before or "390104" not in str(error):
+                raise
+
     def run(self) -> None:
         login = {"data": {"LOGIN_NAME": "u", "PASSWORD": self.key, "CLIENT_APP_ID": "test"}}
         while not self.stop.is_set():
@@ -62,7 +71,7 @@ class Load:
                 token = self.ask("/session/v1/login-request?requestId=1", login)["token"]
                 for _ in range(5):
                     assert self.ask("/queries/v1/query-request", {"sqlText": "select 7"}, token)["rowset"] == [["7"]]
-                self.ask("/session?delete=true", {}, token)
+                self.log_out(token)
             except (OSError, http.client.HTTPException, AssertionError, ValueError) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
             self.done += 7

@@ -33,7 +33,7 @@ pub enum Kind {
     /// A login body that cannot be read.
     LoginMalformed,
     /// A login body over the cap, before or after inflating.
-    LoginTooLarge,
+    TooLarge,
     /// A request whose body did not arrive within its deadline.
     RequestSlow,
     /// A login by SSO, OAuth, key pair or workload identity.
@@ -48,6 +48,8 @@ pub enum Kind {
     RenewalMalformed,
     /// A request without a token that this gate has sealed for such a request.
     SessionUnknown,
+    /// A token whose key may be on the ring, which cannot be read at this moment.
+    RingAway,
     /// A session that somebody has ended, or whose client may no longer enter.
     SessionEnded,
     /// A session that came from elsewhere than it is bound to.
@@ -92,7 +94,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for tests and for documentation.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::KeyMissing,
         Self::KeyForeign,
         Self::KeyDamaged,
@@ -104,7 +106,7 @@ impl Kind {
         Self::RequestLimit,
         Self::SessionLimit,
         Self::LoginMalformed,
-        Self::LoginTooLarge,
+        Self::TooLarge,
         Self::RequestSlow,
         Self::AuthenticatorForeign,
         Self::FlowForeign,
@@ -112,6 +114,7 @@ impl Kind {
         Self::ContextDenied,
         Self::RenewalMalformed,
         Self::SessionUnknown,
+        Self::RingAway,
         Self::SessionEnded,
         Self::SessionElsewhere,
         Self::BearerMissing,
@@ -174,9 +177,9 @@ impl Kind {
             Self::LoginMalformed => row("login_malformed", Client, Refusal(390_400), Refusal(390_400),
                 "the login request cannot be read: {}",
                 "Check that a Snowflake driver sends it and that nothing between changes it."),
-            Self::LoginTooLarge => row("login_too_large", Client, Status(413), Status(413),
-                "the login request is larger than {}",
-                "A driver's login is a few KB; look for what sends this."),
+            Self::TooLarge => row("request_too_large", Client, Status(413), Status(413),
+                "the request is larger than {}",
+                "What a driver sends here is a few KB; look for what sends this."),
             Self::RequestSlow => row("request_slow", Network, Status(408), Status(408),
                 "the request did not arrive in time",
                 "Look at the network between the tool and the gate."),
@@ -198,11 +201,14 @@ impl Kind {
             Self::SessionUnknown => row("session_unknown", Client, GiveUp, GiveUp,
                 "this session is not, or no longer, known to this gate",
                 "Open the connection again; give the trace id to the operator if it happens often."),
+            Self::RingAway => row("ring_away", Store, Retry(503, 1), Retry(503, 1),
+                "the gate cannot read the keys of its sessions at this moment",
+                "Try again; give the trace id to the operator if it lasts."),
             Self::SessionEnded => row("session_ended", Policy, Refusal(390_111), Refusal(390_111),
                 "the operator of the gate has ended this session",
                 "Open the connection again; if that is refused too, ask the operator."),
             Self::SessionElsewhere => row("session_elsewhere", Policy, Refusal(390_111), Refusal(390_111),
-                "this session was opened from {} and may not be used from here",
+                "this session was opened elsewhere and may not be used from here",
                 "Open a connection of your own; give the trace id to the operator if nobody has copied anything."),
             Self::BearerMissing => row("bearer_missing", Client, DENIED, DENIED,
                 "the request has no client key of this gate",
