@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault stores]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault stores fuzz]
 """
 
 import hashlib
@@ -34,6 +34,7 @@ APT = {
     "unshare": "util-linux",
     "ip": "iproute2",
     "go": "golang-go",
+    "c++": "g++",
     "haproxy": "haproxy",
     "redis-server": "redis-server",
 }
@@ -191,7 +192,29 @@ def vault(root: Path) -> Path:
     return go_program(root, "vault-server", HERE / "vault-server")
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault, stores)}
+# What cargo-fuzz passes to a compiler without sanitizers, which need a nightly one.
+COVERAGE = (
+    "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+    " -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1 --cfg fuzzing"
+)
+
+
+def fuzz(root: Path) -> Path:
+    """The fuzz targets, built anew where the source has changed; cargo knows."""
+    need("c++")
+    triple = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    triple = next(line.split()[1] for line in triple.splitlines() if line.startswith("host:"))
+    place = root / "fuzz"
+    # A target of its own, so that build scripts are not instrumented.
+    run(
+        "cargo", "build", "--release", "--locked", "--target", triple, "--target-dir", place,
+        cwd=HERE.parent / "fuzz",
+        env={"RUSTFLAGS": COVERAGE},
+    )  # fmt: skip
+    return place / triple / "release"
+
+
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault, stores, fuzz)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

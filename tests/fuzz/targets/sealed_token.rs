@@ -1,0 +1,24 @@
+//! A sealed token from anybody: what was not sealed here does not open, and nothing stumbles.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use patgate::base::secret::Secret;
+use patgate::session::{Keys, Ring};
+use tokio::runtime::{Builder, Runtime};
+
+static KEYS: LazyLock<(std::sync::Arc<Keys>, Runtime)> = LazyLock::new(|| {
+    let ring = Ring::parse(&Secret::new("0123456789abcdef".repeat(4))).unwrap();
+    let (keys, reread) = Keys::new(ring);
+    drop(reread);
+    (keys, Builder::new_current_thread().enable_time().build().unwrap())
+});
+
+fuzz_target!(|text: &str| {
+    let (keys, runtime) = &*KEYS;
+    assert!(runtime.block_on(keys.open(text)).is_err(), "a forgery opens: {text}");
+    // The same behind the prefix that gets it past the first look.
+    assert!(runtime.block_on(keys.open(&format!("pgs1_{text}"))).is_err(), "a forgery opens: {text}");
+});
