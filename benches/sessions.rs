@@ -74,7 +74,7 @@ fn ticket() -> Ticket {
         credential: "powerbi".into(),
         account: "prod".into(),
         pat: "0123456789ab".into(),
-        opened: 1_700_000_000,
+        opened: 1_700_000_000_000,
         expires: u64::MAX / 2,
         bound: Bound::default(),
         token: Secret::new("t".repeat(250)),

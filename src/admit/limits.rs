@@ -7,8 +7,8 @@
 //!
 //! Where gates on several hosts share what they count, each first asks itself, which is cheap, and then the others.
 //!
-//! Whoever shows wrong keys is slowed down, by source and by the name in the key: the answer comes later, and later again. A
-//! right key never waits for that.
+//! Whoever shows more wrong keys than a rate allows, by source or by the name in the key, is slowed down: each answer comes only when
+//! the rate allows one more, up to a bound. A right key never waits for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,13 +109,15 @@ impl Limits {
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let gate = Pair::new(&settings.gate, before.map(|before| &before.gate), clock);
-        if let Some(before) = before.filter(|before| before.settings == *settings) {
-            let (sources, failures) = (before.sources.clone(), before.failures.clone());
-            return Self { settings: settings.clone(), replicas, gate, sources, failures };
-        }
         let keyed = |rates: &Arc<[Rate]>| Arc::new(Keyed::new(rates.clone(), clock));
-        let sources = [keyed(&settings.source.logins), keyed(&settings.source.requests)];
-        let failures = (keyed(&settings.failures), Arc::new(Keyed::new(settings.failures.clone(), clock)));
+        let sources = match before.filter(|before| before.settings.source == settings.source) {
+            Some(before) => before.sources.clone(),
+            None => [keyed(&settings.source.logins), keyed(&settings.source.requests)],
+        };
+        let failures = match before.filter(|before| before.settings.failures == settings.failures) {
+            Some(before) => before.failures.clone(),
+            None => (keyed(&settings.failures), Arc::new(Keyed::new(settings.failures.clone(), clock))),
+        };
         Self { settings: settings.clone(), replicas, gate, sources, failures }
     }
 

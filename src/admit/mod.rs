@@ -143,11 +143,7 @@ impl Admission {
         self.limits.source(What::Login, peer).await
     }
 
-    /// Whether any client at all may come from this address.
-    ///
-    /// # Errors
-    /// [`Kind::NetworkDenied`].
-    pub fn address(&self, peer: &Peer) -> Result<(), Fault> {
+    fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
         if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
     }
@@ -183,8 +179,7 @@ impl Admission {
     /// # Errors
     /// Like [`Admission::login`], and [`Kind::RequestLimit`].
     pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, Turn), Fault> {
-        self.address(peer)?;
-        self.limits.source(What::Request, peer).await?;
+        self.arrives_with_request(peer).await?;
         let (entry, grant) = self.admit(peer, presented).await?;
         let turn = self.turn(entry, grant.client(), grant.credential()).await?;
         Ok((grant, turn))
@@ -257,17 +252,16 @@ impl Admission {
     ///
     /// # Errors
     /// [`Kind::RequestLimit`].
-    pub async fn request(&self, peer: &Peer, ticket: &Ticket) -> Result<Turn, Fault> {
-        self.limits.source(What::Request, peer).await?;
+    pub async fn request(&self, ticket: &Ticket) -> Result<Turn, Fault> {
         let entry = self.clients.get(&ticket.client).unwrap_or(&self.nobody);
         self.turn(entry, &ticket.client, &ticket.credential).await
     }
 
-    /// The same where tokens are not sealed, and nobody knows whose the request is.
+    /// Whether a request may come from this address, and whether it does so too often.
     ///
     /// # Errors
     /// [`Kind::NetworkDenied`], [`Kind::RequestLimit`].
-    pub async fn request_of_somebody(&self, peer: &Peer) -> Result<(), Fault> {
+    pub async fn arrives_with_request(&self, peer: &Peer) -> Result<(), Fault> {
         self.address(peer)?;
         self.limits.source(What::Request, peer).await
     }

@@ -39,8 +39,22 @@ use crate::base::rfc3339;
 use crate::pat::ServiceUser;
 use crate::proxy::Gate;
 use crate::secrets::{Pats, Status};
-use crate::session::{Live, SessionId, Target};
+use crate::session::{Live, SessionId, Target, millis};
 use crate::telemetry::metrics::{MEDIA_TYPE, PatGauges};
+
+/// Every path there is.
+const KNOWN: [&str; 10] = [
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/pats",
+    "/pats/refresh",
+    "/pats/retry",
+    "/reload",
+    "/sessions",
+    "/sessions/kill",
+    "/sessions/rotate",
+];
 
 const HEAD: Duration = Duration::from_secs(5);
 
@@ -82,8 +96,6 @@ impl Desk {
             return Ok(json_answer(StatusCode::FORBIDDEN, &json!({ "error": why })));
         }
         let path = request.uri().path();
-        let known =
-            ["/livez", "/readyz", "/metrics", "/pats", "/pats/refresh", "/pats/retry", "/sessions", "/sessions/kill"];
         let (status, body) = match (request.method(), path) {
             (&Method::GET, "/livez") => (StatusCode::OK, json!({ "live": true })),
             (&Method::GET, "/readyz") => self.ready().await,
@@ -95,11 +107,11 @@ impl Desk {
             (&Method::GET, "/sessions") => self.sessions(),
             (&Method::POST, "/sessions/rotate") => self.rotate().await,
             (&Method::POST, "/sessions/kill") => self.kill(parameter(&request, "target")).await,
-            (_, path) if known.contains(&path) => {
+            (_, path) if KNOWN.contains(&path) => {
                 let error = "the wrong method: GET asks, POST acts";
                 (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": error }))
             }
-            _ => (StatusCode::NOT_FOUND, json!({ "error": "no such path", "known": known })),
+            _ => (StatusCode::NOT_FOUND, json!({ "error": "no such path", "known": KNOWN })),
         };
         Ok(json_answer(status, &body))
     }
@@ -199,7 +211,7 @@ impl Desk {
         let mut all = sealing.sessions.list();
         all.sort_unstable_by_key(|(id, live)| (live.opened, *id));
         let one = |(id, live): &(SessionId, Live)| {
-            let opened = UNIX_EPOCH.checked_add(Duration::from_secs(live.opened)).map(rfc3339::show);
+            let opened = UNIX_EPOCH.checked_add(Duration::from_millis(live.opened)).map(rfc3339::show);
             json!({
                 "session": id.to_string(), "client": live.client.as_str(), "account": &*live.account, "pat": &*live.pat,
                 "from": live.from, "opened": opened, "idle_s": now.saturating_duration_since(live.seen).as_secs(),
@@ -230,7 +242,7 @@ impl Desk {
         let ended = sealing.sessions.list().iter().filter(|one| covered(one)).map(|(id, _)| *id).collect::<Vec<_>>();
         tracing::warn!(target = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
         let now = sealing.clock.wall();
-        let (name, until) = (target.to_string(), now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+        let (name, until) = (target.to_string(), millis(now));
         let outcome = sealing.revoked.add(target, now);
         ended.iter().for_each(|id| sealing.sessions.ended(*id));
         if let Some(replicas) = &self.house.lasting.replicas {

@@ -43,7 +43,7 @@ use crate::pat::Budget;
 use crate::proxy::Sealing;
 use crate::replicas::Replicas;
 use crate::secrets::{self, Warm};
-use crate::session::Target;
+use crate::session::{Target, millis};
 use crate::state::StateDir;
 use house::{House, Lasting};
 use reload::{Reloads, Seen};
@@ -260,7 +260,8 @@ async fn tidy(house: Arc<House>) {
         budget.tidy();
         let Some(sealing) = sealing else { continue };
         if let Some(replicas) = replicas {
-            take_over(sealing, replicas.ended_sessions().await);
+            replicas.mend();
+            exchange_ended(sealing, replicas).await;
         }
         if let Err(error) = sealing.revoked.catch_up() {
             tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be read");
@@ -272,10 +273,17 @@ async fn tidy(house: Arc<House>) {
     }
 }
 
-/// Ends the sessions that another gate was told to end.
-fn take_over(sealing: &Sealing, told: Vec<(String, u64)>) {
-    let now = sealing.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let oldest = now.saturating_sub(sealing.longest).as_secs();
+/// Ends the sessions that another gate was told to end, and tells the others what they do not know: Redis may have been away, or
+/// have forgotten.
+async fn exchange_ended(sealing: &Sealing, replicas: &Replicas) {
+    let Some(told) = replicas.ended_sessions().await else { return };
+    for (target, until) in sealing.revoked.all() {
+        let target = target.to_string();
+        if !told.iter().any(|(known, told)| *known == target && *told >= until) {
+            replicas.end_sessions(&target, until, sealing.longest).await;
+        }
+    }
+    let oldest = sealing.clock.wall().checked_sub(sealing.longest).map(millis).unwrap_or_default();
     let known = |(target, until): (String, u64)| Some((Target::parse(&target)?, until));
     let matters = told.into_iter().filter_map(known).filter(|(_, until)| *until >= oldest);
     match sealing.revoked.merge(matters) {

@@ -52,9 +52,10 @@ impl Reloads {
         let known = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A directory on a network may hang; nobody else has to wait for it.
         let loaded = tokio::task::spawn_blocking(move || {
-            let loaded = check::load(&args).map_err(|refusal| Failed::from(refusal).text);
-            let files = loaded.as_ref().map_or(known, |(config, _)| config.files());
+            let files = check::load(&args).map_or(known, |(config, _)| config.files());
+            // Looked at before it is read for good, so that no change between the two is missed.
             let seen = look(&args.config, &files);
+            let loaded = check::load(&args).map_err(|refusal| Failed::from(refusal).text);
             (loaded, files, seen)
         });
         let (loaded, files, seen) = loaded.await.map_err(|error| error.to_string())?;

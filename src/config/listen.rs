@@ -57,6 +57,8 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
     }
     let name: Arc<str> = name.into();
     let Door { address, tls, client_ca, proxy } = door(&section, main.tls.as_ref());
+    let client_ca = client_ca.or_else(|| main.client_ca.clone());
+    let proxy = if section.has("proxy") { proxy } else { main.proxy.clone() };
     section.finish();
     Some((name.clone(), Listen { name, address, tls, client_ca, proxy, ..main.clone() }))
 }

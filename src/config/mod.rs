@@ -72,14 +72,22 @@ impl Config {
         std::iter::once(&self.listen).chain(self.listeners.values())
     }
 
-    /// The files that it names and that a reload reads again: our certificate and key, and the roots of accounts.
+    /// The files that it names and that a reload reads again: certificates, keys, roots, and the passwords of forward proxies.
     pub fn files(&self) -> Vec<PathBuf> {
         let of = |listen: &'_ Listen| -> Vec<PathBuf> {
             let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
             pair.chain(listen.client_ca.clone()).collect()
         };
         let doors = self.doors().flat_map(of);
-        doors.chain(self.accounts.values().filter_map(|account| account.ca.clone())).collect()
+        let of = |account: &'_ Account| -> Vec<PathBuf> {
+            let password = account.proxy.as_ref().and_then(|proxy| Some(&proxy.user.as_ref()?.1));
+            let password = password.and_then(|source| match source {
+                SecretSource::File(path) => Some(path.clone()),
+                SecretSource::Env(_) | SecretSource::Credential(_) => None,
+            });
+            account.ca.clone().into_iter().chain(password).collect()
+        };
+        doors.chain(self.accounts.values().flat_map(of)).collect()
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn replicas(section: Section<'_>) -> Option<Replicas> {
         (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
     });
     let timeout =
-        section.duration("timeout", Duration::from_millis(50), Duration::from_millis(1)..Duration::from_secs(5));
+        section.duration("timeout", Duration::from_millis(50), Duration::from_millis(1)..Duration::from_millis(250));
     section.finish();
     Some(Replicas {
         redis: redis?.value,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Door;
 use super::worker::Workers;
@@ -67,32 +67,19 @@ impl Acceptor {
     pub async fn run(self, mut drain: Watch) {
         let (full, failed) = (Rarely::default(), Rarely::default());
         loop {
-            let permit = match self.permits.clone().try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => {
-                    if full.now() {
-                        tracing::warn!(owner = "gate", "listen.connections is reached; new connections wait");
-                    }
-                    tokio::select! {
-                        permit = self.permits.clone().acquire_owned() => match permit {
-                            Ok(permit) => permit,
-                            Err(_closed) => return,
-                        },
-                        () = drain.stopped() => return,
-                    }
-                }
-            };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = drain.stopped() => return self.last(&drain),
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    // The socket leaves this runtime's reactor for the worker's.
-                    if let Ok(stream) = stream.into_std() {
+                // The socket leaves this runtime's reactor for the worker's.
+                Ok((stream, peer)) => match stream.into_std() {
+                    Ok(stream) => {
+                        let Some(permit) = self.permit(&full).await else { return };
                         self.workers.hand_over(stream, peer, self.door.clone(), permit, drain.clone());
                     }
-                }
+                    Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
+                },
                 Err(error) if concerns_one(&error) => {}
                 Err(error) => {
                     if failed.now() {
@@ -102,6 +89,18 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// A place under the cap. One connection of each door may wait for it in our hand, the others in the kernel's queue.
+    async fn permit(&self, full: &Rarely) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        if full.now() {
+            tracing::warn!(owner = "gate", "listen.connections is reached; new connections wait");
+        }
+        // It is never closed.
+        self.permits.clone().acquire_owned().await.ok()
     }
 
     /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last look and the

@@ -18,6 +18,8 @@ pub(super) const DOUBT: Duration = Duration::from_secs(15);
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
 /// How long a login waits before it looks again by itself: a place may also come free by time alone, which rings no bell.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a request that has given its place back may still be refused.
+const SETTLING: Duration = Duration::from_secs(2);
 /// How much longer the next lost answer counts, for a version that has never worked.
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
@@ -56,6 +58,8 @@ pub(super) struct Version {
     pub since: Option<Instant>,
     /// Until when each lost answer counts.
     pub doubts: Vec<Instant>,
+    /// Until when each request counts for the user's row of refusals that has given its place back before its answer.
+    pub settled: Vec<Instant>,
     /// How many answers have been lost since the last one that came.
     pub lost: u32,
     /// Whether Snowflake has ever taken it.
@@ -103,6 +107,7 @@ impl Version {
             refused: 0,
             since: None,
             doubts: Vec::new(),
+            settled: Vec::new(),
             lost: 0,
             proven: false,
             suspect: false,
@@ -152,6 +157,8 @@ impl Ledger {
         }
         let version = self.version(id);
         version.doubts.retain(|until| *until > now);
+        self.versions.iter_mut().for_each(|version| version.settled.retain(|until| *until > now));
+        let version = self.version(id);
         if version.refused >= each {
             return Ruling::Spent;
         }
@@ -199,6 +206,18 @@ impl Ledger {
         }
     }
 
+    /// Takes up that a request has given its place back before its answer. For a while it may still be refused.
+    pub(super) fn settled(&mut self, id: &str, now: Instant) {
+        self.version(id).settled.push(now + SETTLING);
+    }
+
+    /// Takes up that a version has been refused as often as it may, by answers that others have seen.
+    pub(super) fn heard_refused(&mut self, id: &str, each: usize, now: Instant) {
+        let version = self.version(id);
+        (version.refused, version.suspect) = (version.refused.max(each), true);
+        version.since.get_or_insert(now);
+    }
+
     /// Whether an answer changes anything that a restart must not forget.
     pub(super) fn would_change(&self, id: &str, answer: Answer) -> bool {
         let version = self.find(id);
@@ -222,7 +241,7 @@ impl Ledger {
 
     /// Refusals in a row, if everything that is open comes out badly.
     fn risk(&self) -> usize {
-        self.row + self.versions.iter().map(Version::open).sum::<usize>()
+        self.row + self.versions.iter().map(|version| version.open() + version.settled.len()).sum::<usize>()
     }
 
     pub(super) fn refusals(&self, id: &str) -> usize {

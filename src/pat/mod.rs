@@ -159,6 +159,12 @@ impl Budget {
         Some(self.clock.now().saturating_duration_since(since))
     }
 
+    /// Other gates have spent that version's budget.
+    pub fn heard_refused(&self, user: &ServiceUser, id: &str) {
+        let (each, clock) = (self.each, self.clock.clone());
+        self.books().change(user, &*clock, |ledger| ledger.heard_refused(id, each, clock.now()));
+    }
+
     /// Takes back, on disk, the logins that have ended. To be called each second or so: what a process that is killed leaves
     /// behind counts as answers that were lost.
     pub fn tidy(&self) {
@@ -244,6 +250,8 @@ impl Permit {
             let lease = self.lease.take();
             self.tell(Answer::None);
             (self.told, self.settled, self.lease) = (false, true, lease);
+            let now = self.budget.clock.now();
+            self.budget.books().users.entry(self.user.clone()).or_default().settled(&self.id, now);
         }
     }
 

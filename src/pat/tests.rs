@@ -247,6 +247,8 @@ fn a_request_that_is_settled_frees_its_place_and_a_late_refusal_counts_all_the_s
     two.settle();
     let (three, four) = both(&budget, &clock, "a");
     assert!(is_busy(&budget, "a"));
+    clock.advance(Duration::from_secs(2));
+    assert!(is_busy(&budget, "a"));
     drop(two);
     assert!(is_busy(&budget, "a"), "one that was settled takes nobody's place along");
     three.succeeded();

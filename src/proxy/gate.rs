@@ -20,7 +20,7 @@ use crate::replicas::Replicas;
 use crate::secrets::{self, Pats, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
-use crate::upstream::{Answer, Breaker, Failure, LOOK, Pool, RequestBody, Tunnel, Way};
+use crate::upstream::{Answer, Breaker, Failure, Pool, RequestBody, Tunnel, Way};
 
 /// What all workers share. It is read without a lock, but for the count of bad logins.
 pub struct Gate {
@@ -100,14 +100,16 @@ impl Gate {
         let mut accounts = HashMap::new();
         for (name, account) in &config.accounts {
             let roots = account.ca.as_deref().map(tls::fingerprint).transpose()?;
+            let tunnel = account.proxy.as_ref().map(tunnel).transpose()?;
             let kept = before.and_then(|before| before.accounts.get(name));
-            let shared = match kept.filter(|kept| kept.account == *account && kept.roots == roots) {
+            let same = |kept: &&Shared| kept.account == *account && kept.roots == roots && kept.tunnel == tunnel;
+            let shared = match kept.filter(same) {
                 Some(kept) => kept.clone(),
                 None => Shared {
                     account: account.clone(),
                     roots,
                     tls: Arc::new(tls::client(account.ca.as_deref())?),
-                    tunnel: account.proxy.as_ref().map(tunnel).transpose()?,
+                    tunnel,
                     breaker: Arc::default(),
                     places: account.in_flight.map(|most| Arc::new(Semaphore::new(most))),
                 },
@@ -193,8 +195,7 @@ impl Lanes {
         written: oneshot::Sender<()>,
     ) -> Result<Response<Answer>, Failure> {
         let sent = match self.breaker.ask() {
-            Way::Free => self.pool.send_noting(Duration::MAX, request, written).await,
-            Way::Look => self.pool.send_noting(LOOK, request, written).await,
+            Way::Free | Way::Look => self.pool.send_noting(request, written).await,
             Way::Away => {
                 return Err(Failure::Unsent(
                     "it is known to be away, and another request looks whether it still is".into(),

@@ -23,10 +23,13 @@ use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::Record;
-use crate::upstream::{Breaker, Failure, LOOK, Pool, RequestBody, Way};
+use crate::upstream::{Breaker, Failure, Pool, RequestBody, Way};
 
 /// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How long a login that may be sent waits for a place at the account.
+const PLACE: Duration = Duration::from_secs(1);
+
 impl Worker {
     pub(super) async fn login(
         &self,
@@ -108,13 +111,15 @@ impl Upstream<'_, '_> {
                     }
                     held = self.pats.newer(&held, kind, &cause).await?;
                 }
-                Sent::Away { fault, connected } => {
+                Sent::Away { fault, reach } => {
                     // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
-                    broken += u32::from(connected);
+                    broken += u32::from(reach == Reach::Broke);
                     let since: Instant = *away_since.get_or_insert_with(Instant::now);
                     let over = since.elapsed() + PAUSE >= hold;
-                    if over && !connected {
-                        self.lanes.breaker.open();
+                    match reach {
+                        Reach::None if over && !hold.is_zero() => self.lanes.breaker.open(),
+                        Reach::None => self.lanes.breaker.failed(),
+                        Reach::Broke | Reach::Answered => {}
                     }
                     if over || broken > 1 {
                         return Err(fault);
@@ -130,8 +135,7 @@ impl Upstream<'_, '_> {
     /// has to be known.
     async fn send(&mut self, held: &Held, permit: Permit) -> Result<Sent, Fault> {
         let connect = match self.lanes.breaker.ask() {
-            Way::Free => self.worker.gate.config.upstream.connect,
-            Way::Look => LOOK,
+            Way::Free | Way::Look => self.worker.gate.config.upstream.connect,
             Way::Away => {
                 permit.unsent();
                 let cause = "it is known to be away, and another login looks whether it still is";
@@ -148,7 +152,8 @@ impl Upstream<'_, '_> {
             }
         };
         let gate = self.worker.gate.clone();
-        let place = match self.lanes.place(gate.config.login.hold).await {
+        // Others may hold the places and wait for permits: whoever has a permit does not wait long.
+        let place = match self.lanes.place(PLACE.min(gate.config.login.hold)).await {
             Ok(place) => place,
             Err(fault) => {
                 permit.unsent();
@@ -204,7 +209,18 @@ enum Sent {
     Refused { kind: Kind, times: usize },
     /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst that
     /// comes of it is a session that nobody uses.
-    Away { fault: Fault, connected: bool },
+    Away { fault: Fault, reach: Reach },
+}
+
+/// How far a try came that may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Snowflake was not reached.
+    None,
+    /// Something was sent, and the connection broke.
+    Broke,
+    /// Snowflake answered that it cannot serve now.
+    Answered,
 }
 
 /// One login over one connection.
@@ -232,10 +248,10 @@ impl Exchange {
             Ok(response) => response,
             Err(failure @ Failure::Unsent(_)) => {
                 permit.unsent();
-                return Ok(Sent::Away { fault: failed(failure), connected: false });
+                return Ok(Sent::Away { fault: failed(failure), reach: Reach::None });
             }
             // So it is here.
-            Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), connected: true }),
+            Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), reach: Reach::Broke }),
             Err(failure) => return Err(failed(failure)),
         };
         self.breaker.close();
@@ -252,7 +268,7 @@ impl Exchange {
             let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
             if later || status.is_server_error() {
                 let fault = Fault::new(Kind::SnowflakeBusy).because(cause);
-                return Ok(Sent::Away { fault, connected: false });
+                return Ok(Sent::Away { fault, reach: Reach::Answered });
             }
             return Err(Fault::new(Kind::SnowflakeGarbled).because(cause));
         };

@@ -67,7 +67,8 @@ impl<'a> PatSource<'a> {
                     Elsewhere::Go(permit) => return Ok((held, permit)),
                     Elsewhere::Busy if started.elapsed() < QUEUE => tokio::time::sleep(SHORT_PAUSE).await,
                     Elsewhere::Busy => return Err(busy()),
-                    Elsewhere::Spent => held = self.newer(&held, Kind::PatRefused, SPENT).await?,
+                    // From now on this gate knows it too, and waits for the successor as after a refusal of its own.
+                    Elsewhere::Spent => gate.budget.heard_refused(&self.user, &held.id),
                 },
                 Verdict::Suspect => match self.newer(&held, Kind::PatRefused, "it has been refused before").await {
                     Ok(newer) => held = newer,

@@ -31,7 +31,7 @@ impl Worker {
         sealing: &Sealing,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.address(peer)?;
+        self.gate.admission.arrives_with_request(peer).await?;
         let master = sealing.header(&head.headers, Use::Master).await?;
         record.client = Some(master.client.to_string());
         let count = self.gate.admission.session(peer, &master)?;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::gate::Lanes;
@@ -54,8 +54,7 @@ impl Worker {
     ) -> Result<Response<AnswerBody>, Fault> {
         let key = bearer(&head)?;
         let (grant, turn) = self.gate.admission.rest(peer, key.as_ref()).await?;
-        let place = self.lanes(grant.account())?.place(self.gate.config.limits.delay).await?;
-        let mut turn = Some(turn.with(place));
+        let mut turn = Some(turn);
         record.client = Some(grant.client().to_string());
         record.login().credential = Some(grant.credential().to_string());
         let mut body = self.body(&head, body.take()?, &grant).await?;
@@ -77,15 +76,17 @@ impl Worker {
             *request.uri_mut() = head.uri.clone();
             *request.headers_mut() = headers.clone();
             request.headers_mut().insert(header::AUTHORIZATION, bearer_of(&held.pat)?);
-            let (kind, times) = match exchange(lanes.clone(), request, permit).await? {
-                Looked::Taken(response) => {
+            // Only now: who waits for a permit holds no place that another with a permit waits for.
+            let place = lanes.place(self.gate.config.limits.delay).await?;
+            let (kind, times) = match exchange(lanes.clone(), place, request, permit).await? {
+                Looked::Taken(response, place) => {
                     self.gate.pats.accepted(&held);
                     record.rest(response.status().as_u16());
-                    return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
+                    return Ok(passed_on(response, record, turn.take().unwrap_or_default().with(place)));
                 }
-                Looked::Unlooked(response) => {
+                Looked::Unlooked(response, place) => {
                     record.rest(response.status().as_u16());
-                    return Ok(passed_on(response, record, turn.take().unwrap_or_default()));
+                    return Ok(passed_on(response, record, turn.take().unwrap_or_default().with(place)));
                 }
                 Looked::Refused(kind, times) => (kind, times),
             };
@@ -158,7 +159,9 @@ fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
     Ok(value)
 }
 
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Failure>> + Send>>;
+/// A place among the requests that may be under way at the account.
+type Place = Option<OwnedSemaphorePermit>;
+type Sending = Pin<Box<dyn Future<Output = (Result<Response<Answer>, Failure>, Place)> + Send>>;
 
 /// How far a try has come when Snowflake must have looked at the token.
 enum Phase {
@@ -170,9 +173,14 @@ enum Phase {
 
 /// One try; the permit is told what came of it. Until it is settled it goes on even when the client goes away: whether the PAT
 /// was refused has to be known.
-async fn exchange(lanes: Arc<Lanes>, request: Request<RequestBody>, mut permit: Permit) -> Result<Looked, Fault> {
+async fn exchange(
+    lanes: Arc<Lanes>,
+    place: Place,
+    request: Request<RequestBody>,
+    mut permit: Permit,
+) -> Result<Looked, Fault> {
     let (tell, mut written) = oneshot::channel();
-    let mut sending: Sending = Box::pin(async move { lanes.send_noting(request, tell).await });
+    let mut sending: Sending = Box::pin(async move { (lanes.send_noting(request, tell).await, place) });
     let begun = tokio::spawn(async move {
         tokio::select! {
             biased;
@@ -196,7 +204,7 @@ async fn exchange(lanes: Arc<Lanes>, request: Request<RequestBody>, mut permit: 
 }
 
 /// What an answer says of the PAT.
-async fn judge(sent: Result<Response<Answer>, Failure>, permit: Permit) -> Result<Looked, Fault> {
+async fn judge((sent, place): (Result<Response<Answer>, Failure>, Place), permit: Permit) -> Result<Looked, Fault> {
     let response = match sent {
         Ok(response) => response,
         Err(failure @ Failure::Unsent(_)) => {
@@ -216,25 +224,25 @@ async fn judge(sent: Result<Response<Answer>, Failure>, permit: Permit) -> Resul
             Some(kind) => Looked::Refused(kind, permit.refused(kind)),
             None => {
                 permit.unsent();
-                Looked::Unlooked(response.map(|()| Body::Whole(body)))
+                Looked::Unlooked(response.map(|()| Body::Whole(body)), place)
             }
         });
     }
     let response = response.map(Body::Streamed);
     if rest::taken(status) {
         permit.succeeded();
-        return Ok(Looked::Taken(response));
+        return Ok(Looked::Taken(response, place));
     }
     permit.unsent();
-    Ok(Looked::Unlooked(response))
+    Ok(Looked::Unlooked(response, place))
 }
 
 /// What an answer says of the PAT.
 enum Looked {
     /// It is good.
-    Taken(Response<Body>),
+    Taken(Response<Body>, Place),
     /// Perhaps nobody has looked at it.
-    Unlooked(Response<Body>),
+    Unlooked(Response<Body>, Place),
     /// It is not; how often this version has been refused by now.
     Refused(Kind, usize),
 }

@@ -9,7 +9,7 @@ use crate::admit::Grant;
 use crate::base::clock::{Clock, Random};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
-use crate::session::{Keys, NotOpened, Revoked, SessionId, Sessions, Ticket, Use};
+use crate::session::{Keys, NotOpened, Revoked, SessionId, Sessions, Ticket, Use, millis};
 use crate::snowflake::granted::Granted;
 
 /// How long a master token is good for where Snowflake's answer does not tell: its usual time.
@@ -90,10 +90,10 @@ impl Sealing {
         Ok(ticket)
     }
 
-    /// Now, and the end of what was granted, both in seconds of the Unix epoch.
+    /// Now, and the end of what was granted, as tickets hold them.
     fn lasts(&self, granted: &Granted<'_>) -> (u64, u64) {
-        let now = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        (now, now.saturating_add(granted.lasts().unwrap_or(USUAL).min(self.longest).as_secs()))
+        let now = self.clock.wall();
+        (millis(now), millis(now + granted.lasts().unwrap_or(USUAL).min(self.longest)))
     }
 
     fn put(&self, mut granted: Granted<'_>, ticket: &Ticket) -> Result<String, Fault> {

@@ -23,25 +23,26 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         headers::strip_hop(&mut head.headers);
+        let mut ends = None;
         let (lanes, turn) = match &self.gate.sealing {
             Some(sealing) => {
-                self.gate.admission.address(peer)?;
+                self.gate.admission.arrives_with_request(peer).await?;
                 let ticket = sealing.header(&head.headers, Use::Session).await?;
                 record.client = Some(ticket.client.to_string());
                 let count = self.gate.admission.session(peer, &ticket)?;
                 let turn = match ends_something(route) {
                     true => Turn::default(),
-                    false => self.gate.admission.request(peer, &ticket).await?,
+                    false => self.gate.admission.request(&ticket).await?,
                 };
-                match route {
-                    Route::Stream(Stream::Logout) => sealing.sessions.ended(ticket.session),
-                    _ => sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count),
+                sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count);
+                if route == Route::Stream(Stream::Logout) && deletes(&head) {
+                    ends = Some((sealing, ticket.session));
                 }
                 head.headers.insert(header::AUTHORIZATION, token_header(&ticket.token)?);
                 (self.lanes(&ticket.account)?, turn)
             }
             None => {
-                self.gate.admission.request_of_somebody(peer).await?;
+                self.gate.admission.arrives_with_request(peer).await?;
                 session_token_only(&mut head.headers)?;
                 (self.only_lanes()?, Turn::default())
             }
@@ -57,10 +58,18 @@ impl Worker {
         no_redirect(&response)?;
         headers::strip_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
+        if let Some((sealing, session)) = ends.filter(|_| response.status().is_success()) {
+            sealing.sessions.ended(session);
+        }
         record.streamed(response.status().as_u16());
         let record = Record::new(record.trace, record.peer, record.route);
         Ok(response.map(|body| AnswerBody::streamed(body, record, turn)))
     }
+}
+
+/// Whether a request to `/session` is the logout that drivers send (protocol facts 2).
+fn deletes(head: &request::Parts) -> bool {
+    head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "delete=true")
 }
 
 /// A cancellation, a logout or a sign of life makes less work, not more: it never waits behind what it is about.

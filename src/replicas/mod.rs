@@ -1,7 +1,8 @@
 //! [`Replicas`]: what gates on several hosts tell each other, through Redis or Valkey.
 //!
-//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. Each is one script,
-//! which Redis runs whole, by its own clock, so that the hosts' clocks do not matter. Keys end by themselves.
+//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. The first two are scripts
+//! that Redis runs whole, by its own clock; for ended sessions the hosts' clocks have to agree to a second or so. Keys end by
+//! themselves. A script has keys of several slots: Redis Cluster does not run it.
 //!
 //! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is all that
 //! counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
@@ -12,9 +13,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
 use tokio::sync::mpsc;
@@ -26,12 +28,17 @@ use crate::base::secret::Secret;
 use crate::config;
 use crate::config::units::Rate;
 
-/// For how long nobody asks after Redis did not answer.
-const REST: Duration = Duration::from_secs(1);
+/// For how long nobody asks after Redis did not answer, in milliseconds.
+const REST_MILLIS: u64 = 1000;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How many words to others may wait for Redis; more are lost, and leases end by themselves.
 const WAITING: usize = 10_000;
+
+/// What is known of Redis.
+const UNASKED: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
 
 /// One more in each of several rates, or in none: the generic cell rate algorithm, with the theoretical arrival time in one key
 /// each. Gives the number of the rate that has to be waited for longest, from 1, and the microseconds.
@@ -55,14 +62,16 @@ return {at, worst}";
 
 /// What one gate tells the others, and hears from them.
 pub struct Replicas {
-    connection: ConnectionManager,
+    client: Client,
+    manager: ConnectionManagerConfig,
+    connection: ArcSwap<ConnectionManager>,
     prefix: String,
     timeout: Duration,
     clock: Arc<dyn Clock>,
     start: Instant,
     /// Until when nobody asks, in milliseconds since the start.
     rests: AtomicU64,
-    up: AtomicBool,
+    state: AtomicU8,
     errors: AtomicU64,
     count: Script,
     scripts: risk::Scripts,
@@ -123,16 +132,19 @@ impl Replicas {
             .set_connection_timeout(Some(CONNECT))
             .set_number_of_retries(0);
         let client = client.map_err(|error| not(&error))?;
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| not(&error))?;
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
+        let connection = connection.map_err(|error| not(&error))?;
         let (words, said) = mpsc::channel(WAITING);
         let replicas = Arc::new(Self {
-            connection,
+            client,
+            manager: config,
+            connection: ArcSwap::from_pointee(connection),
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
             start: clock.now(),
             clock,
             rests: AtomicU64::new(0),
-            up: AtomicBool::new(true),
+            state: AtomicU8::new(UNASKED),
             errors: AtomicU64::new(0),
             count: Script::new(COUNT),
             scripts: risk::Scripts::new(),
@@ -162,30 +174,51 @@ impl Replicas {
         }
     }
 
-    /// Tells the others that sessions have been ended: until when, in seconds of the Unix epoch, and for how long that has to be
+    /// Tells the others that sessions have been ended: until when, in milliseconds of the Unix epoch, and for how long that has to be
     /// remembered.
     pub async fn end_sessions(&self, target: &str, until: u64, keep: Duration) {
         let key = self.key("ended");
-        let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+        let (keep, keep_millis) = (i64::try_from(keep.as_secs()).unwrap_or(i64::MAX), keep.as_millis());
         let mut pipe = redis::pipe();
         // What ends sessions until later covers what ended them until earlier.
         pipe.cmd("ZADD").arg(&key).arg("GT").arg(until).arg(target).ignore();
-        pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(until.saturating_sub(keep.unsigned_abs())).ignore();
+        pipe.cmd("ZREMRANGEBYSCORE")
+            .arg(&key)
+            .arg("-inf")
+            .arg(until.saturating_sub(u64::try_from(keep_millis).unwrap_or(u64::MAX)))
+            .ignore();
         pipe.expire(&key, keep).ignore();
         let _away = self.ask(async |connection| pipe.query_async::<()>(connection).await).await;
     }
 
     /// What others have told of ended sessions.
-    pub async fn ended_sessions(&self) -> Vec<(String, u64)> {
+    ///
+    /// `None` when Redis does not answer.
+    pub async fn ended_sessions(&self) -> Option<Vec<(String, u64)>> {
         let key = self.key("ended");
         let mut all = redis::cmd("ZRANGE");
         all.arg(key).arg(0).arg(-1).arg("WITHSCORES");
-        self.ask(async |connection| all.query_async(connection).await).await.unwrap_or_default()
+        self.ask(async |connection| all.query_async(connection).await).await
+    }
+
+    /// Makes a new connection while Redis does not answer: the old one may be to a host that is gone, or have been refused for good.
+    /// To be called now and then, on the runtime that is to carry it, and followed by a question.
+    pub fn mend(&self) {
+        if self.state.load(Ordering::Relaxed) == DOWN
+            && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())
+        {
+            self.connection.store(Arc::new(new));
+            self.rests.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whether Redis answered when it was last asked.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) == UP
     }
 
     /// How often it did not.
@@ -199,17 +232,16 @@ impl Replicas {
 
     /// Asks Redis; `None` when it does not answer, or did not a moment ago.
     async fn ask<T>(&self, ask: impl AsyncFnOnce(&mut ConnectionManager) -> redis::RedisResult<T>) -> Option<T> {
-        let now = u64::try_from(self.clock.now().saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
-        if now < self.rests.load(Ordering::Relaxed) {
+        if self.now() < self.rests.load(Ordering::Relaxed) {
             return None;
         }
-        let mut connection = self.connection.clone();
+        let mut connection = ConnectionManager::clone(&self.connection.load());
         // A connection that has to be made first takes longer than an answer; nobody waits for that.
         let answered = tokio::time::timeout(self.timeout * 2, ask(&mut connection)).await;
         let cause = match answered {
             Ok(Ok(answer)) => {
-                if !self.up.swap(true, Ordering::Relaxed) {
-                    tracing::info!("Redis answers again: replicas share their limits");
+                if self.state.swap(UP, Ordering::Relaxed) != UP {
+                    tracing::info!("Redis answers: replicas share their limits");
                 }
                 return Some(answer);
             }
@@ -217,9 +249,8 @@ impl Replicas {
             Err(_late) => "no answer in time".to_owned(),
         };
         self.errors.fetch_add(1, Ordering::Relaxed);
-        let rest = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
-        self.rests.store(now.saturating_add(rest), Ordering::Relaxed);
-        if self.up.swap(false, Ordering::Relaxed) {
+        self.rests.store(self.now() + REST_MILLIS, Ordering::Relaxed);
+        if self.state.swap(DOWN, Ordering::Relaxed) != DOWN {
             tracing::error!(
                 owner = "gate",
                 cause,

@@ -11,8 +11,11 @@ use tokio::sync::mpsc;
 
 use super::Replicas;
 
-/// How long a login may be under way: its deadline, and a little.
-const LEASE: Duration = Duration::from_secs(75);
+/// How long a lease counts when nobody tells what came of it: its gate was killed, or Redis was away. Logins take less, and one
+/// that takes longer is hardly a refusal.
+const LEASE: Duration = Duration::from_secs(20);
+/// The pause before a word that Redis did not take is said again.
+const AGAIN: Duration = Duration::from_millis(250);
 /// How long a lost answer counts as a refusal.
 const DOUBT: Duration = Duration::from_secs(15);
 /// How long refusals are remembered: a PAT's longest life.
@@ -140,7 +143,12 @@ impl Replicas {
             }
             Some(1) => Risk::Busy,
             Some(_) => Risk::Spent,
-            None => Risk::Away,
+            None => {
+                // Redis may have heard the question all the same.
+                let (user, version) = (user.to_owned(), version.to_owned());
+                let _lost = self.words.try_send(Word::Told { user, version, lease, outcome: Outcome::Harmless });
+                Risk::Away
+            }
         }
     }
 
@@ -158,26 +166,45 @@ impl Replicas {
     }
 }
 
-/// Passes words on, one by one, until nobody can say any more.
+/// Passes words on, one by one, until nobody can say any more. A word that Redis does not take is said again for as long as a lease
+/// counts; a refusal, and that one is forgiven, for longer, since nothing ends them.
 pub(super) async fn pass_on(replicas: Weak<Replicas>, mut words: mpsc::Receiver<Word>) {
     while let Some(word) = words.recv().await {
-        let Some(replicas): Option<Arc<Replicas>> = replicas.upgrade() else { return };
+        let lasts = match &word {
+            Word::Told { outcome: Outcome::Refused, .. } | Word::Forgiven { .. } => LEASE * 15,
+            Word::Told { .. } => LEASE,
+        };
+        let end = tokio::time::Instant::now() + lasts;
+        loop {
+            let Some(replicas): Option<Arc<Replicas>> = replicas.upgrade() else { return };
+            if replicas.say(&word).await.is_some() || tokio::time::Instant::now() > end {
+                break;
+            }
+            drop(replicas);
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+impl Replicas {
+    /// Says one word; `None` when Redis does not take it.
+    async fn say(&self, word: &Word) -> Option<()> {
         match word {
             Word::Told { user, version, lease, outcome } => {
-                let mut script = replicas.scripts.tell.prepare_invoke();
-                script.key(replicas.refusals(&user)).key(replicas.leases(&user, &version));
+                let mut script = self.scripts.tell.prepare_invoke();
+                script.key(self.refusals(user)).key(self.leases(user, version));
                 let (said, time) = match outcome {
                     Outcome::Harmless => ("harmless", Duration::ZERO),
                     Outcome::Refused => ("refused", REMEMBERED),
                     Outcome::Lost => ("lost", DOUBT),
                 };
                 script.arg(version).arg(lease).arg(said).arg(millis(time));
-                let _away = replicas.ask(async |connection| script.invoke_async::<()>(connection).await).await;
+                self.ask(async |connection| script.invoke_async::<()>(connection).await).await
             }
             Word::Forgiven { user } => {
                 let mut forget = redis::cmd("DEL");
-                forget.arg(replicas.refusals(&user));
-                let _away = replicas.ask(async |connection| forget.query_async::<()>(connection).await).await;
+                forget.arg(self.refusals(user));
+                self.ask(async |connection| forget.query_async::<()>(connection).await).await
             }
         }
     }

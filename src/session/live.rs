@@ -42,7 +42,7 @@ pub struct Live {
     pub pat: Arc<str>,
     /// Where its last request came from.
     pub from: IpAddr,
-    /// When it was opened, in seconds of the Unix epoch.
+    /// When it was opened, in milliseconds of the Unix epoch.
     pub opened: u64,
     /// When its last request came.
     pub seen: Instant,

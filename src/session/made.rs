@@ -4,12 +4,11 @@
 //! the directory share the ring; the file's lock makes sure that only one of them adds a key.
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use secrecy::zeroize::Zeroizing;
 
 use super::ring::{MOST, Ring};
-use super::ticket::seconds;
 use crate::base::clock::Random;
 use crate::base::secret::{Secret, hex};
 use crate::state::StateDir;
@@ -100,6 +99,10 @@ impl MadeKeys {
             .collect::<Option<_>>()
             .ok_or_else(damaged)
     }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn write(lines: &Lines) -> Zeroizing<String> {

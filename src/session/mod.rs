@@ -24,4 +24,4 @@ pub use live::{Counted, Live, Sessions};
 pub use made::MadeKeys;
 pub use revoked::{Revoked, Target};
 pub use ring::{Ring, RingError};
-pub use ticket::{Bound, SessionId, Ticket, Use};
+pub use ticket::{Bound, SessionId, Ticket, Use, millis};

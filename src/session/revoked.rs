@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use super::ticket::{SessionId, Ticket, seconds};
+use super::ticket::{SessionId, Ticket, millis};
 use crate::base::names::ClientName;
 use crate::state::StateDir;
 
@@ -57,8 +57,8 @@ impl std::fmt::Display for Target {
 pub struct Revoked {
     all: ArcSwap<HashMap<Target, u64>>,
     directory: Option<StateDir>,
-    /// When the file was last seen to be replaced.
-    seen: Mutex<Option<SystemTime>>,
+    /// Who changes what is known has the turn; who reads it needs none.
+    turn: Mutex<()>,
 }
 
 impl Revoked {
@@ -69,7 +69,7 @@ impl Revoked {
     pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
         let read = directory.as_ref().map(|directory| directory.read(FILE)).transpose()?.flatten();
         let all = read.map(|content| parse(&content)).unwrap_or_default();
-        Ok(Self { all: ArcSwap::from_pointee(all), directory, seen: Mutex::default() })
+        Ok(Self { all: ArcSwap::from_pointee(all), directory, turn: Mutex::default() })
     }
 
     /// Whether a ticket's session has been ended.
@@ -85,12 +85,17 @@ impl Revoked {
             || until(Target::Pat(ticket.pat.to_string()))
     }
 
+    /// Everything, each with the time until which it holds.
+    pub fn all(&self) -> Vec<(Target, u64)> {
+        self.all.load().iter().map(|(target, until)| (target.clone(), *until)).collect()
+    }
+
     /// Ends what was opened until `at`; whether that was news.
     ///
     /// # Errors
     /// When it cannot be remembered; it holds all the same, until this process ends.
     pub fn add(&self, target: Target, at: SystemTime) -> io::Result<bool> {
-        self.merge([(target, seconds(at))])
+        self.merge([(target, millis(at))])
     }
 
     /// Takes over what another replica knows; whether there was news.
@@ -111,6 +116,7 @@ impl Revoked {
 
     /// Changes what is known here, and then what is written down: what another process has written meanwhile stays.
     fn change(&self, change: impl FnOnce(&mut HashMap<Target, u64>)) -> io::Result<()> {
+        let _one_at_a_time = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.all.load();
         let mut all = HashMap::clone(&before);
         change(&mut all);
@@ -137,7 +143,7 @@ impl Revoked {
     /// # Errors
     /// Like [`Revoked::add`].
     pub fn tidy(&self, now: SystemTime, longest: Duration) -> io::Result<()> {
-        let lives = |until: u64| seconds(now).saturating_sub(until) <= longest.as_secs();
+        let lives = |until: u64| u128::from(millis(now).saturating_sub(until)) <= longest.as_millis();
         self.change(|all| all.retain(|_, until| lives(*until)))
     }
 
@@ -147,10 +153,7 @@ impl Revoked {
     /// When it cannot be read.
     pub fn catch_up(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let changed = directory.changed(FILE);
-        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), changed) == changed {
-            return Ok(());
-        }
+        let _one_at_a_time = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let written = directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default();
         let mut all = HashMap::clone(&self.all.load());
         for (target, until) in written {
@@ -183,8 +186,8 @@ mod tests {
     use super::*;
     use crate::session::ticket::tests::ticket;
 
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    fn at(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
     }
 
     #[test]
@@ -201,9 +204,9 @@ mod tests {
             let later = Ticket { opened: 1_001, ..ticket() };
             let session = target.starts_with("session");
             assert_eq!(revoked.covers(&later), session, "a login after it is a new session");
-            revoked.tidy(at(1_100), Duration::from_secs(100)).unwrap();
+            revoked.tidy(at(1_100), Duration::from_millis(100)).unwrap();
             assert!(revoked.covers(&ticket()));
-            revoked.tidy(at(1_101), Duration::from_secs(100)).unwrap();
+            revoked.tidy(at(1_101), Duration::from_millis(100)).unwrap();
             assert!(!open().covers(&ticket()));
         }
     }

@@ -13,7 +13,7 @@ use crate::base::names::ClientName;
 use crate::base::secret::{Secret, hex};
 
 /// How far the clocks of two replicas may differ.
-const SLACK: u64 = 60;
+const SLACK: u64 = 60_000;
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub struct Ticket {
     pub account: Arc<str>,
     /// The fingerprint of the PAT version that opened the session.
     pub pat: Arc<str>,
-    /// When the session was opened, in seconds of the Unix epoch; a renewal does not change it.
+    /// When the session was opened, in milliseconds of the Unix epoch; a renewal does not change it.
     pub opened: u64,
     /// When the ticket ends, likewise.
     pub expires: u64,
@@ -107,7 +107,7 @@ pub struct Ticket {
 impl Ticket {
     /// Whether its time is over.
     pub fn is_over(&self, now: SystemTime) -> bool {
-        seconds(now) > self.expires.saturating_add(SLACK)
+        millis(now) > self.expires.saturating_add(SLACK)
     }
 
     /// The other token of the same session, or the same one renewed.
@@ -202,9 +202,9 @@ impl Ticket {
     }
 }
 
-/// A point in time as tickets hold it: whole seconds of the Unix epoch.
-pub(super) fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+/// A point in time as tickets hold it: milliseconds of the Unix epoch.
+pub fn millis(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is still to be read.
@@ -271,9 +271,9 @@ pub(super) mod tests {
 
     #[test]
     fn its_end_allows_for_clocks_that_differ() {
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert!(!ticket().is_over(at(2_060)));
-        assert!(ticket().is_over(at(2_061)));
+        let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        assert!(!ticket().is_over(at(62_000)));
+        assert!(ticket().is_over(at(62_001)));
     }
 
     #[test]

@@ -72,11 +72,10 @@ impl Pool {
     /// [`Failure`].
     pub async fn send_noting(
         self: &Arc<Self>,
-        connect: Duration,
         request: Request<RequestBody>,
         written: oneshot::Sender<()>,
     ) -> Result<Response<Answer>, Failure> {
-        self.run(connect, request, Some(written)).await
+        self.run(self.limits.connect, request, Some(written)).await
     }
 
     /// Like [`Pool::send`], with less time to connect than is configured.

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::base::secret::Secret;
 
 /// A forward proxy.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tunnel {
     address: String,
     authorization: Option<HeaderValue>,

@@ -183,7 +183,7 @@ async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
     let world = Arc::new(World::with("", "[seal]\nrefresh='1s'\n").await);
     let other = Arc::new(world.replica(str::to_owned).await);
     let mut crowd = JoinSet::new();
-    let until = tokio::time::Instant::now() + Duration::from_secs(8);
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
     for _ in 0..8 {
         let (world, other) = (world.clone(), other.clone());
         crowd.spawn(async move {
@@ -212,7 +212,7 @@ async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
     }
     assert!(crowd.join_all().await.into_iter().sum::<u32>() > 100);
     let ring = std::fs::read_to_string(world.file("state/sealing-keys")).unwrap();
-    assert!(ring.lines().count() >= 8, "{} keys", ring.lines().count());
+    assert!(ring.lines().count() >= 50, "{} keys", ring.lines().count());
     assert!(Arc::into_inner(other).unwrap().stop().await);
     Arc::into_inner(world).unwrap().finish().await;
 }

@@ -56,9 +56,10 @@ class Replica(Gate):
 class Redis(Process):
     """A real server on a port that it keeps over restarts."""
 
-    def __init__(self, place: Path, port: int):
+    def __init__(self, place: Path, port: int, more: tuple = ()):
         super().__init__(
             place, "redis", "redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", place,
+            *more,
         )  # fmt: skip
         self.port = port
         world.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
@@ -93,7 +94,8 @@ keys = ["{key_hash}"]
         checks.check("no client key reached Snowflake", lambda: world.same(standin.ask("seen")["leaks"], 0))
         standin.kill()
         world.hunt(checks, place, {"PAT": PAT, "key": key, "ring": RING, "session token": "ver:3-hint:1-session",
-                                   "dead PAT": "canary-pat-dead"})
+                                   "dead PAT": "canary-pat-dead", "Redis' password": "canary-redis-password",
+                                   "wrong password": "canary-wrong-password"})
     checks.end()
 
 
@@ -231,6 +233,27 @@ keys = ["{late_hash}"]
         assert metric(gates[1], "patgate_replicas_errors_total") >= 1
         return again
 
+    def over_tls():
+        secret = "canary-redis-password"
+        (place / "redis-password").write_text(secret + "\n")
+        tls = free_port()
+        server = Redis(place, free_port(), (
+            "--tls-port", tls, "--tls-cert-file", certificates.pem, "--tls-key-file", certificates.key,
+            "--tls-ca-cert-file", certificates.ca, "--tls-auth-clients", "no", "--requirepass", secret,
+        ))  # fmt: skip
+        where = f'redis = "redis://127.0.0.1:{port}"'
+        good = f'redis = "rediss://localhost:{tls}"\nca = "{certificates.ca}"\npassword = "file:{place / "redis-password"}"'
+        (place / "wrong-password").write_text("canary-wrong-password\n")
+        for number, (said, up) in enumerate([(good, 1), (good.replace("redis-password", "wrong-password"), 0)]):
+            gate = Replica(place, 20 + number, config.replace(where, said))
+            gate.wait_ready()
+            assert world.login(gate, certificates.ca, key)["success"]
+            world.wait_for(lambda: metric(gate, "patgate_replicas_up") == up)
+            assert up == 1 or metric(gate, "patgate_replicas_errors_total") >= 1
+            assert gate.stop() == 0
+        server.kill()
+
+    checks.check("Redis is reached over TLS, with a password", over_tls)
     checks.check("three replicas hold one limit within 2 %", one_limit)
     checks.check("a dead PAT costs two bad logins over all three", dead_pat)
     checks.check("sessions that are ended at one are ended at all", ended_everywhere)
