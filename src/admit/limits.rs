@@ -196,7 +196,7 @@ fn over_limit(what: What, whose: Whose<'_>, wait: Duration) -> Fault {
     };
     let (many, seconds) = (what.as_str(), wait.as_secs_f64().ceil());
     let text = format!("{} has made too many {many}; the next is possible in {seconds} s", whose.said());
-    Fault::new(kind).because(&text).detail(text).after(wait)
+    Fault::new(kind).because(format_args!("a rate of {} is reached: {text}", whose.name(what))).detail(text).after(wait)
 }
 
 impl Pair {

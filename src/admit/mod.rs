@@ -342,7 +342,10 @@ impl Entry {
             Err(Fault::new(Kind::PeerDenied).detail(what).because(format_args!("client {name}: {cause}")))
         };
         if !self.doors.is_empty() && !self.doors.contains(&peer.door) {
-            return refused("it comes by another address of the gate", &format!("the door is {}", peer.door));
+            return refused(
+                "it comes by another address of the gate",
+                &format!("it came by {} and may come by {:?} alone", peer.door, self.doors),
+            );
         }
         if !self.certificates.is_empty() && !peer.shows(&self.certificates) {
             let cause = match &peer.certificate {

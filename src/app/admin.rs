@@ -133,7 +133,9 @@ impl Desk {
         if without.is_empty() {
             let overdue = |one: &&Status| one.held.as_ref().is_some_and(|held| held.overdue);
             let stale: Vec<_> = status.iter().filter(overdue).map(|one| &one.credential).collect();
-            return (StatusCode::OK, json!({ "ready": true, "stale": stale }));
+            let refused = |one: &&Status| one.held.as_ref().is_some_and(|held| held.refused);
+            let refused: Vec<_> = status.iter().filter(refused).map(|one| &one.credential).collect();
+            return (StatusCode::OK, json!({ "ready": true, "stale": stale, "refused": refused }));
         }
         let why = "these credentials have no PAT that may be used; GET /pats says why";
         (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": why, "credentials": without }))
@@ -149,7 +151,7 @@ impl Desk {
             let expires = held.and_then(|held| held.expires?.duration_since(UNIX_EPOCH).ok());
             self.house.lasting.metrics.set_pat(&PatGauges {
                 credential: &one.credential,
-                ready: one.is_ready(),
+                ready: one.is_ready() && !held.is_some_and(|held| held.refused),
                 age: held.map(|held| held.age.as_secs_f64()),
                 expires: expires.map(|expires| expires.as_secs_f64()),
             });
@@ -240,15 +242,19 @@ impl Desk {
             Target::Session(session) => id == session,
         };
         let ended = sealing.sessions.list().iter().filter(|one| covered(one)).map(|(id, _)| *id).collect::<Vec<_>>();
-        tracing::warn!(target = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
+        tracing::warn!(audit = true, ended = %target, sessions = ended.len(), "sessions are ended because somebody asked for it");
         let now = sealing.clock.wall();
+        let known = match &target {
+            Target::Client(client) => self.gate().config.clients.contains_key(client),
+            Target::Pat(_) | Target::Session(_) => !ended.is_empty(),
+        };
         let (name, until) = (target.to_string(), millis(now));
         let outcome = sealing.revoked.add(target, now);
         ended.iter().for_each(|id| sealing.sessions.ended(*id));
         if let Some(replicas) = &self.house.lasting.replicas {
             replicas.end_sessions(&name, until, sealing.longest).await;
         }
-        let mut answer = json!({ "ended": ended.len() });
+        let mut answer = json!({ "ended": ended.len(), "known": known });
         if let Err(error) = outcome {
             answer["error"] =
                 format!("it holds until the gate restarts, for it cannot be written down: {error}").into();

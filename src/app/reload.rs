@@ -72,7 +72,7 @@ impl Reloads {
                 owner = "gate",
                 why,
                 cause,
-                next_step = "mend the file, or what it names; `patgate check` says the same. The old configuration stays in use",
+                next_step = "mend the file, or what it names. The old configuration stays in use",
                 "the configuration was not reloaded"
             ),
         }

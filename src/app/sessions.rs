@@ -54,6 +54,9 @@ pub(super) fn sessions(command: &SessionsCommand) -> Result<(), Failed> {
         SessionsCommand::Rotate(_) => say(&format!("{} keys open, and the new one seals", answer["keys"])),
         SessionsCommand::Kill(args) => {
             say(&format!("{}: what was opened until now is over, {} here", args.target, answer["ended"]));
+            if answer["known"] == false {
+                say("But nothing of that name is known to this gate: compare it with `patgate sessions list`.");
+            }
         }
     }
     Ok(())

@@ -185,6 +185,13 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], d
         );
     }
     let networks = section.list("networks", NETWORK, network);
+    if let (Some(trust), Some(networks)) = (&trust, &networks) {
+        let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        if !networks.value.iter().any(|network| local.iter().any(|ip| network.contains(ip))) {
+            let what = "no network of this client's holds a loopback address";
+            section.error_at(&trust.span, "trust", what, "Take `networks` out, or add 127.0.0.0/8");
+        }
+    }
     let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
     if let Some(listeners) = &listeners {
         listeners.value.iter().for_each(|name: &Arc<str>| known(&section, &listeners.span, "listeners", name, doors));

@@ -196,15 +196,11 @@ impl Lanes {
     ) -> Result<Response<Answer>, Failure> {
         let sent = match self.breaker.ask() {
             Way::Free | Way::Look => self.pool.send_noting(request, written).await,
-            Way::Away => {
-                return Err(Failure::Unsent(
-                    "it is known to be away, and another request looks whether it still is".into(),
-                ));
-            }
+            Way::Away => return Err(Failure::Unsent(self.breaker.cause())),
         };
         match &sent {
             Ok(_) => self.breaker.close(),
-            Err(Failure::Unsent(_)) => self.breaker.failed(),
+            Err(Failure::Unsent(cause)) => self.breaker.failed(cause),
             Err(_) => {}
         }
         sent

@@ -116,10 +116,12 @@ impl Upstream<'_, '_> {
                     broken += u32::from(reach == Reach::Broke);
                     let since: Instant = *away_since.get_or_insert_with(Instant::now);
                     let over = since.elapsed() + PAUSE >= hold;
-                    match reach {
-                        Reach::None if over && !hold.is_zero() => self.lanes.breaker.open(),
-                        Reach::None => self.lanes.breaker.failed(),
-                        Reach::Broke | Reach::Answered => {}
+                    // One login's own tries are one failure: it is held for its whole time.
+                    if over && reach == Reach::None {
+                        match hold.is_zero() {
+                            true => self.lanes.breaker.failed(fault.cause()),
+                            false => self.lanes.breaker.open(fault.cause()),
+                        }
                     }
                     if over || broken > 1 {
                         return Err(fault);
@@ -138,8 +140,7 @@ impl Upstream<'_, '_> {
             Way::Free | Way::Look => self.worker.gate.config.upstream.connect,
             Way::Away => {
                 permit.unsent();
-                let cause = "it is known to be away, and another login looks whether it still is";
-                return Err(Fault::new(Kind::SnowflakeUnreachable).because(cause));
+                return Err(Fault::new(Kind::SnowflakeUnreachable).because(self.lanes.breaker.cause()));
             }
         };
         let injection = Injection { account: &self.lanes.account.name, user: self.grant.user(), pat: &held.pat };

@@ -24,6 +24,8 @@ struct State {
     /// When somebody may look again; `None` while nothing is known against the account.
     next: Option<Instant>,
     failures: u32,
+    /// Why the last request could not connect.
+    cause: String,
 }
 
 /// What a login may do.
@@ -52,22 +54,45 @@ impl Breaker {
     }
 
     /// A whole hold has passed in which nobody could connect.
-    pub fn open(&self) {
-        self.lock().next.get_or_insert_with(|| Instant::now() + LOOK);
+    pub fn open(&self, cause: &str) {
+        Self::away(&mut self.lock(), cause);
     }
 
     /// A request could not connect.
-    pub fn failed(&self) {
+    pub fn failed(&self, cause: &str) {
         let mut state = self.lock();
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
-            state.next.get_or_insert_with(|| Instant::now() + LOOK);
+        match state.failures >= FAILURES {
+            true => Self::away(&mut state, cause),
+            false => cause.clone_into(&mut state.cause),
+        }
+    }
+
+    fn away(state: &mut State, cause: &str) {
+        cause.clone_into(&mut state.cause);
+        if state.next.is_none() {
+            state.next = Some(Instant::now() + LOOK);
+            tracing::error!(
+                owner = "snowflake",
+                cause,
+                "Snowflake cannot be reached; requests are told so at once until it can"
+            );
         }
     }
 
     /// Snowflake answered.
     pub fn close(&self) {
-        *self.lock() = State::default();
+        if std::mem::take(&mut *self.lock()).next.is_some() {
+            tracing::info!("Snowflake answers again");
+        }
+    }
+
+    /// What is known of an account that is away.
+    pub fn cause(&self) -> String {
+        format!(
+            "it is known to be away, and another request looks whether it still is; the last could not connect: {}",
+            self.lock().cause
+        )
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -83,7 +108,7 @@ mod tests {
     async fn while_it_is_away_one_looks_and_the_others_are_told() {
         let breaker = Breaker::default();
         assert_eq!(breaker.ask(), Way::Free);
-        breaker.open();
+        breaker.open("x");
         assert_eq!(breaker.ask(), Way::Away);
         tokio::time::advance(LOOK).await;
         assert_eq!((breaker.ask(), breaker.ask()), (Way::Look, Way::Away));
@@ -95,13 +120,14 @@ mod tests {
     async fn failures_in_a_row_make_an_outage_and_an_answer_between_them_does_not() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES - 1 {
-            breaker.failed();
+            breaker.failed("refused");
         }
         breaker.close();
         for _ in 0..FAILURES {
             assert_eq!(breaker.ask(), Way::Free);
-            breaker.failed();
+            breaker.failed("refused");
         }
         assert_eq!(breaker.ask(), Way::Away);
+        assert!(breaker.cause().ends_with(": refused"));
     }
 }

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
 
 use crate::world::{LOCALHOST, World, local, login_body, login_request};
 
@@ -103,6 +104,20 @@ async fn an_account_takes_so_many_requests_at_a_time() {
     world.standin.state.wait_until(|state| state.dropped() == 1).await;
     while world.query(&token, "select 1").await.status != 200 {}
     Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after_it() {
+    let world = World::with("", "[login]\nhold='2s'\n").await;
+    let closed = TcpListener::bind(local()).await.unwrap();
+    let away = format!("address='{}'\n", closed.local_addr().unwrap());
+    drop(closed);
+    let plain = account(&world, "");
+    world.reload(|text| text.replace(&plain, &away)).await.unwrap();
+    let started = Instant::now();
+    world.login(world.key.expose()).await.refusal("390999");
+    assert!(started.elapsed() >= Duration::from_millis(1500), "many tries of one login are one failure");
+    world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,7 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
     let mut beat = async || {
         let mut beat = asked(Method::POST, "/session/heartbeat", &token, "").map(http_body_util::Full::new);
         beat.headers_mut().insert("host", "gate.test".parse().unwrap());
+        sender.ready().await.unwrap();
         let body =
             http_body_util::BodyExt::collect(sender.send_request(beat).await.unwrap().into_body()).await.unwrap();
         serde_json::from_slice::<serde_json::Value>(&body.to_bytes()).unwrap()["success"].clone()
