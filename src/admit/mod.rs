@@ -115,7 +115,7 @@ impl Admission {
             };
             Some((name.clone(), entry))
         };
-        let no_rates = Pair::new(&config::Rates::default(), None, clock);
+        let no_rates = || Pair::new(&config::Rates::default(), None, clock);
         let clients = config.clients.iter().filter_map(entry).collect();
         let nobody = Entry {
             hashes: [NO_KEY; 2],
@@ -125,8 +125,8 @@ impl Admission {
             networks: Vec::new(),
             doors: Vec::new(),
             bind: Bind::Client,
-            rates: Pair::new(&config::Rates::default(), None, clock),
-            credential: Arc::new(no_rates),
+            rates: no_rates(),
+            credential: Arc::new(no_rates()),
             room: Room::new(&config::ClientLimits::default(), None),
             grant: None,
         };

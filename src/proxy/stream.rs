@@ -23,10 +23,10 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Fault> {
         headers::strip_hop(&mut head.headers);
+        self.gate.admission.arrives_with_request(peer).await?;
         let mut ends = None;
         let (lanes, turn) = match &self.gate.sealing {
             Some(sealing) => {
-                self.gate.admission.arrives_with_request(peer).await?;
                 let ticket = sealing.header(&head.headers, Use::Session).await?;
                 record.client = Some(ticket.client.to_string());
                 let count = self.gate.admission.session(peer, &ticket)?;
@@ -42,7 +42,6 @@ impl Worker {
                 (self.lanes(&ticket.account)?, turn)
             }
             None => {
-                self.gate.admission.arrives_with_request(peer).await?;
                 session_token_only(&mut head.headers)?;
                 (self.only_lanes()?, Turn::default())
             }

@@ -67,8 +67,7 @@ impl Revoked {
     /// # Errors
     /// When it cannot be read.
     pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
-        let read = directory.as_ref().map(|directory| directory.read(FILE)).transpose()?.flatten();
-        let all = read.map(|content| parse(&content)).unwrap_or_default();
+        let all = directory.as_ref().map(written).transpose()?.unwrap_or_default();
         Ok(Self { all: ArcSwap::from_pointee(all), directory, turn: Mutex::default() })
     }
 
@@ -104,13 +103,7 @@ impl Revoked {
     /// Like [`Revoked::add`].
     pub fn merge(&self, entries: impl IntoIterator<Item = (Target, u64)>) -> io::Result<bool> {
         let mut news = false;
-        self.change(|all| {
-            for (target, at) in entries {
-                let until = all.entry(target).or_default();
-                news |= *until < at;
-                *until = at.max(*until);
-            }
-        })?;
+        self.change(|all| news = join(all, entries))?;
         Ok(news)
     }
 
@@ -127,12 +120,7 @@ impl Revoked {
         self.all.store(Arc::new(all.clone()));
         let Some(directory) = &self.directory else { return Ok(()) };
         let file = directory.lock(FILE)?;
-        for (target, until) in directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default() {
-            if !gone.contains(&target) {
-                let known = all.entry(target).or_default();
-                *known = until.max(*known);
-            }
-        }
+        join(&mut all, written(directory)?.into_iter().filter(|(target, _)| !gone.contains(target)));
         file.replace(Self::write(&all).as_bytes())?;
         self.all.store(Arc::new(all));
         Ok(())
@@ -154,12 +142,8 @@ impl Revoked {
     pub fn catch_up(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let _one_at_a_time = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default();
         let mut all = HashMap::clone(&self.all.load());
-        for (target, until) in written {
-            let known = all.entry(target).or_default();
-            *known = until.max(*known);
-        }
+        join(&mut all, written(directory)?);
         self.all.store(all.into());
         Ok(())
     }
@@ -169,6 +153,22 @@ impl Revoked {
         lines.sort_unstable();
         lines.concat()
     }
+}
+
+/// Adds entries, each with the later of its times; whether there was news.
+fn join(all: &mut HashMap<Target, u64>, entries: impl IntoIterator<Item = (Target, u64)>) -> bool {
+    let mut news = false;
+    for (target, at) in entries {
+        let until = all.entry(target).or_default();
+        news |= *until < at;
+        *until = at.max(*until);
+    }
+    news
+}
+
+/// What a directory remembers.
+fn written(directory: &StateDir) -> io::Result<HashMap<Target, u64>> {
+    Ok(directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default())
 }
 
 /// A line that cannot be read is passed over: the rest must hold.
