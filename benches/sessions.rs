@@ -9,12 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use patgate::admit::{Admission, Peer};
-use patgate::base::clock::{Clock, SystemClock, SystemRandom};
-use patgate::base::names::ClientName;
-use patgate::base::secret::Secret;
-use patgate::config::{Listen, file};
-use patgate::session::{Bound, Keys, Ring, SessionId, Sessions, Ticket, Use};
+use patgate::internal::admit::{Admission, Peer};
+use patgate::internal::base::clock::{Clock, SystemClock, SystemRandom};
+use patgate::internal::base::epoch::EpochMillis;
+use patgate::internal::base::ids::{KeyTag, PatId, SessionId, UserTag};
+use patgate::internal::base::names::ClientName;
+use patgate::internal::base::secret::Secret;
+use patgate::internal::config::{Listen, file};
+use patgate::internal::session::Registry;
+use patgate::internal::ticket::{Bound, Keyring, Sealer, Ticket, TokenKind};
 
 const EACH: u32 = 20_000;
 const MANY: u32 = 50_000;
@@ -26,14 +29,14 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ring: Vec<String> = (0..30).map(|number| format!("{number:0>64}")).collect();
-    let (keys, _reread) = Keys::new(Ring::parse(&Secret::new(ring.join("\n"))).unwrap());
+    let (keys, _reread) = Sealer::new(Keyring::parse(&Secret::new(ring.join("\n"))).unwrap());
     let ticket = ticket();
     let sealed = keys.seal(&ticket).unwrap();
     println!("a token of {} characters, sealed: {}", ticket.token.expose().len(), sealed.len());
     println!("seal: {:.2} µs", median(|| drop(keys.seal(&ticket).unwrap())));
     println!("open: {:.2} µs", median(|| drop(runtime.block_on(keys.open(&sealed)).unwrap())));
 
-    let sessions = Sessions::default();
+    let sessions = Registry::default();
     let count = Arc::default();
     let from = IpAddr::from([127, 0, 0, 1]);
     let grown = growth(|| {
@@ -66,22 +69,22 @@ fn main() {
 
 fn ticket() -> Ticket {
     Ticket {
-        good_for: Use::Session,
+        kind: TokenKind::Session,
         session: SessionId::new(&SystemRandom).unwrap(),
         client: ClientName::parse("powerbi-gateway").unwrap(),
-        key: [1; 8],
-        target: [2; 8],
+        key: KeyTag([1; 8]),
+        user_tag: UserTag([2; 8]),
         credential: "powerbi".into(),
         account: "prod".into(),
-        pat: "0123456789ab".into(),
-        opened: 1_700_000_000_000,
-        expires: u64::MAX / 2,
+        pat: PatId::parse("0123456789ab").unwrap(),
+        opened: EpochMillis(1_700_000_000_000),
+        expires: EpochMillis(u64::MAX / 2),
         bound: Bound::default(),
         token: Secret::new("t".repeat(250)),
     }
 }
 
-fn config(clients: u32, tables: &str) -> patgate::config::Config {
+fn config(clients: u32, tables: &str) -> patgate::internal::config::Config {
     let keys = |number: u32| {
         format!("[clients.c{number}]\ncredential='c'\nkeys=['sha256:{number:0>64}']\nnetworks=['0.0.0.0/0']\n")
     };

@@ -1,49 +1,108 @@
 //! patgate: a TLS gate between BI tools and Snowflake that puts the current programmatic access token (PAT) into every login.
-//!
-//! Clients log in with a key that patgate issued. The gate checks it, takes the service user's PAT from a secrets manager,
-//! puts it into the login in place of the key, and streams everything else. Clients never hold the PAT.
-//!
-//! ```text
-//! Power BI ─┐                        ┌── secrets manager: Vault · AWS · Azure · GCP · file · env
-//! Tableau  ─┼── TLS, client key ──►  patgate ── TLS, PAT ──► <account>.snowflakecomputing.com
-//! Excel    ─┘
-//! ```
-//!
-//! # The house
-//! A module imports only from modules of a lower rank; `tests/house` checks it. A request travels downhill: `listen` takes
-//! the connection, `proxy` answers each request with the help of `admit` (who), `secrets` and `pat` (with what) and
-//! `upstream` (where to).
 
 // A blank line between the modules keeps them in the order of their ranks.
 
-pub mod base; // rank 0: words everyone uses, no I/O
+mod base; // rank 0: words everyone uses, no I/O
 
-pub mod config; // rank 1: the file, once, into typed values
+mod config; // rank 1: the file, once, into typed values
 
-pub mod snowflake; // rank 1: the wire vocabulary, pure
+mod snowflake; // rank 1: the wire vocabulary, pure
 
-pub mod state; // rank 1: what outlives the process
+mod state; // rank 1: what outlives the process
 
-pub mod replicas; // rank 2: what gates on several hosts tell each other
+mod replicas; // rank 2: what gates on several hosts tell each other
 
-pub mod session; // rank 2: what a client holds between requests: sealed tokens
+mod telemetry; // rank 2: what the operator is told
 
-pub mod telemetry; // rank 2: what the operator is told
+mod ticket; // rank 2: what a client holds between requests, sealed
 
-pub mod tls; // rank 2: TLS on both sides, and the transport below it
+mod tls; // rank 2: TLS on both sides, and the transport below it
 
-pub mod admit; // rank 3: who may enter
+#[cfg(feature = "demo")]
+mod standin; // rank 3: a small, strict Snowflake for the demo and the tests
 
-pub mod standin; // rank 3: a small, strict Snowflake for the demo and the tests
+mod stores; // rank 3: secrets managers
 
-pub mod upstream; // rank 3: Snowflake's side: connections, deadlines
+mod admit; // rank 4: who may enter, and how fast
 
-pub mod secrets; // rank 4: stores, and the cache of PATs
+mod upstream; // rank 4: Snowflake's side: connections, deadlines
 
-pub mod pat; // rank 5: the life of a PAT: its budget of logins
+mod pat; // rank 5: a PAT's life
 
-pub mod proxy; // rank 6: one request, from head to last byte
+mod session; // rank 5: a session's life
 
-pub mod listen; // rank 7: socket to request
+mod proxy; // rank 6: one request, from head to last byte
 
-pub mod app; // rank 8: composition, admin endpoint, command line, demo
+mod listen; // rank 7: socket to request
+
+mod app; // rank 8: the running gate
+
+mod cli; // rank 9: the command line
+
+pub use cli::main;
+
+/// What tests, benches and fuzz targets need. It is no interface: everything else is private, so that the compiler sees what
+/// nobody uses.
+#[doc(hidden)]
+pub mod internal {
+    pub mod admit {
+        pub use crate::admit::{Admission, Peer};
+        pub mod key {
+            pub use crate::admit::key::{issue, stored};
+        }
+    }
+    pub mod app {
+        pub use crate::app::{App, Reloaded};
+    }
+    pub mod base {
+        pub mod clock {
+            pub use crate::base::clock::{Clock, Env, ManualClock, SystemClock, SystemRandom};
+        }
+        pub mod epoch {
+            pub use crate::base::epoch::EpochMillis;
+        }
+        pub mod ids {
+            pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
+        }
+        pub mod names {
+            pub use crate::base::names::{ClientName, SecretRef, SecretRefs};
+        }
+        pub mod pins {
+            pub use crate::base::pins::{Pin, Pins};
+        }
+        pub mod secret {
+            pub use crate::base::secret::Secret;
+        }
+    }
+    pub mod config {
+        pub use crate::config::{Config, KeyPair, Listen};
+        pub mod file {
+            pub use crate::config::file::parse;
+        }
+    }
+    pub mod session {
+        pub use crate::session::Registry;
+    }
+    pub mod snowflake {
+        pub use crate::snowflake::{query, rest};
+        pub mod answer {
+            pub use crate::snowflake::answer::{LoginAnswer, RenewalAnswer};
+        }
+        pub mod login {
+            pub use crate::snowflake::login::{Injection, Login};
+        }
+        pub mod renewal {
+            pub use crate::snowflake::renewal::Renewal;
+        }
+    }
+    #[cfg(feature = "demo")]
+    pub mod standin {
+        pub use crate::standin::{Certificates, Knob, PatState, Place, StandIn, State, start};
+    }
+    pub mod ticket {
+        pub use crate::ticket::{Bound, Keyring, Sealer, Ticket, TokenKind};
+    }
+    pub mod tls {
+        pub use crate::tls::{client, client_as, server};
+    }
+}

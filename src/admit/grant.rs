@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
+use crate::base::ids::{KeyTag, ServiceUser, UserTag};
 use crate::base::names::{ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::config::{Account, Client, Credential};
-use crate::session::Bound;
+use crate::ticket::Bound;
 
 /// Proof of admission, and what it entitles to.
 #[derive(Debug, Clone)]
 pub struct Grant {
     client: Arc<Inner>,
-    key: [u8; 8],
+    key: KeyTag,
     bound: Bound,
 }
 
@@ -22,8 +21,8 @@ struct Inner {
     client: ClientName,
     credential: Arc<str>,
     account: Arc<str>,
-    host: Arc<str>,
-    target: [u8; 8],
+    service_user: ServiceUser,
+    user_tag: UserTag,
     user: String,
     pat: SecretRefs,
     pins: Pins,
@@ -31,30 +30,27 @@ struct Inner {
 
 impl Grant {
     pub(super) fn new(name: ClientName, client: &Client, credential: &Credential, account: &Account) -> Self {
-        let host: Arc<str> = account.authority().to_lowercase().into();
-        let named = format!("{host}\n{}", credential.user.to_uppercase());
-        let mut target = [0; 8];
-        target.copy_from_slice(&digest(&SHA256, named.as_bytes()).as_ref()[..8]);
+        let service_user = ServiceUser::new(&account.authority(), &credential.user);
         let client = Arc::new(Inner {
             client: name,
             credential: client.credential.clone(),
             account: credential.account.clone(),
-            host,
-            target,
+            user_tag: service_user.tag(),
+            service_user,
             user: credential.user.clone(),
             pat: credential.pat.clone(),
             pins: client.pins.or(&credential.pins),
         });
-        Self { client, key: [0; 8], bound: Bound::default() }
+        Self { client, key: KeyTag::NONE, bound: Bound::default() }
     }
 
     /// The same for one login: by which key, and what its session is to be bound to.
-    pub(super) fn of_login(&self, key: [u8; 8], bound: Bound) -> Self {
+    pub(super) fn of_login(&self, key: KeyTag, bound: Bound) -> Self {
         Self { client: self.client.clone(), key, bound }
     }
 
-    /// The first bytes of the hash of the client key that was shown.
-    pub fn key(&self) -> [u8; 8] {
+    /// The client key that was shown.
+    pub fn key(&self) -> KeyTag {
         self.key
     }
 
@@ -78,17 +74,17 @@ impl Grant {
         &self.client.account
     }
 
-    /// The account's host, which is what it is known by to Snowflake.
-    pub fn host(&self) -> &Arc<str> {
-        &self.client.host
+    /// The service user, as what Snowflake locks.
+    pub fn service_user(&self) -> &ServiceUser {
+        &self.client.service_user
     }
 
-    /// What tells host and service user from others.
-    pub fn target(&self) -> [u8; 8] {
-        self.client.target
+    /// The same as tickets hold it.
+    pub fn user_tag(&self) -> UserTag {
+        self.client.user_tag
     }
 
-    /// The service user.
+    /// The service user's name as the configuration writes it.
     pub fn user(&self) -> &str {
         &self.client.user
     }

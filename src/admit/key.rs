@@ -9,12 +9,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::base::clock::{NoEntropy, Random};
 use crate::base::names::ClientName;
-use crate::base::secret::{Secret, hex};
+use crate::base::secret::Secret;
 
-/// What every client key begins with.
-pub const PREFIX: &str = "pgk_";
+pub use crate::base::names::CLIENT_KEY_PREFIX as PREFIX;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_DIGITS: usize = 43;
+
+/// Whether a key, or a part of one, may stand in these bytes.
+pub fn stands_in(bytes: &[u8]) -> bool {
+    bytes.windows(PREFIX.len()).any(|part| part == PREFIX.as_bytes())
+}
 
 /// A key as it was presented: the client it names and the hash that must be on its list.
 pub struct ClientKey {
@@ -68,7 +72,7 @@ pub fn issue(client: &ClientName, random: &dyn Random) -> Result<Secret, NoEntro
 
 /// What the configuration holds of a key: `sha256:` and 64 hex digits.
 pub fn stored(key: &Secret) -> String {
-    format!("sha256:{}", hex(&sha256(key.expose())))
+    format!("sha256:{}", hex::encode(sha256(key.expose())))
 }
 
 fn sha256(text: &str) -> [u8; 32] {
@@ -78,7 +82,7 @@ fn sha256(text: &str) -> [u8; 32] {
 }
 
 fn check_of(signed: &str) -> String {
-    hex(&sha256(signed)[..4])
+    hex::encode(&sha256(signed)[..4])
 }
 
 /// The number that the bytes write, in base 62, with leading zeros.

@@ -18,23 +18,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Peer;
-use super::windows::{Keyed, Source, Windows};
+use super::counted::Counted;
+use super::rate::{Keyed, MultiRateLimiter, Source};
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::ClientName;
 use crate::config::units::Rate;
 use crate::config::{self, Rates};
-use crate::replicas::{Counted, Replicas};
-use crate::session;
+use crate::replicas::{RateQuestion, Replicas};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Action {
     Login,
     Request,
 }
 
-impl What {
+impl Action {
     fn as_str(self) -> &'static str {
         match self {
             Self::Login => "logins",
@@ -47,37 +47,53 @@ impl What {
 pub(super) struct Limits {
     settings: config::Limits,
     replicas: Option<Arc<Replicas>>,
-    gate: Pair,
-    sources: [Arc<Keyed<Source>>; 2],
+    gate: RateLimits,
+    sources: ByAction<Arc<Keyed<Source>>>,
     failures: (Arc<Keyed<Source>>, Arc<Keyed<ClientName>>),
 }
 
 /// Rates over one thing's logins and requests.
-pub(super) struct Pair([Arc<Windows>; 2]);
+pub(super) struct RateLimits(ByAction<Arc<MultiRateLimiter>>);
+
+/// One thing for each [`Action`].
+#[derive(Clone)]
+struct ByAction<T> {
+    logins: T,
+    requests: T,
+}
+
+impl<T> ByAction<T> {
+    fn of(&self, action: Action) -> &T {
+        match action {
+            Action::Login => &self.logins,
+            Action::Request => &self.requests,
+        }
+    }
+}
 
 /// What a client has beside rates: how many sessions, and how many requests at a time.
-pub(super) struct Room {
+pub(super) struct ConcurrencyLimit {
     pub sessions: Arc<AtomicUsize>,
     most_sessions: Option<usize>,
     in_flight: Option<(usize, Arc<Semaphore>)>,
 }
 
 /// A rate, and whose it is.
-struct Scope<'a> {
-    windows: Arc<Windows>,
-    whose: Whose<'a>,
+struct LimitedBy<'a> {
+    limiter: Arc<MultiRateLimiter>,
+    scope: Scope<'a>,
 }
 
 /// Over what a rate stands.
 #[derive(Clone, Copy)]
-enum Whose<'a> {
+enum Scope<'a> {
     Source(Source),
     Client(&'a ClientName),
     Credential(&'a str),
     Gate,
 }
 
-impl Whose<'_> {
+impl Scope<'_> {
     /// For the person at the tool.
     fn said(self) -> &'static str {
         match self {
@@ -89,13 +105,13 @@ impl Whose<'_> {
     }
 
     /// Among replicas.
-    fn name(self, what: What) -> String {
-        let what = what.as_str();
+    fn name(self, action: Action) -> String {
+        let action = action.as_str();
         match self {
-            Self::Source(source) => format!("source:{source}:{what}"),
-            Self::Client(name) => format!("client:{name}:{what}"),
-            Self::Credential(name) => format!("credential:{name}:{what}"),
-            Self::Gate => format!("gate:{what}"),
+            Self::Source(source) => format!("source:{source}:{action}"),
+            Self::Client(name) => format!("client:{name}:{action}"),
+            Self::Credential(name) => format!("credential:{name}:{action}"),
+            Self::Gate => format!("gate:{action}"),
         }
     }
 }
@@ -108,11 +124,11 @@ impl Limits {
         before: Option<&Self>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let gate = Pair::new(&settings.gate, before.map(|before| &before.gate), clock);
+        let gate = RateLimits::new(&settings.gate, before.map(|before| &before.gate), clock);
         let keyed = |rates: &Arc<[Rate]>| Arc::new(Keyed::new(rates.clone(), clock));
         let sources = match before.filter(|before| before.settings.source == settings.source) {
             Some(before) => before.sources.clone(),
-            None => [keyed(&settings.source.logins), keyed(&settings.source.requests)],
+            None => ByAction { logins: keyed(&settings.source.logins), requests: keyed(&settings.source.requests) },
         };
         let failures = match before.filter(|before| before.settings.failures == settings.failures) {
             Some(before) => before.failures.clone(),
@@ -127,52 +143,52 @@ impl Limits {
     }
 
     /// Counts something against its source, before anybody knows who it is.
-    pub(super) async fn source(&self, what: What, peer: &Peer) -> Result<(), Fault> {
+    pub(super) async fn source(&self, action: Action, peer: &Peer) -> Result<(), Fault> {
         let source = Source::of(peer.ip);
-        let Some(windows) = self.sources[what as usize].of(source) else { return Ok(()) };
-        self.pass(what, &[Scope { windows, whose: Whose::Source(source) }]).await
+        let Some(limiter) = self.sources.of(action).of(source) else { return Ok(()) };
+        self.pass(action, &[LimitedBy { limiter, scope: Scope::Source(source) }]).await
     }
 
     /// Counts something against its client, its credential and the gate.
     pub(super) async fn client(
         &self,
-        what: What,
-        (client, client_name): (&Pair, &ClientName),
-        (credential, credential_name): (&Pair, &str),
+        action: Action,
+        (client, client_name): (&RateLimits, &ClientName),
+        (credential, credential_name): (&RateLimits, &str),
     ) -> Result<(), Fault> {
         let all = [
-            (client, Whose::Client(client_name)),
-            (credential, Whose::Credential(credential_name)),
-            (&self.gate, Whose::Gate),
+            (client, Scope::Client(client_name)),
+            (credential, Scope::Credential(credential_name)),
+            (&self.gate, Scope::Gate),
         ];
-        self.pass(what, &all.map(|(pair, whose)| Scope { windows: pair.0[what as usize].clone(), whose })).await
+        self.pass(action, &all.map(|(pair, scope)| LimitedBy { limiter: pair.0.of(action).clone(), scope })).await
     }
 
-    async fn pass(&self, what: What, scopes: &[Scope<'_>]) -> Result<(), Fault> {
-        let within = match what {
-            What::Login => self.settings.wait,
-            What::Request => self.settings.delay,
+    async fn pass(&self, action: Action, scopes: &[LimitedBy<'_>]) -> Result<(), Fault> {
+        let within = match action {
+            Action::Login => self.settings.wait,
+            Action::Request => self.settings.delay,
         };
         let started = Instant::now();
         let may_wait = |wait| started.elapsed() + wait <= within;
         for scope in scopes {
-            scope.windows.wait(may_wait).await.map_err(|wait| over_limit(what, scope.whose, wait))?;
+            scope.limiter.wait(may_wait).await.map_err(|wait| over_limit(action, scope.scope, wait))?;
         }
         let Some(replicas) = &self.replicas else { return Ok(()) };
         // What one gate alone lets through may be too much of all together.
-        let names: Vec<_> = scopes.iter().map(|scope| scope.whose.name(what)).collect();
-        let (counted, whose): (Vec<_>, Vec<_>) = scopes
+        let names: Vec<_> = scopes.iter().map(|scope| scope.scope.name(action)).collect();
+        let (counted, scope): (Vec<_>, Vec<_>) = scopes
             .iter()
             .zip(&names)
-            .flat_map(|(scope, name)| scope.windows.rates().iter().map(move |rate| (scope, name, *rate)))
-            .map(|(scope, name, rate)| (Counted { name, rate }, scope.whose))
+            .flat_map(|(scope, name)| scope.limiter.rates().iter().map(move |rate| (scope, name, *rate)))
+            .map(|(scope, name, rate)| (RateQuestion { name, rate }, scope.scope))
             .unzip();
         if counted.is_empty() {
             return Ok(());
         }
         while let Err(over) = replicas.count(&counted).await {
             if !may_wait(over.wait) {
-                return Err(over_limit(what, whose.get(over.which).copied().unwrap_or(Whose::Gate), over.wait));
+                return Err(over_limit(action, scope.get(over.which).copied().unwrap_or(Scope::Gate), over.wait));
             }
             tokio::time::sleep(over.wait).await;
         }
@@ -182,38 +198,41 @@ impl Limits {
     /// How much later the answer to a wrong key comes.
     pub(super) fn slow_down(&self, peer: &Peer, name: Option<&ClientName>) -> Duration {
         let (sources, names) = &self.failures;
-        let source = sources.of(Source::of(peer.ip)).and_then(|windows| windows.count().err());
-        let name = name.and_then(|name| names.of(name.clone())).and_then(|windows| windows.count().err());
+        let source = sources.of(Source::of(peer.ip)).and_then(|limiter| limiter.count().err());
+        let name = name.and_then(|name| names.of(name.clone())).and_then(|limiter| limiter.count().err());
         source.max(name).unwrap_or_default().min(self.settings.slow_down)
     }
 }
 
 /// A fault that says whose limit it is, and for how long.
-fn over_limit(what: What, whose: Whose<'_>, wait: Duration) -> Fault {
-    let kind = match what {
-        What::Login => Kind::LoginLimit,
-        What::Request => Kind::RequestLimit,
+fn over_limit(action: Action, scope: Scope<'_>, wait: Duration) -> Fault {
+    let kind = match action {
+        Action::Login => Kind::LoginLimit,
+        Action::Request => Kind::RequestLimit,
     };
-    let (many, seconds) = (what.as_str(), wait.as_secs_f64().ceil());
-    let text = format!("{} has made too many {many}; the next is possible in {seconds} s", whose.said());
-    Fault::new(kind).because(format_args!("a rate of {} is reached: {text}", whose.name(what))).detail(text).after(wait)
+    let (many, seconds) = (action.as_str(), wait.as_secs_f64().ceil());
+    let text = format!("{} has made too many {many}; the next is possible in {seconds} s", scope.said());
+    Fault::new(kind)
+        .with_cause(format_args!("a rate of {} is reached: {text}", scope.name(action)))
+        .detail(text)
+        .after(wait)
 }
 
-impl Pair {
+impl RateLimits {
     pub(super) fn new(rates: &Rates, before: Option<&Self>, clock: &Arc<dyn Clock>) -> Self {
-        let windows = |rates: &Arc<[Rate]>, before: Option<&Arc<Windows>>| match before {
+        let limiter = |rates: &Arc<[Rate]>, before: Option<&Arc<MultiRateLimiter>>| match before {
             Some(before) if before.rates() == rates => before.clone(),
-            _ => Arc::new(Windows::new(rates, clock)),
+            _ => Arc::new(MultiRateLimiter::new(rates, clock)),
         };
         let before = before.map(|before| &before.0);
-        Self([
-            windows(&rates.logins, before.map(|before| &before[0])),
-            windows(&rates.requests, before.map(|before| &before[1])),
-        ])
+        Self(ByAction {
+            logins: limiter(&rates.logins, before.map(|before| &before.logins)),
+            requests: limiter(&rates.requests, before.map(|before| &before.requests)),
+        })
     }
 }
 
-impl Room {
+impl ConcurrencyLimit {
     pub(super) fn new(limits: &config::ClientLimits, before: Option<&Self>) -> Self {
         let in_flight = limits.in_flight.map(|most| {
             let kept = before.and_then(|before| before.in_flight.as_ref()).filter(|(before, _)| *before == most);
@@ -224,24 +243,24 @@ impl Room {
     }
 
     /// One more session, if there is room for it.
-    pub(super) fn session(&self) -> Result<session::Counted, Fault> {
+    pub(super) fn session(&self) -> Result<Counted, Fault> {
         let most = self.most_sessions.unwrap_or(usize::MAX);
-        session::Counted::up_to(&self.sessions, most).ok_or_else(|| {
+        Counted::up_to(&self.sessions, most).ok_or_else(|| {
             let open = self.sessions.load(Ordering::Relaxed);
-            Fault::new(Kind::SessionLimit).detail(most).because(format_args!("limits.sessions: {open} are in use"))
+            Fault::new(Kind::SessionLimit).detail(most).with_cause(format_args!("limits.sessions: {open} are in use"))
         })
     }
 
     /// One more request at a time, once there is room for it.
     pub(super) async fn request(&self, within: Duration) -> Result<Option<OwnedSemaphorePermit>, Fault> {
-        let Some((most, room)) = &self.in_flight else { return Ok(None) };
-        match tokio::time::timeout(within, room.clone().acquire_owned()).await {
+        let Some((most, concurrency)) = &self.in_flight else { return Ok(None) };
+        match tokio::time::timeout(within, concurrency.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
             _ => {
                 let text = format_args!(
                     "this client has {most} requests under way; the next is possible when one of them ends"
                 );
-                Err(Fault::new(Kind::RequestLimit).detail(text).because("limits.in_flight"))
+                Err(Fault::new(Kind::RequestLimit).detail(text).with_cause("limits.in_flight"))
             }
         }
     }

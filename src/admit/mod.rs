@@ -11,11 +11,12 @@
 //! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held against
 //! the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at their next request.
 
+mod counted;
 mod grant;
 pub mod key;
 mod limits;
 mod peer;
-mod windows;
+mod rate;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,18 +27,20 @@ use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use counted::Counted;
 pub use grant::Grant;
 pub use peer::{LocalUser, Peer, PeerCertificate};
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
+use crate::base::ids::KeyTag;
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::secret::Secret;
 use crate::config::{self, Bind, Config};
 use crate::replicas::Replicas;
-use crate::session::{Bound, Counted, Ticket};
+use crate::ticket::{Bound, Ticket};
 use key::{ClientKey, NoKey};
-use limits::{Limits, Pair, Room, What};
+use limits::{Action, ConcurrencyLimit, Limits, RateLimits};
 
 /// What stands in the place of a key's hash where there is no key; no key has it.
 const NO_KEY: [u8; 32] = [0; 32];
@@ -48,22 +51,13 @@ pub struct Admission {
     /// What an unknown client is compared with.
     nobody: Entry,
     limits: Limits,
-    credentials: HashMap<Arc<str>, Arc<Pair>>,
+    credentials: HashMap<Arc<str>, Arc<RateLimits>>,
 }
 
-/// The right to one request. What it holds is free again when it is dropped: with the last byte of the answer.
+/// The right to one request; its place under the limit is free again when this is dropped: with the last byte of the answer.
 #[derive(Default)]
-pub struct Turn {
-    _in_flight: Option<OwnedSemaphorePermit>,
-    _upstream: Option<OwnedSemaphorePermit>,
-}
-
-impl Turn {
-    /// The same, with a place at the account.
-    #[must_use]
-    pub fn with(self, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { _upstream: place, ..self }
-    }
+pub struct RequestPermit {
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 struct Entry {
@@ -73,12 +67,12 @@ struct Entry {
     /// Programs on this machine need to show nothing; those of which users, where that matters.
     trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
-    /// Doors; none means all.
-    doors: Vec<Arc<str>>,
+    /// The listeners that it may come by; none means all.
+    listeners: Vec<Arc<str>>,
     bind: Bind,
-    rates: Pair,
-    credential: Arc<Pair>,
-    room: Room,
+    rates: RateLimits,
+    credential: Arc<RateLimits>,
+    concurrency: ConcurrencyLimit,
     grant: Option<Grant>,
 }
 
@@ -92,7 +86,7 @@ impl Admission {
     ) -> Self {
         let credential = |(name, credential): (&Arc<str>, &config::Credential)| {
             let before = before.and_then(|before| before.credentials.get(name));
-            (name.clone(), Arc::new(Pair::new(&credential.limits, before.map(|before| &**before), clock)))
+            (name.clone(), Arc::new(RateLimits::new(&credential.limits, before.map(|before| &**before), clock)))
         };
         let credentials: HashMap<_, _> = config.credentials.iter().map(credential).collect();
         let entry = |(name, client): (&ClientName, &config::Client)| {
@@ -106,16 +100,16 @@ impl Admission {
                 certificates: client.certificates.clone(),
                 trusted: client.trust_loopback.then(|| client.users.clone()),
                 networks: client.networks.clone(),
-                doors: client.listeners.clone(),
+                listeners: client.listeners.clone(),
                 bind: client.bind,
-                rates: Pair::new(&client.limits.rates, before.map(|before| &before.rates), clock),
+                rates: RateLimits::new(&client.limits.rates, before.map(|before| &before.rates), clock),
                 credential: credentials.get(&client.credential)?.clone(),
-                room: Room::new(&client.limits, before.map(|before| &before.room)),
+                concurrency: ConcurrencyLimit::new(&client.limits, before.map(|before| &before.concurrency)),
                 grant: Some(Grant::new(name.clone(), client, credential, config.accounts.get(&credential.account)?)),
             };
             Some((name.clone(), entry))
         };
-        let no_rates = || Pair::new(&config::Rates::default(), None, clock);
+        let no_rates = || RateLimits::new(&config::Rates::default(), None, clock);
         let clients = config.clients.iter().filter_map(entry).collect();
         let nobody = Entry {
             hashes: [NO_KEY; 2],
@@ -123,11 +117,11 @@ impl Admission {
             certificates: Vec::new(),
             trusted: None,
             networks: Vec::new(),
-            doors: Vec::new(),
+            listeners: Vec::new(),
             bind: Bind::Client,
             rates: no_rates(),
             credential: Arc::new(no_rates()),
-            room: Room::new(&config::ClientLimits::default(), None),
+            concurrency: ConcurrencyLimit::new(&config::ClientLimits::default(), None),
             grant: None,
         };
         let limits = Limits::new(&config.limits, replicas, before.map(|before| &before.limits), clock);
@@ -140,12 +134,12 @@ impl Admission {
     /// [`Kind::NetworkDenied`], [`Kind::LoginLimit`].
     pub async fn arrives_to_log_in(&self, peer: &Peer) -> Result<(), Fault> {
         self.address(peer)?;
-        self.limits.source(What::Login, peer).await
+        self.limits.source(Action::Login, peer).await
     }
 
     fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
-        if anyone { Ok(()) } else { Err(denied(peer).because("no client's networks hold this address")) }
+        if anyone { Ok(()) } else { Err(denied(peer).with_cause("no client's networks hold this address")) }
     }
 
     /// Whether some client is told by whose socket its connection is.
@@ -161,7 +155,7 @@ impl Admission {
     pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
         let (entry, grant) = self.admit(peer, presented).await?;
         self.limits
-            .client(What::Login, (&entry.rates, grant.client()), (&entry.credential, grant.credential()))
+            .client(Action::Login, (&entry.rates, grant.client()), (&entry.credential, grant.credential()))
             .await?;
         Ok(grant)
     }
@@ -171,18 +165,18 @@ impl Admission {
     /// # Errors
     /// [`Kind::SessionLimit`].
     pub fn session_to_open(&self, grant: &Grant) -> Result<Counted, Fault> {
-        self.clients.get(grant.client()).unwrap_or(&self.nobody).room.session()
+        self.clients.get(grant.client()).unwrap_or(&self.nobody).concurrency.session()
     }
 
     /// Decides about a REST request, which shows the key each time.
     ///
     /// # Errors
     /// Like [`Admission::login`], and [`Kind::RequestLimit`].
-    pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, Turn), Fault> {
+    pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, RequestPermit), Fault> {
         self.arrives_with_request(peer).await?;
         let (entry, grant) = self.admit(peer, presented).await?;
-        let turn = self.turn(entry, grant.client(), grant.credential()).await?;
-        Ok((grant, turn))
+        let permit = self.permit(entry, grant.client(), grant.credential()).await?;
+        Ok((grant, permit))
     }
 
     /// Who that is; a wrong answer comes late where there were many.
@@ -197,25 +191,25 @@ impl Admission {
         identified
     }
 
-    async fn turn(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<Turn, Fault> {
-        self.limits.client(What::Request, (&entry.rates, client), (&entry.credential, credential)).await?;
-        Ok(Turn { _in_flight: entry.room.request(self.limits.delay()).await?, _upstream: None })
+    async fn permit(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<RequestPermit, Fault> {
+        self.limits.client(Action::Request, (&entry.rates, client), (&entry.credential, credential)).await?;
+        Ok(RequestPermit { _place: entry.concurrency.request(self.limits.delay()).await? })
     }
 
     /// Who that is.
     fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
         let key = presented.map(ClientKey::parse);
         if let Some(Err(NoKey::Damaged)) = key {
-            return Err(Fault::new(Kind::KeyDamaged).because("the key's check digits do not fit"));
+            return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not fit"));
         }
         let Some(Ok(key)) = key else {
             // Without a key of ours the connection itself has to say who it is.
             if let Some((entry, grant)) = self.without_key(peer)? {
-                return Ok((entry, grant.of_login(tag(&NO_KEY), entry.bound(peer))));
+                return Ok((entry, grant.of_login(KeyTag::NONE, entry.bound(peer))));
             }
             return Err(match presented {
                 None => Fault::new(Kind::KeyMissing).detail("no client key"),
-                Some(_) => Fault::new(Kind::KeyForeign).because("the credential does not begin with pgk_"),
+                Some(_) => Fault::new(Kind::KeyForeign).with_cause("the credential does not begin with pgk_"),
             });
         };
         let known = self.clients.get(&key.client);
@@ -224,14 +218,14 @@ impl Admission {
         let grant = match (&entry.grant, bool::from(fits)) {
             (Some(grant), true) => grant,
             (Some(_), false) => {
-                return Err(Fault::new(Kind::KeyWrong).because(format_args!("wrong key for client {}", key.client)));
+                return Err(Fault::new(Kind::KeyWrong).with_cause(format_args!("wrong key for client {}", key.client)));
             }
             (None, _) => {
-                return Err(Fault::new(Kind::ClientUnknown).because(format_args!("no client {}", key.client)));
+                return Err(Fault::new(Kind::ClientUnknown).with_cause(format_args!("no client {}", key.client)));
             }
         };
         entry.fits(peer, &key.client)?;
-        Ok((entry, grant.of_login(tag(&key.hash), entry.bound(peer))))
+        Ok((entry, grant.of_login(KeyTag::of_hash(&key.hash), entry.bound(peer))))
     }
 
     /// The client that this peer is by its certificate or its place alone. The configuration refuses what it can see to be
@@ -242,7 +236,7 @@ impl Admission {
         match (fitting.next(), fitting.next()) {
             (Some((one, _)), Some((other, _))) => Err(Fault::new(Kind::PeerDenied)
                 .detail("it cannot be told which client this is")
-                .because(format_args!("the connection is one of client {one} and of client {other}"))),
+                .with_cause(format_args!("the connection is one of client {one} and of client {other}"))),
             (Some((_, entry)), None) => Ok(entry.grant.as_ref().map(|grant| (entry, grant))),
             (None, _) => Ok(None),
         }
@@ -252,9 +246,9 @@ impl Admission {
     ///
     /// # Errors
     /// [`Kind::RequestLimit`].
-    pub async fn request(&self, ticket: &Ticket) -> Result<Turn, Fault> {
+    pub async fn request(&self, ticket: &Ticket) -> Result<RequestPermit, Fault> {
         let entry = self.clients.get(&ticket.client).unwrap_or(&self.nobody);
-        self.turn(entry, &ticket.client, &ticket.credential).await
+        self.permit(entry, &ticket.client, &ticket.credential).await
     }
 
     /// Whether a request may come from this address, and whether it does so too often.
@@ -263,7 +257,7 @@ impl Admission {
     /// [`Kind::NetworkDenied`], [`Kind::RequestLimit`].
     pub async fn arrives_with_request(&self, peer: &Peer) -> Result<(), Fault> {
         self.address(peer)?;
-        self.limits.source(What::Request, peer).await
+        self.limits.source(Action::Request, peer).await
     }
 
     /// Decides about a request in a session; gives the count that the session is one of.
@@ -272,24 +266,24 @@ impl Admission {
     /// A fault that says why the session is over for whoever sent this.
     pub fn session(&self, peer: &Peer, ticket: &Ticket) -> Result<&Arc<AtomicUsize>, Fault> {
         let ended =
-            |cause: &str| Fault::new(Kind::SessionEnded).because(format_args!("client {}: {cause}", ticket.client));
+            |cause: &str| Fault::new(Kind::SessionEnded).with_cause(format_args!("client {}: {cause}", ticket.client));
         let (entry, grant) = self
             .clients
             .get(&ticket.client)
             .and_then(|entry| Some((entry, entry.grant.as_ref()?)))
             .ok_or_else(|| ended("it is no longer in the configuration"))?;
-        if !entry.hashes.iter().any(|hash| tag(hash) == ticket.key) {
+        if !entry.hashes.iter().any(|hash| KeyTag::of_hash(hash) == ticket.key) {
             return Err(ended("the key that it logged in with is no longer in the configuration"));
         }
         let same = (grant.credential(), grant.account()) == (&ticket.credential, &ticket.account);
-        if !same || grant.target() != ticket.target {
+        if !same || grant.user_tag() != ticket.user_tag {
             return Err(ended("it has another credential now, or that is of another account or user"));
         }
         entry.fits(peer, &ticket.client)?;
         let elsewhere = |from: &dyn fmt::Display| {
             let cause =
                 format_args!("a session of client {} that is bound to {from} came from {}", ticket.client, peer.ip);
-            Fault::new(Kind::SessionElsewhere).because(cause)
+            Fault::new(Kind::SessionElsewhere).with_cause(cause)
         };
         if let Some(network) = ticket.bound.network
             && !network.contains(&peer.ip)
@@ -301,15 +295,8 @@ impl Admission {
         {
             return Err(elsewhere(&"a connection with another certificate"));
         }
-        Ok(&entry.room.sessions)
+        Ok(&entry.concurrency.sessions)
     }
-}
-
-/// What a ticket keeps of a client key's hash: enough to tell a client's two keys apart, and nothing to guess from.
-fn tag(hash: &[u8; 32]) -> [u8; 8] {
-    let mut tag = [0; 8];
-    tag.copy_from_slice(&hash[..8]);
-    tag
 }
 
 impl Entry {
@@ -336,15 +323,15 @@ impl Entry {
     /// Whether the connection is one that this client may come over: its network, its certificate, its place.
     fn fits(&self, peer: &Peer, name: &ClientName) -> Result<(), Fault> {
         if !self.admits(peer) {
-            return Err(denied(peer).because(format_args!("not among the networks of client {name}")));
+            return Err(denied(peer).with_cause(format_args!("not among the networks of client {name}")));
         }
-        let refused = |what: &str, cause: &str| {
-            Err(Fault::new(Kind::PeerDenied).detail(what).because(format_args!("client {name}: {cause}")))
+        let refused = |action: &str, cause: &str| {
+            Err(Fault::new(Kind::PeerDenied).detail(action).with_cause(format_args!("client {name}: {cause}")))
         };
-        if !self.doors.is_empty() && !self.doors.contains(&peer.door) {
+        if !self.listeners.is_empty() && !self.listeners.contains(&peer.listener) {
             return refused(
                 "it comes by another address of the gate",
-                &format!("it came by {} and may come by {:?} alone", peer.door, self.doors),
+                &format!("it came by {} and may come by {:?} alone", peer.listener, self.listeners),
             );
         }
         if !self.certificates.is_empty() && !peer.shows(&self.certificates) {

@@ -12,7 +12,7 @@ use crate::base::names::CertificateName;
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// The name of the door that it came by.
-    pub door: Arc<str>,
+    pub listener: Arc<str>,
     /// Its address; an IPv4 address in IPv6 form is written as IPv4.
     pub ip: IpAddr,
     /// Whether the connection is encrypted.
@@ -45,8 +45,15 @@ pub struct LocalUser {
 
 impl Peer {
     /// A peer of which door and address are all that is known.
-    pub fn at(door: &Arc<str>, ip: IpAddr) -> Self {
-        Self { door: door.clone(), ip: ip.to_canonical(), tls: true, proxied: false, certificate: None, user: None }
+    pub fn at(listener: &Arc<str>, ip: IpAddr) -> Self {
+        Self {
+            listener: listener.clone(),
+            ip: ip.to_canonical(),
+            tls: true,
+            proxied: false,
+            certificate: None,
+            user: None,
+        }
     }
 
     /// Whether it is a program on this machine, by the system's own word.

@@ -1,44 +1,41 @@
 //! Changes of the file while the gate runs: when it is read again, and what is said about it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use http::Method;
 use tokio::sync::Mutex;
 
-use super::house::{House, Reloaded};
-use super::shell::{ConfigArgs, Failed, control_runtime, say};
-use super::{admin_client, check};
-use crate::config::Config;
+use super::generations::{Generations, Reloaded};
+use crate::config::{Config, file};
 
 /// Reads a configuration again and again.
-pub(super) struct Reloads {
-    args: ConfigArgs,
-    house: Arc<House>,
+pub struct Reloads {
+    file: PathBuf,
+    generations: Arc<Generations>,
     /// What was there when the configuration in use was read.
     used: Mutex<Seen>,
     /// The files that the last attempt named: one that failed is tried again when they change.
-    files: std::sync::Mutex<Vec<PathBuf>>,
+    files: parking_lot::Mutex<Vec<PathBuf>>,
 }
 
 /// The content of the configuration and of the files that it names.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Seen(Vec<u8>);
+pub struct Seen(Vec<u8>);
 
 impl Seen {
     /// What is there now.
-    pub(super) fn now(args: &ConfigArgs, config: &Config) -> Self {
-        look(&args.config, &config.files())
+    pub fn now(file: &Path, config: &Config) -> Self {
+        look(file, &config.files())
     }
 }
 
 impl Reloads {
     /// `used` is what was there when the configuration in use was read.
-    pub(super) fn new(args: ConfigArgs, house: Arc<House>, used: Seen) -> Self {
-        let files = house.current.load().config.files();
-        Self { args, house, used: Mutex::new(used), files: std::sync::Mutex::new(files) }
+    pub(super) fn new(file: PathBuf, generations: Arc<Generations>, used: Seen) -> Self {
+        let files = parking_lot::Mutex::new(generations.current.load().config.files());
+        Self { file, generations, used: Mutex::new(used), files }
     }
 
     /// Reads the file now. What is wrong with it is logged, and the old configuration stays in use.
@@ -48,24 +45,24 @@ impl Reloads {
     }
 
     async fn read(&self, why: &str, used: &mut Seen) -> Result<Reloaded, String> {
-        let args = self.args.clone();
-        let known = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = self.file.clone();
+        let known = self.files.lock().clone();
         // A directory on a network may hang; nobody else has to wait for it.
         let loaded = tokio::task::spawn_blocking(move || {
-            let files = check::load(&args).map_or(known, |(config, _)| config.files());
+            let files = file::load(&path).map_or(known, |(config, _)| config.files());
             // Looked at before it is read for good, so that no change between the two is missed.
-            let seen = look(&args.config, &files);
-            let loaded = check::load(&args).map_err(|refusal| Failed::from(refusal).text);
+            let seen = look(&path, &files);
+            let loaded = file::load(&path).map_err(|error| error.to_string());
             (loaded, files, seen)
         });
         let (loaded, files, seen) = loaded.await.map_err(|error| error.to_string())?;
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.files.lock() = files;
         *used = seen;
         let outcome = match loaded {
-            Ok((config, _)) => self.house.reload(config).await.map_err(|error| error.to_string()),
+            Ok((config, _)) => self.generations.reload(config).await.map_err(|error| error.to_string()),
             Err(cause) => Err(cause),
         };
-        self.house.lasting.metrics.reloaded(outcome.is_ok());
+        self.generations.services.metrics.reloaded(outcome.is_ok());
         match &outcome {
             Ok(reloaded) => told(why, reloaded),
             Err(cause) => tracing::error!(
@@ -84,7 +81,7 @@ impl Reloads {
     pub(super) async fn watch(&self) {
         let mut last = None;
         loop {
-            let watch = self.house.current.load().config.reload.watch;
+            let watch = self.generations.current.load().config.reload.watch;
             let pause = if watch.is_zero() { Duration::from_secs(60) } else { watch };
             tokio::time::sleep(pause).await;
             if watch.is_zero() {
@@ -101,8 +98,8 @@ impl Reloads {
     }
 
     async fn seen(&self) -> Seen {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let file = self.args.config.clone();
+        let files = self.files.lock().clone();
+        let file = self.file.clone();
         tokio::task::spawn_blocking(move || look(&file, &files)).await.unwrap_or(Seen(Vec::new()))
     }
 }
@@ -127,28 +124,4 @@ fn told(why: &str, reloaded: &Reloaded) {
         tracing::warn!(key, "this change takes effect when the gate is started again");
     }
     tracing::info!(why, changes = reloaded.changes.len(), "the configuration was reloaded");
-}
-
-/// The command `patgate reload`.
-pub(super) fn reload(args: &ConfigArgs) -> Result<(), Failed> {
-    let (config, _) = check::load(args)?;
-    let asked = admin_client::ask(config.admin.address, Method::POST, "/reload");
-    let (_, answer) = control_runtime()?.block_on(asked)?;
-    if let Some(error) = answer["error"].as_str() {
-        return Err(Failed::gate(format!("the old configuration stays in use: {error}")));
-    }
-    if args.json {
-        say(&answer.to_string());
-        return Ok(());
-    }
-    let list =
-        |name: &str| answer[name].as_array().into_iter().flatten().filter_map(|one| one.as_str()).collect::<Vec<_>>();
-    let changes = list("changes");
-    say(&if changes.is_empty() {
-        "nothing has changed but what the files hold".to_owned()
-    } else {
-        changes.join("\n")
-    });
-    list("at_restart").iter().for_each(|key| say(&format!("{key} takes effect when the gate is started again")));
-    Ok(())
 }

@@ -13,9 +13,6 @@ use secrecy::zeroize::Zeroizing;
 use super::secret::Secret;
 
 const NONCE: usize = 12;
-const TAG: usize = 16;
-/// What sealing adds to a message, in bytes.
-pub const OVERHEAD: usize = NONCE + TAG;
 /// The least length of the secret that a key is derived from: 256 bits in base64 are 44 characters, in hex 64.
 pub const LEAST_SECRET: usize = 32;
 
@@ -28,27 +25,27 @@ pub struct Cipher {
 /// No key can be derived, or nothing be sealed with it: the cryptographic library has failed.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the cryptographic library failed")]
-pub struct CipherFailed;
+pub struct CipherError;
 
 impl Cipher {
     /// The key of a secret for a purpose.
     ///
     /// # Errors
-    /// [`CipherFailed`].
-    pub fn derive(secret: &Secret, purpose: &'static [u8]) -> Result<Self, CipherFailed> {
+    /// [`CipherError`].
+    pub fn derive(secret: &Secret, purpose: &'static [u8]) -> Result<Self, CipherError> {
         let key = expand(secret, purpose)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &*key).map_err(|_| CipherFailed)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &*key).map_err(|_| CipherError)?;
         Ok(Self { key, purpose })
     }
 
     /// Appends nonce, sealed text and tag to `into`; what stands there already is authenticated with it.
     ///
     /// # Errors
-    /// [`CipherFailed`].
-    pub fn seal_after(&self, into: &mut Vec<u8>, text: &[u8]) -> Result<(), CipherFailed> {
+    /// [`CipherError`].
+    pub fn seal_after(&self, into: &mut Vec<u8>, text: &[u8]) -> Result<(), CipherError> {
         let mut sealed = Zeroizing::new(text.to_vec());
         let aad = Aad::from([self.purpose, into].concat());
-        let (nonce, tag) = self.key.seal_in_place_separate_tag(aad, &mut sealed).map_err(|_| CipherFailed)?;
+        let (nonce, tag) = self.key.seal_in_place_separate_tag(aad, &mut sealed).map_err(|_| CipherError)?;
         into.extend_from_slice(nonce.as_ref());
         into.extend_from_slice(&sealed);
         into.extend_from_slice(tag.as_ref());
@@ -77,12 +74,12 @@ impl fmt::Debug for Cipher {
 /// 32 bytes of a secret for a purpose, which tell nothing of those for another.
 ///
 /// # Errors
-/// [`CipherFailed`].
-pub fn expand(secret: &Secret, purpose: &'static [u8]) -> Result<Zeroizing<[u8; 32]>, CipherFailed> {
+/// [`CipherError`].
+pub fn expand(secret: &Secret, purpose: &'static [u8]) -> Result<Zeroizing<[u8; 32]>, CipherError> {
     let extracted = Salt::new(HKDF_SHA256, b"patgate").extract(secret.expose().as_bytes());
     let mut bytes = Zeroizing::new([0; 32]);
     let expanded = extracted.expand(&[purpose], Aes256).and_then(|expanded| expanded.fill(&mut *bytes));
-    expanded.map_err(|_| CipherFailed).map(|()| bytes)
+    expanded.map_err(|_| CipherError).map(|()| bytes)
 }
 
 struct Aes256;
@@ -103,7 +100,7 @@ mod tests {
         let cipher = Cipher::derive(&secret, b"a").unwrap();
         let mut sealed = b"head".to_vec();
         cipher.seal_after(&mut sealed, b"text").unwrap();
-        assert_eq!(sealed.len(), 4 + OVERHEAD + 4);
+        assert_eq!(sealed.len(), 4 + NONCE + 4 + 16, "nonce, text and tag");
         assert_eq!(cipher.open_after(&sealed, 4).unwrap().as_slice(), b"text");
         let mut again = b"head".to_vec();
         cipher.seal_after(&mut again, b"text").unwrap();

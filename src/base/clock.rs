@@ -3,8 +3,25 @@
 //! Both are small object-safe traits held behind `Arc`, so that a test can turn the clock or fix the dice without any
 //! type parameter travelling through the house.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+/// Time and chance for a whole gate; a test puts its own in.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+    }
+}
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -43,17 +60,17 @@ impl ManualClock {
 
     /// Moves both times forward.
     pub fn advance(&self, by: Duration) {
-        let mut advanced = self.advanced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut advanced = self.advanced.lock();
         *advanced = (advanced.0 + by, advanced.1 + by);
     }
 
     /// Moves the wall clock alone, as a laptop's sleep or a correction does.
     pub fn jump(&self, by: Duration) {
-        self.advanced.lock().unwrap_or_else(PoisonError::into_inner).1 += by;
+        self.advanced.lock().1 += by;
     }
 
     fn advanced(&self) -> (Duration, Duration) {
-        *self.advanced.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.advanced.lock()
     }
 }
 

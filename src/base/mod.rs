@@ -1,10 +1,13 @@
-//! Words that every room uses: secrets, names, time and chance, faults, drain, points in time, sealing. No I/O.
+//! Words that every room uses: secrets, names, ids, time and chance, faults, sealing. No I/O.
 
 pub mod cipher;
 pub mod clock;
-pub mod drain;
+pub mod epoch;
 pub mod fault;
+pub mod ids;
 pub mod names;
 pub mod pins;
 pub mod rfc3339;
 pub mod secret;
+pub mod shutdown;
+pub mod verdict;

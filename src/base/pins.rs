@@ -29,7 +29,6 @@ pub enum Pin {
 
 /// A place of the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is its name")]
 pub enum Place {
     Role,
     Warehouse,

@@ -18,6 +18,29 @@ pub fn show(at: SystemTime) -> String {
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "never".to_owned())
 }
 
+/// An optional point in time in JSON: such a text, or null.
+pub mod option {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// For `#[serde(with = "…")]`.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+        at.map(super::show).serialize(to)
+    }
+
+    /// For `#[serde(with = "…")]`.
+    ///
+    /// # Errors
+    /// The deserializer's. A text of another form is no error: it was not known.
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<SystemTime>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.and_then(|text| super::parse(&text)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ impl Secret {
 
     /// The first 48 bits of the SHA-256, in hex: enough to tell two versions apart in a log, too little to guess from.
     pub fn fingerprint(&self) -> String {
-        hex(&digest(&SHA256, self.expose().as_bytes()).as_ref()[..6])
+        hex::encode(&digest(&SHA256, self.expose().as_bytes()).as_ref()[..6])
     }
 
     /// Compares without telling by its duration where the two differ.
@@ -40,17 +40,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -122,7 +122,12 @@ fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> 
     }
 }
 
-pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], doors: &[String]) -> Option<Client> {
+pub(super) fn client(
+    name: &str,
+    section: Section<'_>,
+    credentials: &[String],
+    listener_names: &[String],
+) -> Option<Client> {
     if ClientName::parse(name).is_none() {
         section.error("this is no name for a client", format!("Use {}", ClientName::RULE));
     }
@@ -194,7 +199,10 @@ pub(super) fn client(name: &str, section: Section<'_>, credentials: &[String], d
     }
     let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
     if let Some(listeners) = &listeners {
-        listeners.value.iter().for_each(|name: &Arc<str>| known(&section, &listeners.span, "listeners", name, doors));
+        listeners
+            .value
+            .iter()
+            .for_each(|name: &Arc<str>| known(&section, &listeners.span, "listeners", name, listener_names));
     }
     let bind = section.parsed("bind", "\"client\", \"network\", \"address\" or \"certificate\"", |text| match text {
         "client" => Some(Bind::Client),
@@ -255,14 +263,7 @@ pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &
 }
 
 fn key_hash(text: &str) -> Option<[u8; 32]> {
-    let digits = text.strip_prefix("sha256:")?.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
     let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
+    hex::decode_to_slice(text.strip_prefix("sha256:")?, &mut hash).ok()?;
     Some(hash)
 }

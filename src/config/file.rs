@@ -39,6 +39,35 @@ macro_rules! optional {
     }};
 }
 
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file cannot be read.
+    Unread(String),
+    /// The file holds errors.
+    Wrong(Report),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unread(text) => f.write_str(text),
+            Self::Wrong(report) => report.fmt(f),
+        }
+    }
+}
+
+/// Reads a configuration file; the report goes along, for its warnings.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(file: &Path) -> Result<(Config, Report), LoadError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        LoadError::Unread(format!("cannot read {}: {error}. Name the file with --config.", file.display()))
+    })?;
+    parse(file, &text).map_err(LoadError::Wrong)
+}
+
 /// Reads the text of a configuration file. `file` names it in errors and is what relative paths are relative to.
 ///
 /// # Errors
@@ -77,7 +106,8 @@ fn config(top: Section<'_>) -> Option<Config> {
         }
         None => BTreeMap::new(),
     };
-    let doors: Vec<String> = listeners.keys().map(ToString::to_string).chain([Listen::MAIN.to_owned()]).collect();
+    let listener_names: Vec<String> =
+        listeners.keys().map(ToString::to_string).chain([Listen::MAIN.to_owned()]).collect();
     let admin = top.section("admin").map_or(Some(admin_default()), admin);
     let reload = reload(top.section("reload"));
     let shared = top.section("replicas").map(replicas);
@@ -99,7 +129,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         &top,
         "clients",
         "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
-        |name, section| client(name, section, &credentials.names, &doors),
+        |name, section| client(name, section, &credentials.names, &listener_names),
     );
     if seal.is_none() {
         for (name, _) in clients.values.iter().filter(|(_, client)| client.limits.sessions.is_some()) {

@@ -1,4 +1,4 @@
-//! `[listen]`, and more doors below `[listeners]`.
+//! `[listen]`, and more listeners below `[listeners]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What every door says for itself.
-struct Door {
+/// What every listener says for itself.
+struct OwnSettings {
     address: SocketAddr,
     tls: Option<KeyPair>,
     client_ca: Option<std::path::PathBuf>,
@@ -30,7 +30,7 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         }
         return None;
     };
-    let Door { address, tls, client_ca, proxy } = door(&section, None);
+    let OwnSettings { address, tls, client_ca, proxy } = own_settings(&section, None);
     let read = Listen {
         name: Listen::MAIN.into(),
         address,
@@ -50,20 +50,20 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
     Some(read)
 }
 
-/// `[listeners.NAME]`: a door of its own; what it does not say is that of `[listen]`.
+/// `[listeners.NAME]`: a listener of its own; what it does not say is that of `[listen]`.
 pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Option<(Arc<str>, Listen)> {
     if name == Listen::MAIN {
         section.error("this is the name of [listen]", "Give it another");
     }
     let name: Arc<str> = name.into();
-    let Door { address, tls, client_ca, proxy } = door(&section, main.tls.as_ref());
+    let OwnSettings { address, tls, client_ca, proxy } = own_settings(&section, main.tls.as_ref());
     let client_ca = client_ca.or_else(|| main.client_ca.clone());
     let proxy = if section.has("proxy") { proxy } else { main.proxy.clone() };
     section.finish();
     Some((name.clone(), Listen { name, address, tls, client_ca, proxy, ..main.clone() }))
 }
 
-fn door(section: &Section<'_>, usual: Option<&KeyPair>) -> Door {
+fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
     let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
         text.parse::<SocketAddr>().ok()
     });
@@ -99,7 +99,7 @@ fn door(section: &Section<'_>, usual: Option<&KeyPair>) -> Door {
             certificate.zip(key).map(|(certificate, key)| KeyPair { certificate: certificate.value, key: key.value })
         }
     };
-    Door {
+    OwnSettings {
         address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
         tls,
         client_ca: section.path("client_ca").map(|found| found.value),

@@ -24,19 +24,17 @@ use ipnet::IpNet;
 
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
-pub use stores::{
-    AwsStore, AzureLogin, AzureStore, FileStore, GcpStore, KvVersion, SecretSource, Store, VaultLogin, VaultStore,
-};
+pub use stores::{AwsStore, AzureLogin, AzureStore, GcpStore, KvVersion, SecretSource, Store, VaultLogin, VaultStore};
 use units::Rate;
 
 /// Everything the operator said, with defaults where nothing was said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The door for drivers.
+    /// The listener for drivers.
     pub listen: Listen,
-    /// More doors, by name.
+    /// More listeners, by name.
     pub listeners: BTreeMap<Arc<str>, Listen>,
-    /// The door for the operator.
+    /// The address for the operator.
     pub admin: Admin,
     /// How changes of the file are noticed.
     pub reload: Reload,
@@ -67,8 +65,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// All doors, that of `[listen]` first.
-    pub fn doors(&self) -> impl Iterator<Item = &Listen> {
+    /// All listeners, that of `[listen]` first.
+    pub fn all_listeners(&self) -> impl Iterator<Item = &Listen> {
         std::iter::once(&self.listen).chain(self.listeners.values())
     }
 
@@ -78,7 +76,7 @@ impl Config {
             let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
             pair.chain(listen.client_ca.clone()).collect()
         };
-        let doors = self.doors().flat_map(of);
+        let listeners = self.all_listeners().flat_map(of);
         let of = |account: &'_ Account| -> Vec<PathBuf> {
             let password = account.proxy.as_ref().and_then(|proxy| Some(&proxy.user.as_ref()?.1));
             let password = password.and_then(|source| match source {
@@ -87,14 +85,14 @@ impl Config {
             });
             account.ca.clone().into_iter().chain(password).collect()
         };
-        doors.chain(self.accounts.values().flat_map(of)).collect()
+        listeners.chain(self.accounts.values().flat_map(of)).collect()
     }
 }
 
 /// `[listen]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
-    /// What a client that may come over some doors only calls it.
+    /// The name by which a client is confined to it.
     pub name: Arc<str>,
     /// Where drivers connect.
     pub address: SocketAddr,
@@ -123,7 +121,7 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// The name of the door of `[listen]`.
+    /// The name of the listener of `[listen]`.
     pub const MAIN: &str = "main";
 }
 
@@ -283,7 +281,7 @@ pub struct ForwardProxy {
 
 impl Account {
     /// Where to connect: the override, or the host itself.
-    pub fn target(&self) -> String {
+    pub fn connect_to(&self) -> String {
         self.address.clone().unwrap_or_else(|| format!("{}:{}", self.host, self.port))
     }
 
@@ -323,7 +321,7 @@ pub struct Client {
     pub users: Vec<String>,
     /// Where the client may come from; an empty list admits nobody.
     pub networks: Vec<IpNet>,
-    /// The doors that it may come by; empty for all.
+    /// The listeners that it may come by; empty for all.
     pub listeners: Vec<Arc<str>>,
     /// The context that its sessions may have; it goes before that of the credential.
     pub pins: Pins,

@@ -69,7 +69,6 @@ pub enum KvVersion {
 
 /// How the gate logs in to Vault. `mount` is where the method is mounted.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "a variant says what its fields are")]
 pub enum VaultLogin {
     /// A token that somebody else renews, or that does not end.
     Token(SecretSource),
@@ -112,7 +111,6 @@ pub struct AzureStore {
 
 /// How the gate logs in to Azure.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "a variant says what its fields are")]
 pub enum AzureLogin {
     /// The identity of the machine or the app; `client` names a user-assigned one.
     ManagedIdentity { client: Option<String> },

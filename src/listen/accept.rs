@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::Door;
+use super::connection::ListenerState;
 use super::worker::Workers;
-use crate::base::drain::Watch;
-use crate::telemetry::rarely::Rarely;
+use crate::base::shutdown::ShutdownWatch;
+use crate::telemetry::log_throttle::LogThrottle;
 
 /// The pause after an error that the next accept would meet too, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ const BACKLOG: u32 = 1024;
 /// A bound listener and the workers it feeds.
 pub struct Acceptor {
     listener: TcpListener,
-    door: Arc<ArcSwap<Door>>,
+    state: Arc<ArcSwap<ListenerState>>,
     workers: Workers,
     permits: Arc<Semaphore>,
 }
@@ -59,24 +59,29 @@ fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 
 impl Acceptor {
     /// An acceptor that lets connections in while there are `permits`, which all doors share; more wait in the kernel's queue.
-    pub fn new(listener: TcpListener, door: Arc<ArcSwap<Door>>, workers: Workers, permits: Arc<Semaphore>) -> Self {
-        Self { listener, door, workers, permits }
+    pub fn new(
+        listener: TcpListener,
+        state: Arc<ArcSwap<ListenerState>>,
+        workers: Workers,
+        permits: Arc<Semaphore>,
+    ) -> Self {
+        Self { listener, state, workers, permits }
     }
 
     /// Accepts until the drain begins.
-    pub async fn run(self, mut drain: Watch) {
-        let (full, failed) = (Rarely::default(), Rarely::default());
+    pub async fn run(self, shutdown: ShutdownWatch) {
+        let (full, failed) = (LogThrottle::default(), LogThrottle::default());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = drain.stopped() => return self.last(&drain),
+                () = shutdown.stopped() => return self.last(&shutdown),
             };
             match accepted {
                 // The socket leaves this runtime's reactor for the worker's.
                 Ok((stream, peer)) => match stream.into_std() {
                     Ok(stream) => {
                         let Some(permit) = self.permit(&full).await else { return };
-                        self.workers.hand_over(stream, peer, self.door.clone(), permit, drain.clone());
+                        self.workers.hand_over(stream, peer, self.state.clone(), permit, shutdown.clone());
                     }
                     Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
                 },
@@ -92,7 +97,7 @@ impl Acceptor {
     }
 
     /// A place under the cap. One connection of each door may wait for it in our hand, the others in the kernel's queue.
-    async fn permit(&self, full: &Rarely) -> Option<OwnedSemaphorePermit> {
+    async fn permit(&self, full: &LogThrottle) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);
         }
@@ -105,13 +110,13 @@ impl Acceptor {
 
     /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last look and the
     /// close is lost; Linux hands also that to another process on the port where `net.ipv4.tcp_migrate_req` is set.
-    fn last(self, drain: &Watch) {
+    fn last(self, shutdown: &ShutdownWatch) {
         let Ok(listener) = self.listener.into_std() else { return };
         while let Ok(permit) = self.permits.clone().try_acquire_owned()
             && let Ok((stream, peer)) = listener.accept()
         {
             if stream.set_nonblocking(true).is_ok() {
-                self.workers.hand_over(stream, peer, self.door.clone(), permit, drain.clone());
+                self.workers.hand_over(stream, peer, self.state.clone(), permit, shutdown.clone());
             }
         }
     }

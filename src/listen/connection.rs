@@ -1,7 +1,7 @@
 //! One connection: TLS handshake, then requests, each with its deadlines.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,16 +18,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::guard::{Guard, Note, Waits};
-use super::held::Held;
-use super::{owner, proxy_header};
+use super::slot::ConnectionSlot;
+use super::watched_stream::{Activity, Waiting, WatchedStream};
+use super::{peer_user, proxy_header};
 use crate::admit::{Peer, PeerCertificate};
-use crate::base::drain::Watch;
-use crate::base::fault::chain;
+use crate::base::fault::{Owner, chain};
+use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
-use crate::proxy::{AnswerBody, BrokeOff, Post};
-use crate::telemetry::rarely::Rarely;
+use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::record::ConnectionRecord;
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
@@ -37,7 +39,7 @@ const HEAD_CAP: usize = 64 << 10;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a new connection meets. It is published whole; a connection keeps what it met.
-pub struct Door {
+pub struct ListenerState {
     /// Deadlines.
     pub listen: Listen,
     /// Our certificate; `None` where plain HTTP was asked for by its dangerous name.
@@ -47,45 +49,60 @@ pub struct Door {
 }
 
 /// What all connections of a worker share.
-pub(super) struct Setting {
-    pub post: Post,
+pub(super) struct WorkerContext {
+    pub slot: WorkerSlot,
     /// Lets a line about a failed handshake through.
-    pub handshakes: Rarely,
+    pub handshakes: LogThrottle,
 }
 
 /// Serves a connection to its end.
 pub(super) async fn serve(
-    setting: Arc<Setting>,
-    place: Arc<ArcSwap<Door>>,
+    context: Arc<WorkerContext>,
+    published: Arc<ArcSwap<ListenerState>>,
     mut stream: TcpStream,
     from: SocketAddr,
-    drain: Watch,
-    _held: Held,
+    shutdown: ShutdownWatch,
+    _slot: ConnectionSlot,
 ) {
     // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
     let _slower = stream.set_nodelay(true);
-    let door = place.load_full();
-    let Some(mut peer) = setting.who(&mut stream, from, &door.listen).await else { return };
+    let listener = published.load_full();
+    let mut record = ConnectionRecord::open(context.slot.worker().new_trace(), &listener.listen.name, from.ip());
+    let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &record).await else { return };
+    record.source(peer.ip);
     let transport = Transport::new(stream);
-    let Some(acceptor) = door.tls.clone().map(TlsAcceptor::from) else {
+    let Some(acceptor) = listener.tls.clone().map(TlsAcceptor::from) else {
         peer.tls = false;
-        return requests(&setting, (&place, &door), transport, peer, drain, Transport::get_ref).await;
+        return requests(&context, (&published, &listener), transport, (peer, record), shutdown, Transport::get_ref)
+            .await;
     };
-    match timeout(door.listen.handshake, acceptor.accept(transport)).await {
+    match timeout(listener.listen.handshake, acceptor.accept(transport)).await {
         Ok(Ok(tls)) => {
             let shown = tls.get_ref().1.peer_certificates().and_then(|chain| PeerCertificate::read(chain.first()?));
             peer.certificate = shown.map(Arc::new);
-            requests(&setting, (&place, &door), tls, peer, drain, |tls| tls.get_ref().0.get_ref()).await;
+            requests(&context, (&published, &listener), tls, (peer, record), shutdown, tcp_below).await;
         }
         // The commonest trouble of a new set-up: the tool does not trust our certificate.
-        Ok(Err(error)) => setting.refused(peer.ip, "client", &chain(&error), "TLS handshake failed"),
-        Err(_late) => tracing::debug!(peer = %peer.ip, owner = "network", "TLS handshake took too long"),
+        Ok(Err(error)) => record.refused(Owner::Client, &chain(&error), "TLS handshake failed", &context.handshakes),
+        Err(_late) => record.ended(Owner::Network, "TLS handshake took too long", ""),
     }
 }
 
-impl Setting {
+/// The socket below a TLS stream.
+fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
+    tls.get_ref().0.get_ref()
+}
+
+impl WorkerContext {
     /// Who is at the other end, as far as that can be told before TLS; nobody when a balancer's word is missing.
-    async fn who(&self, stream: &mut TcpStream, from: SocketAddr, listen: &Listen) -> Option<Peer> {
+    async fn who(
+        &self,
+        stream: &mut TcpStream,
+        from: SocketAddr,
+        listen: &Listen,
+        record: &ConnectionRecord,
+    ) -> Option<Peer> {
+        const CLOSED: &str = "a balancer's connection was closed";
         let mut peer = Peer::at(&listen.name, from.ip());
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
             match timeout(listen.handshake, proxy_header::read(stream)).await {
@@ -93,36 +110,22 @@ impl Setting {
                 // The balancer speaks for itself, and still it is not a program of this machine's own.
                 Ok(Ok(None)) => peer.proxied = true,
                 Ok(Err(error)) => {
-                    self.refused(peer.ip, "network", &chain(&error), "a balancer's connection was closed");
+                    record.refused(Owner::Network, &chain(&error), CLOSED, &self.handshakes);
                     return None;
                 }
                 Err(_late) => {
-                    self.refused(
-                        peer.ip,
-                        "network",
-                        "its PROXY header took too long",
-                        "a balancer's connection was closed",
-                    );
+                    record.refused(Owner::Network, "its PROXY header took too long", CLOSED, &self.handshakes);
                     return None;
                 }
             }
         } else if peer.ip.is_loopback()
-            && self.post.worker().asks_for_users()
+            && self.slot.worker().asks_for_users()
             && let Ok(ours) = stream.local_addr()
         {
             // The table may be long; the worker's other connections do not wait for it.
-            peer.user = tokio::task::spawn_blocking(move || owner::of(from, ours)).await.ok().flatten();
+            peer.user = tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten();
         }
         Some(peer)
-    }
-
-    /// Tells of a connection that came to nothing; rarely as a warning, so that a scan does not fill a disk.
-    fn refused(&self, peer: IpAddr, owner: &str, cause: &str, what: &str) {
-        if self.handshakes.now() {
-            tracing::warn!(%peer, owner, cause, "{what}");
-        } else {
-            tracing::debug!(%peer, owner, cause, "{what}");
-        }
     }
 }
 
@@ -130,45 +133,45 @@ impl Setting {
 enum End {
     Clean,
     Broken(hyper::Error),
-    Late(Waits),
+    Late(Waiting),
 }
 
 async fn requests<T>(
-    setting: &Setting,
-    (place, door): (&ArcSwap<Door>, &Door),
+    context: &WorkerContext,
+    (published, listener): (&ArcSwap<ListenerState>, &ListenerState),
     stream: T,
-    peer: Peer,
-    mut drain: Watch,
+    (peer, record): (Peer, ConnectionRecord),
+    shutdown: ShutdownWatch,
     tcp: fn(&T) -> &TcpStream,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let note = Note::new();
-    let listen = &door.listen;
+    let activity = Activity::new();
+    let listen = &listener.listen;
     let peer = Arc::new(peer);
     let service = service_fn(|request| {
-        note.now(Waits::Answer);
-        let (worker, note) = (setting.post.worker(), note.clone());
-        let peer = match place.load().roots == door.roots {
+        activity.now(Waiting::Answer);
+        let (worker, activity) = (context.slot.worker(), activity.clone());
+        let peer = match published.load().roots == listener.roots {
             true => peer.clone(),
             // Who signed the certificate may no longer do so.
             false => Arc::new(Peer { certificate: None, ..Peer::clone(&peer) }),
         };
         async move {
             let response = worker.answer(peer, request).await;
-            note.now(Waits::Answer);
-            Ok::<_, std::convert::Infallible>(response.map(|body| Noted { body, note }))
+            activity.now(Waiting::Answer);
+            Ok::<_, std::convert::Infallible>(response.map(|body| TrackedBody { body, activity }))
         }
     });
-    let io = TokioIo::new(Guard::new(stream, note.clone()));
+    let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
     let mut connection = http1::Builder::new().max_header_size(HEAD_CAP).serve_connection(io, service);
     let mut watch = Box::pin(tokio::time::sleep(listen.idle));
     let end = {
-        let mut stopped = Box::pin(drain.stopped());
+        let mut stopped = Box::pin(shutdown.stopped());
         let (mut drained, mut stopping) = (false, false);
         poll_fn(|cx| {
             drained = drained || stopped.as_mut().poll(cx).is_ready();
-            if drained && !stopping && note.waits() == Waits::Answer {
+            if drained && !stopping && activity.waiting() == Waiting::Answer {
                 // The answer says that it is the last; a connection that still owes its first request gets to that first.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
@@ -177,8 +180,8 @@ async fn requests<T>(
                 return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
             }
             loop {
-                let waits = note.waits();
-                let due = due(&note, listen, drained && !stopping);
+                let waiting = activity.waiting();
+                let due = due(&activity, listen, drained && !stopping);
                 if due < watch.deadline() || watch.is_elapsed() {
                     watch.as_mut().reset(due);
                 }
@@ -188,31 +191,29 @@ async fn requests<T>(
                 if due > Instant::now() {
                     continue;
                 }
-                if waits != Waits::Idle || stopping {
-                    return Poll::Ready(End::Late(waits));
+                if waiting != Waiting::Idle || stopping {
+                    return Poll::Ready(End::Late(waiting));
                 }
-                // Nobody waits for anything: the connection is closed with a word.
+                // Nobody waits for anything: the connection is closed as HTTP has it.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
                 }
                 watch.as_mut().reset(Instant::now() + listen.handshake);
-                note.now(Waits::Idle);
+                activity.now(Waiting::Idle);
             }
         })
         .await
     };
     match end {
         End::Clean => return,
-        End::Late(Waits::Idle) => {}
-        End::Late(waits) => {
-            tracing::debug!(peer = %peer.ip, owner = "network", waits = ?waits, "a connection took too long")
-        }
-        End::Broken(error) => tracing::debug!(peer = %peer.ip, cause = %chain(&error), "a connection broke"),
+        End::Late(Waiting::Idle) => {}
+        End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
+        End::Broken(error) => record.ended(Owner::Network, "a connection broke", &chain(&error)),
     }
-    let io: TokioIo<Guard<T>> = connection.into_parts().io;
-    if note.waits() == Waits::Answer || note.unread().is_some() {
+    let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
+    if activity.waiting() == Waiting::Answer || activity.unread().is_some() {
         // A part must not look like the whole: the connection is reset, not closed.
         let _closed_anyway = tcp(io.inner().get_ref()).set_zero_linger();
     }
@@ -220,35 +221,35 @@ async fn requests<T>(
 
 /// When the connection has waited too long. In a drain one that is idle is closed; but not at once, since a client that has just
 /// been answered may be sending its next request at this moment.
-fn due(note: &Note, listen: &Listen, drained: bool) -> Instant {
-    let limit = match note.waits() {
-        Waits::Idle if drained => listen.idle.min(QUIET),
-        Waits::Idle => listen.idle,
-        Waits::Head => listen.head,
+fn due(activity: &Activity, listen: &Listen, drained: bool) -> Instant {
+    let limit = match activity.waiting() {
+        Waiting::Idle if drained => listen.idle.min(QUIET),
+        Waiting::Idle => listen.idle,
+        Waiting::Head => listen.head,
         // Our own deadlines, for stores and for Snowflake, are all shorter than this.
-        Waits::Answer => Duration::from_secs(7 * 86_400),
+        Waiting::Answer => Duration::from_secs(7 * 86_400),
     };
-    let due = note.since() + limit;
-    note.unread().map_or(due, |unread| due.min(unread + listen.idle))
+    let due = activity.since() + limit;
+    activity.unread().map_or(due, |unread| due.min(unread + listen.idle))
 }
 
 /// An answer's body that notes when it is over, so that the connection is idle again.
-struct Noted {
+struct TrackedBody {
     body: AnswerBody,
-    note: Arc<Note>,
+    activity: Arc<Activity>,
 }
 
-impl Drop for Noted {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it; the second
         // must not look like the first.
         if self.body.is_end_stream() {
-            self.note.now(Waits::Idle);
+            self.activity.now(Waiting::Idle);
         }
     }
 }
 
-impl Body for Noted {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = BrokeOff;
 
@@ -256,7 +257,7 @@ impl Body for Noted {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(None) = polled {
-            this.note.now(Waits::Idle);
+            this.activity.now(Waiting::Idle);
         }
         polled
     }

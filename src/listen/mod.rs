@@ -6,14 +6,14 @@
 
 mod accept;
 mod connection;
-mod guard;
-mod held;
-#[cfg_attr(unix, path = "owner_unix.rs")]
-#[cfg_attr(windows, path = "owner_windows.rs")]
-mod owner;
+#[cfg_attr(unix, path = "peer_user_unix.rs")]
+#[cfg_attr(windows, path = "peer_user_windows.rs")]
+mod peer_user;
 mod proxy_header;
+mod slot;
+mod watched_stream;
 mod worker;
 
 pub use accept::{Acceptor, bind};
-pub use connection::Door;
+pub use connection::ListenerState;
 pub use worker::Workers;

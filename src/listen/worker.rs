@@ -12,31 +12,31 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::connection::{self, Door, Setting};
-use super::held::Held;
-use crate::base::drain::Watch;
-use crate::proxy::{Current, Post};
-use crate::telemetry::rarely::Rarely;
+use super::connection::{self, ListenerState, WorkerContext};
+use super::slot::ConnectionSlot;
+use crate::base::shutdown::ShutdownWatch;
+use crate::proxy::{Current, WorkerSlot};
+use crate::telemetry::log_throttle::LogThrottle;
 
 /// How often a worker looks after connections that wait.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// The worker threads. They end when the last handle to them is dropped and their connections are done.
 #[derive(Clone)]
-pub struct Workers(Arc<[Seat]>);
+pub struct Workers(Arc<[WorkerHandle]>);
 
-struct Seat {
-    entrance: UnboundedSender<Arrival>,
-    held: Arc<AtomicUsize>,
+struct WorkerHandle {
+    sender: UnboundedSender<Arrival>,
+    connections: Arc<AtomicUsize>,
 }
 
 /// A connection on its way to its worker. The queue is bounded by the permits.
 struct Arrival {
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    door: Arc<ArcSwap<Door>>,
-    held: Held,
-    drain: Watch,
+    listener: Arc<ArcSwap<ListenerState>>,
+    slot: ConnectionSlot,
+    shutdown: ShutdownWatch,
 }
 
 impl Workers {
@@ -44,19 +44,19 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread or a runtime cannot be made, or an account cannot be set up.
-    pub fn start(count: Option<usize>, gate: &Arc<Current>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(count: Option<usize>, current: &Arc<Current>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let count = count.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let mut seats = Vec::with_capacity(count);
+        let mut handles = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let setting = Setting { post: Post::new(gate.clone())?, handshakes: Rarely::default() };
-            let (entrance, arrivals) = unbounded_channel();
+            let context = WorkerContext { slot: WorkerSlot::new(current.clone())?, handshakes: LogThrottle::default() };
+            let (sender, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || runtime.block_on(serve(arrivals, setting));
+            let run = move || runtime.block_on(serve(arrivals, context));
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
-            seats.push(Seat { entrance, held: Arc::default() });
+            handles.push(WorkerHandle { sender, connections: Arc::default() });
         }
-        Ok((Self(seats.into()), threads))
+        Ok((Self(handles.into()), threads))
     }
 
     /// Gives a connection, which does not block, to the worker that holds the fewest.
@@ -64,36 +64,38 @@ impl Workers {
         &self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
-        door: Arc<ArcSwap<Door>>,
+        listener: Arc<ArcSwap<ListenerState>>,
         permit: OwnedSemaphorePermit,
-        drain: Watch,
+        shutdown: ShutdownWatch,
     ) {
-        let Some(seat) = self.0.iter().min_by_key(|seat| seat.held.load(Ordering::Relaxed)) else { return };
-        let held = Held::new(seat.held.clone(), permit);
-        if seat.entrance.send(Arrival { stream, peer, door, held, drain }).is_err() {
+        let Some(handle) = self.0.iter().min_by_key(|handle| handle.connections.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let slot = ConnectionSlot::new(handle.connections.clone(), permit);
+        if handle.sender.send(Arrival { stream, peer, listener, slot, shutdown }).is_err() {
             tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
         }
     }
 }
 
-async fn serve(mut arrivals: UnboundedReceiver<Arrival>, setting: Setting) {
-    let setting = Arc::new(setting);
+async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext) {
+    let context = Arc::new(context);
     let mut connections = tokio::task::JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             arrival = arrivals.recv() => match arrival {
-                Some(Arrival { stream, peer, door, held, drain }) => match TcpStream::from_std(stream) {
+                Some(Arrival { stream, peer, listener, slot, shutdown }) => match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        connections.spawn(connection::serve(setting.clone(), door, stream, peer, drain, held));
+                        connections.spawn(connection::serve(context.clone(), listener, stream, peer, shutdown, slot));
                     }
                     Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
                 },
                 None => break,
             },
             Some(_ended) = connections.join_next() => {}
-            _ = sweep.tick() => setting.post.worker().sweep(),
+            _ = sweep.tick() => context.slot.worker().sweep(),
         }
     }
     while connections.join_next().await.is_some() {}

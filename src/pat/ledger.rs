@@ -1,4 +1,5 @@
-//! [`Ledger`]: what one user's PATs have cost. Pure: time comes in, nothing goes out.
+//! [`Ledger`]: what the PATs of one service user have cost: requests under way, refusals, unknown outcomes. Pure: time comes in,
+//! nothing goes out. What "Snowflake has refused this version" means is decided here and nowhere else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,32 +7,31 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::base::fault::Kind;
+use crate::base::ids::PatId;
+use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
-/// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT is good
-/// and everybody waits.
-pub(super) const DOUBT: Duration = Duration::from_secs(15);
 /// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under way all
 /// the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs one bad login
 /// instead of two.
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
-/// How long a login waits before it looks again by itself: a place may also come free by time alone, which rings no bell.
+/// How long a login waits before it asks again by itself: a place may also come free by time alone, which wakes nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a request that has given its place back may still be refused.
 const SETTLING: Duration = Duration::from_secs(2);
 /// How much longer the next lost answer counts, for a version that has never worked.
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
-const LONGEST_DOUBT: Duration = Duration::from_secs(240);
-/// How many refusals in a row, over all versions, are risked at all, what is under way counted in. One more locks the user.
-const ROW: usize = 4;
-/// The pause after such a row: as long as Snowflake's own lock, so that the fifth comes when the first ones are old.
-pub(super) const ROW_REST: Duration = Duration::from_secs(15 * 60);
+const LONGEST_UNKNOWN: Duration = Duration::from_secs(240);
+/// How many refusals in a row, over all versions, are risked at all, with what is under way. One more locks the user.
+const MAX_CONSECUTIVE: usize = 4;
+/// The pause after so many: as long as Snowflake's own lock, so that the fifth comes when the first ones are old.
+pub(super) const CONSECUTIVE_COOLDOWN: Duration = Duration::from_secs(15 * 60);
 /// The pause after Snowflake has locked the user by itself.
-pub(super) const LOCK_REST: Duration = Duration::from_secs(60);
+pub(super) const LOCK_COOLDOWN: Duration = Duration::from_secs(60);
 /// The pause after a refusal by network policy, which no PAT mends.
-pub(super) const SHORT_REST: Duration = Duration::from_secs(5);
+pub(super) const POLICY_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// What one user has spent.
 #[derive(Default)]
@@ -39,17 +39,17 @@ pub(super) struct Ledger {
     /// The youngest last.
     pub versions: Vec<Version>,
     /// Refusals since the last success.
-    pub row: usize,
+    pub consecutive_refusals: usize,
     /// Nothing is sent for a while.
-    pub rest: Option<Rest>,
-    /// Rung when something comes free.
+    pub cooldown: Option<Cooldown>,
+    /// Notified when a place comes free.
     pub free: Arc<Notify>,
 }
 
 /// What one version of a PAT has spent.
 pub(super) struct Version {
     /// Its fingerprint.
-    pub id: String,
+    pub id: PatId,
     pub under_way: usize,
     /// When the last of them was let go.
     pub sent: Option<Instant>,
@@ -57,9 +57,9 @@ pub(super) struct Version {
     /// When it was refused first.
     pub since: Option<Instant>,
     /// Until when each lost answer counts.
-    pub doubts: Vec<Instant>,
-    /// Until when each request counts for the user's row of refusals that has given its place back before its answer.
-    pub settled: Vec<Instant>,
+    pub unknown_outcomes: Vec<Instant>,
+    /// Until when each request that gave its place back before its answer counts for the refusals in a row.
+    pub returned: Vec<Instant>,
     /// How many answers have been lost since the last one that came.
     pub lost: u32,
     /// Whether Snowflake has ever taken it.
@@ -69,45 +69,36 @@ pub(super) struct Version {
 }
 
 /// A pause.
-pub(super) struct Rest {
+pub(super) struct Cooldown {
     pub kind: Kind,
     pub until: Instant,
     /// It holds for this version alone.
-    pub only: Option<String>,
+    pub only: Option<PatId>,
 }
 
-/// What is said to a login that asks.
-pub(super) enum Ruling {
-    Go,
-    Spent,
-    Suspect,
-    Resting(Kind),
-    /// Ask again after this time, or when one of those under way is answered.
-    Busy(Duration),
-}
-
-/// What came of a login.
+/// What came of a request.
 #[derive(Clone, Copy)]
-pub(super) enum Answer {
-    Success,
-    Refusal(Kind),
+pub(super) enum Outcome {
+    /// Snowflake took the PAT.
+    Accepted,
+    /// Snowflake refused it, or the gate.
+    Refused(Kind),
     /// Nobody has looked at the PAT.
-    None,
+    Unsent,
     /// Whether somebody has looked at it is not known.
     Lost,
 }
 
 impl Version {
-    pub(super) fn new(id: &str) -> Self {
-        let id = id.to_owned();
+    pub(super) fn new(id: &PatId) -> Self {
         Self {
-            id,
+            id: id.clone(),
             under_way: 0,
             sent: None,
             refused: 0,
             since: None,
-            doubts: Vec::new(),
-            settled: Vec::new(),
+            unknown_outcomes: Vec::new(),
+            returned: Vec::new(),
             lost: 0,
             proven: false,
             suspect: false,
@@ -120,17 +111,17 @@ impl Version {
     }
 
     fn open(&self) -> usize {
-        self.under_way + self.doubts.len()
+        self.under_way + self.unknown_outcomes.len()
     }
 
-    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them, and
-    /// a restart loop loses them all: more than may be risked count as refusals, and with a version that has never worked as
-    /// many.
-    pub(super) fn lost_with_its_process(&mut self, each: usize, now: Instant) {
+    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them,
+    /// and a restart loop loses them all: more than may be risked count as refusals, and for a version that has never
+    /// worked as many as may be risked.
+    pub(super) fn lost_with_its_process(&mut self, max_refusals: usize, now: Instant) {
         self.doubt(now);
         let lost = usize::try_from(self.lost).unwrap_or(usize::MAX);
-        if lost > each || (lost == each && !self.proven) {
-            (self.refused, self.suspect) = (each, true);
+        if lost > max_refusals || (lost == max_refusals && !self.proven) {
+            (self.refused, self.suspect) = (max_refusals, true);
             self.since.get_or_insert(now);
         }
     }
@@ -138,128 +129,137 @@ impl Version {
     /// Counts a lost answer; longer each time, while nobody has seen this version work.
     pub(super) fn doubt(&mut self, now: Instant) {
         let times = if self.proven { 1 } else { GROWTH.saturating_pow(self.lost) };
-        self.doubts.push(now + DOUBT.saturating_mul(times).min(LONGEST_DOUBT));
+        self.unknown_outcomes.push(now + UNKNOWN_COUNTS.saturating_mul(times).min(LONGEST_UNKNOWN));
         self.lost = self.lost.saturating_add(1);
     }
 }
 
 impl Ledger {
-    /// Judges a login; one that may go is under way from now on. One that insists has looked for another version in vain.
-    pub(super) fn rule(&mut self, id: &str, insists: bool, each: usize, now: Instant) -> Ruling {
-        match &self.rest {
-            Some(rest) if rest.until <= now => {
-                self.rest = None;
+    /// Judges a request; one that may go is under way from now on. One that insists has looked for another version in vain.
+    pub(super) fn judge(&mut self, id: &PatId, insists: bool, max_refusals: usize, now: Instant) -> Verdict<()> {
+        match &self.cooldown {
+            Some(cooldown) if cooldown.until <= now => {
+                self.cooldown = None;
                 // One more is risked.
-                self.row = self.row.min(ROW - 1);
+                self.consecutive_refusals = self.consecutive_refusals.min(MAX_CONSECUTIVE - 1);
             }
-            Some(rest) if rest.only.as_deref().is_none_or(|only| only == id) => return Ruling::Resting(rest.kind),
+            Some(cooldown) if cooldown.only.as_ref().is_none_or(|only| only == id) => {
+                return Verdict::Cooldown(cooldown.kind);
+            }
             _ => {}
         }
         let version = self.version(id);
-        version.doubts.retain(|until| *until > now);
-        self.versions.iter_mut().for_each(|version| version.settled.retain(|until| *until > now));
+        version.unknown_outcomes.retain(|until| *until > now);
+        self.versions.iter_mut().for_each(|version| version.returned.retain(|until| *until > now));
         let version = self.version(id);
-        if version.refused >= each {
-            return Ruling::Spent;
+        if version.refused >= max_refusals {
+            return Verdict::Exhausted;
         }
         if version.suspect && !insists {
-            return Ruling::Suspect;
+            return Verdict::NeedNewer;
         }
-        if version.spent() >= each || self.risk() >= ROW {
-            return Ruling::Busy(LOOK_AGAIN);
+        if version.spent() >= max_refusals || self.risk() >= MAX_CONSECUTIVE {
+            return Verdict::Retry(LOOK_AGAIN);
         }
         let version = self.version(id);
         let since = version.sent.filter(|_| version.under_way > 0).map(|sent| now.saturating_duration_since(sent));
         if let Some(left) = since.and_then(|since| SPREAD.checked_sub(since)).filter(|left| !left.is_zero()) {
-            return Ruling::Busy(left);
+            return Verdict::Retry(left);
         }
         version.under_way += 1;
         version.sent = Some(now);
-        Ruling::Go
+        Verdict::Granted(())
     }
 
-    /// Takes up what came of a login.
-    pub(super) fn answered(&mut self, id: &str, answer: Answer, now: Instant) {
+    /// Learns what came of a request.
+    pub(super) fn record(&mut self, id: &PatId, outcome: Outcome, now: Instant) {
         let version = self.version(id);
         version.under_way = version.under_way.saturating_sub(1);
-        match answer {
-            Answer::None => {}
-            Answer::Lost => version.doubt(now),
-            Answer::Success => {
-                version.doubts.clear();
+        match outcome {
+            Outcome::Unsent => {}
+            Outcome::Lost => version.doubt(now),
+            Outcome::Accepted => {
+                version.unknown_outcomes.clear();
                 version.lost = 0;
                 (version.proven, version.suspect) = (true, false);
-                self.row = 0;
+                self.consecutive_refusals = 0;
             }
-            Answer::Refusal(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_REST, None),
-            Answer::Refusal(Kind::PatPolicy) => self.pause(Kind::PatPolicy, now + SHORT_REST, Some(id.to_owned())),
-            Answer::Refusal(kind) => {
+            Outcome::Refused(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_COOLDOWN, None),
+            Outcome::Refused(Kind::PatPolicy) => self.pause(Kind::PatPolicy, now + POLICY_COOLDOWN, Some(id.clone())),
+            Outcome::Refused(kind) => {
                 version.refused += 1;
                 version.suspect = true;
                 version.lost = 0;
                 version.since.get_or_insert(now);
-                self.row += 1;
-                if self.row >= ROW {
-                    self.pause(kind, now + ROW_REST, None);
+                self.consecutive_refusals += 1;
+                if self.consecutive_refusals >= MAX_CONSECUTIVE {
+                    self.pause(kind, now + CONSECUTIVE_COOLDOWN, None);
                 }
             }
         }
     }
 
-    /// Takes up that a request has given its place back before its answer. For a while it may still be refused.
-    pub(super) fn settled(&mut self, id: &str, now: Instant) {
-        self.version(id).settled.push(now + SETTLING);
+    /// Learns that a request has given its place back before its answer. For a while it may still be refused.
+    pub(super) fn place_returned(&mut self, id: &PatId, now: Instant) {
+        self.version(id).returned.push(now + SETTLING);
     }
 
-    /// Takes up that a version has been refused as often as it may, by answers that others have seen.
-    pub(super) fn heard_refused(&mut self, id: &str, each: usize, now: Instant) {
+    /// Learns that a version has been refused as often as it may, by answers that others have seen.
+    pub(super) fn exhausted_elsewhere(&mut self, id: &PatId, max_refusals: usize, now: Instant) {
         let version = self.version(id);
-        (version.refused, version.suspect) = (version.refused.max(each), true);
+        (version.refused, version.suspect) = (version.refused.max(max_refusals), true);
         version.since.get_or_insert(now);
     }
 
     /// Whether an answer changes anything that a restart must not forget.
-    pub(super) fn would_change(&self, id: &str, answer: Answer) -> bool {
+    pub(super) fn would_change(&self, id: &PatId, outcome: Outcome) -> bool {
         let version = self.find(id);
-        match answer {
-            Answer::None => false,
-            Answer::Success => {
-                self.row > 0 || version.is_none_or(|version| version.lost > 0 || version.suspect || !version.proven)
+        match outcome {
+            Outcome::Unsent => false,
+            Outcome::Accepted => {
+                self.consecutive_refusals > 0
+                    || version.is_none_or(|version| version.lost > 0 || version.suspect || !version.proven)
             }
-            Answer::Lost | Answer::Refusal(_) => true,
+            Outcome::Lost | Outcome::Refused(_) => true,
         }
     }
 
     /// Starts anew.
-    pub(super) fn forgive(&mut self) {
-        (self.row, self.rest) = (0, None);
+    pub(super) fn forget_refusals(&mut self) {
+        (self.consecutive_refusals, self.cooldown) = (0, None);
         for version in &mut self.versions {
             (version.refused, version.since, version.lost, version.suspect) = (0, None, 0, false);
-            version.doubts.clear();
+            version.unknown_outcomes.clear();
         }
     }
 
     /// Refusals in a row, if everything that is open comes out badly.
     fn risk(&self) -> usize {
-        self.row + self.versions.iter().map(|version| version.open() + version.settled.len()).sum::<usize>()
+        self.consecutive_refusals
+            + self.versions.iter().map(|version| version.open() + version.returned.len()).sum::<usize>()
     }
 
-    pub(super) fn refusals(&self, id: &str) -> usize {
+    pub(super) fn refusals(&self, id: &PatId) -> usize {
         self.find(id).map_or(0, |version| version.refused)
     }
 
-    pub(super) fn refused_since(&self, id: &str) -> Option<Instant> {
+    /// The versions of which the last answer was a refusal.
+    pub(super) fn suspects(&self) -> impl Iterator<Item = &PatId> {
+        self.versions.iter().filter(|version| version.suspect).map(|version| &version.id)
+    }
+
+    pub(super) fn refused_since(&self, id: &PatId) -> Option<Instant> {
         self.find(id)?.since
     }
 
     /// Whether nothing speaks against the next login with this version.
-    pub(super) fn is_clean(&self, id: &str) -> bool {
-        self.rest.is_none() && self.refusals(id) == 0
+    pub(super) fn is_clean(&self, id: &PatId) -> bool {
+        self.cooldown.is_none() && self.refusals(id) == 0
     }
 
     /// The account of a version, opened if need be.
-    pub(super) fn version(&mut self, id: &str) -> &mut Version {
-        let at = self.versions.iter().position(|version| version.id == id).unwrap_or_else(|| {
+    pub(super) fn version(&mut self, id: &PatId) -> &mut Version {
+        let at = self.versions.iter().position(|version| version.id == *id).unwrap_or_else(|| {
             self.versions.push(Version::new(id));
             self.trim();
             self.versions.len() - 1
@@ -275,11 +275,11 @@ impl Ledger {
         }
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<&Version> {
-        self.versions.iter().find(|version| version.id == id)
+    pub(super) fn find(&self, id: &PatId) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == *id)
     }
 
-    fn pause(&mut self, kind: Kind, until: Instant, only: Option<String>) {
-        self.rest = Some(Rest { kind, until, only });
+    fn pause(&mut self, kind: Kind, until: Instant, only: Option<PatId>) {
+        self.cooldown = Some(Cooldown { kind, until, only });
     }
 }

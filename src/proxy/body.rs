@@ -1,4 +1,4 @@
-//! [`AnswerBody`]: what goes down to the client.
+//! [`AnswerBody`]: what goes down to the client. The request's record goes with it to the last byte.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,35 +7,42 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::admit::Turn;
+use crate::admit::RequestPermit;
 use crate::base::fault::chain;
 use crate::base::names::TraceId;
 use crate::telemetry::record::Record;
-use crate::upstream::Answer;
+use crate::upstream::{InFlightPermit, ResponseBody};
 
-/// A body of ours, or Snowflake's as it comes.
-pub enum AnswerBody {
-    /// Ours.
-    Whole(Full<Bytes>),
-    /// Snowflake's.
-    Streamed(Streamed),
+/// A body, with the record of its request.
+pub struct AnswerBody {
+    content: Content,
+    record: Record,
 }
 
-/// Snowflake's body, with what is needed to tell the operator when it breaks off.
-pub struct Streamed {
-    answer: Answer,
-    record: Record,
-    /// Given back with the last byte.
-    _turn: Turn,
+/// A body of ours, or Snowflake's as it comes.
+pub(super) enum Content {
+    /// Ours.
+    Whole(Full<Bytes>),
+    /// Snowflake's, with what is given back with its last byte.
+    Streamed(ResponseBody, #[expect(dead_code, reason = "it is given back when it is dropped")] Held),
+}
+
+/// What a request holds until its answer has ended.
+#[derive(Default)]
+pub(super) struct Held {
+    pub _admitted: RequestPermit,
+    pub _in_flight: InFlightPermit,
+}
+
+impl Content {
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Full::new(bytes.into()))
+    }
 }
 
 impl AnswerBody {
-    pub(super) fn whole(bytes: Bytes) -> Self {
-        Self::Whole(Full::new(bytes))
-    }
-
-    pub(super) fn streamed(answer: Answer, record: Record, turn: Turn) -> Self {
-        Self::Streamed(Streamed { answer, record, _turn: turn })
+    pub(super) fn new(content: Content, record: Record) -> Self {
+        Self { content, record }
     }
 }
 
@@ -49,29 +56,42 @@ impl Body for AnswerBody {
     type Error = BrokeOff;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Streamed(body) => {
-                let record = &body.record;
-                Pin::new(&mut body.answer).poll_frame(cx).map_err(|error| {
-                    record.broke_off(&chain(&error));
-                    BrokeOff(record.trace)
-                })
-            }
+        let this = self.get_mut();
+        let polled = match &mut this.content {
+            Content::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Content::Streamed(body, _) => Pin::new(body).poll_frame(cx).map_err(|error| {
+                this.record.broke_off(chain(&error));
+                BrokeOff(this.record.trace())
+            }),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => this.record.sent_down(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(None) => this.record.complete(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(body) => body.is_end_stream(),
-            Self::Streamed(body) => body.answer.is_end_stream(),
+        match &self.content {
+            Content::Whole(body) => body.is_end_stream(),
+            Content::Streamed(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => body.size_hint(),
-            Self::Streamed(body) => body.answer.size_hint(),
+        match &self.content {
+            Content::Whole(body) => body.size_hint(),
+            Content::Streamed(body, _) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it.
+        if self.is_end_stream() {
+            self.record.complete();
         }
     }
 }

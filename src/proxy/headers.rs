@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::admit::key::PREFIX;
+use crate::admit::key;
 use crate::base::secret::Secret;
 
 /// Headers of one connection (RFC 9110, section 7.6.1), and of forward proxies.
@@ -47,10 +47,10 @@ pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> Heade
 
 /// Whether a client key stands somewhere in a request beside its own place. What a client without a key writes there is no
 /// secret of ours.
-pub(super) fn hold(headers: &HeaderMap, target: &str, body: &[u8], key: &Secret) -> bool {
-    let key = key.expose().as_bytes();
-    let holds = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key);
-    key.starts_with(PREFIX.as_bytes())
+pub(super) fn hold(headers: &HeaderMap, target: &str, body: &[u8], presented: &Secret) -> bool {
+    let presented = presented.expose().as_bytes();
+    let holds = |bytes: &[u8]| bytes.windows(presented.len()).any(|part| part == presented);
+    presented.starts_with(key::PREFIX.as_bytes())
         && (holds(body) || holds(target.as_bytes()) || headers.values().any(|value| holds(value.as_bytes())))
 }
 

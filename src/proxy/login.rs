@@ -5,27 +5,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode, header, request};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::gate::Lanes;
-use super::pat::{PAUSE, PatSource, VERSIONS};
-use super::read::{self, Caps, Untouched, passed_on};
-use super::sealing::Sealing;
-use super::trouble::{failed, no_redirect, not_allowed};
-use super::{AnswerBody, Peer, Worker, headers};
-use crate::admit::Grant;
+use super::body::Content;
+use super::buffered::{self, Caps, PendingBody, passed_on};
+use super::error_map::{no_redirect, not_allowed};
+use super::{Worker, headers};
+use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
-use crate::pat::Permit;
-use crate::secrets::Held;
-use crate::session::{Counted, Ticket};
+use crate::pat::{Deadlines, Lease, Refusal};
+use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
-use crate::telemetry::record::Record;
-use crate::upstream::{Breaker, Failure, Pool, RequestBody, Way};
+use crate::telemetry::record::{Record, Step};
+use crate::ticket::Ticket;
+use crate::upstream::{AccountClient, Again, Hold, InFlightPermit, Reach, RequestBody};
 
-/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at 60 s.
+/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at
+/// 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a login that may be sent waits for a place at the account.
 const PLACE: Duration = Duration::from_secs(1);
@@ -35,29 +33,34 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut Untouched,
+        body: &mut PendingBody,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Fault> {
-        let started = Instant::now();
-        self.gate.admission.arrives_to_log_in(peer).await?;
-        let limits = &self.gate.config.login;
+    ) -> Result<Response<Content>, Fault> {
+        let admission = &self.generation.admission;
+        admission.arrives_to_log_in(peer).await?;
+        let limits = &self.generation.config.login;
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::LoginMalformed, Kind::TooLarge);
-        let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
+        let unread = |why: buffered::Unread| why.fault(Kind::LoginMalformed, Kind::TooLarge);
+        let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
-        let facts = record.login();
-        facts.driver = login.fact("CLIENT_APP_ID");
-        facts.driver_version = login.fact("CLIENT_APP_VERSION");
-        facts.application = login.environment("APPLICATION");
-        let grant = self.gate.admission.login(peer, login.presented.as_ref()).await?;
-        record.client = Some(grant.client().to_string());
-        record.login().credential = Some(grant.credential().to_string());
+        record.step(Step::Received);
+        record.note(|facts| {
+            let facts = facts.login();
+            facts.driver = login.fact("CLIENT_APP_ID");
+            facts.driver_version = login.fact("CLIENT_APP_VERSION");
+            facts.application = login.environment("APPLICATION");
+        });
+        let grant = admission.login(peer, login.presented.as_ref()).await?;
+        record.note(|facts| {
+            facts.client = Some(grant.client().clone());
+            facts.credential = Some(grant.credential().clone());
+        });
         // Counted from here on, so that logins that come together do not all find the last place free.
-        let counted = self.gate.admission.session_to_open(&grant)?;
-        let lanes = self.lanes(grant.account())?;
-        let pats = PatSource::new(&self.gate, &grant);
-        let mut upstream = Upstream { worker: self, peer, grant: &grant, pats, lanes, head: &head, login: &mut login };
-        upstream.run(record, started, counted).await
+        let counted = admission.session_to_open(&grant)?;
+        record.step(Step::Admitted);
+        let account = self.account(grant.account())?;
+        let mut upstream = Upstream { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
+        upstream.run(record, counted).await
     }
 }
 
@@ -66,116 +69,77 @@ struct Upstream<'a, 'b> {
     worker: &'a Worker,
     peer: &'a Peer,
     grant: &'a Grant,
-    pats: PatSource<'a>,
-    lanes: &'a Lanes,
+    account: &'a Arc<AccountClient>,
     head: &'a request::Parts,
     login: &'a mut Login<'b>,
 }
 
 impl Upstream<'_, '_> {
-    async fn run(
-        &mut self,
-        record: &mut Record,
-        started: Instant,
-        counted: Counted,
-    ) -> Result<Response<AnswerBody>, Fault> {
-        let hold = self.worker.gate.config.login.hold;
-        let mut held = self.pats.first(Instant::now() + hold).await?;
-        let (mut away_since, mut broken, mut versions) = (None, 0, 0);
+    async fn run(&mut self, record: &mut Record, counted: Counted) -> Result<Response<Content>, Fault> {
+        let generation = &self.worker.generation;
+        let hold = generation.config.login.hold;
+        let deadlines = Deadlines::new(record.started(), hold);
+        let mut held = Hold::from_first_failure(hold);
+        let mut lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
         loop {
-            let permit;
-            (held, permit) = self.pats.permit(held, started).await?;
-            record.login().pat = Some(held.id.clone());
-            record.login().attempts += 1;
-            match self.send(&held, permit).await? {
-                Sent::Success { response, body, session, role, ticket } => {
-                    self.worker.gate.pats.accepted(&held);
-                    if let (Some(ticket), Some(sealing)) = (&ticket, &self.worker.gate.sealing) {
-                        sealing.sessions.opened(ticket, self.peer.ip, sealing.clock.now(), counted);
+            record.step(Step::Leased);
+            record.note(|facts| {
+                facts.pat = Some(lease.version().clone());
+                facts.attempts += 1;
+            });
+            match self.send(lease, record).await? {
+                Sent::Success { response, body, ticket } => {
+                    if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
+                        sessions.opened(ticket, self.peer.ip, counted);
                     }
-                    let facts = record.login();
-                    (facts.session, facts.role, facts.sealed) =
-                        (session, role, ticket.map(|ticket| ticket.session.to_string()));
-                    record.logged_in("success", started.elapsed());
                     return Ok(passed_on(response, body));
                 }
-                Sent::Other { response, body, code } => {
-                    record.logged_in(&format!("refused by Snowflake with {code}"), started.elapsed());
-                    return Ok(passed_on(response, body));
-                }
-                Sent::Refused { kind, times } => {
-                    let cause = self.pats.refused(&held, kind, times, record.trace);
-                    versions += 1;
-                    if versions >= VERSIONS {
-                        return Err(Fault::new(kind).because(cause));
+                Sent::Other { response, body } => return Ok(passed_on(response, body)),
+                Sent::Refused(refusal) => lease = refusal.another().await?,
+                Sent::Away { fault, reach } => match held.again(reach).await {
+                    Again::Yes => {
+                        tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a login waits for Snowflake");
+                        lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
                     }
-                    held = self.pats.newer(&held, kind, &cause).await?;
-                }
-                Sent::Away { fault, reach } => {
-                    // What was sent may have been counted as a bad login, so it is sent once more and no oftener.
-                    broken += u32::from(reach == Reach::Broke);
-                    let since: Instant = *away_since.get_or_insert_with(Instant::now);
-                    let over = since.elapsed() + PAUSE >= hold;
-                    // One login's own tries are one failure: it is held for its whole time.
-                    if over && reach == Reach::None {
-                        match hold.is_zero() {
-                            true => self.lanes.breaker.failed(fault.cause()),
-                            false => self.lanes.breaker.open(fault.cause()),
-                        }
-                    }
-                    if over || broken > 1 {
+                    Again::Over if reach == Reach::Unsent => {
+                        self.account.gave_up(hold, fault.cause());
                         return Err(fault);
                     }
-                    tracing::debug!(cause = fault.cause(), "a login waits for Snowflake");
-                    tokio::time::sleep(PAUSE).await;
-                }
+                    Again::Over | Again::No => return Err(fault),
+                },
             }
         }
     }
 
-    /// Sends the login with this PAT, once. It runs to its end even when the client goes away: whether the PAT was refused
+    /// Sends the login with this lease, once. It runs to its end even when the client goes away: whether the PAT was refused
     /// has to be known.
-    async fn send(&mut self, held: &Held, permit: Permit) -> Result<Sent, Fault> {
-        let connect = match self.lanes.breaker.ask() {
-            Way::Free | Way::Look => self.worker.gate.config.upstream.connect,
-            Way::Away => {
-                permit.unsent();
-                return Err(Fault::new(Kind::SnowflakeUnreachable).because(self.lanes.breaker.cause()));
-            }
-        };
-        let injection = Injection { account: &self.lanes.account.name, user: self.grant.user(), pat: &held.pat };
+    async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<Sent, Fault> {
+        // What fails from here to the exchange drops the lease unsent.
+        self.account.check()?;
+        let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
-        let request = match self.request(body) {
-            Ok(request) => request,
-            Err(fault) => {
-                permit.unsent();
-                return Err(fault);
-            }
-        };
-        let gate = self.worker.gate.clone();
-        // Others may hold the places and wait for permits: whoever has a permit does not wait long.
-        let place = match self.lanes.place(PLACE.min(gate.config.login.hold)).await {
-            Ok(place) => place,
-            Err(fault) => {
-                permit.unsent();
-                return Err(fault);
-            }
-        };
+        let request = self.request(body)?;
+        let generation = &self.worker.generation;
+        // Others may hold the places and wait for leases: whoever has a lease does not wait long.
+        let in_flight = self.account.in_flight(PLACE.min(generation.config.login.hold)).await?;
         let exchange = Exchange {
-            _place: place,
-            pool: self.lanes.pool.clone(),
-            breaker: self.lanes.breaker.clone(),
-            connect,
-            seal: gate.sealing.clone(),
+            _in_flight: in_flight,
+            account: self.account.clone(),
+            sessions: generation.services.sessions.clone(),
             grant: self.grant.clone(),
-            pat: held.id.clone(),
+            record: record.lend(),
         };
-        let exchange = tokio::spawn(exchange.run(request, permit));
-        exchange.await.unwrap_or_else(|_| Err(Fault::new(Kind::GateBroken).because("the exchange was cancelled")))
+        match tokio::spawn(exchange.run(request, lease)).await {
+            Ok((sent, lent)) => {
+                record.take_back(lent);
+                sent
+            }
+            Err(_) => Err(Fault::new(Kind::GateBroken).with_cause("the exchange was cancelled")),
+        }
     }
 
     fn request(&self, body: String) -> Result<Request<RequestBody>, Fault> {
-        let broken = |cause: &str| Fault::new(Kind::GateBroken).because(cause);
+        let broken = |cause: &str| Fault::new(Kind::GateBroken).with_cause(cause);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
         let key = self.login.presented.as_ref();
@@ -185,7 +149,7 @@ impl Upstream<'_, '_> {
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is no URI"))?;
-        let mut headers = headers::for_whole_body(&self.head.headers, &self.lanes.authority);
+        let mut headers = headers::for_whole_body(&self.head.headers, self.account.authority());
         for name in [header::AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")] {
             headers.remove(name);
         }
@@ -197,106 +161,108 @@ impl Upstream<'_, '_> {
 /// What became of one try.
 enum Sent {
     /// The session stands.
-    Success {
-        response: Response<()>,
-        body: Bytes,
-        session: Option<String>,
-        role: Option<String>,
-        ticket: Option<Box<Ticket>>,
-    },
+    Success { response: Response<()>, body: Bytes, ticket: Option<Box<Ticket>> },
     /// Snowflake refused for a reason of the client's.
-    Other { response: Response<()>, body: Bytes, code: String },
+    Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
-    Refused { kind: Kind, times: usize },
+    Refused(Refusal),
     /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst that
     /// comes of it is a session that nobody uses.
     Away { fault: Fault, reach: Reach },
 }
 
-/// How far a try came that may be repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// Snowflake was not reached.
-    None,
-    /// Something was sent, and the connection broke.
-    Broke,
-    /// Snowflake answered that it cannot serve now.
-    Answered,
-}
-
 /// One login over one connection.
 struct Exchange {
-    /// Among the requests that may be under way at the account.
-    _place: Option<OwnedSemaphorePermit>,
-    pool: Arc<Pool>,
-    breaker: Arc<Breaker>,
-    connect: Duration,
-    seal: Option<Arc<Sealing>>,
+    _in_flight: InFlightPermit,
+    account: Arc<AccountClient>,
+    sessions: Option<Arc<Sessions>>,
     grant: Grant,
-    pat: String,
+    record: Record,
 }
 
 impl Exchange {
-    /// Sends the login; the permit is told what came of it.
-    async fn run(self, request: Request<RequestBody>, mut permit: Permit) -> Result<Sent, Fault> {
-        permit.sending();
-        // The answer is lost: the permit is dropped without a word.
+    /// Sends the login; the lease is told what came of it. The record comes back with the outcome; where the client has left, it
+    /// is closed here.
+    async fn run(mut self, request: Request<RequestBody>, mut lease: Lease) -> (Result<Sent, Fault>, Record) {
+        lease.sending();
+        self.record.step(Step::Sent);
+        let sent = self.exchange(request, lease).await;
+        self.record.step(Step::Answered);
+        (sent, self.record)
+    }
+
+    async fn exchange(&mut self, request: Request<RequestBody>, lease: Lease) -> Result<Sent, Fault> {
+        // The answer is lost: the lease is dropped without a word.
         let late = |_| {
-            Fault::new(Kind::SnowflakeSilent)
-                .because(format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs()))
+            let cause = format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs());
+            Fault::new(Kind::SnowflakeSilent).with_cause(cause)
         };
-        let response = match timeout(ANSWER_TIME, self.pool.send_within(self.connect, request)).await.map_err(late)? {
+        let response = match timeout(ANSWER_TIME, self.account.send_held(request)).await.map_err(late)? {
             Ok(response) => response,
-            Err(failure @ Failure::Unsent(_)) => {
-                permit.unsent();
-                return Ok(Sent::Away { fault: failed(failure), reach: Reach::None });
+            Err(failure) => {
+                let reach = failure.reach();
+                if failure.is_unsent() {
+                    lease.unsent();
+                }
+                let fault = Fault::from(failure);
+                return match reach {
+                    Some(reach) => Ok(Sent::Away { fault, reach }),
+                    None => Err(fault),
+                };
             }
-            // So it is here.
-            Err(failure @ Failure::Broken(_)) => return Ok(Sent::Away { fault: failed(failure), reach: Reach::Broke }),
-            Err(failure) => return Err(failed(failure)),
         };
-        self.breaker.close();
         if let Err(fault) = no_redirect(&response) {
-            permit.unsent();
+            lease.unsent();
             return Err(fault);
         }
-        let (response, body) = read::answer(response).await?;
+        let (response, body) = buffered::answer(response).await?;
         let status = response.status();
         let Some(answer) = LoginAnswer::read(&body) else {
             // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
-            permit.unsent();
+            lease.unsent();
             let cause = format!("HTTP {} and no login answer in it", status.as_u16());
-            let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-            if later || status.is_server_error() {
-                let fault = Fault::new(Kind::SnowflakeBusy).because(cause);
+            if is_busy(status) {
+                let fault = Fault::new(Kind::SnowflakeBusy).with_cause(cause);
                 return Ok(Sent::Away { fault, reach: Reach::Answered });
             }
-            return Err(Fault::new(Kind::SnowflakeGarbled).because(cause));
+            return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
-                permit.succeeded();
+                let version = lease.version().clone();
+                lease.accepted();
                 let (session, role) = (granted.session(), granted.role());
-                let (written, ticket) = match &self.seal {
-                    Some(sealing) => {
-                        let (written, ticket) = sealing.login(granted, &self.grant, &self.pat)?;
+                self.record.note(|facts| {
+                    let facts = facts.login();
+                    (facts.session, facts.role) = (session, role);
+                });
+                let (written, ticket) = match &self.sessions {
+                    Some(sessions) => {
+                        let (written, ticket) = sessions.seal_login(granted, &self.grant, &version)?;
+                        self.record.note(|facts| facts.session = Some(ticket.session));
                         (Some(written), Some(Box::new(ticket)))
                     }
                     None => (granted.written(), None),
                 };
-                Sent::Success { response, body: written.map_or(body, Bytes::from), session, role, ticket }
+                Sent::Success { response, body: written.map_or(body, Bytes::from), ticket }
             }
             LoginAnswer::Other { code } => {
-                permit.unsent();
-                Sent::Other { response, body, code }
+                lease.unsent();
+                self.record.refused(code);
+                Sent::Other { response, body }
             }
-            LoginAnswer::Credential(kind) => Sent::Refused { kind, times: permit.refused(kind) },
+            LoginAnswer::Credential(kind) => Sent::Refused(lease.refused(kind)),
         })
     }
 }
 
+/// Whether a status says that the same request may be served in a moment.
+pub(super) fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
+}
+
 fn malformed(what: &str) -> Fault {
-    Fault::new(Kind::LoginMalformed).detail(what).because(what)
+    Fault::new(Kind::LoginMalformed).detail(what).with_cause(what)
 }
 
 fn refused(why: Refused) -> Fault {

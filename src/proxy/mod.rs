@@ -1,20 +1,30 @@
 //! One request, from head to last byte.
 //!
-//! [`Worker::answer`] names the request, sends it down its way ([`login`], [`renew`], [`rest`] or [`stream`]) and is the only place where a
-//! [`Fault`] becomes an answer and a log line.
+//! [`Worker::answer`] opens the record, names the request, sends it down its way ([`login`], [`renew`], [`rest`] or [`stream`]) and
+//! is the only place where a [`Fault`] becomes an answer. The record goes with the answer's body and is closed with its last
+//! byte.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `generation`, `services` | what answering needs: one configuration, and what outlives it |
+//! | `worker` | one thread's part of it |
+//! | `login`, `renew`, `rest`, `stream` | the four ways |
+//! | `target`, `headers`, `buffered`, `error_map` | what they share |
+//! | `body` | what goes down to the client |
 
 mod body;
-mod gate;
+mod buffered;
+mod error_map;
+mod generation;
 mod headers;
 mod login;
-mod pat;
-mod read;
 mod renew;
 mod rest;
-mod sealing;
+mod services;
 mod stream;
 mod target;
-mod trouble;
+mod trace_ids;
+mod worker;
 
 use std::sync::Arc;
 
@@ -22,13 +32,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 
+use body::Content;
 pub use body::{AnswerBody, BrokeOff};
-pub use gate::{Current, Gate, Parts, Post, Worker};
-use read::Untouched;
-pub use sealing::Sealing;
+use buffered::PendingBody;
+pub use generation::{Current, Generation};
+pub use services::Services;
+pub use worker::{Worker, WorkerSlot};
 
 use crate::admit::Peer;
-use crate::base::fault::{Answer, Fault, Kind};
+use crate::base::fault::{Fault, Kind, Reply};
 use crate::base::names::TraceId;
 use crate::snowflake::answer;
 use crate::snowflake::route::Route;
@@ -42,21 +54,23 @@ impl Worker {
     pub async fn answer(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
-        let mut record = Record::new(trace, peer.ip, route.as_str());
+        let mut record = Record::open(trace, peer.ip, route, &self.generation.services.metrics);
         let (head, body) = request.into_parts();
-        let mut body = Untouched::new(body);
-        match self.dispatch(&peer, route, head, &mut body, &mut record).await {
-            Ok(mut response) => {
-                response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
+        let mut body = PendingBody::new(body);
+        let mut response = match self.dispatch(&peer, route, head, &mut body, &mut record).await {
+            Ok(response) => {
+                record.answered(response.status().as_u16());
                 response
             }
             Err(fault) => {
-                record.failed(&fault);
-                self.gate.metrics.failed(fault.kind());
-                body.read_away().await;
-                refusal(&fault, route, trace)
+                body.drain().await;
+                let response = refusal(&fault, route, trace);
+                record.failed(fault, response.status().as_u16());
+                response
             }
-        }
+        };
+        response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
+        response.map(|content| AnswerBody::new(content, record))
     }
 
     async fn dispatch(
@@ -64,22 +78,22 @@ impl Worker {
         peer: &Peer,
         route: Route,
         head: request::Parts,
-        body: &mut Untouched,
+        body: &mut PendingBody,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Fault> {
+    ) -> Result<Response<Content>, Fault> {
         if head.method == Method::CONNECT {
-            return Err(Fault::new(Kind::TargetForm).because("CONNECT"));
+            return Err(Fault::new(Kind::TargetForm).with_cause("CONNECT"));
         }
         target::check(&head, peer)?;
         match route {
             Route::Login => self.login(peer, head, body, record).await,
-            Route::Renew if let Some(sealing) = &self.gate.sealing => {
-                self.renew(peer, head, body, sealing, record).await
+            Route::Renew if let Some(sessions) = &self.generation.services.sessions => {
+                self.renew(peer, head, body, sessions, record).await
             }
             Route::Renew | Route::Stream(_) => self.stream(peer, head, body, route, record).await,
             Route::Rest => self.rest(peer, head, body, record).await,
-            Route::Foreign => Err(Fault::new(Kind::FlowForeign).because(head.uri.path())),
-            Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).because(head.method)),
+            Route::Foreign => Err(Fault::new(Kind::FlowForeign).with_cause(head.uri.path())),
+            Route::WrongMethod => Err(Fault::new(Kind::MethodWrong).with_cause(head.method)),
             Route::Unknown => Err(Fault::new(Kind::RouteUnknown)),
         }
     }
@@ -91,31 +105,29 @@ impl Worker {
     }
 }
 
-fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<AnswerBody> {
+fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<Content> {
     let rule = fault.kind().rule();
-    let told = match route {
+    let reply = match route {
         Route::Login | Route::Foreign => rule.at_login,
         Route::Rest => rule.at_rest(),
-        _ => rule.elsewhere,
+        Route::Renew | Route::Stream(_) | Route::WrongMethod | Route::Unknown => rule.elsewhere,
     };
-    let (status, code, retry) = match told {
-        Answer::Refusal(code) => (StatusCode::OK, code, None),
-        Answer::GiveUp => (StatusCode::OK, answer::give_up(route), None),
-        Answer::Retry(status, usual) => (status_of(status), 390_999, Some(fault.retry_after(usual))),
-        Answer::Status(status) => (status_of(status), rule.code(), None),
+    let (status, code, retry) = match reply {
+        Reply::Refusal(code) => (StatusCode::OK, code, None),
+        Reply::GiveUp => (StatusCode::OK, answer::give_up(route), None),
+        Reply::Retry(status, usual) => (status_of(status), 390_999, Some(fault.retry_after(usual))),
+        Reply::Status(status) => (status_of(status), rule.status_code(), None),
     };
     let mut response = json(answer::failure(code, &fault.sentence(trace)));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(TRACE_HEADER, trace_value(trace));
     if let Some(seconds) = retry {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-fn json(body: impl Into<Bytes>) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::whole(body.into()));
+fn json(body: impl Into<Bytes>) -> Response<Content> {
+    let mut response = Response::new(Content::whole(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::CONTENT_TYPE));
     response
 }

@@ -1,22 +1,24 @@
 //! The renewal of a sealed session: tickets in, tokens to Snowflake, new tickets out.
 //!
-//! One driver sends its renewal once and gives the session up at any answer but 200 (protocol facts 2.1), so the gate itself
-//! tries again for as long as it would hold a login. What may have been carried out is sent once more and no oftener.
+//! One driver sends its renewal once and gives the session up at any answer but 200 ([`crate::snowflake::renewal`]), so the gate
+//! itself tries again for as long as it would hold a login.
 
-use http::{Method, Request, Response, StatusCode, header, request};
-use tokio::time::Instant;
+use bytes::Bytes;
+use http::{Method, Request, Response, header, request};
 
-use super::pat::PAUSE;
-use super::read::{self, Caps, Untouched, passed_on};
-use super::sealing::{Sealing, token_header};
-use super::trouble::{failed, no_redirect};
-use super::{AnswerBody, Peer, Worker, headers};
+use super::body::Content;
+use super::buffered::{self, Caps, PendingBody, passed_on};
+use super::error_map::no_redirect;
+use super::login::is_busy;
+use super::{Worker, headers};
+use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
-use crate::session::{Ticket, Use};
+use crate::session::{Sessions, authorization};
 use crate::snowflake::answer::RenewalAnswer;
 use crate::snowflake::renewal::Renewal;
-use crate::telemetry::record::Record;
-use crate::upstream::{Failure, RequestBody};
+use crate::telemetry::record::{Record, Step};
+use crate::ticket::{Ticket, TokenKind};
+use crate::upstream::{Again, Hold, Reach, RequestBody};
 
 /// A renewal holds two tokens and a word; ten times that is still small.
 const BODY: usize = 16 << 10;
@@ -27,38 +29,45 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut Untouched,
-        sealing: &Sealing,
+        body: &mut PendingBody,
+        sessions: &Sessions,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Fault> {
-        self.gate.admission.arrives_with_request(peer).await?;
-        let master = sealing.header(&head.headers, Use::Master).await?;
-        record.client = Some(master.client.to_string());
-        let count = self.gate.admission.session(peer, &master)?;
-        let caps = Caps { body: BODY, inflated: INFLATED, deadline: self.gate.config.login.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
-        let body = read::request(&head, body.take()?, &caps).await.map_err(unread)?;
-        let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).because(what);
+    ) -> Result<Response<Content>, Fault> {
+        let generation = &self.generation;
+        generation.admission.arrives_with_request(peer).await?;
+        let master = sessions.in_header(&head.headers, TokenKind::Master).await?;
+        record.note(|facts| {
+            facts.client = Some(master.client.clone());
+            facts.session = Some(master.session);
+        });
+        let count = generation.admission.session(peer, &master)?;
+        let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline };
+        let unread = |why: buffered::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
+        let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
+        record.step(Step::Received);
+        let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).with_cause(what);
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;
-        let old = sealing.open(old.expose(), Use::Session).await?;
+        let old = sessions.unseal(old.expose(), TokenKind::Session).await?;
         if old.session != master.session {
-            return Err(Fault::new(Kind::SessionUnknown).because("its two tokens are of two sessions"));
+            return Err(Fault::new(Kind::SessionUnknown).with_cause("its two tokens are of two sessions"));
         }
-        let (response, body) = self.renew_upstream(&head, &renewal.write(&old.token), &master).await?;
+        record.step(Step::Admitted);
+        let (response, body) = self.renew_upstream(&head, &renewal.write(&old.token), &master, record).await?;
         let body = match RenewalAnswer::read(&body) {
             Some(RenewalAnswer::Success(granted)) => {
-                sealing.sessions.seen(&master, peer.ip, sealing.clock.now(), count);
-                sealing.renewal(granted, &master)?.into()
+                sessions.seen(&master, peer.ip, count);
+                sessions.seal_renewal(granted, &master)?.into()
             }
             // The driver understands what Snowflake says here.
             Some(RenewalAnswer::Refused { code }) => {
-                tracing::info!(trace = %record.trace, client = record.client, code, "Snowflake refused a renewal");
+                let client = master.client.as_str();
+                tracing::info!(trace = %record.trace(), client, code, "Snowflake refused a renewal");
+                record.refused(code);
                 body
             }
-            None => return Err(Fault::new(Kind::SnowflakeGarbled).because("no answer to a renewal in it")),
+            None => return Err(Fault::new(Kind::SnowflakeGarbled).with_cause("no answer to a renewal in it")),
         };
-        record.streamed(StatusCode::OK.as_u16());
         Ok(passed_on(response, body))
     }
 
@@ -68,37 +77,40 @@ impl Worker {
         head: &request::Parts,
         body: &str,
         master: &Ticket,
-    ) -> Result<(Response<()>, bytes::Bytes), Fault> {
-        let lanes = self.lanes(&master.account)?;
-        let (started, hold) = (Instant::now(), self.gate.config.login.hold);
-        let mut broken = 0;
+        record: &mut Record,
+    ) -> Result<(Response<()>, Bytes), Fault> {
+        let account = self.account(&master.account)?;
+        let mut hold = Hold::from_now(self.generation.config.login.hold);
         loop {
             let mut request = Request::new(RequestBody::whole(body.to_owned()));
             *request.method_mut() = Method::POST;
             *request.uri_mut() = head.uri.clone();
-            *request.headers_mut() = headers::for_whole_body(&head.headers, &lanes.authority);
-            request.headers_mut().insert(header::AUTHORIZATION, token_header(&master.token)?);
-            let fault = match lanes.send(request).await {
+            *request.headers_mut() = headers::for_whole_body(&head.headers, account.authority());
+            request.headers_mut().insert(header::AUTHORIZATION, authorization(master)?);
+            record.step(Step::Sent);
+            record.note(|facts| facts.attempts += 1);
+            let (fault, reach) = match account.send(request).await {
                 Ok(response) => {
+                    record.step(Step::Answered);
                     no_redirect(&response)?;
                     let status = response.status();
-                    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-                    if !later && !status.is_server_error() {
-                        return read::answer(response).await;
+                    if !is_busy(status) {
+                        return buffered::answer(response).await;
                     }
-                    Fault::new(Kind::SnowflakeBusy).because(format_args!("HTTP {} to a renewal", status.as_u16()))
+                    let cause = format_args!("HTTP {} to a renewal", status.as_u16());
+                    (Fault::new(Kind::SnowflakeBusy).with_cause(cause), Reach::Answered)
                 }
-                Err(failure @ Failure::Unsent(_)) => failed(failure),
-                Err(failure) => {
-                    broken += 1;
-                    failed(failure)
-                }
+                Err(failure) => match failure.reach() {
+                    Some(reach) => (Fault::from(failure), reach),
+                    None => return Err(failure.into()),
+                },
             };
-            if broken > 1 || started.elapsed() + PAUSE >= hold {
-                return Err(fault);
+            match hold.again(reach).await {
+                Again::Yes => {
+                    tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a renewal waits for Snowflake");
+                }
+                Again::No | Again::Over => return Err(fault),
             }
-            tracing::debug!(cause = fault.cause(), "a renewal waits for Snowflake");
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A REST request, such as a statement of the SQL API: the client's key in its header is swapped for the PAT, every time.
 //!
-//! Each of them is, for Snowflake, a login: a PAT that is dead must not be sent without bound. So it takes a place in the same
-//! budget, and gives it back when the head of the answer is there, or after [`SETTLED`]: Snowflake refuses a token at once or
+//! Each of them is, for Snowflake, a login: a PAT that is dead must not be sent without bound. So it needs a
+//! lease, and gives its place back when the head of the answer is there, or after [`SETTLED`]: Snowflake refuses a token at once or
 //! not at all, and a statement may run for 45 s. A body up to [`KEPT`] is kept for a second try with a newer PAT; a larger one
 //! is streamed, and its client is asked to send it again.
 
@@ -13,21 +13,20 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::gate::Lanes;
-use super::pat::{PatSource, VERSIONS};
-use super::read::{self, Caps, Untouched};
-use super::trouble::{failed, no_redirect, not_allowed};
-use super::{AnswerBody, Peer, Worker, headers};
-use crate::admit::{Grant, Turn};
+use super::body::{Content, Held};
+use super::buffered::{self, Caps, PendingBody};
+use super::error_map::{no_redirect, not_allowed};
+use super::{Worker, headers};
+use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
-use crate::pat::Permit;
+use crate::pat::{Deadlines, Lease, Refusal};
 use crate::snowflake::{PAT_AUTHENTICATOR, rest};
-use crate::telemetry::record::Record;
-use crate::upstream::{Answer, Failure, RequestBody};
+use crate::telemetry::record::{Record, Step};
+use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody, ResponseBody};
 
 /// How long Snowflake may take to refuse a token. It looks at the token before it does anything else.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -49,55 +48,51 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut Untouched,
+        body: &mut PendingBody,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Fault> {
+    ) -> Result<Response<Content>, Fault> {
+        let generation = &self.generation;
         let key = bearer(&head)?;
-        let (grant, turn) = self.gate.admission.rest(peer, key.as_ref()).await?;
-        let mut turn = Some(turn);
-        record.client = Some(grant.client().to_string());
-        record.login().credential = Some(grant.credential().to_string());
+        let (grant, admitted) = generation.admission.rest(peer, key.as_ref()).await?;
+        record.note(|facts| {
+            facts.client = Some(grant.client().clone());
+            facts.credential = Some(grant.credential().clone());
+        });
+        record.step(Step::Admitted);
         let mut body = self.body(&head, body.take()?, &grant).await?;
+        record.step(Step::Received);
         if let Some(key) = &key {
             nowhere_else(&head, &body, key)?;
         }
-        let lanes = self.lanes(grant.account())?;
-        // Everything that may be refused before a place in the budget is taken for it.
-        let headers = outgoing(&head, &body, &grant, &lanes.authority)?;
-        let started = Instant::now();
-        let pats = PatSource::new(&self.gate, &grant);
-        let mut held = pats.first(started + self.gate.config.login.hold).await?;
-        for _ in 0..VERSIONS {
-            let permit;
-            (held, permit) = pats.permit(held, started).await?;
-            record.login().pat = Some(held.id.clone());
+        let account = self.account(grant.account())?;
+        // Everything that may be refused before a lease is taken for it.
+        let headers = outgoing(&head, &body, &grant, account.authority())?;
+        let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
+        let mut lease = generation.pats.lease(&grant, record.trace(), deadlines).await?;
+        loop {
+            record.step(Step::Leased);
+            record.note(|facts| {
+                facts.pat = Some(lease.version().clone());
+                facts.attempts += 1;
+            });
             let mut request = Request::new(body.next()?);
             *request.method_mut() = head.method.clone();
             *request.uri_mut() = head.uri.clone();
             *request.headers_mut() = headers.clone();
-            request.headers_mut().insert(header::AUTHORIZATION, bearer_of(&held.pat)?);
-            // Only now: who waits for a permit holds no place that another with a permit waits for.
-            let place = lanes.place(self.gate.config.limits.delay).await?;
-            let (kind, times) = match exchange(lanes.clone(), place, request, permit).await? {
-                Looked::Taken(response, place) => {
-                    self.gate.pats.accepted(&held);
-                    record.rest(response.status().as_u16());
-                    return Ok(passed_on(response, record, turn.take().unwrap_or_default().with(place)));
+            request.headers_mut().insert(header::AUTHORIZATION, bearer_of(lease.pat())?);
+            // Only now: who waits for a lease holds no place that another with a lease waits for.
+            let in_flight = account.in_flight(generation.config.limits.delay).await?;
+            let refusal = match exchange(account.clone(), in_flight, request, lease, record).await? {
+                Looked::NotRefused(response, in_flight) => {
+                    return Ok(passed_on(response, Held { _admitted: admitted, _in_flight: in_flight }));
                 }
-                Looked::Unlooked(response, place) => {
-                    record.rest(response.status().as_u16());
-                    return Ok(passed_on(response, record, turn.take().unwrap_or_default().with(place)));
-                }
-                Looked::Refused(kind, times) => (kind, times),
+                Looked::Refused(refusal) => refusal,
             };
-            let cause = pats.refused(&held, kind, times, record.trace);
-            held = pats.newer(&held, kind, &cause).await?;
-            if matches!(body, Sent::Streamed(_)) {
-                let cause = "there is a newer PAT, and the body was too large to be kept for it";
-                return Err(Fault::new(Kind::SnowflakeBusy).because(cause));
-            }
+            lease = match body {
+                Sent::Streamed(_) => return Err(refusal.give_up("the body was too large to be kept for it").await),
+                Sent::Kept(_) | Sent::Written(_) => refusal.another().await?,
+            };
         }
-        Err(Fault::new(Kind::PatRefused).because("every version of the store's was refused"))
     }
 
     /// Reads the body where it is small, or has to be changed.
@@ -108,15 +103,15 @@ impl Worker {
         if !small && !pinned {
             return Ok(Sent::Streamed(Some(body)));
         }
-        let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.gate.config.login.deadline };
-        let unread = |why: read::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
+        let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.generation.config.login.deadline };
+        let unread = |why: buffered::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
         if !pinned {
-            return read::as_sent(body, &caps).await.map(Sent::Kept).map_err(unread);
+            return buffered::as_sent(body, &caps).await.map(Sent::Kept).map_err(unread);
         }
-        let read = read::request(head, body, &caps).await.map_err(unread)?;
+        let read = buffered::request(head, body, &caps).await.map_err(unread)?;
         let malformed = || {
             let what = "it is not a JSON object";
-            Fault::new(Kind::RestMalformed).detail(what).because(what)
+            Fault::new(Kind::RestMalformed).detail(what).with_cause(what)
         };
         let written = rest::pinned(grant.pins(), &read).ok_or_else(malformed)?;
         Ok(Sent::Written(written.map_err(not_allowed)?.into()))
@@ -126,7 +121,7 @@ impl Worker {
 impl Sent {
     /// The body of the next try.
     fn next(&mut self) -> Result<RequestBody, Fault> {
-        let gone = || Fault::new(Kind::GateBroken).because("a body that was sent already");
+        let gone = || Fault::new(Kind::GateBroken).with_cause("a body that was sent already");
         Ok(match self {
             Self::Kept(bytes) | Self::Written(bytes) => RequestBody::whole(bytes.clone()),
             Self::Streamed(body) => RequestBody::Streamed(body.take().ok_or_else(gone)?),
@@ -153,125 +148,123 @@ fn outgoing(head: &request::Parts, body: &Sent, grant: &Grant, authority: &Heade
 }
 
 fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
-    let no_header = |_| Fault::new(Kind::SecretUnusable).because("a PAT that fits no header");
+    let no_header = |_| Fault::new(Kind::SecretUnusable).with_cause("a PAT that fits no header");
     let mut value = HeaderValue::from_str(&format!("Bearer {}", pat.expose())).map_err(no_header)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// A place among the requests that may be under way at the account.
-type Place = Option<OwnedSemaphorePermit>;
-type Sending = Pin<Box<dyn Future<Output = (Result<Response<Answer>, Failure>, Place)> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = (Result<Response<ResponseBody>, Failure>, InFlightPermit)> + Send>>;
 
 /// How far a try has come when Snowflake must have looked at the token.
 enum Phase {
     /// The head of its answer is there.
     Judged(Result<Looked, Fault>),
     /// Not yet.
-    Settled(Sending, Permit),
+    Settled(Sending, Lease),
 }
 
-/// One try; the permit is told what came of it. Until it is settled it goes on even when the client goes away: whether the PAT
+/// One try; the lease is told what came of it. Until it is settled it goes on even when the client goes away: whether the PAT
 /// was refused has to be known.
 async fn exchange(
-    lanes: Arc<Lanes>,
-    place: Place,
+    account: Arc<AccountClient>,
+    in_flight: InFlightPermit,
     request: Request<RequestBody>,
-    mut permit: Permit,
+    mut lease: Lease,
+    record: &mut Record,
 ) -> Result<Looked, Fault> {
     let (tell, mut written) = oneshot::channel();
-    let mut sending: Sending = Box::pin(async move { (lanes.send_noting(request, tell).await, place) });
+    let mut sending: Sending = Box::pin(async move { (account.send_telling(request, Some(tell)).await, in_flight) });
+    let mut lent = record.lend();
     let begun = tokio::spawn(async move {
         tokio::select! {
             biased;
             Ok(()) = &mut written => {}
-            sent = &mut sending => return Phase::Judged(judge(sent, permit).await),
+            sent = &mut sending => return (Phase::Judged(judge(sent, lease).await), lent),
         }
-        permit.sending();
+        lease.sending();
+        lent.step(Step::Sent);
         match timeout(SETTLED, &mut sending).await {
-            Ok(sent) => Phase::Judged(judge(sent, permit).await),
+            Ok(sent) => (Phase::Judged(judge(sent, lease).await), lent),
             Err(_long) => {
-                permit.settle();
-                Phase::Settled(sending, permit)
+                lease.settle();
+                (Phase::Settled(sending, lease), lent)
             }
         }
     });
-    match begun.await {
-        Ok(Phase::Judged(looked)) => looked,
-        Ok(Phase::Settled(sending, permit)) => judge(sending.await, permit).await,
-        Err(_) => Err(Fault::new(Kind::GateBroken).because("the exchange was cancelled")),
-    }
-}
-
-/// What an answer says of the PAT.
-async fn judge((sent, place): (Result<Response<Answer>, Failure>, Place), permit: Permit) -> Result<Looked, Fault> {
-    let response = match sent {
-        Ok(response) => response,
-        Err(failure @ Failure::Unsent(_)) => {
-            permit.unsent();
-            return Err(failed(failure));
-        }
-        Err(failure) => return Err(failed(failure)),
+    let Ok((phase, lent)) = begun.await else {
+        return Err(Fault::new(Kind::GateBroken).with_cause("the exchange was cancelled"));
     };
-    if let Err(fault) = no_redirect(&response) {
-        permit.unsent();
-        return Err(fault);
-    }
-    let status = response.status().as_u16();
-    if status == 401 || status == 403 {
-        let (response, body) = read::answer(response).await?;
-        return Ok(match rest::refused(status, &body) {
-            Some(kind) => Looked::Refused(kind, permit.refused(kind)),
-            None => {
-                permit.unsent();
-                Looked::Unlooked(response.map(|()| Body::Whole(body)), place)
-            }
-        });
-    }
-    let response = response.map(Body::Streamed);
-    if rest::taken(status) {
-        permit.succeeded();
-        return Ok(Looked::Taken(response, place));
-    }
-    permit.unsent();
-    Ok(Looked::Unlooked(response, place))
+    record.take_back(lent);
+    let looked = match phase {
+        Phase::Judged(looked) => looked,
+        Phase::Settled(sending, lease) => judge(sending.await, lease).await,
+    };
+    record.step(Step::Answered);
+    looked
 }
 
 /// What an answer says of the PAT.
 enum Looked {
-    /// It is good.
-    Taken(Response<Body>, Place),
-    /// Perhaps nobody has looked at it.
-    Unlooked(Response<Body>, Place),
-    /// It is not; how often this version has been refused by now.
-    Refused(Kind, usize),
+    /// It is good, or nobody has looked at it.
+    NotRefused(Response<Content>, InFlightPermit),
+    /// It is not.
+    Refused(Refusal),
 }
 
-/// The body of an answer that is passed on.
-enum Body {
-    Whole(Bytes),
-    Streamed(Answer),
-}
-
-fn passed_on(response: Response<Body>, record: &Record, turn: Turn) -> Response<AnswerBody> {
-    let (mut head, body) = response.into_parts();
-    headers::strip_hop(&mut head.headers);
-    head.version = Version::HTTP_11;
-    let body = match body {
-        Body::Whole(bytes) => {
-            head.headers.remove(header::CONTENT_LENGTH);
-            AnswerBody::whole(bytes)
-        }
-        Body::Streamed(answer) => {
-            AnswerBody::streamed(answer, Record::new(record.trace, record.peer, record.route), turn)
+/// Tells the lease what an answer says of the PAT.
+async fn judge(
+    (sent, in_flight): (Result<Response<ResponseBody>, Failure>, InFlightPermit),
+    lease: Lease,
+) -> Result<Looked, Fault> {
+    let response = match sent {
+        Ok(response) => response,
+        Err(failure) => {
+            if failure.is_unsent() {
+                lease.unsent();
+            }
+            return Err(failure.into());
         }
     };
-    Response::from_parts(head, body)
+    if let Err(fault) = no_redirect(&response) {
+        lease.unsent();
+        return Err(fault);
+    }
+    let status = response.status().as_u16();
+    if status == 401 || status == 403 {
+        let (response, body) = buffered::answer(response).await?;
+        return Ok(match rest::refused(status, &body) {
+            Some(kind) => Looked::Refused(lease.refused(kind)),
+            None => {
+                lease.unsent();
+                Looked::NotRefused(response.map(|()| Content::whole(body)), in_flight)
+            }
+        });
+    }
+    match rest::taken(status) {
+        true => lease.accepted(),
+        false => lease.unsent(),
+    }
+    Ok(Looked::NotRefused(response.map(|body| Content::Streamed(body, Held::default())), in_flight))
+}
+
+fn passed_on(response: Response<Content>, held: Held) -> Response<Content> {
+    let (mut head, content) = response.into_parts();
+    headers::strip_hop(&mut head.headers);
+    head.version = Version::HTTP_11;
+    let content = match content {
+        Content::Whole(body) => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            Content::Whole(body)
+        }
+        Content::Streamed(body, _) => Content::Streamed(body, held),
+    };
+    Response::from_parts(head, content)
 }
 
 /// The client key of a REST request; `None` where it has no Authorization header.
 fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
-    let missing = |what: &'static str| Fault::new(Kind::BearerMissing).because(what);
+    let missing = |what: &'static str| Fault::new(Kind::BearerMissing).with_cause(what);
     let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) => return Ok(None),
@@ -297,7 +290,7 @@ fn nowhere_else(head: &request::Parts, body: &Sent, key: &Secret) -> Result<(), 
     headers.remove(header::AUTHORIZATION);
     if headers::hold(&headers, &head.uri.to_string(), body, key) {
         let what = "the client key stands in more than one place of it";
-        return Err(Fault::new(Kind::RestMalformed).detail(what).because(what));
+        return Err(Fault::new(Kind::RestMalformed).detail(what).with_cause(what));
     }
     Ok(())
 }

@@ -2,91 +2,103 @@
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
 
-use super::read::Untouched;
-use super::sealing::token_header;
-use super::trouble::{failed, no_redirect};
-use super::{AnswerBody, Peer, Worker, headers};
-use crate::admit::Turn;
+use super::body::{Content, Held};
+use super::buffered::PendingBody;
+use super::error_map::no_redirect;
+use super::{Worker, headers};
+use crate::admit::{Peer, RequestPermit, key};
 use crate::base::fault::{Fault, Kind};
-use crate::session::Use;
+use crate::session::authorization;
 use crate::snowflake::route::{Route, Stream};
-use crate::telemetry::record::Record;
-use crate::upstream::RequestBody;
+use crate::snowflake::token_header;
+use crate::telemetry::record::{Record, Step};
+use crate::ticket::TokenKind;
+use crate::upstream::{InFlightPermit, RequestBody};
 
 impl Worker {
     pub(super) async fn stream(
         &self,
         peer: &Peer,
         mut head: request::Parts,
-        body: &mut Untouched,
+        body: &mut PendingBody,
         route: Route,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Fault> {
+    ) -> Result<Response<Content>, Fault> {
+        let generation = &self.generation;
         headers::strip_hop(&mut head.headers);
-        self.gate.admission.arrives_with_request(peer).await?;
+        generation.admission.arrives_with_request(peer).await?;
+        let limited = !makes_less_work(route);
         let mut ends = None;
-        let (lanes, turn) = match &self.gate.sealing {
-            Some(sealing) => {
-                let ticket = sealing.header(&head.headers, Use::Session).await?;
-                record.client = Some(ticket.client.to_string());
-                let count = self.gate.admission.session(peer, &ticket)?;
-                let turn = match ends_something(route) {
-                    true => Turn::default(),
-                    false => self.gate.admission.request(&ticket).await?,
+        let (account, admitted) = match &generation.services.sessions {
+            Some(sessions) => {
+                let ticket = sessions.in_header(&head.headers, TokenKind::Session).await?;
+                record.note(|facts| {
+                    facts.client = Some(ticket.client.clone());
+                    facts.session = Some(ticket.session);
+                });
+                let count = generation.admission.session(peer, &ticket)?;
+                let admitted = match limited {
+                    true => generation.admission.request(&ticket).await?,
+                    false => RequestPermit::default(),
                 };
-                sealing.sessions.seen(&ticket, peer.ip, sealing.clock.now(), count);
+                sessions.seen(&ticket, peer.ip, count);
                 if route == Route::Stream(Stream::Logout) && deletes(&head) {
-                    ends = Some((sealing, ticket.session));
+                    ends = Some((sessions, ticket.session));
                 }
-                head.headers.insert(header::AUTHORIZATION, token_header(&ticket.token)?);
-                (self.lanes(&ticket.account)?, turn)
+                head.headers.insert(header::AUTHORIZATION, authorization(&ticket)?);
+                (self.account(&ticket.account)?, admitted)
             }
             None => {
                 session_token_only(&mut head.headers)?;
-                (self.only_lanes()?, Turn::default())
+                (self.only_account()?, RequestPermit::default())
             }
         };
-        head.headers.insert(header::HOST, lanes.authority.clone());
+        record.step(Step::Admitted);
+        head.headers.insert(header::HOST, account.authority().clone());
         head.version = Version::HTTP_11;
-        let turn = match ends_something(route) {
-            true => turn,
-            false => turn.with(lanes.place(self.gate.config.limits.delay).await?),
+        let in_flight = match limited {
+            true => account.in_flight(generation.config.limits.delay).await?,
+            false => InFlightPermit::default(),
         };
-        let sent = lanes.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await;
-        let mut response = sent.map_err(failed)?;
+        record.step(Step::Sent);
+        let mut response = account.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await?;
+        record.step(Step::Answered);
         no_redirect(&response)?;
         headers::strip_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        if let Some((sealing, session)) = ends.filter(|_| response.status().is_success()) {
-            sealing.sessions.ended(session);
+        if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
+            sessions.logged_out(session);
         }
-        record.streamed(response.status().as_u16());
-        let record = Record::new(record.trace, record.peer, record.route);
-        Ok(response.map(|body| AnswerBody::streamed(body, record, turn)))
+        let held = Held { _admitted: admitted, _in_flight: in_flight };
+        Ok(response.map(|body| Content::Streamed(body, held)))
     }
 }
 
-/// Whether a request to `/session` is the logout that drivers send (protocol facts 2).
+/// Whether a request to `/session` is the logout that drivers send: `POST /session?delete=true` (connector-python,
+/// `connection.py`, `delete_session`).
 fn deletes(head: &request::Parts) -> bool {
     head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "delete=true")
 }
 
 /// A cancellation, a logout or a sign of life makes less work, not more: it never waits behind what it is about.
-fn ends_something(route: Route) -> bool {
-    matches!(route, Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat))
+fn makes_less_work(route: Route) -> bool {
+    match route {
+        Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat) => true,
+        Route::Stream(Stream::Query | Stream::Result | Stream::Monitoring | Stream::Telemetry) => false,
+        Route::Login | Route::Renew | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => false,
+    }
 }
 
 /// Lets Snowflake's session and master tokens through and nothing else in their place: a client key must not leave the
 /// gate, a foreign bearer token has no business here, and what some drivers write without a token (`Basic`, alone) is
 /// dropped.
 fn session_token_only(headers: &mut HeaderMap) -> Result<(), Fault> {
-    let key = |value: &HeaderValue| value.as_bytes().windows(4).any(|part| part == b"pgk_");
-    if headers.get_all(header::AUTHORIZATION).iter().any(key) {
+    let holds_key = |value: &HeaderValue| key::stands_in(value.as_bytes());
+    if headers.get_all(header::AUTHORIZATION).iter().any(holds_key) {
         let fault = Fault::new(Kind::FlowForeign);
-        return Err(fault.because("a client key in the Authorization header of a driver's path"));
+        return Err(fault.with_cause("a client key in the Authorization header of a driver's path"));
     }
-    let token = |value: &HeaderValue| value.as_bytes().starts_with(b"Snowflake Token=\"");
-    if headers.get_all(header::AUTHORIZATION).iter().any(|value| !token(value)) {
+    if headers.get_all(header::AUTHORIZATION).iter().any(|value| !token_header::is(value)) {
         headers.remove(header::AUTHORIZATION);
     }
     Ok(())

@@ -9,13 +9,13 @@ use crate::base::names::is_this_machine;
 
 /// Refuses what belongs to a forward proxy and what two readers could understand differently.
 pub(super) fn check(head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
-    let wrong = |cause: &str| Err(Fault::new(Kind::TargetForm).because(cause));
+    let wrong = |cause: &str| Err(Fault::new(Kind::TargetForm).with_cause(cause));
     if head.uri.scheme().is_some() || head.uri.authority().is_some() {
         return wrong("the target is in absolute form");
     }
     for name in ["origin", "sec-fetch-site"] {
         if head.headers.contains_key(name) {
-            return Err(Fault::new(Kind::RouteUnknown).because(format_args!("a browser's request: it has {name}")));
+            return Err(Fault::new(Kind::RouteUnknown).with_cause(format_args!("a browser's request: it has {name}")));
         }
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();

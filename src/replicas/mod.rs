@@ -7,7 +7,7 @@
 //! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is all that
 //! counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
 
-mod risk;
+mod login_leases;
 
 use std::fmt;
 use std::io;
@@ -21,9 +21,10 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
 use tokio::sync::mpsc;
 
-pub use risk::{Lease, Outcome, Risk};
+pub use login_leases::{LeaseOutcome, ReplicaLease};
 
 use crate::base::clock::Clock;
+use crate::base::epoch::{EpochMillis, millis};
 use crate::base::secret::Secret;
 use crate::config;
 use crate::config::units::Rate;
@@ -32,7 +33,7 @@ use crate::config::units::Rate;
 const REST_MILLIS: u64 = 1000;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How many words to others may wait for Redis; more are lost, and leases end by themselves.
+/// How many reports to others may wait for Redis; more are lost, and leases end by themselves.
 const WAITING: usize = 10_000;
 
 /// What is known of Redis.
@@ -74,12 +75,12 @@ pub struct Replicas {
     state: AtomicU8,
     errors: AtomicU64,
     count: Script,
-    scripts: risk::Scripts,
-    words: mpsc::Sender<risk::Word>,
+    scripts: login_leases::Scripts,
+    reports: mpsc::Sender<login_leases::Report>,
 }
 
 /// What is asked of a rate.
-pub struct Counted<'a> {
+pub struct RateQuestion<'a> {
     /// Whose it is; gates that share it say the same.
     pub name: &'a str,
     /// The rate.
@@ -134,7 +135,7 @@ impl Replicas {
         let client = client.map_err(|error| not(&error))?;
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
         let connection = connection.map_err(|error| not(&error))?;
-        let (words, said) = mpsc::channel(WAITING);
+        let (reports, reported) = mpsc::channel(WAITING);
         let replicas = Arc::new(Self {
             client,
             manager: config,
@@ -147,15 +148,15 @@ impl Replicas {
             state: AtomicU8::new(UNASKED),
             errors: AtomicU64::new(0),
             count: Script::new(COUNT),
-            scripts: risk::Scripts::new(),
-            words,
+            scripts: login_leases::Scripts::new(),
+            reports,
         });
-        tokio::spawn(risk::pass_on(Arc::downgrade(&replicas), said));
+        tokio::spawn(login_leases::pass_on(Arc::downgrade(&replicas), reported));
         Ok(replicas)
     }
 
     /// Counts one more in all of these, or in none; nothing when Redis is away.
-    pub async fn count(&self, all: &[Counted<'_>]) -> Result<(), Over> {
+    pub async fn count(&self, all: &[RateQuestion<'_>]) -> Result<(), Over> {
         let mut script = self.count.prepare_invoke();
         for one in all {
             let per = one.rate.per.as_micros();
@@ -174,19 +175,15 @@ impl Replicas {
         }
     }
 
-    /// Tells the others that sessions have been ended: until when, in milliseconds of the Unix epoch, and for how long that has to be
-    /// remembered.
-    pub async fn end_sessions(&self, target: &str, until: u64, keep: Duration) {
+    /// Tells the others that sessions which were opened until then have been ended, and for how long that has to be remembered.
+    pub async fn end_sessions(&self, target: &str, until: EpochMillis, keep: Duration) {
         let key = self.key("ended");
-        let (keep, keep_millis) = (i64::try_from(keep.as_secs()).unwrap_or(i64::MAX), keep.as_millis());
+        let oldest = until.0.saturating_sub(millis(keep));
+        let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
         let mut pipe = redis::pipe();
         // What ends sessions until later covers what ended them until earlier.
-        pipe.cmd("ZADD").arg(&key).arg("GT").arg(until).arg(target).ignore();
-        pipe.cmd("ZREMRANGEBYSCORE")
-            .arg(&key)
-            .arg("-inf")
-            .arg(until.saturating_sub(u64::try_from(keep_millis).unwrap_or(u64::MAX)))
-            .ignore();
+        pipe.cmd("ZADD").arg(&key).arg("GT").arg(until.0).arg(target).ignore();
+        pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(oldest).ignore();
         pipe.expire(&key, keep).ignore();
         let _away = self.ask(async |connection| pipe.query_async::<()>(connection).await).await;
     }
@@ -194,16 +191,17 @@ impl Replicas {
     /// What others have told of ended sessions.
     ///
     /// `None` when Redis does not answer.
-    pub async fn ended_sessions(&self) -> Option<Vec<(String, u64)>> {
+    pub async fn ended_sessions(&self) -> Option<Vec<(String, EpochMillis)>> {
         let key = self.key("ended");
         let mut all = redis::cmd("ZRANGE");
         all.arg(key).arg(0).arg(-1).arg("WITHSCORES");
-        self.ask(async |connection| all.query_async(connection).await).await
+        let told = self.ask(async |connection| all.query_async::<Vec<(String, u64)>>(connection).await).await?;
+        Some(told.into_iter().map(|(target, until)| (target, EpochMillis(until))).collect())
     }
 
     /// Makes a new connection while Redis does not answer: the old one may be to a host that is gone, or have been refused for good.
     /// To be called now and then, on the runtime that is to carry it, and followed by a question.
-    pub fn mend(&self) {
+    pub fn reconnect(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())
         {
@@ -213,7 +211,7 @@ impl Replicas {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.clock.now().saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+        millis(self.clock.now().saturating_duration_since(self.start))
     }
 
     /// Whether Redis answered when it was last asked.

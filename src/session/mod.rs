@@ -1,27 +1,282 @@
-//! What a client holds between requests: sealed tokens.
+//! A session's life: opened by a login, renewed, listed, ended.
 //!
-//! Snowflake's session and master tokens are as good as a PAT for four hours, and drivers write what they are given into
-//! their logs. So a login's answer carries [`Ticket`]s in their place: the token, whom it was given to and for how long, under
-//! a key of the gate's [`Ring`]. Nothing of it has to be stored: any replica that holds the ring serves any session.
+//! [`Sessions`] is the front door. Snowflake's tokens leave the gate as sealed tickets ([`crate::ticket`]) and come back as
+//! tokens; a session that somebody has ended is refused at its next request; the operator may list and end sessions, and turn
+//! the ring of keys.
 //!
-//! A ticket says which client and which of its keys it was given to. Opening it proves no more than that the gate made it;
-//! whether that client may still come, and from there, is for `admit` to say at every request.
-//!
-//! # The ring
-//! One key seals, all open. A new key is added where the ring is kept (a store, or a file that replicas on one host share) and
-//! the old ones stay until nothing that they sealed can be alive. A replica that meets the id of a key that it does not know
-//! has the ring read again before it refuses, so that a rotation needs no order.
+//! | file | what it knows |
+//! |---|---|
+//! | `registry` | the sessions that this gate has lately served, to be counted and shown |
+//! | `revoked` | those that were ended before their time |
+//! | `keyring_keeper` | where the ring is kept, and when it is read |
+//! | `key_file` | a ring that the gate makes for itself |
 
-mod keys;
-mod live;
-mod made;
+mod key_file;
+mod keyring_keeper;
+mod registry;
 mod revoked;
-mod ring;
-mod ticket;
 
-pub use keys::{Asked, Keys, NotOpened, Reread};
-pub use live::{Counted, Live, Sessions};
-pub use made::MadeKeys;
-pub use revoked::{Revoked, Target};
-pub use ring::{Ring, RingError};
-pub use ticket::{Bound, SessionId, Ticket, Use, millis};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+pub use registry::{Live, Registry};
+pub use revoked::Revocation;
+
+use crate::admit::{Counted, Grant};
+use crate::base::clock::Env;
+use crate::base::epoch::EpochMillis;
+use crate::base::fault::{Fault, Kind};
+use crate::base::ids::{PatId, SessionId};
+use crate::base::secret::Secret;
+use crate::config::Seal;
+use crate::replicas::Replicas;
+use crate::snowflake::granted::Granted;
+use crate::snowflake::token_header;
+use crate::state::StateDir;
+use crate::stores::Resolver;
+use crate::ticket::{NotOpened, Sealer, Ticket, TokenKind};
+use revoked::Revoked;
+
+/// How long a master token is good for where Snowflake's answer does not tell: its usual time.
+const USUAL: Duration = Duration::from_secs(4 * 3_600);
+
+/// The sessions whose tokens this gate seals. They outlive a configuration.
+pub struct Sessions {
+    sealer: Arc<Sealer>,
+    registry: Registry,
+    revoked: Revoked,
+    replicas: Option<Arc<Replicas>>,
+    /// How long a sealed token may live at most.
+    longest: Duration,
+    env: Env,
+}
+
+/// What became of ending sessions.
+#[derive(Debug)]
+pub struct Ended {
+    /// How many this gate has lately served.
+    pub here: usize,
+    /// Why it will be forgotten at a restart, where it cannot be written down.
+    pub unwritten: Option<io::Error>,
+}
+
+impl Sessions {
+    /// Sets sealing up, with the ring of keys and what is remembered of ended sessions.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub async fn open(
+        settings: &Seal,
+        resolver: &Arc<Resolver>,
+        state: Option<&StateDir>,
+        replicas: Option<Arc<Replicas>>,
+        env: &Env,
+    ) -> io::Result<Arc<Self>> {
+        let sealer = keyring_keeper::open(settings, resolver, state, env).await?;
+        let (registry, revoked) = (Registry::default(), Revoked::open(state.cloned())?);
+        Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest: settings.keep, env: env.clone() }))
+    }
+
+    /// Seals what a login was given, and names the session.
+    ///
+    /// # Errors
+    /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] where the answer holds a token in a place that is not known.
+    pub fn seal_login(&self, granted: Granted<'_>, grant: &Grant, pat: &PatId) -> Result<(String, Ticket), Fault> {
+        let session = SessionId::new(&*self.env.random).map_err(|error| broken(&error))?;
+        let (opened, expires) = self.lasts(&granted);
+        let ticket = Ticket {
+            kind: TokenKind::Session,
+            session,
+            client: grant.client().clone(),
+            key: grant.key(),
+            user_tag: grant.user_tag(),
+            credential: grant.credential().clone(),
+            account: grant.account().clone(),
+            pat: pat.clone(),
+            opened,
+            expires,
+            bound: grant.bound().clone(),
+            token: granted.token(),
+        };
+        Ok((self.put(granted, &ticket)?, ticket))
+    }
+
+    /// Seals what the renewal of a session was given.
+    ///
+    /// # Errors
+    /// Like [`Sessions::seal_login`].
+    pub fn seal_renewal(&self, granted: Granted<'_>, old: &Ticket) -> Result<String, Fault> {
+        let (_, expires) = self.lasts(&granted);
+        let ticket = old.follow_up(TokenKind::Session, granted.token(), expires);
+        self.put(granted, &ticket)
+    }
+
+    /// The ticket in the header of a request, opened; whether its client may still come is for `admit` to say.
+    ///
+    /// # Errors
+    /// [`Kind::SessionUnknown`], [`Kind::SessionEnded`], [`Kind::RingAway`].
+    pub async fn in_header(&self, headers: &HeaderMap, kind: TokenKind) -> Result<Ticket, Fault> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(unknown("it has not exactly one Authorization header"));
+        };
+        let text =
+            token_header::read(value).ok_or_else(|| unknown("its Authorization header holds no session's token"))?;
+        self.unseal(text, kind).await
+    }
+
+    /// A ticket, opened.
+    ///
+    /// # Errors
+    /// Like [`Sessions::in_header`].
+    pub async fn unseal(&self, text: &str, kind: TokenKind) -> Result<Ticket, Fault> {
+        let ticket = self.sealer.open(text).await.map_err(|why| match why {
+            NotOpened::Later => Fault::new(Kind::RingAway).with_cause(why),
+            NotOpened::Foreign | NotOpened::Key | NotOpened::Seal => unknown(why),
+        })?;
+        if ticket.kind != kind {
+            return Err(unknown("a session token stands where a master token belongs, or the other way round"));
+        }
+        if ticket.is_over(self.env.clock.wall()) {
+            return Err(unknown("its time is over"));
+        }
+        if self.revoked.covers(&ticket) {
+            self.registry.ended(ticket.session);
+            let cause = format_args!("session {} of client {} has been ended", ticket.session, ticket.client);
+            return Err(Fault::new(Kind::SessionEnded).with_cause(cause));
+        }
+        Ok(ticket)
+    }
+
+    /// A session has been opened, which has been counted already.
+    pub fn opened(&self, ticket: &Ticket, from: IpAddr, counted: Counted) {
+        self.registry.opened(ticket, from, self.env.clock.now(), counted);
+    }
+
+    /// A session is in use; `count` is that of its client's sessions.
+    pub fn seen(&self, ticket: &Ticket, from: IpAddr, count: &Arc<AtomicUsize>) {
+        self.registry.seen(ticket, from, self.env.clock.now(), count);
+    }
+
+    /// A session has logged out.
+    pub fn logged_out(&self, session: SessionId) {
+        self.registry.ended(session);
+    }
+
+    /// The sessions that this gate has lately served, the oldest first, each with the time since its last request.
+    pub fn list(&self) -> Vec<(SessionId, Live, Duration)> {
+        let now = self.env.clock.now();
+        let mut all = self.registry.list();
+        all.sort_unstable_by_key(|(id, live)| (live.opened, *id));
+        let idle = |live: &Live| now.saturating_duration_since(live.seen);
+        all.into_iter().map(|(id, live)| (id, live.clone(), idle(&live))).collect()
+    }
+
+    /// Ends what was opened until now, here and at all replicas.
+    pub async fn end(&self, what: Revocation) -> Ended {
+        let covered = |(id, live): &(SessionId, Live)| what.covers(*id, &live.client, &live.pat).then_some(*id);
+        let ended: Vec<SessionId> = self.registry.list().iter().filter_map(covered).collect();
+        tracing::warn!(audit = true, ended = %what, sessions = ended.len(), "the operator ended sessions");
+        let now = self.env.clock.wall();
+        let name = what.to_string();
+        let written = self.revoked.add(what, now);
+        ended.iter().for_each(|id| self.registry.ended(*id));
+        if let Some(replicas) = &self.replicas {
+            replicas.end_sessions(&name, EpochMillis::of(now), self.longest).await;
+        }
+        Ended { here: ended.len(), unwritten: written.err() }
+    }
+
+    /// Adds a key to a ring of the gate's own making, which seals from now on; gives how many keys open.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub async fn rotate_keys(&self) -> Result<usize, String> {
+        self.sealer.rotate().await
+    }
+
+    /// Learns what other gates have ended, and forgets what is over. To be called each second or so.
+    pub async fn tidy(&self) {
+        if let Some(replicas) = &self.replicas {
+            replicas.reconnect();
+            self.exchange_ended(replicas).await;
+        }
+        if let Err(error) = self.revoked.catch_up() {
+            tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be read");
+        }
+        self.registry.sweep(self.env.clock.now());
+        if let Err(error) = self.revoked.tidy(self.env.clock.wall(), self.longest) {
+            unwritten(&error);
+        }
+    }
+
+    /// Ends the sessions that another gate was told to end, and tells the others what they do not know: Redis may have been away,
+    /// or have forgotten.
+    async fn exchange_ended(&self, replicas: &Replicas) {
+        let Some(told) = replicas.ended_sessions().await else { return };
+        for (revocation, until) in self.revoked.all() {
+            let name = revocation.to_string();
+            if !told.iter().any(|(known, told)| *known == name && *told >= until) {
+                replicas.end_sessions(&name, until, self.longest).await;
+            }
+        }
+        let oldest = self.env.clock.wall().checked_sub(self.longest).map(EpochMillis::of).unwrap_or_default();
+        let known = |(name, until): (String, EpochMillis)| Some((Revocation::parse(&name)?, until));
+        let matters = told.into_iter().filter_map(known).filter(|(_, until)| *until >= oldest);
+        match self.revoked.merge(matters) {
+            Ok(true) => tracing::warn!("sessions are ended because another gate was told so"),
+            Ok(false) => {}
+            Err(error) => unwritten(&error),
+        }
+    }
+
+    /// Now, and the end of what was granted.
+    fn lasts(&self, granted: &Granted<'_>) -> (EpochMillis, EpochMillis) {
+        let now = self.env.clock.wall();
+        let lasts = granted.lasts().unwrap_or(USUAL).min(self.longest);
+        (EpochMillis::of(now), EpochMillis::of(now + lasts))
+    }
+
+    fn put(&self, mut granted: Granted<'_>, ticket: &Ticket) -> Result<String, Fault> {
+        let seal = |ticket: &Ticket| self.sealer.seal(ticket).map_err(|error| broken(&error));
+        let master = granted.master();
+        let sealed_master = master
+            .clone()
+            .map(|token| seal(&ticket.follow_up(TokenKind::Master, token, ticket.expires)))
+            .transpose()?;
+        granted.put(&seal(ticket)?, sealed_master.as_deref());
+        let written = granted.written().unwrap_or_default();
+        let stands = |token: &Secret| written.contains(token.expose());
+        if stands(&ticket.token) || master.as_ref().is_some_and(stands) {
+            let cause = "Snowflake's answer holds a token in a place that is not known; it is not passed on";
+            return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
+        }
+        Ok(written)
+    }
+}
+
+/// The header that carries a ticket's token to Snowflake.
+///
+/// # Errors
+/// [`Kind::GateBroken`], when Snowflake has given out a token that fits no header.
+pub fn authorization(ticket: &Ticket) -> Result<HeaderValue, Fault> {
+    let no_header = || Fault::new(Kind::GateBroken).with_cause("a token that fits no header");
+    token_header::write(&ticket.token).ok_or_else(no_header)
+}
+
+fn unwritten(error: &io::Error) {
+    tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
+}
+
+fn unknown(cause: impl std::fmt::Display) -> Fault {
+    Fault::new(Kind::SessionUnknown).with_cause(cause)
+}
+
+fn broken(error: &dyn std::error::Error) -> Fault {
+    Fault::new(Kind::GateBroken).with_source(error)
+}

@@ -5,45 +5,56 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
-use super::ticket::{SessionId, Ticket, millis};
+use crate::base::epoch::EpochMillis;
+use crate::base::ids::{PatId, SessionId};
 use crate::base::names::ClientName;
 use crate::state::StateDir;
+use crate::ticket::Ticket;
 
 const FILE: &str = "revoked";
 
 /// What is ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Target {
+pub enum Revocation {
     /// All sessions of a client.
     Client(ClientName),
     /// All sessions that a PAT version opened, by its fingerprint.
-    Pat(String),
+    Pat(PatId),
     /// One.
     Session(SessionId),
 }
 
-impl Target {
+impl Revocation {
     /// Reads `client:NAME`, `pat:FINGERPRINT` or `session:ID`.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
         match kind {
             "client" => ClientName::parse(name).map(Self::Client),
-            "pat" => {
-                let whole = name.len() == 12 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
-                whole.then(|| Self::Pat(name.to_ascii_lowercase()))
-            }
+            "pat" => PatId::parse(name).map(Self::Pat),
             "session" => SessionId::parse(name).map(Self::Session),
             _ => None,
         }
     }
 }
 
-impl std::fmt::Display for Target {
+impl Revocation {
+    /// Whether it is about that session.
+    pub(super) fn covers(&self, session: SessionId, client: &ClientName, pat: &PatId) -> bool {
+        match self {
+            Self::Client(name) => client == name,
+            Self::Pat(id) => pat == id,
+            Self::Session(id) => session == *id,
+        }
+    }
+}
+
+impl std::fmt::Display for Revocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Client(name) => write!(f, "client:{name}"),
@@ -55,7 +66,7 @@ impl std::fmt::Display for Target {
 
 /// What has been ended, and until when. It is published whole and read without a lock.
 pub struct Revoked {
-    all: ArcSwap<HashMap<Target, u64>>,
+    all: ArcSwap<HashMap<Revocation, EpochMillis>>,
     directory: Option<StateDir>,
     /// Who changes what is known has the turn; who reads it needs none.
     turn: Mutex<()>,
@@ -77,50 +88,50 @@ impl Revoked {
         if all.is_empty() {
             return false;
         }
-        let until = |target: Target| all.get(&target).is_some_and(|until| ticket.opened <= *until);
+        let until = |revocation: Revocation| all.get(&revocation).is_some_and(|until| ticket.opened <= *until);
         // A session is ended whatever the clock of the gate says that has opened it.
-        all.contains_key(&Target::Session(ticket.session))
-            || until(Target::Client(ticket.client.clone()))
-            || until(Target::Pat(ticket.pat.to_string()))
+        all.contains_key(&Revocation::Session(ticket.session))
+            || until(Revocation::Client(ticket.client.clone()))
+            || until(Revocation::Pat(ticket.pat.clone()))
     }
 
     /// Everything, each with the time until which it holds.
-    pub fn all(&self) -> Vec<(Target, u64)> {
-        self.all.load().iter().map(|(target, until)| (target.clone(), *until)).collect()
+    pub fn all(&self) -> Vec<(Revocation, EpochMillis)> {
+        self.all.load().iter().map(|(revocation, until)| (revocation.clone(), *until)).collect()
     }
 
     /// Ends what was opened until `at`; whether that was news.
     ///
     /// # Errors
     /// When it cannot be remembered; it holds all the same, until this process ends.
-    pub fn add(&self, target: Target, at: SystemTime) -> io::Result<bool> {
-        self.merge([(target, millis(at))])
+    pub fn add(&self, revocation: Revocation, at: SystemTime) -> io::Result<bool> {
+        self.merge([(revocation, EpochMillis::of(at))])
     }
 
     /// Takes over what another replica knows; whether there was news.
     ///
     /// # Errors
     /// Like [`Revoked::add`].
-    pub fn merge(&self, entries: impl IntoIterator<Item = (Target, u64)>) -> io::Result<bool> {
+    pub fn merge(&self, entries: impl IntoIterator<Item = (Revocation, EpochMillis)>) -> io::Result<bool> {
         let mut news = false;
         self.change(|all| news = join(all, entries))?;
         Ok(news)
     }
 
     /// Changes what is known here, and then what is written down: what another process has written meanwhile stays.
-    fn change(&self, change: impl FnOnce(&mut HashMap<Target, u64>)) -> io::Result<()> {
-        let _one_at_a_time = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    fn change(&self, change: impl FnOnce(&mut HashMap<Revocation, EpochMillis>)) -> io::Result<()> {
+        let _one_at_a_time = self.turn.lock();
         let before = self.all.load();
         let mut all = HashMap::clone(&before);
         change(&mut all);
         if all == **before {
             return Ok(());
         }
-        let gone: Vec<Target> = before.keys().filter(|target| !all.contains_key(target)).cloned().collect();
+        let gone: Vec<Revocation> = before.keys().filter(|revocation| !all.contains_key(revocation)).cloned().collect();
         self.all.store(Arc::new(all.clone()));
         let Some(directory) = &self.directory else { return Ok(()) };
         let file = directory.lock(FILE)?;
-        join(&mut all, written(directory)?.into_iter().filter(|(target, _)| !gone.contains(target)));
+        join(&mut all, written(directory)?.into_iter().filter(|(revocation, _)| !gone.contains(revocation)));
         file.replace(Self::write(&all).as_bytes())?;
         self.all.store(Arc::new(all));
         Ok(())
@@ -131,7 +142,7 @@ impl Revoked {
     /// # Errors
     /// Like [`Revoked::add`].
     pub fn tidy(&self, now: SystemTime, longest: Duration) -> io::Result<()> {
-        let lives = |until: u64| u128::from(millis(now).saturating_sub(until)) <= longest.as_millis();
+        let lives = |until: EpochMillis| EpochMillis::of(now).since(until) <= longest;
         self.change(|all| all.retain(|_, until| lives(*until)))
     }
 
@@ -141,25 +152,29 @@ impl Revoked {
     /// When it cannot be read.
     pub fn catch_up(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let _one_at_a_time = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.turn.lock();
         let mut all = HashMap::clone(&self.all.load());
         join(&mut all, written(directory)?);
         self.all.store(all.into());
         Ok(())
     }
 
-    fn write(all: &HashMap<Target, u64>) -> String {
-        let mut lines: Vec<String> = all.iter().map(|(target, until)| format!("{until} {target}\n")).collect();
+    fn write(all: &HashMap<Revocation, EpochMillis>) -> String {
+        let mut lines: Vec<String> =
+            all.iter().map(|(revocation, until)| format!("{} {revocation}\n", until.0)).collect();
         lines.sort_unstable();
         lines.concat()
     }
 }
 
 /// Adds entries, each with the later of its times; whether there was news.
-fn join(all: &mut HashMap<Target, u64>, entries: impl IntoIterator<Item = (Target, u64)>) -> bool {
+fn join(
+    all: &mut HashMap<Revocation, EpochMillis>,
+    entries: impl IntoIterator<Item = (Revocation, EpochMillis)>,
+) -> bool {
     let mut news = false;
-    for (target, at) in entries {
-        let until = all.entry(target).or_default();
+    for (revocation, at) in entries {
+        let until = all.entry(revocation).or_default();
         news |= *until < at;
         *until = at.max(*until);
     }
@@ -167,16 +182,16 @@ fn join(all: &mut HashMap<Target, u64>, entries: impl IntoIterator<Item = (Targe
 }
 
 /// What a directory remembers.
-fn written(directory: &StateDir) -> io::Result<HashMap<Target, u64>> {
+fn written(directory: &StateDir) -> io::Result<HashMap<Revocation, EpochMillis>> {
     Ok(directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default())
 }
 
 /// A line that cannot be read is passed over: the rest must hold.
-fn parse(content: &[u8]) -> HashMap<Target, u64> {
+fn parse(content: &[u8]) -> HashMap<Revocation, EpochMillis> {
     let text = String::from_utf8_lossy(content);
     let entry = |line: &str| {
-        let (until, target) = line.split_once(' ')?;
-        Some((Target::parse(target)?, until.parse().ok()?))
+        let (until, revocation) = line.split_once(' ')?;
+        Some((Revocation::parse(revocation)?, EpochMillis(until.parse().ok()?)))
     };
     text.lines().filter_map(entry).collect()
 }
@@ -184,10 +199,10 @@ fn parse(content: &[u8]) -> HashMap<Target, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::ticket::tests::ticket;
+    use crate::ticket::tests::ticket;
 
     fn at(millis: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+        EpochMillis(millis).to_system_time()
     }
 
     #[test]
@@ -195,14 +210,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
         let targets = ["client:power-bi", "pat:0123456789ab", &format!("session:{}", ticket().session)];
-        for target in targets {
+        for revocation in targets {
             let revoked = open();
             assert!(!revoked.covers(&ticket()));
-            assert!(revoked.add(Target::parse(target).unwrap(), at(1_000)).unwrap());
-            assert!(!revoked.add(Target::parse(target).unwrap(), at(999)).unwrap(), "no news");
-            assert!(revoked.covers(&ticket()) && open().covers(&ticket()), "{target}");
-            let later = Ticket { opened: 1_001, ..ticket() };
-            let session = target.starts_with("session");
+            assert!(revoked.add(Revocation::parse(revocation).unwrap(), at(1_000)).unwrap());
+            assert!(!revoked.add(Revocation::parse(revocation).unwrap(), at(999)).unwrap(), "no news");
+            assert!(revoked.covers(&ticket()) && open().covers(&ticket()), "{revocation}");
+            let later = Ticket { opened: EpochMillis(1_001), ..ticket() };
+            let session = revocation.starts_with("session");
             assert_eq!(revoked.covers(&later), session, "a login after it is a new session");
             revoked.tidy(at(1_100), Duration::from_millis(100)).unwrap();
             assert!(revoked.covers(&ticket()));
@@ -216,8 +231,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
         let (one, other) = (open(), open());
-        one.add(Target::parse("client:power-bi").unwrap(), at(1_000)).unwrap();
-        other.add(Target::parse("client:another").unwrap(), at(1_000)).unwrap();
+        one.add(Revocation::parse("client:power-bi").unwrap(), at(1_000)).unwrap();
+        other.add(Revocation::parse("client:another").unwrap(), at(1_000)).unwrap();
         assert!(other.covers(&ticket()), "what is written is read first");
         one.catch_up().unwrap();
         assert_eq!((one.all.load().len(), open().all.load().len()), (2, 2));
@@ -226,10 +241,10 @@ mod tests {
     #[test]
     fn others_do_not_count() {
         let revoked = Revoked::open(None).unwrap();
-        revoked.merge([(Target::parse("client:another").unwrap(), 5_000)]).unwrap();
+        revoked.merge([(Revocation::parse("client:another").unwrap(), EpochMillis(5_000))]).unwrap();
         assert!(!revoked.covers(&ticket()));
         for bad in ["", "client:", "client:A", "session:1", "pat:x", "user:a"] {
-            assert_eq!(Target::parse(bad), None, "{bad}");
+            assert_eq!(Revocation::parse(bad), None, "{bad}");
         }
     }
 }

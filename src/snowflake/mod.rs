@@ -9,6 +9,7 @@ pub mod query;
 pub mod renewal;
 pub mod rest;
 pub mod route;
+pub mod token_header;
 
 /// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator under which a PAT stands in the member `TOKEN`.
 pub const PAT_AUTHENTICATOR: &str = "PROGRAMMATIC_ACCESS_TOKEN";

@@ -1,9 +1,13 @@
 //! The query string of a login: the context of the new session stands there, not in the body (protocol facts 1.1).
 
 use std::borrow::Cow;
-use std::fmt::Write;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::base::pins::{NotAllowed, Pins, Place};
+
+/// Everything but the unreserved characters is encoded (RFC 3986, section 2.3).
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The parameter of a place.
 fn name(place: Place) -> &'static str {
@@ -56,41 +60,15 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, 
         out.push(separator);
         out.push_str(name);
         out.push('=');
-        push_encoded(&mut out, value);
+        out.extend(utf8_percent_encode(value, VALUE));
         separator = '&';
     }
     Ok(Cow::Owned(out))
 }
 
 /// Percent-decodes a parameter's name or value, so that `role%4eame` does not slip past a pin.
-fn decoded(name: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        match (first, tail) {
-            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                out.push(hex(*high).unwrap_or(0) << 4 | hex(*low).unwrap_or(0));
-                rest = after;
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
-fn push_encoded(out: &mut String, value: &str) {
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _infallible = write!(out, "%{byte:02X}");
-        }
-    }
+fn decoded(text: &str) -> Vec<u8> {
+    percent_decode_str(text).collect()
 }
 
 #[cfg(test)]

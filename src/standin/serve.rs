@@ -15,7 +15,7 @@ use super::body::{Made, Source};
 use super::knob::{Knob, Place};
 use super::query::{self, Rows};
 use super::state::{LoginRefused, Running, Seen, Session, State};
-use crate::base::secret::{Secret, hex};
+use crate::base::secret::Secret;
 use crate::snowflake::answer::CONTENT_TYPE;
 use crate::snowflake::body::gunzip;
 use crate::snowflake::rest::{STATEMENTS, TOKEN_TYPE};
@@ -367,7 +367,7 @@ async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
 /// An id in the form of Snowflake's, the same for the same request.
 fn query_id(request: &str, sql: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{request}\n{sql}").as_bytes());
-    let hex = hex(&digest.as_ref()[..16]);
+    let hex = hex::encode(&digest.as_ref()[..16]);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

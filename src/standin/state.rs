@@ -7,7 +7,6 @@ use tokio::sync::Notify;
 
 use super::knob::{Knob, Place};
 use crate::base::clock::Random;
-use crate::base::secret::hex;
 
 /// The state of one PAT at Snowflake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,8 +265,8 @@ impl State {
         Session {
             // Above 2^53, where a float would lose digits.
             id: u64::from_le_bytes(id) >> 1 | 1 << 61,
-            token: format!("ver:3-hint:1-session-{}", hex(&bytes[8..24])),
-            master: format!("ver:3-hint:1-master-{}", hex(&bytes[24..])),
+            token: format!("ver:3-hint:1-session-{}", hex::encode(&bytes[8..24])),
+            master: format!("ver:3-hint:1-master-{}", hex::encode(&bytes[24..])),
             expired: false,
         }
     }

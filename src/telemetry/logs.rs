@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -61,7 +62,7 @@ impl Captured {
 
     /// The lines that hold a text.
     pub fn lines_with(&self, text: &str) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.0.lock();
         lines.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 }
@@ -69,7 +70,7 @@ impl Captured {
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         const KEPT: usize = 10_000;
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() == KEPT {
             lines.pop_front();
         }

@@ -20,37 +20,37 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 /// Counters and gauges of one gate.
 #[derive(Default)]
 pub struct Metrics {
-    reads: Family<Read, Counter>,
-    stale: Family<Credential, Counter>,
-    refused: Family<Credential, Counter>,
-    failed: Family<Failed, Counter>,
-    reloads: Family<Outcome, Counter>,
+    reads: Family<ReadLabels, Counter>,
+    stale: Family<CredentialLabel, Counter>,
+    refused: Family<CredentialLabel, Counter>,
+    failed: Family<FaultLabels, Counter>,
+    reloads: Family<OutcomeLabel, Counter>,
     replicas_up: Gauge,
     replicas_errors: Counter,
-    ready: Family<Credential, Gauge>,
-    age: Family<Credential, Gauge<f64, AtomicU64>>,
-    expires: Family<Credential, Gauge<f64, AtomicU64>>,
+    ready: Family<CredentialLabel, Gauge>,
+    age: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
+    expires: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Read {
+struct ReadLabels {
     store: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Credential {
+struct CredentialLabel {
     credential: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failed {
+struct FaultLabels {
     kind: &'static str,
     owner: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
@@ -69,7 +69,7 @@ pub struct PatGauges<'a> {
 impl Metrics {
     /// A read of a store came to this: `ok`, or the kind of error.
     pub fn store_read(&self, store: &str, outcome: &'static str) {
-        self.reads.get_or_create(&Read { store: store.to_owned(), outcome }).inc();
+        self.reads.get_or_create(&ReadLabels { store: store.to_owned(), outcome }).inc();
     }
 
     /// A login was served with a PAT that should have been read again by now.
@@ -85,12 +85,12 @@ impl Metrics {
     /// A request was answered with a fault.
     pub fn failed(&self, kind: Kind) {
         let rule = kind.rule();
-        self.failed.get_or_create(&Failed { kind: rule.name, owner: rule.owner.as_str() }).inc();
+        self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
     /// The configuration was read again.
     pub fn reloaded(&self, ok: bool) {
-        self.reloads.get_or_create(&Outcome { outcome: if ok { "ok" } else { "refused" } }).inc();
+        self.reloads.get_or_create(&OutcomeLabel { outcome: if ok { "ok" } else { "refused" } }).inc();
     }
 
     /// Whether Redis answers, and how often it did not by now.
@@ -147,8 +147,8 @@ impl Metrics {
     }
 }
 
-fn of(credential: &str) -> Credential {
-    Credential { credential: credential.to_owned() }
+fn of(credential: &str) -> CredentialLabel {
+    CredentialLabel { credential: credential.to_owned() }
 }
 
 #[cfg(test)]

@@ -1,29 +1,59 @@
-//! [`Record`]: the facts of one request, for the log.
+//! [`Record`]: the facts of one request, from its first byte to its last.
 //!
-//! It is filled as the request goes on and read once, at the end. No code path may depend on what stands in it.
+//! It is opened when the head is there, filled as the request goes on, carried over every spawn ([`Record::lend`]), moved into the
+//! answer's body, and closed with the body's last byte, or where the body breaks off or its client leaves. Closing writes the
+//! log line and counts; nothing is formatted before. It observes: no code path may depend on what stands in it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::fault::{Fault, Kind, Owner};
-use crate::base::names::TraceId;
+use tokio::time::Instant;
 
-/// The facts of one request.
-#[derive(Debug)]
+use super::log_throttle::LogThrottle;
+use super::metrics::Metrics;
+use crate::base::epoch::millis;
+use crate::base::fault::{Fault, Level, Owner};
+use crate::base::ids::{PatId, SessionId};
+use crate::base::names::{ClientName, TraceId};
+use crate::snowflake::route::Route;
+
+/// The record of one request. Dropping it closes it.
 pub struct Record {
-    /// The id under which everything about this request is found.
-    pub trace: TraceId,
-    /// Where the request came from.
-    pub peer: IpAddr,
-    /// The route's name.
-    pub route: &'static str,
-    /// The client, once its key or its claim is known.
-    pub client: Option<String>,
-    /// Facts of a login; boxed, since most requests have none.
-    pub login: Option<Box<LoginFacts>>,
+    trace: TraceId,
+    /// Empty while it is lent; else it is one allocation, so that the record moves through tasks and bodies as a pointer.
+    facts: Option<Box<Facts>>,
 }
 
-/// What a login tells about itself, none of it secret.
+/// The facts. None of them is secret.
+pub struct Facts {
+    /// Where the request came from.
+    pub peer: IpAddr,
+    /// What was asked.
+    pub route: Route,
+    /// The client, once its key or its ticket is known.
+    pub client: Option<ClientName>,
+    /// The credential used.
+    pub credential: Option<Arc<str>>,
+    /// The PAT version used, or the one that opened the session.
+    pub pat: Option<PatId>,
+    /// The gate's own name of the session, where its tokens are sealed.
+    pub session: Option<SessionId>,
+    /// How many times the request was sent upstream.
+    pub attempts: u32,
+    /// The HTTP status of the answer; 0 while there is none.
+    pub status: u16,
+    /// Facts of a login; boxed, since most requests have none.
+    pub login: Option<Box<LoginFacts>>,
+    /// Bytes of the answer's body that went to the client.
+    pub bytes_down: u64,
+    outcome: Outcome,
+    started: Instant,
+    steps: [u32; STEPS],
+    metrics: Arc<Metrics>,
+}
+
+/// What a login tells about itself.
 #[derive(Debug, Default)]
 pub struct LoginFacts {
     /// `CLIENT_APP_ID`.
@@ -32,107 +62,343 @@ pub struct LoginFacts {
     pub driver_version: Option<String>,
     /// `CLIENT_ENVIRONMENT.APPLICATION`.
     pub application: Option<String>,
-    /// The credential used.
-    pub credential: Option<String>,
-    /// The fingerprint of the PAT used.
-    pub pat: Option<String>,
     /// Snowflake's session id.
     pub session: Option<String>,
-    /// The gate's own name of the session, where its tokens are sealed.
-    pub sealed: Option<String>,
     /// The role that the session got.
     pub role: Option<String>,
-    /// How many logins were sent upstream.
-    pub attempts: u32,
+}
+
+/// The steps of a request. Each is noted when it is done; a request that waits does so in the step that comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// As much of the request was read as the gate reads before it decides.
+    Received,
+    /// The client was admitted, within its limits.
+    Admitted,
+    /// A PAT may be sent.
+    Leased,
+    /// The request goes to Snowflake.
+    Sent,
+    /// The head of Snowflake's answer is there.
+    Answered,
+}
+
+const STEPS: usize = 5;
+
+/// What came of a request.
+#[derive(Debug)]
+enum Outcome {
+    /// Nothing yet.
+    Open,
+    /// Snowflake's answer, or ours, is on its way to the client.
+    Answered,
+    /// Snowflake refused, for a reason of the client's, with this code.
+    Refused(String),
+    /// The gate could not serve it.
+    Failed(Fault),
+    /// The whole answer was sent.
+    Complete,
+    /// The answer's body broke off.
+    BrokeOff(String),
 }
 
 impl Record {
-    /// An empty record.
-    pub fn new(trace: TraceId, peer: IpAddr, route: &'static str) -> Self {
-        Self { trace, peer, route, client: None, login: None }
+    /// The record of a request whose head is there.
+    pub fn open(trace: TraceId, peer: IpAddr, route: Route, metrics: &Arc<Metrics>) -> Self {
+        let facts = Facts {
+            peer,
+            route,
+            client: None,
+            credential: None,
+            pat: None,
+            session: None,
+            attempts: 0,
+            status: 0,
+            login: None,
+            bytes_down: 0,
+            outcome: Outcome::Open,
+            started: Instant::now(),
+            steps: [0; STEPS],
+            metrics: metrics.clone(),
+        };
+        Self { trace, facts: Some(Box::new(facts)) }
     }
 
+    /// The id under which everything about this request is found.
+    pub fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    /// When the request began.
+    pub fn started(&self) -> Instant {
+        self.facts.as_ref().map_or_else(Instant::now, |facts| facts.started)
+    }
+
+    /// Notes facts.
+    pub fn note(&mut self, note: impl FnOnce(&mut Facts)) {
+        if let Some(facts) = &mut self.facts {
+            note(facts);
+        }
+    }
+
+    /// Notes that a step is done.
+    pub fn step(&mut self, step: Step) {
+        self.note(|facts| {
+            let micros = u32::try_from(facts.started.elapsed().as_micros()).unwrap_or(u32::MAX);
+            // 0 stands for a step that was not reached.
+            facts.steps[step.index()] = micros.max(1);
+        });
+    }
+
+    /// The same record for a task of its own, which goes on when the client leaves. Until it is given back, the record is closed
+    /// by whoever has it.
+    #[must_use]
+    pub fn lend(&mut self) -> Self {
+        Self { trace: self.trace, facts: self.facts.take() }
+    }
+
+    /// Takes a lent record back.
+    pub fn take_back(&mut self, mut lent: Self) {
+        self.facts = lent.facts.take();
+    }
+
+    /// Snowflake refused, for a reason of the client's.
+    pub fn refused(&mut self, code: String) {
+        self.note(|facts| facts.outcome = Outcome::Refused(code));
+    }
+
+    /// The gate could not serve the request; the answer says so.
+    pub fn failed(&mut self, fault: Fault, status: u16) {
+        self.note(|facts| {
+            facts.status = status;
+            facts.outcome = Outcome::Failed(fault);
+        });
+    }
+
+    /// An answer is on its way.
+    pub fn answered(&mut self, status: u16) {
+        self.note(|facts| {
+            facts.status = status;
+            if let Outcome::Open = facts.outcome {
+                facts.outcome = Outcome::Answered;
+            }
+        });
+    }
+
+    /// So many bytes of the answer's body went to the client.
+    pub fn sent_down(&mut self, bytes: usize) {
+        self.note(|facts| facts.bytes_down += bytes as u64);
+    }
+
+    /// The last byte of the answer was sent.
+    pub fn complete(&mut self) {
+        self.note(|facts| {
+            if let Outcome::Open | Outcome::Answered = facts.outcome {
+                facts.outcome = Outcome::Complete;
+            }
+        });
+        self.close();
+    }
+
+    /// The answer's body broke off after its head was sent.
+    pub fn broke_off(&mut self, cause: String) {
+        self.note(|facts| facts.outcome = Outcome::BrokeOff(cause));
+        self.close();
+    }
+
+    fn close(&mut self) {
+        if let Some(facts) = self.facts.take() {
+            facts.close(self.trace);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Step {
+    fn index(self) -> usize {
+        match self {
+            Self::Received => 0,
+            Self::Admitted => 1,
+            Self::Leased => 2,
+            Self::Sent => 3,
+            Self::Answered => 4,
+        }
+    }
+}
+
+impl Facts {
     /// The login's part, made on first use.
     pub fn login(&mut self) -> &mut LoginFacts {
         self.login.get_or_insert_default()
     }
 
-    /// One line about a login that was answered.
-    pub fn logged_in(&self, outcome: &str, took: Duration) {
-        let none = LoginFacts::default();
-        let login = self.login.as_deref().unwrap_or(&none);
-        tracing::info!(
-            trace = %self.trace,
-            peer = %self.peer,
-            client = self.client,
-            credential = login.credential,
-            pat = login.pat,
-            session = login.session,
-            sealed = login.sealed,
-            role = login.role,
-            driver = login.driver,
-            driver_version = login.driver_version,
-            application = login.application,
-            attempts = login.attempts,
-            outcome,
-            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "login"
-        );
+    /// How long after the beginning a step was done.
+    fn after(&self, step: Step) -> Option<Duration> {
+        let micros = self.steps[step.index()];
+        (micros != 0).then(|| Duration::from_micros(micros.into()))
     }
 
-    /// One line about a request that the gate could not serve. It is an error where the operator has to act; a request that is only
-    /// to wait is a line at debug level, since a storm of them would fill a disk.
-    pub fn failed(&self, fault: &Fault) {
-        let rule = fault.kind().rule();
-        let login = self.login.as_deref();
+    fn ms(&self, step: Step) -> Option<u64> {
+        self.after(step).map(millis)
+    }
+
+    /// Writes the log line, and counts.
+    fn close(&self, trace: TraceId) {
+        match &self.outcome {
+            Outcome::Failed(fault) => {
+                self.metrics.failed(fault.kind());
+                self.log_failure(trace, fault);
+            }
+            Outcome::BrokeOff(cause) => {
+                let (client, route) = (self.client.as_ref().map(ClientName::as_str), self.route.as_str());
+                tracing::warn!(
+                    %trace, peer = %self.peer, client, route, bytes = self.bytes_down, cause, "answer broke off"
+                );
+            }
+            Outcome::Open | Outcome::Answered => self.log_served(trace, "the client left"),
+            Outcome::Complete => self.log_served(trace, "success"),
+            Outcome::Refused(code) => self.log_served(trace, &format!("refused by Snowflake with {code}")),
+        }
+    }
+
+    /// One line about a request that was served: a login and a REST request show the credential and are lines of their own; the
+    /// others are many, and are written at debug level.
+    fn log_served(&self, trace: TraceId, outcome: &str) {
+        let client = self.client.as_ref().map(ClientName::as_str);
+        let (credential, pat) = (self.credential.as_deref(), self.pat.as_ref().map(PatId::as_str));
+        let ms = millis(self.started.elapsed());
+        match self.route {
+            Route::Login => {
+                let none = LoginFacts::default();
+                let login = self.login.as_deref().unwrap_or(&none);
+                tracing::info!(
+                    %trace,
+                    peer = %self.peer,
+                    client,
+                    credential,
+                    pat,
+                    session = login.session,
+                    sealed = self.session.map(tracing::field::display),
+                    role = login.role,
+                    driver = login.driver,
+                    driver_version = login.driver_version,
+                    application = login.application,
+                    attempts = self.attempts,
+                    outcome,
+                    admitted_ms = self.ms(Step::Admitted),
+                    leased_ms = self.ms(Step::Leased),
+                    answered_ms = self.ms(Step::Answered),
+                    ms,
+                    "login"
+                );
+            }
+            Route::Rest => {
+                tracing::info!(
+                    %trace,
+                    peer = %self.peer,
+                    client,
+                    credential,
+                    pat,
+                    status = self.status,
+                    outcome,
+                    leased_ms = self.ms(Step::Leased),
+                    answered_ms = self.ms(Step::Answered),
+                    bytes = self.bytes_down,
+                    ms,
+                    "rest"
+                );
+            }
+            Route::Renew | Route::Stream(_) | Route::Foreign | Route::WrongMethod | Route::Unknown => {
+                tracing::debug!(
+                    %trace,
+                    peer = %self.peer,
+                    client,
+                    sealed = self.session.map(tracing::field::display),
+                    route = self.route.as_str(),
+                    status = self.status,
+                    outcome,
+                    answered_ms = self.ms(Step::Answered),
+                    bytes = self.bytes_down,
+                    ms,
+                    "request"
+                );
+            }
+        }
+    }
+
+    /// One line about a request that the gate could not serve.
+    fn log_failure(&self, trace: TraceId, fault: &Fault) {
+        let (rule, ms) = (fault.kind().rule(), millis(self.started.elapsed()));
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    trace = %self.trace,
+                    %trace,
                     kind = rule.name,
+                    code = %rule.code,
                     owner = rule.owner.as_str(),
                     cause = fault.cause(),
                     peer = %self.peer,
-                    route = self.route,
-                    client = self.client,
-                    credential = login.and_then(|login| login.credential.as_deref()),
-                    pat = login.and_then(|login| login.pat.as_deref()),
-                    driver = login.and_then(|login| login.driver.as_deref()),
-                    next_step = rule.next,
+                    route = self.route.as_str(),
+                    client = self.client.as_ref().map(ClientName::as_str),
+                    credential = self.credential.as_deref(),
+                    pat = self.pat.as_ref().map(PatId::as_str),
+                    driver = self.login.as_ref().and_then(|login| login.driver.as_deref()),
+                    ms,
+                    next_step = rule.next_step,
                     "request failed"
                 )
             };
         }
-        match rule.owner {
-            _ if fault.kind() == Kind::RequestLimit => line!(debug),
-            Owner::Client | Owner::Network => line!(warn),
-            Owner::Policy if fault.kind() == Kind::PatPolicy => line!(error),
-            Owner::Policy => line!(warn),
-            Owner::Gate | Owner::Store | Owner::Snowflake => line!(error),
+        match rule.level {
+            Level::Error => line!(error),
+            Level::Warn => line!(warn),
+            Level::Debug => line!(debug),
+        }
+    }
+}
+
+/// The record of a connection: for what fails before there is a request, or between two of them.
+pub struct ConnectionRecord {
+    trace: TraceId,
+    listener: Arc<str>,
+    peer: IpAddr,
+    started: Instant,
+}
+
+impl ConnectionRecord {
+    /// The record of a connection that was just accepted.
+    pub fn open(trace: TraceId, listener: &Arc<str>, peer: IpAddr) -> Self {
+        Self { trace, listener: listener.clone(), peer: peer.to_canonical(), started: Instant::now() }
+    }
+
+    /// A balancer says whom it speaks for.
+    pub fn source(&mut self, peer: IpAddr) {
+        self.peer = peer;
+    }
+
+    /// The connection came to nothing. The line is a warning where `throttle` lets it through, so that a scan does not fill a
+    /// disk.
+    pub fn refused(&self, owner: Owner, cause: &str, what: &str, throttle: &LogThrottle) {
+        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
+        if throttle.now() {
+            tracing::warn!(
+                trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
+            );
+        } else {
+            tracing::debug!(
+                trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
+            );
         }
     }
 
-    /// One line about a REST request: each shows the credential anew, as a login does.
-    pub fn rest(&self, status: u16) {
-        let login = self.login.as_deref();
-        tracing::info!(
-            trace = %self.trace,
-            peer = %self.peer,
-            client = self.client,
-            credential = login.and_then(|login| login.credential.as_deref()),
-            pat = login.and_then(|login| login.pat.as_deref()),
-            status,
-            "rest"
-        );
-    }
-
-    /// One line about a streamed request, at debug level.
-    pub fn streamed(&self, status: u16) {
-        tracing::debug!(trace = %self.trace, peer = %self.peer, route = self.route, status, "request");
-    }
-
-    /// One line about an answer whose body broke off after its head was sent.
-    pub fn broke_off(&self, cause: &str) {
-        tracing::warn!(trace = %self.trace, peer = %self.peer, route = self.route, cause, "answer broke off");
+    /// The connection ended otherwise than it should, and it concerns nobody but its client.
+    pub fn ended(&self, owner: Owner, what: &str, cause: &str) {
+        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
+        tracing::debug!(trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,26 +12,36 @@ use hyper::body::Incoming;
 
 /// How far the body of the running request has come; one a connection, so that a request allocates nothing for it.
 #[derive(Default)]
-pub(super) struct Progress(AtomicU32);
+pub(super) struct Progress {
+    frames: AtomicU32,
+    /// The client broke its body off, or sent what is none.
+    client_broke: AtomicBool,
+}
 
 impl Progress {
     const DONE: u32 = u32::MAX;
 
     pub(super) fn start(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.client_broke.store(false, Ordering::Relaxed);
+        self.frames.store(0, Ordering::Relaxed);
     }
 
     fn step(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1) & (Self::DONE >> 1), Ordering::Relaxed);
+        self.frames.store(self.frames.load(Ordering::Relaxed).wrapping_add(1) & (Self::DONE >> 1), Ordering::Relaxed);
     }
 
     fn finish(&self) {
-        self.0.store(Self::DONE, Ordering::Relaxed);
+        self.frames.store(Self::DONE, Ordering::Relaxed);
+    }
+
+    /// Whether the client's body is why the request failed.
+    pub(super) fn client_broke(&self) -> bool {
+        self.client_broke.load(Ordering::Relaxed)
     }
 
     /// How many frames have gone up; `None` once all have.
     pub(super) fn frames(&self) -> Option<u32> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|frames| *frames != Self::DONE)
+        Some(self.frames.load(Ordering::Relaxed)).filter(|frames| *frames != Self::DONE)
     }
 }
 
@@ -51,12 +61,12 @@ impl RequestBody {
 }
 
 /// A body that tells its connection how far it has come.
-pub(super) struct Tracked {
+pub(super) struct ProgressBody {
     body: RequestBody,
     progress: Arc<Progress>,
 }
 
-impl Tracked {
+impl ProgressBody {
     pub(super) fn new(body: RequestBody, progress: Arc<Progress>) -> Self {
         progress.start();
         if body.is_end_stream() {
@@ -97,13 +107,16 @@ impl Body for RequestBody {
     }
 }
 
-impl Body for Tracked {
+impl Body for ProgressBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(Err(_)) = frame {
+            this.progress.client_broke.store(true, Ordering::Relaxed);
+        }
         if frame.is_none() || this.body.is_end_stream() {
             this.progress.finish();
         } else {

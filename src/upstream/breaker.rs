@@ -4,9 +4,9 @@
 //! requests in a row could not connect. From then on one request in [`LOOK`] looks whether it is over while all others are told at
 //! once. Any answer of Snowflake's ends it.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// How often one login looks whether an account is still away.
@@ -17,10 +17,10 @@ const FAILURES: u32 = 5;
 
 /// Shared by all workers; one an account. It is asked once a request.
 #[derive(Default)]
-pub struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<Outage>);
 
 #[derive(Default)]
-struct State {
+struct Outage {
     /// When somebody may look again; `None` while nothing is known against the account.
     next: Option<Instant>,
     failures: u32,
@@ -30,25 +30,25 @@ struct State {
 
 /// What a login may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum State {
     /// Nothing is known against it.
-    Free,
+    Closed,
     /// The account is away: this login looks whether it still is.
-    Look,
+    Probe,
     /// The account is away, and somebody else is looking.
-    Away,
+    Open,
 }
 
 impl Breaker {
     /// Asks before a request is sent.
-    pub fn ask(&self) -> Way {
+    pub fn try_acquire(&self) -> State {
         let now = Instant::now();
         match &mut self.lock().next {
-            None => Way::Free,
-            Some(next) if *next > now => Way::Away,
+            None => State::Closed,
+            Some(next) if *next > now => State::Open,
             Some(next) => {
                 *next = now + LOOK;
-                Way::Look
+                State::Probe
             }
         }
     }
@@ -60,18 +60,18 @@ impl Breaker {
 
     /// A request could not connect.
     pub fn failed(&self, cause: &str) {
-        let mut state = self.lock();
-        state.failures = state.failures.saturating_add(1);
-        match state.failures >= FAILURES {
-            true => Self::away(&mut state, cause),
-            false => cause.clone_into(&mut state.cause),
+        let mut outage = self.lock();
+        outage.failures = outage.failures.saturating_add(1);
+        match outage.failures >= FAILURES {
+            true => Self::away(&mut outage, cause),
+            false => cause.clone_into(&mut outage.cause),
         }
     }
 
-    fn away(state: &mut State, cause: &str) {
-        cause.clone_into(&mut state.cause);
-        if state.next.is_none() {
-            state.next = Some(Instant::now() + LOOK);
+    fn away(outage: &mut Outage, cause: &str) {
+        cause.clone_into(&mut outage.cause);
+        if outage.next.is_none() {
+            outage.next = Some(Instant::now() + LOOK);
             tracing::error!(
                 owner = "snowflake",
                 cause,
@@ -95,8 +95,8 @@ impl Breaker {
         )
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Outage> {
+        self.0.lock()
     }
 }
 
@@ -107,13 +107,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_it_is_away_one_looks_and_the_others_are_told() {
         let breaker = Breaker::default();
-        assert_eq!(breaker.ask(), Way::Free);
+        assert_eq!(breaker.try_acquire(), State::Closed);
         breaker.open("x");
-        assert_eq!(breaker.ask(), Way::Away);
+        assert_eq!(breaker.try_acquire(), State::Open);
         tokio::time::advance(LOOK).await;
-        assert_eq!((breaker.ask(), breaker.ask()), (Way::Look, Way::Away));
+        assert_eq!((breaker.try_acquire(), breaker.try_acquire()), (State::Probe, State::Open));
         breaker.close();
-        assert_eq!(breaker.ask(), Way::Free);
+        assert_eq!(breaker.try_acquire(), State::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,10 +124,10 @@ mod tests {
         }
         breaker.close();
         for _ in 0..FAILURES {
-            assert_eq!(breaker.ask(), Way::Free);
+            assert_eq!(breaker.try_acquire(), State::Closed);
             breaker.failed("refused");
         }
-        assert_eq!(breaker.ask(), Way::Away);
+        assert_eq!(breaker.try_acquire(), State::Open);
         assert!(breaker.cause().ends_with(": refused"));
     }
 }

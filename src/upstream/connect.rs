@@ -5,21 +5,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::client::conn::http1::{self, Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::{Progress, Tracked};
+use super::body::{Progress, ProgressBody};
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
 
 type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
 
 /// Where to connect and whom to expect there.
-pub(super) struct Target {
+pub(super) struct Endpoint {
     /// `NAME:PORT` or `IP:PORT`.
     pub address: String,
     /// The forward proxy on the way there.
@@ -31,27 +31,27 @@ pub(super) struct Target {
 }
 
 /// One connection, which lives only while somebody polls it.
-pub(super) struct Lane {
-    pub send: SendRequest<Tracked>,
-    connection: Connection<Io, Tracked>,
+pub(super) struct Connection {
+    pub send: SendRequest<ProgressBody>,
+    driver: http1::Connection<Io, ProgressBody>,
     pub progress: Arc<Progress>,
     ended: bool,
 }
 
-impl Lane {
+impl Connection {
     /// Opens a connection. The name is looked up anew each time, so that a change of address is followed.
     ///
     /// It comes boxed, since it is handed from the pool to a request, to its answer and back.
-    pub(super) async fn open(target: &Target) -> io::Result<Box<Self>> {
-        let tcp = match &target.tunnel {
-            None => TcpStream::connect(&target.address).await?,
-            Some(tunnel) => tunnel.open(&target.address).await?,
+    pub(super) async fn open(endpoint: &Endpoint) -> io::Result<Box<Self>> {
+        let tcp = match &endpoint.tunnel {
+            None => TcpStream::connect(&endpoint.address).await?,
+            Some(tunnel) => tunnel.open(&endpoint.address).await?,
         };
         tcp.set_nodelay(true)?;
-        let tls = target.tls.connect(target.name.clone(), Transport::new(tcp)).await?;
+        let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(tcp)).await?;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
-        let (send, connection) = handshake.map_err(io::Error::other)?;
-        Ok(Box::new(Self { send, connection, progress: Arc::default(), ended: false }))
+        let (send, driver) = handshake.map_err(io::Error::other)?;
+        Ok(Box::new(Self { send, driver, progress: Arc::default(), ended: false }))
     }
 
     /// Lets the connection work; ready once it has come to its end.
@@ -60,7 +60,7 @@ impl Lane {
             return Poll::Ready(());
         }
         // What went wrong reaches whoever waits for the answer or its body.
-        let outcome = Pin::new(&mut self.connection).poll(cx);
+        let outcome = Pin::new(&mut self.driver).poll(cx);
         self.ended = outcome.is_ready();
         outcome.map(|_| ())
     }

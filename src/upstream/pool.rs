@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response};
 use rustls::ClientConfig;
@@ -13,32 +12,20 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::answer::Answer;
-use super::body::{RequestBody, Tracked};
-use super::connect::{Lane, Target};
-use super::kept::Kept;
+use super::body::{ProgressBody, RequestBody};
+use super::connect::{Connection, Endpoint};
+use super::failure::{Blame, Failure, is_exhausted};
+use super::idle_pool::IdlePool;
+use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
 use crate::base::fault::chain;
 use crate::config::{Account, Upstream};
 
 /// Connections to one account.
 pub struct Pool {
-    target: Target,
+    endpoint: Endpoint,
     limits: Upstream,
-    kept: Arc<Kept>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Failure {
-    /// Nothing of the request has left the gate; the body is given back to be tried again.
-    Unsent(String),
-    /// The request, or a part of it, was sent and the connection failed.
-    Broken(String),
-    /// Nothing came back in time.
-    Silent,
-    /// The client stopped sending the body.
-    ClientStalled,
+    idle: Arc<IdlePool>,
 }
 
 impl Pool {
@@ -53,63 +40,36 @@ impl Pool {
         limits: Upstream,
     ) -> io::Result<Arc<Self>> {
         let name = ServerName::try_from(account.host.clone()).map_err(io::Error::other)?;
-        let target = Target { address: account.target(), tunnel, name, tls: TlsConnector::from(tls) };
-        let kept = Arc::new(Kept::new(limits.keep));
-        Ok(Arc::new(Self { target, limits, kept }))
+        let endpoint = Endpoint { address: account.connect_to(), tunnel, name, tls: TlsConnector::from(tls) };
+        let idle = Arc::new(IdlePool::new(limits.keep));
+        Ok(Arc::new(Self { endpoint, limits, idle }))
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. `written` hears when a connection is there and the request is about
+    /// to be written.
     ///
     /// # Errors
-    /// [`Failure`], which says how far the request had come.
-    pub async fn send(self: &Arc<Self>, request: Request<RequestBody>) -> Result<Response<Answer>, Failure> {
-        self.send_within(self.limits.connect, request).await
-    }
-
-    /// Like [`Pool::send`]; `written` hears when a connection is there and the request is about to be written.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub async fn send_noting(
+    /// [`Failure`], which says how far the request had come, and whose failure it is.
+    pub async fn send(
         self: &Arc<Self>,
-        request: Request<RequestBody>,
-        written: oneshot::Sender<()>,
-    ) -> Result<Response<Answer>, Failure> {
-        self.run(self.limits.connect, request, Some(written)).await
-    }
-
-    /// Like [`Pool::send`], with less time to connect than is configured.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub async fn send_within(
-        self: &Arc<Self>,
-        connect: Duration,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Answer>, Failure> {
-        self.run(connect, request, None).await
-    }
-
-    async fn run(
-        self: &Arc<Self>,
-        connect: Duration,
         mut request: Request<RequestBody>,
         mut written: Option<oneshot::Sender<()>>,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<ResponseBody>, Failure> {
         loop {
-            let (mut lane, fresh) = match self.kept.take().await {
-                Some(lane) => (lane, false),
-                None => (self.open(connect.min(self.limits.connect)).await?, true),
+            let (mut connection, fresh) = match self.idle.take().await {
+                Some(connection) => (connection, false),
+                None => (self.open().await?, true),
             };
             if let Some(written) = written.take() {
                 let _nobody_listens = written.send(());
             }
-            let progress = lane.progress.clone();
+            let progress = connection.progress.clone();
             let (parts, body) = request.into_parts();
-            let sent = lane.send.try_send_request(Request::from_parts(parts, Tracked::new(body, progress.clone())));
+            let sent =
+                connection.send.try_send_request(Request::from_parts(parts, ProgressBody::new(body, progress.clone())));
             let mut sent = pin!(sent);
             let mut answered = pin!(poll_fn(|cx| {
-                if lane.poll(cx).is_ready() {
+                if connection.poll(cx).is_ready() {
                     // The connection has told the waiter before it ended.
                     return sent.as_mut().poll(cx);
                 }
@@ -131,7 +91,7 @@ impl Pool {
             match outcome {
                 Ok(response) => {
                     let silence = self.limits.silence;
-                    return Ok(response.map(|body| Answer::new(body, lane, self.kept.clone(), silence)));
+                    return Ok(response.map(|body| ResponseBody::new(body, connection, self.idle.clone(), silence)));
                 }
                 Err(mut error) => match error.take_message() {
                     // A kept connection was closed in the meantime: nothing was written, so nothing is repeated.
@@ -139,8 +99,11 @@ impl Pool {
                         let (parts, body) = unsent.into_parts();
                         request = Request::from_parts(parts, body.into_body());
                     }
-                    Some(_) => return Err(Failure::Unsent(chain(error.error()))),
-                    None => return Err(Failure::Broken(chain(error.error()))),
+                    Some(_) => return Err(Failure::unsent(Blame::Way, chain(error.error()))),
+                    None if progress.client_broke() => {
+                        return Err(Failure::broken(Blame::Client, chain(error.error())));
+                    }
+                    None => return Err(Failure::broken(Blame::Way, chain(error.error()))),
                 },
             }
         }
@@ -148,14 +111,20 @@ impl Pool {
 
     /// Closes connections that have waited too long for a request; nobody polls them, so somebody has to look.
     pub fn sweep(&self) {
-        self.kept.sweep();
+        self.idle.sweep();
     }
 
-    async fn open(&self, within: Duration) -> Result<Box<Lane>, Failure> {
-        match timeout(within, Lane::open(&self.target)).await {
-            Ok(Ok(lane)) => Ok(lane),
-            Ok(Err(error)) => Err(Failure::Unsent(format!("connect to {}: {}", self.target.address, chain(&error)))),
-            Err(_late) => Err(Failure::Unsent(format!("connect to {}: no connection in time", self.target.address))),
+    async fn open(&self) -> Result<Box<Connection>, Failure> {
+        match timeout(self.limits.connect, Connection::open(&self.endpoint)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                let blame = if is_exhausted(&error) { Blame::Machine } else { Blame::Way };
+                Err(Failure::unsent(blame, format!("connect to {}: {}", self.endpoint.address, chain(&error))))
+            }
+            Err(_late) => {
+                let cause = format!("connect to {}: no connection in time", self.endpoint.address);
+                Err(Failure::unsent(Blame::Way, cause))
+            }
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use patgate::admit::key;
-use patgate::base::clock::SystemRandom;
-use patgate::base::names::ClientName;
-use patgate::base::secret::Secret;
-use patgate::standin::{Knob, Place};
+use patgate::internal::admit::key;
+use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::base::names::ClientName;
+use patgate::internal::base::secret::Secret;
+use patgate::internal::standin::{Knob, Place};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 use http::Request;
-use patgate::base::secret::Secret;
-use patgate::standin::{Knob, PatState, Place};
+use patgate::internal::base::secret::Secret;
+use patgate::internal::standin::{Knob, PatState, Place};
 use std::io::Write;
 
 use crate::world::{PAT, USER, World, login_body};
@@ -172,13 +172,15 @@ async fn futures_join<F: Future>(all: Vec<F>) {
 async fn credentials_of_one_user_share_its_budget() {
     let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nrole='A'\n\
                   [credentials.other]\naccount='prod'\nuser='bi_service'\npat='local:pat'\nrole='B'\n[login]\nhold='0ms'\n";
-    let other = patgate::admit::key::issue(
-        &patgate::base::names::ClientName::parse("other").unwrap(),
-        &patgate::base::clock::SystemRandom,
+    let other = patgate::internal::admit::key::issue(
+        &patgate::internal::base::names::ClientName::parse("other").unwrap(),
+        &patgate::internal::base::clock::SystemRandom,
     )
     .unwrap();
-    let tables =
-        format!("{tables}[clients.other]\ncredential='other'\nkeys=['{}']\n", patgate::admit::key::stored(&other));
+    let tables = format!(
+        "{tables}[clients.other]\ncredential='other'\nkeys=['{}']\n",
+        patgate::internal::admit::key::stored(&other)
+    );
     let world = World::with("", &tables).await;
     world.standin.state.set_pat(USER, PAT, PatState::Expired);
     for _ in 0..3 {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use http::Method;
-use patgate::config::KeyPair;
+use patgate::internal::config::KeyPair;
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
 

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use http::{Method, Request};
-use patgate::admit::key;
-use patgate::base::clock::SystemRandom;
-use patgate::base::names::ClientName;
-use patgate::standin::{Knob, PatState, Place};
+use patgate::internal::admit::key;
+use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::base::names::ClientName;
+use patgate::internal::standin::{Knob, PatState, Place};
 
 use crate::world::{PAT, USER, World, asked};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
-use patgate::admit::key;
-use patgate::base::clock::SystemRandom;
-use patgate::base::names::ClientName;
-use patgate::standin::{Certificates, PatState};
+use patgate::internal::admit::key;
+use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::base::names::ClientName;
+use patgate::internal::standin::{Certificates, PatState};
 use tokio::task::JoinSet;
 
 use crate::world::{PAT, USER, World};

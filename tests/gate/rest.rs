@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request};
-use patgate::base::secret::Secret;
-use patgate::standin::{Knob, PatState, Place};
+use patgate::internal::base::secret::Secret;
+use patgate::internal::standin::{Knob, PatState, Place};
 use tokio::task::JoinSet;
 
 use crate::world::{Got, PAT, USER, World};

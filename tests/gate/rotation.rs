@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use patgate::standin::PatState;
+use patgate::internal::standin::PatState;
 use tokio::task::JoinSet;
 
 use crate::world::{PAT, USER, World};
@@ -48,7 +48,7 @@ async fn a_thousand_rotations(how: Rotation) {
     let state = &world.standin.state;
     let (stop, done, mut crowd) = crowd(&world, 16);
     let started = tokio::time::Instant::now();
-    let refused = |seen: &patgate::standin::State| seen.bad_logins().values().sum::<u64>();
+    let refused = |seen: &patgate::internal::standin::State| seen.bad_logins().values().sum::<u64>();
     let (mut before_last, mut last) = (PAT.to_owned(), PAT.to_owned());
     for rotation in 0..ROTATIONS {
         let pat = format!("canary-rotated-{rotation}");

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
-use patgate::app::App;
-use patgate::base::names::ClientName;
-use patgate::standin::{self, Certificates, Knob, PatState, Place};
-use patgate::{admit, tls};
+use patgate::internal::app::App;
+use patgate::internal::base::names::ClientName;
+use patgate::internal::standin::{self, Certificates, Knob, PatState, Place};
+use patgate::internal::{admit, tls};
 use tokio::task::JoinSet;
 
 use crate::world::{LOCALHOST, USER, World, asked, local, login_body, pair};
@@ -248,7 +248,7 @@ async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_k
 async fn two_accounts_in_one_process_are_chosen_by_client() {
     let certificates = tempfile::tempdir().unwrap();
     let made = Certificates::make(certificates.path(), &["localhost"]).unwrap();
-    let random = Arc::new(patgate::base::clock::SystemRandom);
+    let random = Arc::new(patgate::internal::base::clock::SystemRandom);
     let second = standin::start(local(), tls::server(&made.pair(), None).unwrap(), random.clone()).await.unwrap();
     second.state.set_pat(USER, "canary-pat-of-the-second", PatState::Active);
     std::fs::write(certificates.path().join("pat"), "canary-pat-of-the-second").unwrap();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use patgate::standin::{Knob, Place};
+use patgate::internal::standin::{Knob, Place};
 
 use crate::world::World;
 

@@ -75,7 +75,7 @@ async fn two_hundred_upgrades_under_load_break_no_request() {
         let here = format!("[listen]\naddress='{to}'");
         let new = world.replica(|text| text.replace("[listen]\naddress='127.0.0.1:0'", &here)).await;
         if let Some(old) = old.replace(new) {
-            ending.spawn(patgate::app::App::stop(old));
+            ending.spawn(patgate::internal::app::App::stop(old));
         }
         // At most so many at a time share the port.
         while ending.len() > 8 {

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use patgate::app::{App, Reloaded, Seams};
-use patgate::base::clock::SystemRandom;
-use patgate::base::names::ClientName;
-use patgate::base::secret::Secret;
-use patgate::config::{Config, KeyPair, file};
-use patgate::standin::{self, Certificates, PatState, StandIn};
-use patgate::{admit, tls};
+use patgate::internal::app::{App, Reloaded};
+use patgate::internal::base::clock::Env;
+use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::base::names::ClientName;
+use patgate::internal::base::secret::Secret;
+use patgate::internal::config::{Config, KeyPair, file};
+use patgate::internal::standin::{self, Certificates, PatState, StandIn};
+use patgate::internal::{admit, tls};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
@@ -263,7 +264,7 @@ async fn exchange(
 }
 
 async fn start(home: &Path, text: &str) -> App {
-    App::start(parse(home, text), Seams::default()).await.unwrap()
+    App::start(parse(home, text), Env::default()).await.unwrap()
 }
 
 fn connector(ca: &Path) -> TlsConnector {

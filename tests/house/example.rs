@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use patgate::config::file;
+use patgate::internal::config::file;
 
 fn example() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/patgate.toml")).unwrap()

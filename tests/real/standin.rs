@@ -7,9 +7,9 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use patgate::base::clock::SystemRandom;
-use patgate::config::KeyPair;
-use patgate::{standin, tls};
+use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::config::KeyPair;
+use patgate::internal::{standin, tls};
 
 fn main() {
     let mut paths = std::env::args_os().skip(1).map(Into::into);

@@ -1,10 +1,10 @@
 //! [`Fault`]: a failure with a kind, an owner, a sentence for the person at the tool, and a cause for the operator.
 //!
 //! # The table
-//! Everything that is decided about a kind of failure stands in [`Kind::rule`]: whose fault it is, what the client is told,
-//! what to do next, and which answer carries it. Drivers show a text of ours only when it comes as HTTP 200 with
+//! Everything that is decided about a kind of failure stands in one row of the table, which [`Kind::rule`] gives: whose fault it
+//! is, its code, what the client is told, what to do next, which reply carries it, and the level of its log line. Drivers show a text of ours only when it comes as HTTP 200 with
 //! `success:false` and a code of digits; 400, 401 and 403 start retries or hide the text. So a refusal is a
-//! [`Answer::Refusal`], and a status is used where a driver is meant to try again or where no driver is at the other end.
+//! [`Reply::Refusal`], and a status is used where a driver is meant to try again or where no driver is at the other end.
 //!
 //! # Two faces
 //! [`Fault::sentence`] is for the client and is put together from the table and from values that the client itself sent or
@@ -63,9 +63,30 @@ impl Owner {
     }
 }
 
+/// The level of a fault's log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The operator has to act.
+    Error,
+    /// Somebody else has to, and the operator may be asked.
+    Warn,
+    /// Nobody has to: the client only waits. A storm of such lines would fill a disk.
+    Debug,
+}
+
+/// `PG-nnn`: what a person types to find out more. The hundreds tell the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Code(pub u16);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PG-{:03}", self.0)
+    }
+}
+
 /// How a fault travels to the client. The body is driver JSON in all three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reply {
     /// HTTP 200, `success:false` and this code: the driver shows the text at once and does not retry.
     Refusal(u32),
     /// This status with `Retry-After` in seconds: the driver tries again by itself.
@@ -82,36 +103,40 @@ pub enum Answer {
 pub struct Rule {
     /// The name in logs, metrics and `explain`.
     pub name: &'static str,
+    /// The stable code, for people and for search.
+    pub code: Code,
+    /// The level of its log line.
+    pub level: Level,
     /// Whose failure it is.
     pub owner: Owner,
     /// The answer to a login.
-    pub at_login: Answer,
+    pub at_login: Reply,
     /// The answer to any other request.
-    pub elsewhere: Answer,
+    pub elsewhere: Reply,
     /// What happened; `{}` stands for the detail.
-    pub says: &'static str,
+    pub message: &'static str,
     /// What to do next.
-    pub next: &'static str,
+    pub next_step: &'static str,
 }
 
 impl Rule {
     /// The answer to a REST request. Its clients read the status, as drivers do not.
-    pub fn at_rest(&self) -> Answer {
+    pub fn at_rest(&self) -> Reply {
         match (self.elsewhere, self.owner) {
-            (answer @ (Answer::Retry(..) | Answer::Status(_)), _) => answer,
-            (Answer::Refusal(390_400), _) => Answer::Status(400),
-            (_, Owner::Client) => Answer::Status(401),
-            (_, Owner::Network | Owner::Policy) => Answer::Status(403),
-            (_, Owner::Gate | Owner::Store | Owner::Snowflake) => Answer::Retry(503, 5),
+            (reply @ (Reply::Retry(..) | Reply::Status(_)), _) => reply,
+            (Reply::Refusal(390_400), _) => Reply::Status(400),
+            (_, Owner::Client) => Reply::Status(401),
+            (_, Owner::Network | Owner::Policy) => Reply::Status(403),
+            (_, Owner::Gate | Owner::Store | Owner::Snowflake) => Reply::Retry(503, 5),
         }
     }
 
-    /// The code that goes with a status.
-    pub fn code(&self) -> u32 {
+    /// Snowflake's code that goes with a status.
+    pub fn status_code(&self) -> u32 {
         match (self.at_login, self.elsewhere) {
-            (Answer::Refusal(code), _) | (_, Answer::Refusal(code)) => code,
-            (_, Answer::Retry(..)) => 390_999,
-            _ => 390_400,
+            (Reply::Refusal(code), _) | (_, Reply::Refusal(code)) => code,
+            (_, Reply::Retry(..)) => 390_999,
+            (Reply::Retry(..) | Reply::Status(_) | Reply::GiveUp, Reply::Status(_) | Reply::GiveUp) => 390_400,
         }
     }
 }
@@ -153,15 +178,15 @@ impl Fault {
 
     /// Adds the private cause, for the log.
     #[must_use]
-    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+    pub fn with_cause(mut self, cause: impl fmt::Display) -> Self {
         self.cause = cause.to_string();
         self
     }
 
     /// Adds an error and its whole chain of sources as the private cause.
     #[must_use]
-    pub fn source(self, error: &dyn Error) -> Self {
-        self.because(chain(error))
+    pub fn with_source(self, error: &dyn Error) -> Self {
+        self.with_cause(chain(error))
     }
 
     /// What kind it is.
@@ -177,7 +202,7 @@ impl Fault {
     /// What the person at the tool reads: who speaks, what happened, what to do, and the trace id, once.
     pub fn sentence(&self, trace: TraceId) -> String {
         let rule = self.kind.rule();
-        format!("patgate: {}. {} (trace {trace})", rule.says.replacen("{}", &self.detail, 1), rule.next)
+        format!("patgate: {}. {} (trace {trace})", rule.message.replacen("{}", &self.detail, 1), rule.next_step)
     }
 }
 
@@ -207,30 +232,31 @@ mod tests {
 
     #[test]
     fn every_row_obeys_the_laws_of_the_drivers() {
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             let rule = kind.rule();
-            for answer in [rule.at_login, rule.elsewhere] {
-                match answer {
+            for reply in [rule.at_login, rule.elsewhere] {
+                match reply {
                     // 390112 and 390114 start renewals, 390195, 390303 and 390318 start new logins by themselves.
-                    Answer::Refusal(code) => {
+                    Reply::Refusal(code) => {
                         assert!(![390_112, 390_114, 390_195, 390_303, 390_318].contains(&code), "{kind:?}");
                     }
-                    Answer::Retry(status, _) => assert!([429, 502, 503, 504].contains(&status), "{kind:?}"),
-                    Answer::GiveUp => {}
-                    Answer::Status(status) => assert!(![400, 401, 403].contains(&status), "{kind:?}"),
+                    Reply::Retry(status, _) => assert!([429, 502, 503, 504].contains(&status), "{kind:?}"),
+                    Reply::GiveUp => {}
+                    Reply::Status(status) => assert!(![400, 401, 403].contains(&status), "{kind:?}"),
                 }
             }
-            assert!(rule.says.matches("{}").count() <= 1 && !rule.says.ends_with('.'), "{kind:?}");
-            assert!(rule.next.ends_with('.'), "{kind:?}");
+            assert!(rule.message.matches("{}").count() <= 1 && !rule.message.ends_with('.'), "{kind:?}");
+            assert!(rule.next_step.ends_with('.'), "{kind:?}");
         }
         let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().name).collect();
-        assert_eq!(names.len(), Kind::ALL.len());
+        let codes: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().code).collect();
+        assert_eq!((names.len(), codes.len()), (Kind::ALL.len(), Kind::ALL.len()));
     }
 
     #[test]
     fn nobody_can_tell_an_unknown_client_from_a_wrong_key() {
         let trace = TraceId::from_bytes([7; 16]);
-        let said = |kind| Fault::new(kind).because("private").sentence(trace);
+        let said = |kind| Fault::new(kind).with_cause("private").sentence(trace);
         assert_eq!(said(Kind::ClientUnknown), said(Kind::KeyWrong));
         assert_eq!(said(Kind::KeyWrong).matches(&trace.to_string()).count(), 1);
         assert!(!said(Kind::KeyWrong).contains("private"));

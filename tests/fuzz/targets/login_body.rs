@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use patgate::base::pins::{Pin, Pins};
-use patgate::base::secret::Secret;
-use patgate::snowflake::answer::{LoginAnswer, RenewalAnswer};
-use patgate::snowflake::login::{Injection, Login};
-use patgate::snowflake::renewal::Renewal;
-use patgate::snowflake::{query, rest};
+use patgate::internal::base::pins::{Pin, Pins};
+use patgate::internal::base::secret::Secret;
+use patgate::internal::snowflake::answer::{LoginAnswer, RenewalAnswer};
+use patgate::internal::snowflake::login::{Injection, Login};
+use patgate::internal::snowflake::renewal::Renewal;
+use patgate::internal::snowflake::{query, rest};
 
 fuzz_target!(|body: &[u8]| {
     let pat = Secret::new("the-pat".into());

@@ -5,13 +5,13 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use patgate::base::secret::Secret;
-use patgate::session::{Keys, Ring};
+use patgate::internal::base::secret::Secret;
+use patgate::internal::ticket::{Keyring, Sealer};
 use tokio::runtime::{Builder, Runtime};
 
-static KEYS: LazyLock<(std::sync::Arc<Keys>, Runtime)> = LazyLock::new(|| {
-    let ring = Ring::parse(&Secret::new("0123456789abcdef".repeat(4))).unwrap();
-    let (keys, reread) = Keys::new(ring);
+static KEYS: LazyLock<(std::sync::Arc<Sealer>, Runtime)> = LazyLock::new(|| {
+    let ring = Keyring::parse(&Secret::new("0123456789abcdef".repeat(4))).unwrap();
+    let (keys, reread) = Sealer::new(ring);
     drop(reread);
     (keys, Builder::new_current_thread().enable_time().build().unwrap())
 });

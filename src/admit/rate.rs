@@ -1,0 +1,182 @@
+//! [`MultiRateLimiter`]: several rates at once over one thing, such as a client's logins: a burst, a minute, ten minutes.
+//!
+//! Each rate is a GCRA of governor's, which cannot look without counting. So they are asked one after the other, the shortest
+//! first, and nothing is asked further when one says no: a storm that its burst turns away uses up nothing of the longer ones.
+
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use governor::clock::Clock as Timer;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
+use moka::sync::Cache;
+
+use crate::base::clock::Clock;
+use crate::config::units::Rate;
+
+/// How many sources, or names, are counted at a time: those that are seen most often. An entry takes some 200 bytes.
+const KEYS: u64 = 64 << 10;
+
+/// Our clock as governor reads it.
+#[derive(Clone)]
+struct Seam(Arc<dyn Clock>);
+
+impl Timer for Seam {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+/// Rates over one thing.
+pub(super) struct MultiRateLimiter {
+    rates: Arc<[Rate]>,
+    limiters: Vec<Limiter>,
+    clock: Seam,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Seam>;
+
+impl MultiRateLimiter {
+    pub(super) fn new(rates: &Arc<[Rate]>, clock: &Arc<dyn Clock>) -> Self {
+        let clock = Seam(clock.clone());
+        let mut shortest_first = rates.to_vec();
+        shortest_first.sort_by_key(|rate| rate.per);
+        let limiter = |rate: &Rate| RateLimiter::direct_with_clock(quota(*rate), clock.clone());
+        Self { rates: rates.clone(), limiters: shortest_first.iter().map(limiter).collect(), clock }
+    }
+
+    /// The rates, in the order of the configuration.
+    pub(super) fn rates(&self) -> &Arc<[Rate]> {
+        &self.rates
+    }
+
+    /// Counts one more, if it fits.
+    ///
+    /// # Errors
+    /// How long it has to wait for the first window that it does not fit.
+    pub(super) fn count(&self) -> Result<(), Duration> {
+        (0..self.limiters.len()).try_for_each(|number| self.count_in(number))
+    }
+
+    /// Counts one more and waits where that is needed, as long as `may_wait` allows.
+    ///
+    /// # Errors
+    /// How long it would have to wait on.
+    pub(super) async fn wait(&self, may_wait: impl Fn(Duration) -> bool) -> Result<(), Duration> {
+        for number in 0..self.limiters.len() {
+            while let Err(wait) = self.count_in(number) {
+                if !may_wait(wait) {
+                    return Err(wait);
+                }
+                tokio::time::sleep(wait).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_in(&self, number: usize) -> Result<(), Duration> {
+        let not_until = |not_until: NotUntil<Instant>| not_until.wait_time_from(self.clock.now());
+        self.limiters[number].check().map_err(not_until)
+    }
+}
+
+/// Rates over each of many things. How many are remembered is bounded; what has not been seen for the longest of its windows
+/// has nothing left to be remembered.
+pub(super) struct Keyed<K> {
+    rates: Arc<[Rate]>,
+    clock: Arc<dyn Clock>,
+    all: Cache<K, Arc<MultiRateLimiter>>,
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Keyed<K> {
+    pub(super) fn new(rates: Arc<[Rate]>, clock: &Arc<dyn Clock>) -> Self {
+        let longest = rates.iter().map(|rate| rate.per).max().unwrap_or_default();
+        let all = Cache::builder().max_capacity(KEYS).time_to_idle(longest.max(Duration::from_secs(1))).build();
+        Self { rates, clock: clock.clone(), all }
+    }
+
+    /// The rates over this one; `None` where there are none at all.
+    pub(super) fn of(&self, key: K) -> Option<Arc<MultiRateLimiter>> {
+        (!self.rates.is_empty())
+            .then(|| self.all.get_with(key, || Arc::new(MultiRateLimiter::new(&self.rates, &self.clock))))
+    }
+}
+
+/// One source: an IPv4 address, or the /64 that a single host has of IPv6 (RFC 4291, section 2.5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        Self(match ip {
+            IpAddr::V4(_) => ip,
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64))),
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// So many at once, and one more each time that such a part of the window has passed.
+fn quota(rate: Rate) -> Quota {
+    let each = rate.per / rate.count.get();
+    Quota::with_period(each).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::config::units::rate;
+
+    fn rates(all: &[&str]) -> Arc<[Rate]> {
+        all.iter().map(|text| rate(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_window_has_to_fit() {
+        let manual = ManualClock::start();
+        let clock: Arc<dyn Clock> = manual.clone();
+        let limiter = MultiRateLimiter::new(&rates(&["2/s", "5/min"]), &clock);
+        let counted = |limiter: &MultiRateLimiter| (0..10).take_while(|_| limiter.count().is_ok()).count();
+        assert_eq!(counted(&limiter), 2, "the burst");
+        assert_eq!(limiter.count().unwrap_err(), Duration::from_millis(500));
+        manual.advance(Duration::from_secs(1));
+        assert_eq!(counted(&limiter), 2);
+        (0..100).for_each(|_| assert!(limiter.count().is_err()));
+        manual.advance(Duration::from_secs(1));
+        assert_eq!(counted(&limiter), 1, "what the burst turned away took nothing of the minute");
+        manual.advance(Duration::from_secs(1));
+        assert!(limiter.count().unwrap_err() > Duration::from_secs(8), "the minute");
+        manual.advance(Duration::from_secs(120));
+        assert_eq!(counted(&limiter), 2);
+    }
+
+    #[test]
+    fn each_key_counts_by_itself_and_their_number_is_bounded() {
+        let clock: Arc<dyn Clock> = ManualClock::start();
+        let keyed = Keyed::new(rates(&["1/h"]), &clock);
+        let source = |text: &str| Source::of(text.parse().unwrap());
+        assert!(keyed.of(source("192.0.2.1")).unwrap().count().is_ok());
+        assert!(keyed.of(source("192.0.2.1")).unwrap().count().is_err());
+        assert!(keyed.of(source("192.0.2.2")).unwrap().count().is_ok());
+        assert!(keyed.of(source("2001:db8::1")).unwrap().count().is_ok());
+        assert!(keyed.of(source("2001:db8::ffff:1")).unwrap().count().is_err(), "one host");
+        for number in 0..100_000_u32 {
+            let _counted = keyed.of(Source::of(IpAddr::from(number.to_be_bytes())));
+        }
+        keyed.all.run_pending_tasks();
+        assert!(keyed.all.entry_count() <= KEYS, "{}", keyed.all.entry_count());
+        assert!(Keyed::<u8>::new(rates(&[]), &clock).of(1).is_none());
+    }
+}

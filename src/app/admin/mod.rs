@@ -1,0 +1,166 @@
+//! [`AdminService`]: the operator's verbs over plain HTTP on loopback.
+//!
+//! Every path stands in one table, `routes`, with its method and what it does. Both posts on PATs take `credential=NAME` for one
+//! credential alone. A post, or a look at PATs or sessions, that a web page makes somebody's browser send is refused: it carries
+//! `Origin`, or a `Host` that is no name of this machine. Whoever may connect here may act: the address is loopback, and a hook
+//! from outside comes by way of something on this host.
+
+mod routes;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::app::operator::{Operator, OperatorError, Refreshed};
+use crate::base::names::is_this_machine;
+use crate::session::Revocation;
+use crate::telemetry::metrics::MEDIA_TYPE;
+use routes::{NoRoute, Verb};
+
+/// How long the head of a request may take.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// The service at the admin address.
+#[derive(Clone)]
+pub(super) struct AdminService {
+    operator: Operator,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl AdminService {
+    /// A service of this operator.
+    pub(super) fn new(operator: Operator) -> Self {
+        Self { operator }
+    }
+
+    /// Serves while the process lasts.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let service = self.clone();
+            tokio::spawn(async move {
+                let answer = async |request| Ok::<_, Infallible>(service.answer(&request).await);
+                let mut http = http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+                let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
+                if let Err(error) = served.await {
+                    tracing::debug!(cause = %error, "an admin connection broke");
+                }
+            });
+        }
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let verb = routes::find(request.method(), request.uri().path());
+        if !verb.as_ref().is_ok_and(|verb| verb.is_harmless()) && is_from_a_page(request) {
+            let why = "this door is not for browsers: Origin, or a Host that is not this machine";
+            return error(StatusCode::FORBIDDEN, why);
+        }
+        let verb = match verb {
+            Ok(verb) => verb,
+            Err(NoRoute::WrongMethod) => {
+                return error(StatusCode::METHOD_NOT_ALLOWED, "the wrong method: GET asks, POST acts");
+            }
+            Err(NoRoute::Unknown) => {
+                let known: Vec<_> = routes::paths().collect();
+                return json_answer(StatusCode::NOT_FOUND, &json!({ "error": "no such path", "known": known }));
+            }
+        };
+        match self.act(verb, request).await {
+            Ok(answer) => answer,
+            Err(failed) => {
+                let status = match &failed {
+                    OperatorError::NoSuchCredential(_) | OperatorError::NoFile | OperatorError::NotSealed => {
+                        StatusCode::NOT_FOUND
+                    }
+                    OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                };
+                error(status, &failed.to_string())
+            }
+        }
+    }
+
+    async fn act<B>(&self, verb: Verb, request: &Request<B>) -> Result<Answer, OperatorError> {
+        let operator = &self.operator;
+        Ok(match verb {
+            Verb::Live => json_answer(StatusCode::OK, &json!({ "live": true })),
+            Verb::Ready => {
+                let readiness = operator.ready().await;
+                let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                json_answer(status, &readiness)
+            }
+            Verb::Metrics => match operator.metrics().await {
+                Ok(text) => answer(StatusCode::OK, MEDIA_TYPE, text),
+                Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "no text of the metrics"),
+            },
+            Verb::Pats => json_answer(StatusCode::OK, &operator.pats().await),
+            Verb::Refresh => refreshed(operator.refresh(parameter(request, "credential").as_deref()).await?),
+            Verb::Retry => match parameter(request, "credential") {
+                Some(credential) => refreshed(operator.retry(&credential).await?),
+                None => error(StatusCode::UNPROCESSABLE_ENTITY, "say which: ?credential=NAME"),
+            },
+            Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
+            Verb::Sessions => json_answer(StatusCode::OK, &operator.sessions()?),
+            Verb::RotateKeys => json_answer(StatusCode::OK, &operator.rotate_keys().await?),
+            Verb::EndSessions => match parameter(request, "target").as_deref().and_then(Revocation::parse) {
+                Some(what) => {
+                    let ended = operator.end_sessions(what).await?;
+                    let status = match &ended.error {
+                        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                        None => StatusCode::OK,
+                    };
+                    json_answer(status, &ended)
+                }
+                None => {
+                    let why = "say what: ?target=client:NAME, pat:FINGERPRINT or session:ID";
+                    error(StatusCode::UNPROCESSABLE_ENTITY, why)
+                }
+            },
+        })
+    }
+}
+
+fn refreshed(refreshed: Refreshed) -> Answer {
+    let status = if refreshed.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    json_answer(status, &refreshed.pats)
+}
+
+/// A parameter of the query.
+fn parameter<B>(request: &Request<B>, name: &str) -> Option<String> {
+    let given = request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_encoding::percent_decode_str(given).decode_utf8_lossy().into_owned())
+}
+
+fn is_from_a_page<B>(request: &Request<B>) -> bool {
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    request.headers().contains_key(header::ORIGIN) || !(host.is_empty() || is_this_machine(host))
+}
+
+fn error(status: StatusCode, why: &str) -> Answer {
+    json_answer(status, &json!({ "error": why }))
+}
+
+fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    // Our own types are always JSON.
+    answer(status, "application/json", serde_json::to_string(body).unwrap_or_default())
+}
+
+fn answer(status: StatusCode, kind: &'static str, text: String) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

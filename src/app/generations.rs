@@ -1,0 +1,164 @@
+//! [`Generations`]: the configuration in use, and how a new one takes its place.
+//!
+//! A new configuration is made ready in full before anything of the old is given up: certificates and roots are read, stores
+//! set up, PATs of new credentials read. Then it is published in two steps, the generation and the listeners' states; what has
+//! begun under the old one ends under it. Anything that fails on the way leaves the old one in use.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::base::clock::Clock;
+use crate::base::fault::chain;
+use crate::base::names::SecretRefs;
+use crate::config::{Config, Listen, change};
+use crate::listen::ListenerState;
+use crate::pat::Pats;
+use crate::proxy::{Current, Generation, Services};
+use crate::stores::{self, Resolver, SetupError};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::{self, TlsError};
+
+/// What is published of a configuration, and what it is built around.
+pub struct Generations {
+    /// The generation in use.
+    pub current: Arc<Current>,
+    /// By name; which there are does not change while the process lives.
+    pub listeners: BTreeMap<Arc<str>, Arc<ArcSwap<ListenerState>>>,
+    /// What outlives a configuration.
+    pub services: Services,
+    /// The contents of certificate, key and client roots that each listener uses.
+    contents: Mutex<BTreeMap<Arc<str>, Contents>>,
+}
+
+type Contents = [[u8; 32]; 3];
+
+/// What came of a reload.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What differs from the configuration before, place by place.
+    pub changes: Vec<String>,
+    /// What of it takes effect at the next start.
+    pub at_restart: Vec<String>,
+}
+
+impl Generations {
+    /// Makes the first generation.
+    ///
+    /// # Errors
+    /// When a file that the configuration names cannot be used.
+    pub fn first(config: Arc<Config>, resolver: Arc<Resolver>, services: Services) -> io::Result<Self> {
+        let pats = Pats::new(&config, services.pat_parts(resolver));
+        let generation = Generation::new(config.clone(), pats, services.clone(), None).map_err(broken)?;
+        let (mut listeners, mut contents) = (BTreeMap::new(), BTreeMap::new());
+        for listen in config.all_listeners() {
+            let (state, content) = listener_state(listen, None).map_err(broken)?;
+            listeners.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(state)));
+            contents.extend(content.map(|content| (listen.name.clone(), content)));
+        }
+        let current = Arc::new(ArcSwap::from_pointee(generation));
+        Ok(Self { current, listeners, services, contents: Mutex::new(contents) })
+    }
+
+    /// Puts another configuration in the place of the one in use.
+    ///
+    /// # Errors
+    /// When a file that it names cannot be used, or a store cannot be set up; the old one stays.
+    pub async fn reload(&self, config: Config) -> io::Result<Reloaded> {
+        // One at a time.
+        let mut contents = self.contents.lock().await;
+        let old = self.current.load_full();
+        let reloaded = Reloaded {
+            changes: change::differences(&old.config, &config),
+            at_restart: change::needs_restart(&old.config, &config).into_iter().map(str::to_owned).collect(),
+        };
+        let config = Arc::new(config);
+        if old.config.seal.is_some() != config.seal.is_some() {
+            return Err(io::Error::other(
+                "`seal` is switched on or off at a start only, since open sessions do not survive it",
+            ));
+        }
+        let mut next = Vec::new();
+        for listen in config.all_listeners() {
+            let Some(place) = self.listeners.get(&listen.name) else { continue };
+            if place.load().tls.is_some() != listen.tls.is_some() {
+                // The socket may be bound to another address than the file says by now.
+                return Err(io::Error::other(format!(
+                    "the listener {} changes between TLS and none at a start only",
+                    listen.name
+                )));
+            }
+            let before = contents.get(&listen.name).map(|content| (place.load_full(), *content));
+            next.push((place, listener_state(listen, before).map_err(broken)?));
+        }
+        let pats = self.pats(&old, &config).await?;
+        let generation = Generation::new(config.clone(), pats, self.services.clone(), Some(&old)).map_err(broken)?;
+        if !generation.pats.has_cache_of(&old.pats) {
+            generation.pats.keep_fresh();
+        }
+        self.current.store(Arc::new(generation));
+        for (place, (state, content)) in next {
+            match content {
+                Some(content) => drop(contents.insert(state.listen.name.clone(), content)),
+                None => drop(contents.remove(&state.listen.name)),
+            }
+            place.store(Arc::new(state));
+        }
+        Ok(reloaded)
+    }
+
+    /// The PATs of a configuration: those in memory where nothing about them has changed.
+    async fn pats(&self, old: &Generation, config: &Arc<Config>) -> io::Result<Pats> {
+        let references = |config: &Config| -> Vec<(Arc<str>, SecretRefs)> {
+            config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
+        };
+        let same = references(&old.config) == references(config);
+        if same && old.config.stores == config.stores && old.config.pat == config.pat {
+            return Ok(old.pats.with_same_cache(config));
+        }
+        let Services { env, metrics, .. } = &self.services;
+        let resolver = resolver(config, &env.clock, metrics).map_err(io::Error::other)?;
+        let pats = Pats::new(config, self.services.pat_parts(resolver));
+        let unchanged =
+            |key: &SecretRefs| key.iter().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
+        pats.take_over(&old.pats, unchanged).await;
+        pats.first_reads(config.pat.read).await;
+        Ok(pats)
+    }
+}
+
+/// The way to the configured stores.
+///
+/// # Errors
+/// When a store cannot be set up.
+pub fn resolver(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<Resolver>, SetupError> {
+    let stores = stores::stores(config, clock)?;
+    Ok(Arc::new(Resolver::new(stores, config.pat.read, clock.clone(), metrics.clone())))
+}
+
+/// What new connections of a listener meet. A certificate whose files have not changed stays, and with it the sessions that
+/// clients resume.
+fn listener_state(
+    listen: &Listen,
+    before: Option<(Arc<ListenerState>, Contents)>,
+) -> Result<(ListenerState, Option<Contents>), TlsError> {
+    let state = |tls, roots| ListenerState { listen: listen.clone(), tls, roots };
+    let Some(pair) = &listen.tls else { return Ok((state(None, [0; 32]), None)) };
+    let client_ca = listen.client_ca.as_deref();
+    let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
+    let content = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots];
+    let kept = before.filter(|(_, before)| *before == content).and_then(|(before, _)| before.tls.clone());
+    let tls = match kept {
+        Some(kept) => kept,
+        None => tls::server(pair, client_ca)?,
+    };
+    Ok((state(Some(tls), roots), Some(content)))
+}
+
+fn broken(error: impl std::error::Error) -> io::Error {
+    io::Error::other(chain(&error))
+}

@@ -1,0 +1,283 @@
+//! [`Operator`]: what an operator may ask of a running gate and have it do.
+//!
+//! Each verb is a function with typed values. `admin` turns them into HTTP, the commands read the same types, and a console or a
+//! service manager would call the same functions.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::generations::{Generations, Reloaded};
+use super::reload::Reloads;
+use crate::base::rfc3339;
+use crate::pat::{CachedPatStatus, PatStatus};
+use crate::proxy::Generation;
+use crate::session::{Revocation, Sessions};
+use crate::telemetry::metrics::PatGauges;
+
+/// The operator's way to a running gate.
+#[derive(Clone)]
+pub struct Operator {
+    generations: Arc<Generations>,
+    /// Set where the configuration came from a file.
+    reloads: Arc<OnceLock<Reloads>>,
+    stopping: tokio_util::sync::CancellationToken,
+}
+
+/// Why a verb was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// A name that the configuration does not have.
+    #[error("no such credential: {0}")]
+    NoSuchCredential(String),
+    /// The gate was started without a file.
+    #[error("this gate's configuration is no file")]
+    NoFile,
+    /// What is wrong with the configuration; the old one stays in use.
+    #[error("{0}")]
+    NotReloaded(String),
+    /// Tokens are not sealed, so the gate knows no sessions.
+    #[error("tokens are not sealed (seal = false): the gate knows no sessions")]
+    NotSealed,
+    /// Why no key can be added to the ring.
+    #[error("{0}")]
+    NotRotated(String),
+}
+
+/// Whether logins are served.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether every credential has a PAT that may be used, and no drain has begun.
+    pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The credentials without a PAT that may be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
+    /// The credentials whose PAT should have been read again by now.
+    #[serde(default)]
+    pub stale: Vec<String>,
+    /// The credentials whose PAT Snowflake has refused.
+    #[serde(default)]
+    pub refused: Vec<String>,
+}
+
+/// The PATs of all credentials.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PatList {
+    /// One for each credential, by name.
+    pub pats: Vec<PatStatus>,
+}
+
+/// What came of reading PATs.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// Whether some reference gave nothing; what was in memory goes on serving.
+    pub failed: bool,
+    /// What is held now.
+    pub pats: PatList,
+}
+
+/// The sessions that this gate has lately served.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionList {
+    /// The oldest first.
+    pub sessions: Vec<SessionStatus>,
+}
+
+/// One session. Never a token.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The gate's own name of it.
+    pub session: String,
+    /// Its client.
+    pub client: String,
+    /// The account it is at.
+    pub account: String,
+    /// The PAT version that opened it.
+    pub pat: String,
+    /// Where its last request came from.
+    pub from: IpAddr,
+    /// When it was opened.
+    #[serde(with = "rfc3339::option")]
+    pub opened: Option<SystemTime>,
+    /// How long ago its last request came, in seconds.
+    pub idle_s: u64,
+}
+
+/// What came of ending sessions.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EndedSessions {
+    /// How many this gate has lately served.
+    pub ended: usize,
+    /// Whether anything of that name is known to this gate.
+    pub known: bool,
+    /// What could not be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What came of adding a key to the ring.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotatedKeys {
+    /// How many keys open now.
+    pub keys: usize,
+}
+
+impl Operator {
+    /// The operator of these generations.
+    pub fn new(
+        generations: Arc<Generations>,
+        reloads: Arc<OnceLock<Reloads>>,
+        stopping: tokio_util::sync::CancellationToken,
+    ) -> Self {
+        Self { generations, reloads, stopping }
+    }
+
+    /// Whether logins are served.
+    pub async fn ready(&self) -> Readiness {
+        if self.stopping.is_cancelled() {
+            return Readiness { why: Some("the gate is stopping".to_owned()), ..Readiness::default() };
+        }
+        let status = self.generation().pats.status().await;
+        let names = |which: &dyn Fn(&PatStatus) -> bool| -> Vec<String> {
+            status.iter().filter(|one| which(one)).map(|one| one.credential.clone()).collect()
+        };
+        let cached = |which: fn(&CachedPatStatus) -> bool| names(&|one| one.cached.as_ref().is_some_and(which));
+        let credentials = names(&|one| !one.ready);
+        let why = "these credentials have no PAT that may be used; GET /pats says why";
+        Readiness {
+            ready: credentials.is_empty(),
+            why: (!credentials.is_empty()).then(|| why.to_owned()),
+            stale: cached(|cached| cached.overdue),
+            refused: cached(|cached| cached.refused),
+            credentials,
+        }
+    }
+
+    /// What is counted, as a scrape wants it.
+    ///
+    /// # Errors
+    /// Never in practice: text in memory does not fail.
+    pub async fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let services = &self.generations.services;
+        let metrics = &services.metrics;
+        metrics.clear_pats();
+        if let Some(replicas) = &services.replicas {
+            metrics.set_replicas(replicas.is_up(), replicas.errors());
+        }
+        for one in self.generation().pats.status().await {
+            let cached = one.cached.as_ref();
+            let expires = cached.and_then(|cached| cached.expires?.duration_since(UNIX_EPOCH).ok());
+            metrics.set_pat(&PatGauges {
+                credential: &one.credential,
+                ready: one.ready && !cached.is_some_and(|cached| cached.refused),
+                age: cached.map(|cached| cached.age.as_secs_f64()),
+                expires: expires.map(|expires| expires.as_secs_f64()),
+            });
+        }
+        metrics.text()
+    }
+
+    /// What is held for each credential, and from where; never the PAT.
+    pub async fn pats(&self) -> PatList {
+        PatList { pats: self.generation().pats.status().await }
+    }
+
+    /// Reads the PAT of a credential now, or all.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoSuchCredential`].
+    pub async fn refresh(&self, credential: Option<&str>) -> Result<Refreshed, OperatorError> {
+        if let Some(credential) = credential {
+            self.known(credential)?;
+        }
+        let outcomes = self.generation().pats.refresh(credential).await;
+        let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
+        tracing::info!(credential, references = outcomes.len(), failed, "the operator had PATs read");
+        Ok(Refreshed { failed, pats: self.pats().await })
+    }
+
+    /// Forgets the bad logins of a credential's user, and reads its PAT.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoSuchCredential`].
+    pub async fn retry(&self, credential: &str) -> Result<Refreshed, OperatorError> {
+        self.known(credential)?;
+        let outcomes = self.generation().pats.retry(credential).await.unwrap_or_default();
+        let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
+        Ok(Refreshed { failed, pats: self.pats().await })
+    }
+
+    /// Reads the configuration again, with what it names.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoFile`], [`OperatorError::NotReloaded`].
+    pub async fn reload(&self) -> Result<Reloaded, OperatorError> {
+        let reloads = self.reloads.get().ok_or(OperatorError::NoFile)?;
+        reloads.now("the operator asked for it").await.map_err(OperatorError::NotReloaded)
+    }
+
+    /// The sessions that were lately served.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotSealed`].
+    pub fn sessions(&self) -> Result<SessionList, OperatorError> {
+        let all = self.sealed()?.list();
+        let sessions = all.into_iter().map(|(id, live, idle)| SessionStatus {
+            session: id.to_string(),
+            client: live.client.to_string(),
+            account: live.account.to_string(),
+            pat: live.pat.to_string(),
+            from: live.from,
+            opened: Some(live.opened.to_system_time()),
+            idle_s: idle.as_secs(),
+        });
+        Ok(SessionList { sessions: sessions.collect() })
+    }
+
+    /// Ends what was opened until now.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotSealed`].
+    pub async fn end_sessions(&self, what: Revocation) -> Result<EndedSessions, OperatorError> {
+        let client = match &what {
+            Revocation::Client(client) => Some(self.generation().config.clients.contains_key(client)),
+            Revocation::Pat(_) | Revocation::Session(_) => None,
+        };
+        let ended = self.sealed()?.end(what).await;
+        let unwritten = |error| format!("it holds until the gate restarts, for it cannot be written down: {error}");
+        Ok(EndedSessions {
+            ended: ended.here,
+            known: client.unwrap_or(ended.here > 0),
+            error: ended.unwritten.map(unwritten),
+        })
+    }
+
+    /// Adds a key to a ring of the gate's own making, which seals from now on.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotSealed`], [`OperatorError::NotRotated`].
+    pub async fn rotate_keys(&self) -> Result<RotatedKeys, OperatorError> {
+        let keys = self.sealed()?.rotate_keys().await.map_err(OperatorError::NotRotated)?;
+        Ok(RotatedKeys { keys })
+    }
+
+    fn generation(&self) -> Arc<Generation> {
+        self.generations.current.load_full()
+    }
+
+    fn sealed(&self) -> Result<&Arc<Sessions>, OperatorError> {
+        self.generations.services.sessions.as_ref().ok_or(OperatorError::NotSealed)
+    }
+
+    fn known(&self, credential: &str) -> Result<(), OperatorError> {
+        match self.generation().config.credentials.contains_key(credential) {
+            true => Ok(()),
+            false => Err(OperatorError::NoSuchCredential(credential.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a gate opens before it serves: its state, what outlives a configuration, its sockets.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::base::clock::{Clock, Env};
+use crate::config::{self, Config};
+use crate::listen::bind;
+use crate::pat::{DiskCache, Guard};
+use crate::proxy::Services;
+use crate::replicas::Replicas;
+use crate::session::Sessions;
+use crate::state::StateDir;
+use crate::stores::{Resolver, load_now};
+use crate::telemetry::metrics::Metrics;
+
+use super::generations;
+
+/// Opens what outlives a configuration, and the way to the stores of the first one.
+///
+/// # Errors
+/// When the state directory, a key or an address of Redis cannot be used.
+pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services, Arc<Resolver>)> {
+    let state = state(&config.state)?;
+    let guard = guard(config, &env.clock, state.clone())?;
+    let (replicas, metrics) = (replicas(config, &env)?, Arc::<Metrics>::default());
+    let disk_cache = disk_cache(&config.state, state.as_ref())?;
+    let resolver = generations::resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
+    let sessions = match &config.seal {
+        Some(settings) => Some(Sessions::open(settings, &resolver, state.as_ref(), replicas.clone(), &env).await?),
+        None => None,
+    };
+    let control = Handle::current();
+    Ok((Services { guard, sessions, replicas, disk_cache, metrics, env, control }, resolver))
+}
+
+/// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written to.
+fn state(state: &config::State) -> io::Result<Option<StateDir>> {
+    let systemd = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+    if let Some(directory) = state.directory.clone().or(systemd) {
+        let failed = |error| io::Error::other(format!("the state directory {}: {error}", directory.display()));
+        return StateDir::open(&directory).map(Some).map_err(failed);
+    }
+    let opened = StateDir::open(&state.beside);
+    if let Err(error) = &opened {
+        tracing::warn!(
+            directory = %state.beside.display(),
+            cause = %error,
+            "bad logins are not remembered over a restart; name a directory in state.directory"
+        );
+    }
+    Ok(opened.ok())
+}
+
+/// The guard of PATs; what cannot be kept on disk is kept in memory, unless the operator has named the place.
+fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Guard>> {
+    match Guard::open(config.pat.budget, clock.clone(), state) {
+        Err(error) if config.state.directory.is_none() => {
+            tracing::warn!(cause = %error, "bad logins are not remembered over a restart: nothing can be written");
+            Guard::open(config.pat.budget, clock.clone(), None)
+        }
+        opened => opened,
+    }
+}
+
+fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Replicas>>> {
+    let Some(settings) = &config.replicas else { return Ok(None) };
+    let password = settings.password.as_ref().map(load_now).transpose().map_err(io::Error::other)?;
+    Replicas::open(settings, password.as_ref(), env.clock.clone()).map(Some).map_err(io::Error::other)
+}
+
+fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<DiskCache>> {
+    let Some(source) = &settings.warm_key else { return Ok(None) };
+    let missing = "state.warm_key is set, and there is no state directory to keep the copy in";
+    let directory = state.ok_or_else(|| io::Error::other(missing))?;
+    DiskCache::open(directory.clone(), source).map(Some).map_err(io::Error::other)
+}
+
+/// The sockets of a gate.
+pub struct Listeners {
+    /// For drivers, by the names of the listeners.
+    pub(super) drivers: BTreeMap<Arc<str>, TcpListener>,
+    /// For the operator.
+    pub(super) admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// When an address cannot be used.
+    pub fn bind(config: &Config) -> io::Result<Self> {
+        Self::given_or_bound(config, [None, None])
+    }
+
+    /// The same, but for sockets that somebody has bound for us: the first for drivers, the second for the operator.
+    ///
+    /// # Errors
+    /// Like [`Listeners::bind`].
+    pub fn given_or_bound(config: &Config, given: [Option<std::net::TcpListener>; 2]) -> io::Result<Self> {
+        let [drivers, admin] = given.map(|socket| socket.map(TcpListener::from_std).transpose());
+        let or_bound = |given: Option<TcpListener>, address| match given {
+            Some(socket) => Ok(socket),
+            None => bind(address, config.listen.reuse_port),
+        };
+        let mut all = BTreeMap::from([(config.listen.name.clone(), or_bound(drivers?, config.listen.address)?)]);
+        for (name, listen) in &config.listeners {
+            all.insert(name.clone(), or_bound(None, listen.address)?);
+        }
+        Ok(Self { drivers: all, admin: or_bound(admin?, config.admin.address)? })
+    }
+
+    /// Refuses a socket that has to be private and is not, whoever has bound it: a service manager reads another file.
+    ///
+    /// # Errors
+    /// One that says which it is.
+    pub(super) fn check_private(&self, config: &Config) -> io::Result<()> {
+        let private = |what: &str, address: SocketAddr| {
+            let text = format!(
+                "{what} is bound to {address}, which is no loopback address; look at the service manager's socket"
+            );
+            if address.ip().is_loopback() { Ok(()) } else { Err(io::Error::other(text)) }
+        };
+        private("the admin address", self.admin.local_addr()?)?;
+        for listen in config.all_listeners().filter(|listen| listen.tls.is_none()) {
+            if let Some(listener) = self.drivers.get(&listen.name) {
+                private("a listener without TLS", listener.local_addr()?)?;
+            }
+        }
+        Ok(())
+    }
+}

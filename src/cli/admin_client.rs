@@ -1,0 +1,68 @@
+//! A question to the admin address of a running gate.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use super::shell::{CommandError, ConfigArgs, control_runtime};
+use crate::config::file;
+
+/// A gate that reads a store may take as long as that store.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a refusal says.
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+}
+
+/// Asks the gate of this configuration, and reads its answer; gives the status too.
+pub(super) fn ask<T: DeserializeOwned>(
+    args: &ConfigArgs,
+    method: Method,
+    target: &str,
+) -> Result<(StatusCode, T), CommandError> {
+    let (config, _) = file::load(&args.config).map_err(CommandError::gate)?;
+    let address = config.admin.address;
+    let failed = |why: String| {
+        let text = format!("no answer from the gate's admin address {address}: {why}. Is it running with this file?");
+        CommandError::gate(text)
+    };
+    let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, target)).await };
+    let answered = control_runtime()?.block_on(asked);
+    let answered = answered.map_err(|_| failed("nothing came in a minute".into()))?;
+    let (status, body) = answered.map_err(|error| failed(error.to_string()))?;
+    match serde_json::from_slice(&body) {
+        Ok(answer) => Ok((status, answer)),
+        Err(unexpected) => match serde_json::from_slice::<Refused>(&body) {
+            Ok(Refused { error }) => Err(CommandError::gate(format!("the gate answers: {error}"))),
+            Err(_) => Err(failed(format!("the answer is of another version of patgate ({unexpected})"))),
+        },
+    }
+}
+
+/// A value in the query of a target.
+pub(super) fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
+}
+
+async fn exchange(
+    address: SocketAddr,
+    method: Method,
+    target: &str,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(target).header(header::HOST, "localhost");
+    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = answer.status();
+    Ok((status, answer.into_body().collect().await?.to_bytes()))
+}

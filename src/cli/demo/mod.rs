@@ -1,0 +1,64 @@
+//! `patgate demo`: all of it on one machine, without a network.
+//!
+//! It makes a CA, a file store with a PAT and a client key, starts a stand-in for Snowflake and a gate before it, and then
+//! acts three scenes: a login, a rotation under load, a wrong key. Afterwards it stays up, so that real tools can be pointed
+//! at it.
+
+mod driver;
+mod scene;
+mod set_up;
+mod settings;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shell::{CommandError, control_runtime, say};
+use super::signal::Signals;
+use crate::telemetry::logs::Captured;
+use set_up::Stage;
+
+/// What to show.
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// End after the show instead of staying up.
+    #[arg(long)]
+    once: bool,
+    /// Where the gate listens; another free port is taken when this one is in use.
+    #[arg(long, default_value_t = 8443)]
+    port: u16,
+    /// A Snowflake to use in place of the built-in stand-in: <https://HOST:PORT>.
+    #[arg(long, value_name = "URL", requires = "pat_file")]
+    upstream: Option<String>,
+    /// The roots that the upstream's certificate chains to, PEM; the platform's by default.
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    upstream_ca: Option<PathBuf>,
+    /// The service user at the upstream.
+    #[arg(long, default_value = "POWERBI_SERVICE")]
+    user: String,
+    /// A file with the service user's PAT.
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    pat_file: Option<PathBuf>,
+}
+
+/// The command.
+pub(super) fn demo(args: &DemoArgs) -> Result<(), CommandError> {
+    let log = Captured::start();
+    control_runtime()?.block_on(async {
+        let mut signals = Signals::new().map_err(CommandError::gate)?;
+        let stage = Stage::set_up(args).await?;
+        let played = tokio::select! {
+            played = scene::play(&stage, &log) => played,
+            () = signals.stop() => Err(CommandError::gate("the demo was interrupted")),
+        };
+        if args.once || played.is_err() {
+            stage.clear().await;
+            return played;
+        }
+        settings::print(&stage);
+        signals.stop().await;
+        say("\nThe demo ends.");
+        stage.clear().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,176 @@
+//! The show: three scenes, each a few lines.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::driver::{Answered, Driver};
+use super::set_up::{CLIENT, Stage};
+use crate::admit::key;
+use crate::base::clock::SystemRandom;
+use crate::base::names::{CLIENT_KEY_PREFIX, ClientName};
+use crate::cli::shell::{CommandError, say};
+use crate::standin::StandIn;
+use crate::telemetry::logs::Captured;
+
+/// How often the PAT is rotated, and how many clients log in meanwhile.
+const ROTATIONS: u64 = 20;
+const CLIENTS: usize = 8;
+/// How many logins pass between two rotations.
+const BETWEEN: u64 = 25;
+
+/// Plays all scenes.
+pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), CommandError> {
+    let ink = Ink(std::io::stdout().is_terminal());
+    let driver = Driver::new(stage.app.address, &stage.certificates.ca).map_err(CommandError::gate)?;
+    let behind = if stage.standin.is_some() { "the built-in stand-in for Snowflake" } else { "the given Snowflake" };
+    say(&format!(
+        "{} on https://{}, before it a driver, behind it {behind}.\n",
+        ink.bold("patgate"),
+        stage.app.address
+    ));
+    login(stage, &driver, log, &ink).await?;
+    match &stage.standin {
+        Some(standin) => rotation(stage, standin, &driver, &ink).await?,
+        None => say("The rotation is not shown: this Snowflake's PATs are not the demo's to rotate.\n"),
+    }
+    refusal(&driver, log, &ink).await
+}
+
+/// What the client holds, what Snowflake gets, what the operator sees.
+async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), CommandError> {
+    say(&ink.bold("1  A login"));
+    let answer = driver.login(stage.client_key.expose()).await.and_then(accepted).map_err(unexpected)?;
+    let rows = driver.query(answer.data("token"), "select 1").await.and_then(accepted).map_err(unexpected)?;
+    let key = stage.client_key.expose();
+    say(&format!(
+        "   the client held       {}…{}  (its key; no Snowflake token)",
+        ink.green(&key[..12]),
+        &key[key.len() - 4..]
+    ));
+    if let Some(seen) = stage.standin.as_ref().and_then(|standin| standin.state.seen().pop()) {
+        let held_back = if seen.body.contains(CLIENT_KEY_PREFIX) {
+            ink.red("the client's key with it")
+        } else {
+            "no trace of the client's key".into()
+        };
+        say(&format!(
+            "   Snowflake received    {} PAT {} as user {}, {held_back}",
+            ink.green("the"),
+            seen.credential,
+            seen.user
+        ));
+    }
+    say(&format!("   select 1 answered     {}", rows.body["data"]["rowset"][0][0]));
+    trace(&answer.trace, log, ink);
+    Ok(())
+}
+
+/// Logins go on while the PAT is rotated with no overlap at all.
+async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) -> Result<(), CommandError> {
+    say(&ink.bold(&format!(
+        "2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in, the old one dead at once"
+    )));
+    let (good, bad) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (driver, key) = (driver.clone(), stage.client_key.clone());
+        let (good, bad, stop) = (good.clone(), bad.clone(), stop.clone());
+        clients.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let ok = driver.login(key.expose()).await.is_ok_and(|answer| answer.ok());
+                (if ok { &good } else { &bad }).fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let refused_before: u64 = standin.state.bad_logins().values().sum();
+    for _ in 0..ROTATIONS {
+        let next = standin.state.count("login") + BETWEEN;
+        stage.rotate(standin)?;
+        let enough = standin.state.wait_until(|state| state.count("login") >= next);
+        if tokio::time::timeout(std::time::Duration::from_secs(30), enough).await.is_err() {
+            return Err(CommandError::gate("no logins reach Snowflake any more"));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    while clients.join_next().await.is_some() {}
+    let refused: u64 = standin.state.bad_logins().values().sum::<u64>() - refused_before;
+    let failed = bad.load(Ordering::Relaxed);
+    let verdict = if failed == 0 { ink.green("0 failed") } else { ink.red(&format!("{failed} failed")) };
+    say(&format!(
+        "   {} logins, {verdict}; Snowflake refused an old PAT {refused} times, and no client noticed\n",
+        good.load(Ordering::Relaxed) + failed
+    ));
+    if failed == 0 { Ok(()) } else { Err(CommandError::gate("logins failed during the rotation")) }
+}
+
+/// What a wrong key looks like, on both sides.
+async fn refusal(driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), CommandError> {
+    say(&ink.bold("3  A wrong key"));
+    let name = ClientName::parse(CLIENT).ok_or_else(|| CommandError::gate("no name"))?;
+    let wrong = key::issue(&name, &SystemRandom).map_err(CommandError::gate)?;
+    let answer = driver.login(wrong.expose()).await.map_err(unexpected)?;
+    if answer.ok() {
+        return Err(CommandError::gate("a wrong key was let in"));
+    }
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    say(&format!("   the tool shows        {}", ink.red(message)));
+    trace(&answer.trace, log, ink);
+    Ok(())
+}
+
+/// What the operator finds under a trace id.
+fn trace(id: &str, log: &Captured, ink: &Ink) {
+    say(&format!("   trace                 {}", ink.cyan(id)));
+    for line in log.lines_with(id) {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap_or_default();
+        let shown: Vec<String> = fields
+            .iter()
+            .filter(|(name, _)| !["timestamp", "level", "target", "trace", "next_step"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect();
+        say(&format!("     {}", ink.dim(&shown.join("  "))));
+    }
+    say("");
+}
+
+fn accepted(answer: Answered) -> Result<Answered, String> {
+    match answer.ok() {
+        true => Ok(answer),
+        false => Err(answer.body["message"].as_str().unwrap_or("refused without a word").to_owned()),
+    }
+}
+
+fn unexpected(why: String) -> CommandError {
+    CommandError::gate(format!("the demo did not go as it should: {why}"))
+}
+
+/// Colours, where there is a terminal to show them.
+struct Ink(bool);
+
+impl Ink {
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn green(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn red(&self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn cyan(&self, text: &str) -> String {
+        self.paint("36", text)
+    }
+}

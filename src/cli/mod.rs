@@ -1,0 +1,85 @@
+//! The command line: what a person types, and the exit code that comes of it. Each command is one small file.
+
+mod admin_client;
+mod check;
+mod client;
+#[cfg(feature = "demo")]
+mod demo;
+mod online;
+mod pat;
+mod reload;
+mod run;
+#[cfg_attr(unix, path = "service_unix.rs")]
+#[cfg_attr(windows, path = "service_windows.rs")]
+mod service;
+mod sessions;
+mod shell;
+#[cfg_attr(unix, path = "signal_unix.rs")]
+#[cfg_attr(windows, path = "signal_windows.rs")]
+mod signal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use shell::ConfigArgs;
+
+/// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
+#[derive(Parser)]
+#[command(name = "patgate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gate until SIGTERM or Ctrl-C.
+    Run(ConfigArgs),
+    /// Check the configuration file; every error at once, and without any network unless that is asked for.
+    Check(check::CheckArgs),
+    /// Have a running gate read its configuration again; what is wrong with it changes nothing.
+    Reload(ConfigArgs),
+    /// PATs of a running gate: what it holds, and from where.
+    #[command(subcommand)]
+    Pat(pat::PatCommand),
+    /// Sessions of a running gate: who has one, and how to end it.
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Clients and their keys.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// See all of it on this machine, with a built-in stand-in for Snowflake.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+}
+
+#[derive(Subcommand)]
+enum ClientCommand {
+    /// Issue a key: it is shown once, with the lines for the configuration.
+    New(client::NewArgs),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Reload(args) => reload::reload(&args),
+        Command::Pat(command) => pat::pat(&command),
+        Command::Sessions(command) => sessions::sessions(&command),
+        Command::Client(ClientCommand::New(args)) => client::new(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            #[expect(clippy::print_stderr, reason = "the command line's own last word")]
+            if !failed.text.is_empty() {
+                eprintln!("{}", failed.text.trim_end());
+            }
+            ExitCode::from(failed.owner.exit_code())
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `patgate check --online`: reads every reference of the configuration once, as a gate would, and says what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::app::resolver;
+use crate::base::clock::Env;
+use crate::base::names::SecretRef;
+use crate::base::rfc3339;
+use crate::config::Config;
+use crate::stores::{FetchedPat, SetupError, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// One reference and what it gave.
+pub(super) struct Probe {
+    credential: Arc<str>,
+    reference: SecretRef,
+    kind: &'static str,
+    read: Result<FetchedPat, StoreError>,
+    now: SystemTime,
+}
+
+/// Reads all references, each by itself: a fallback that is never asked for has to work too.
+///
+/// # Errors
+/// When a store cannot be set up.
+pub(super) async fn probe(config: &Config) -> Result<Vec<Probe>, SetupError> {
+    let clock = Env::default().clock;
+    let resolver = Arc::new(resolver(config, &clock, &Arc::<Metrics>::default())?);
+    let mut reads = Vec::new();
+    for (credential, one) in &config.credentials {
+        for reference in one.pat.iter() {
+            let (resolver, reference, clock) = (resolver.clone(), reference.clone(), clock.clone());
+            let (credential, kind) = (credential.clone(), kind(config, &reference));
+            reads.push(tokio::spawn(async move {
+                let read = resolver.read(&reference).await;
+                Probe { credential, reference, kind, read, now: clock.wall() }
+            }));
+        }
+    }
+    let mut probes = Vec::new();
+    for read in reads {
+        probes.extend(read.await);
+    }
+    Ok(probes)
+}
+
+fn kind(config: &Config, reference: &SecretRef) -> &'static str {
+    config.stores.get(&reference.store).map_or("unknown", |store| store.kind())
+}
+
+impl Probe {
+    /// Whether the reference gives a PAT.
+    pub(super) fn is_ok(&self) -> bool {
+        self.read.is_ok()
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let mut told = json!({
+            "credential": &*self.credential, "reference": self.reference.to_string(), "store": &*self.reference.store,
+            "kind": self.kind, "ok": self.is_ok(),
+        });
+        match &self.read {
+            Ok(found) => {
+                told["version"] = found.version.clone().into();
+                told["id"] = found.id.as_str().into();
+                told["created"] = found.created.map(rfc3339::show).into();
+                told["age_s"] = self.age(found).map(|age| age.as_secs()).into();
+                told["expires"] = found.expires.map(rfc3339::show).into();
+            }
+            Err(error) => told["error"] = json!({ "kind": error.kind(), "cause": error.to_string() }),
+        }
+        told
+    }
+
+    /// For a person.
+    pub(super) fn line(&self) -> String {
+        let head = format!("{}: {} ({})", self.credential, self.reference, self.kind);
+        match &self.read {
+            Ok(found) => {
+                let age = self.age(found).map_or_else(|| "not told by the store".to_owned(), shown);
+                let expires = found.expires.map_or_else(|| "not told by the store".to_owned(), rfc3339::show);
+                format!("{head}: ok, version {}, PAT {}, age {age}, expiry {expires}", found.version, found.id)
+            }
+            Err(error) => format!("{head}: {}: {error}", error.kind()),
+        }
+    }
+
+    fn age(&self, found: &FetchedPat) -> Option<Duration> {
+        self.now.duration_since(found.created?).ok()
+    }
+}
+
+/// An age in the largest unit that says something.
+fn shown(age: Duration) -> String {
+    match age.as_secs() {
+        s if s >= 2 * 86_400 => format!("{} days", s / 86_400),
+        s if s >= 2 * 3_600 => format!("{} hours", s / 3_600),
+        s if s >= 120 => format!("{} minutes", s / 60),
+        s => format!("{s} s"),
+    }
+}

@@ -1,0 +1,77 @@
+//! `patgate pat …`: the PATs of a running gate, over its admin address.
+
+mod refresh;
+mod retry;
+mod status;
+
+use clap::Subcommand;
+use http::StatusCode;
+
+use super::shell::{CommandError, ConfigArgs, say, say_json};
+use crate::app::operator::PatList;
+use crate::base::fault::Owner;
+use crate::base::rfc3339;
+use crate::pat::PatStatus;
+
+/// What to do.
+#[derive(Subcommand)]
+pub(super) enum PatCommand {
+    /// What is held for each credential, from where, and how old it is.
+    Status(ConfigArgs),
+    /// Read from the stores now, for instance because a PAT was rotated.
+    Refresh(refresh::RefreshArgs),
+    /// Forget the bad logins of a credential's user, because its PAT was enabled again.
+    Retry(retry::RetryArgs),
+}
+
+/// The command.
+pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
+    match command {
+        PatCommand::Status(args) => status::status(args),
+        PatCommand::Refresh(args) => refresh::refresh(args),
+        PatCommand::Retry(args) => retry::retry(args),
+    }
+}
+
+/// Shows what a gate holds, and says where a read has failed.
+fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), CommandError> {
+    match args.json {
+        true => say_json(list),
+        false => list.pats.iter().for_each(|pat| say(&line(pat))),
+    }
+    match status {
+        StatusCode::OK => Ok(()),
+        _ => {
+            let text = "a PAT cannot be read; what was in memory goes on serving".into();
+            Err(CommandError { owner: Owner::Store, text })
+        }
+    }
+}
+
+/// One credential for a person.
+fn line(pat: &PatStatus) -> String {
+    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "not known".to_owned(), rfc3339::show);
+    let mut out = format!("{}: ", pat.credential);
+    match &pat.cached {
+        None => out += "nothing in memory",
+        Some(cached) => {
+            let (id, version, from) = (&cached.id, &cached.version, &cached.from);
+            let (age, expires) = (cached.age.as_secs(), when(cached.expires));
+            let old = if cached.usable { "" } else { ", too old to be used" };
+            let copy = if cached.from_disk { ", from the warm copy" } else { "" };
+            let dead = if cached.refused {
+                "\n  Snowflake has refused it: put a new one into the store, or enable it again and say `patgate pat retry`"
+            } else {
+                ""
+            };
+            out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{copy}, expiry {expires}{dead}");
+        }
+    }
+    if let Some(failure) = &pat.failure {
+        out += &format!("\n  cannot be read since {}: {}", when(failure.since), failure.cause);
+    }
+    for failed in &pat.failed {
+        out += &format!("\n  gives nothing: {}: {}", failed.reference, failed.cause);
+    }
+    out
+}

@@ -1,0 +1,24 @@
+//! `patgate pat refresh [CREDENTIAL]`.
+
+use clap::Args;
+use http::Method;
+
+use super::show;
+use crate::cli::admin_client::{ask, encoded};
+use crate::cli::shell::{CommandError, ConfigArgs};
+
+/// Which credential.
+#[derive(Args)]
+pub(in crate::cli) struct RefreshArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One credential; without it all of them.
+    credential: Option<String>,
+}
+
+/// The command.
+pub(super) fn refresh(args: &RefreshArgs) -> Result<(), CommandError> {
+    let one = args.credential.as_ref().map(|name| format!("?credential={}", encoded(name))).unwrap_or_default();
+    let (status, list) = ask(&args.config, Method::POST, &format!("/pats/refresh{one}"))?;
+    show(&args.config, status, &list)
+}

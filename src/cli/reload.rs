@@ -1,0 +1,26 @@
+//! `patgate reload`: a running gate reads its configuration again.
+
+use http::Method;
+
+use super::admin_client;
+use super::shell::{CommandError, ConfigArgs, say, say_json};
+use crate::app::Reloaded;
+
+/// The command.
+pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
+    let stays = |error: CommandError| CommandError {
+        text: format!("the old configuration stays in use: {}", error.text),
+        ..error
+    };
+    let (_, reloaded): (_, Reloaded) = admin_client::ask(args, Method::POST, "/reload").map_err(stays)?;
+    if args.json {
+        say_json(&reloaded);
+        return Ok(());
+    }
+    say(&match reloaded.changes.is_empty() {
+        true => "nothing has changed but what the files hold".to_owned(),
+        false => reloaded.changes.join("\n"),
+    });
+    reloaded.at_restart.iter().for_each(|key| say(&format!("{key} takes effect when the gate is started again")));
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! `patgate run`: the gate in the foreground, until it is told to stop.
+
+use super::service::{self, Phase};
+use super::shell::{CommandError, ConfigArgs, control_runtime};
+use super::signal::{Signals, SystemEvent};
+use crate::app::{App, Listeners, Seen};
+use crate::base::clock::{Env, Random, SystemRandom};
+use crate::config::report::Report;
+use crate::config::{Config, file};
+use crate::telemetry::logs;
+
+/// The command.
+pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+    // The first random number of a process takes tens of milliseconds; it is drawn while the file is read.
+    let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
+    // Which files there are to be looked at stands in the file; it is looked at before it is read for good, so that no change
+    // between the two is missed.
+    let seen = Seen::now(&args.config, &load(args)?.0);
+    let (config, report) = load(args)?;
+    logs::start(&config.log);
+    for (line, column, problem) in report.problems() {
+        tracing::warn!(
+            at = format!("{}:{line}:{column}", report.file()),
+            key = problem.key,
+            what = problem.what,
+            remedy = problem.remedy,
+            "configuration"
+        );
+    }
+    if config.listen.tls.is_none() {
+        tracing::warn!(address = %config.listen.address, "danger_plaintext: client keys and data are readable on this loopback address");
+    }
+    let _warmed = warm.join();
+    let runtime = control_runtime()?;
+    let outcome = runtime.block_on(serve(config, args.clone(), seen));
+    // A read of a file that hangs must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: Config, args: ConfigArgs, seen: Seen) -> Result<(), CommandError> {
+    // Before anything slow: a signal that comes meanwhile is not lost.
+    let mut signals = Signals::new().map_err(CommandError::gate)?;
+    let sockets = service::sockets().map_err(CommandError::gate)?;
+    let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
+    let app = App::start_on(listeners, config, Env::default()).await.map_err(CommandError::gate)?;
+    app.follow(args.config, seen);
+    tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
+    app.settled().await;
+    service::tell(&Phase::Ready);
+    let signal = loop {
+        match signals.next().await {
+            SystemEvent::Stop(signal) => break signal,
+            SystemEvent::Reload(signal) => {
+                service::tell(&Phase::Reloading);
+                app.read_again(signal).await;
+                service::tell(&Phase::Ready);
+            }
+        }
+    };
+    service::tell(&Phase::Stopping);
+    tracing::info!(signal, "draining; a second signal ends it at once");
+    let clean = tokio::select! {
+        clean = app.stop() => clean,
+        () = signals.stop() => false,
+    };
+    tracing::info!(clean, "stopped");
+    Ok(())
+}
+
+fn load(args: &ConfigArgs) -> Result<(Config, Report), CommandError> {
+    file::load(&args.config).map_err(CommandError::gate)
+}

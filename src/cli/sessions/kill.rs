@@ -1,0 +1,41 @@
+//! `patgate sessions kill TARGET`.
+
+use clap::Args;
+use http::Method;
+
+use crate::app::operator::EndedSessions;
+use crate::cli::admin_client::ask;
+use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
+use crate::session::Revocation;
+
+/// Which sessions.
+#[derive(Args)]
+pub(in crate::cli) struct KillArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// client:NAME, pat:FINGERPRINT or session:ID, as `patgate sessions list` shows them.
+    #[arg(value_parser = target)]
+    target: Revocation,
+}
+
+fn target(text: &str) -> Result<Revocation, String> {
+    Revocation::parse(text).ok_or_else(|| "write client:NAME, pat:FINGERPRINT or session:ID".to_owned())
+}
+
+/// The command.
+pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
+    let target = format!("/sessions/kill?target={}", args.target);
+    let (_, ended): (_, EndedSessions) = ask(&args.config, Method::POST, &target)?;
+    if let Some(error) = &ended.error {
+        return Err(CommandError::gate(format!("the gate answers: {error}")));
+    }
+    if args.config.json {
+        say_json(&ended);
+        return Ok(());
+    }
+    say(&format!("{}: what was opened until now is over, {} here", args.target, ended.ended));
+    if !ended.known {
+        say("But nothing of that name is known to this gate: compare it with `patgate sessions list`.");
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! `patgate sessions rotate`.
+
+use http::Method;
+
+use crate::app::operator::RotatedKeys;
+use crate::cli::admin_client::ask;
+use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
+
+/// The command.
+pub(super) fn rotate(args: &ConfigArgs) -> Result<(), CommandError> {
+    let (_, rotated): (_, RotatedKeys) = ask(args, Method::POST, "/sessions/rotate")?;
+    match args.json {
+        true => say_json(&rotated),
+        false => say(&format!("{} keys open, and the new one seals", rotated.keys)),
+    }
+    Ok(())
+}

@@ -1,0 +1,436 @@
+//! [`Cache`]: PATs in memory.
+//!
+//! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a value
+//! newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to turn: every value
+//! is read again each `refresh`, in the background, while it goes on serving, and one older than `stale` is not used.
+//!
+//! # What takes a value's place
+//! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake has
+//! refused never follows one that it has not, and what a fallback says counts for nothing while a reference before it has
+//! given something usable, for the fallback may be behind. It counts as soon as it says the same, or Snowflake refuses what is
+//! held.
+//!
+//! Reads run on the control runtime, so that a client that hangs up does not end one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::ops::compute::Op;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::disk_cache::DiskCache;
+use super::guard::Guard;
+use super::schedule::{FIRST_PAUSE, Schedule};
+pub(super) use super::status::CachedPat;
+use super::status::{CachedPatStatus, Failure, Health, PatStatus};
+use crate::admit::Grant;
+use crate::base::clock::Env;
+use crate::base::ids::PatId;
+use crate::base::names::SecretRefs;
+use crate::config;
+use crate::stores::{FailedReference, FetchedPat, Resolution, Resolver, StoreError, together};
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a failed read answers for those that ask right after it.
+const FAILURE_HOLDS: Duration = Duration::from_millis(500);
+/// How soon after a read that brought only a refused version the stores are asked again; twice as long each time.
+const AGAIN: Duration = Duration::from_millis(100);
+/// The longest such pause: a login that comes when the new version is there has to wait for it.
+const LONGEST_AGAIN: Duration = Duration::from_secs(2);
+
+/// The PATs of all credentials. Background reads end with the last handle to them.
+#[derive(Clone)]
+pub(super) struct Cache {
+    inner: Arc<Inner>,
+    background: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// What the cache is made of.
+pub(super) struct CacheOptions {
+    /// `[pat]`.
+    pub settings: config::Pat,
+    /// The references of each credential.
+    pub credentials: BTreeMap<Arc<str>, SecretRefs>,
+    /// The way to the stores.
+    pub resolver: Arc<Resolver>,
+    /// Which versions Snowflake has refused.
+    pub guard: Arc<Guard>,
+    /// The copy on disk, where one is kept.
+    pub disk_cache: Option<DiskCache>,
+    /// Where reads and staleness are counted.
+    pub metrics: Arc<Metrics>,
+    /// Time, and chance for jitter.
+    pub env: Env,
+    /// Runs the reads.
+    pub control: Handle,
+}
+
+struct Inner {
+    options: CacheOptions,
+    values: moka::future::Cache<SecretRefs, Arc<CachedPat>>,
+    health: Mutex<HashMap<SecretRefs, Health>>,
+    schedule: Schedule,
+    wake: HashMap<SecretRefs, Notify>,
+}
+
+/// Why a read is asked for.
+enum Why {
+    /// Its time has come.
+    Fresh,
+    /// Somebody says that there is something new.
+    Pushed,
+    /// Snowflake has refused this version.
+    Refused(PatId),
+}
+
+impl Cache {
+    /// An empty cache.
+    pub(super) fn new(options: CacheOptions) -> Self {
+        let keys: HashSet<_> = options.credentials.values().cloned().collect();
+        let values = moka::future::Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
+        let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
+        let schedule = Schedule::new(options.settings.clone(), options.env.random.clone());
+        let inner = Inner { options, values, health: Mutex::default(), schedule, wake };
+        Self { inner: Arc::new(inner), background: Arc::default() }
+    }
+
+    /// The PAT for an admitted client, from memory where there is one.
+    ///
+    /// # Errors
+    /// When there is none in memory that may be used, and the store gives none.
+    pub(super) async fn current(&self, grant: &Grant) -> Result<Arc<CachedPat>, StoreError> {
+        let (inner, key) = (&self.inner, grant.pat());
+        let Some(cached) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
+        if cached.age(&*inner.options.env.clock) > inner.schedule.overdue() {
+            // The background reader would have been here: the store fails, or the machine has slept.
+            inner.options.metrics.stale_served(grant.credential());
+            inner.wake.get(key).inspect(|wake| wake.notify_one());
+        }
+        Ok(cached)
+    }
+
+    /// A PAT other than the one that Snowflake refused, as the guard knows; `None` when no reference has another.
+    ///
+    /// # Errors
+    /// When no store answers.
+    pub(super) async fn newer_than(
+        &self,
+        grant: &Grant,
+        refused: &CachedPat,
+    ) -> Result<Option<Arc<CachedPat>>, StoreError> {
+        // Many may ask, each at its own time: the store hears of it now and then, and then once.
+        let again = self
+            .inner
+            .values
+            .get(grant.pat())
+            .await
+            .filter(|cached| cached.fetched.id == refused.fetched.id)
+            .and_then(|cached| cached.again);
+        let pause = again.map(|(again, _)| again.saturating_duration_since(self.inner.options.env.clock.now()));
+        tokio::time::sleep(pause.unwrap_or_default()).await;
+        let cached = self.read(grant.pat(), Why::Refused(refused.fetched.id.clone())).await?;
+        Ok((cached.fetched.id != refused.fetched.id).then_some(cached))
+    }
+
+    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
+    /// asked for, or of all, with what came of each.
+    pub(super) async fn refresh(
+        &self,
+        credential: Option<&str>,
+    ) -> Vec<(SecretRefs, Result<Arc<CachedPat>, StoreError>)> {
+        let wanted = |name: &Arc<str>| credential.is_none_or(|wanted| wanted == &**name);
+        let keys: HashSet<_> = self
+            .inner
+            .options
+            .credentials
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(_, key)| key.clone())
+            .collect();
+        let reads: Vec<_> = keys
+            .into_iter()
+            .map(|key| {
+                let pats = self.clone();
+                tokio::spawn(async move { (key.clone(), pats.read(&key, Why::Pushed).await) })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for read in reads {
+            outcomes.extend(read.await);
+        }
+        outcomes
+    }
+
+    /// What the operator is told, in the order of the credentials' names.
+    pub(super) async fn status(&self) -> Vec<PatStatus> {
+        let refused = self.inner.options.guard.refused_versions();
+        let mut all = Vec::new();
+        for (credential, key) in &self.inner.options.credentials {
+            let cached = self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused));
+            let health = self.inner.health().get(key).cloned().unwrap_or_default();
+            all.push(PatStatus {
+                credential: credential.to_string(),
+                references: key.iter().map(ToString::to_string).collect(),
+                ready: cached.as_ref().is_some_and(|cached| cached.usable),
+                cached,
+                failure: health.failure.as_ref().map(Into::into),
+                failed: health.failed.iter().map(Into::into).collect(),
+            });
+        }
+        all
+    }
+
+    /// Takes over what another cache holds of the same references, as far as `unchanged` lets them mean the same.
+    pub(super) async fn take_over(&self, other: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
+        for key in self.inner.wake.keys().filter(|key| unchanged(key)) {
+            if let Some(cached) = other.inner.values.get(key).await {
+                self.inner.values.insert(key.clone(), cached).await;
+            }
+        }
+    }
+
+    /// Takes up the copy on disk: for the start of the process.
+    pub(super) async fn load_disk_cache(&self) {
+        self.inner.load_disk_cache().await;
+    }
+
+    /// Whether two handles are of one cache.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Reads every credential's PAT and keeps on reading, until the last handle is gone; the copy on disk is from now on of these.
+    /// A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
+    pub(super) fn keep_fresh(&self) {
+        if let Some(warm) = &self.inner.options.disk_cache {
+            warm.retain(&self.inner.wake.keys().map(ToString::to_string).collect());
+        }
+        for key in self.inner.wake.keys() {
+            let (inner, key) = (self.inner.clone(), key.clone());
+            let keep = async move {
+                loop {
+                    let (reader, key) = (inner.clone(), key.clone());
+                    // A set of one: it ends with this task.
+                    let mut reading = JoinSet::new();
+                    reading.spawn(async move { reader.keep(&key).await });
+                    if reading.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_cancelled())) {
+                        return;
+                    }
+                    tracing::error!(owner = "gate", "the background reader of a PAT ended in a panic and begins anew");
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+            };
+            let mut readers = self.background.lock();
+            readers.spawn_on(keep, &self.inner.options.control);
+        }
+    }
+
+    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is over.
+    pub(super) async fn first_reads(&self, patience: Duration) {
+        let reads = self.inner.wake.keys().map(|key| self.inner.clone().looked_at(key.clone()));
+        let mut all: JoinSet<()> = reads.collect();
+        let _some_take_longer =
+            tokio::time::timeout(patience, async { while all.join_next().await.is_some() {} }).await;
+    }
+
+    async fn read(&self, key: &SecretRefs, why: Why) -> Result<Arc<CachedPat>, StoreError> {
+        let (inner, key) = (self.inner.clone(), key.clone());
+        let read = self.inner.options.control.spawn(async move { inner.read_now(&key, &why).await });
+        read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the gate is stopping".into())))
+    }
+}
+
+impl Inner {
+    /// Ends when there is a value, or a read has failed.
+    async fn looked_at(self: Arc<Self>, key: SecretRefs) {
+        if self.usable(&key).await.is_none() {
+            // What is wrong is told by the reader in the background.
+            let _told_elsewhere = self.read_now(&key, &Why::Fresh).await;
+        }
+    }
+
+    async fn usable(&self, key: &SecretRefs) -> Option<Arc<CachedPat>> {
+        self.values.get(key).await.filter(|cached| self.is_usable(cached))
+    }
+
+    fn is_usable(&self, cached: &CachedPat) -> bool {
+        cached.age(&*self.options.env.clock) < self.options.settings.stale
+    }
+
+    /// Reads one credential's references for as long as the process lives.
+    async fn keep(&self, key: &SecretRefs) {
+        let Some(wake) = self.wake.get(key) else { return };
+        let (is_local, complaint) = (self.options.resolver.is_local(key), LogThrottle::default());
+        let mut failures = 0;
+        loop {
+            let pause = match self.read_now(key, &Why::Fresh).await {
+                Ok(cached) => {
+                    failures = 0;
+                    self.schedule.after_success(is_local, cached.fetched.expires, self.options.env.clock.wall())
+                }
+                Err(error) => {
+                    if complaint.now() {
+                        tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
+                    }
+                    failures += 1;
+                    let holds = self.usable(key).await.is_some();
+                    self.schedule.after_failure(failures, is_local, holds, &error)
+                }
+            };
+            let earliest = pause.min(self.schedule.pace(is_local));
+            tokio::time::sleep(earliest).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause - earliest) => {}
+                () = wake.notified() => {}
+            }
+        }
+    }
+
+    /// Reads a credential's references, once for all who ask at the same time.
+    async fn read_now(&self, key: &SecretRefs, why: &Why) -> Result<Arc<CachedPat>, StoreError> {
+        let asked = self.options.env.clock.now();
+        let computed = self.values.entry_by_ref(key).and_try_compute_with(|entry| async move {
+            let cached = entry.map(moka::Entry::into_value);
+            if let Some(cached) = &cached {
+                // After a refusal only a read that began later can have seen what came after it.
+                let answered = match why {
+                    Why::Refused(refused) => cached.fetched.id != *refused || cached.fetched.began > asked,
+                    Why::Pushed => cached.fetched.began > asked,
+                    Why::Fresh => cached.fetched.ended.0 >= asked && !cached.from_disk && self.is_usable(cached),
+                };
+                if answered {
+                    return Ok(Op::Nop);
+                }
+            }
+            if let Some(error) = self.failed_just_now(key, asked, why) {
+                return Err(error);
+            }
+            let fresh = self.fetch(key, cached.as_deref()).await?;
+            let in_vain = matches!(why, Why::Refused(refused) if fresh.id == *refused);
+            let before = cached.filter(|cached| cached.fetched.id == fresh.id).and_then(|cached| cached.again);
+            let pause = before.map_or(AGAIN, |(_, pause)| LONGEST_AGAIN.min(pause * 2));
+            let again = in_vain.then(|| (self.options.env.clock.now() + pause, pause));
+            Ok(Op::Put(Arc::new(CachedPat { fetched: fresh, from_disk: false, again })))
+        });
+        let entry = computed.await?.into_entry();
+        let gone = || StoreError::Unavailable("the cache gave up the value".into());
+        entry.map(moka::Entry::into_value).ok_or_else(gone)
+    }
+
+    /// Asks the stores, and judges whether what they say takes the place of what is held.
+    async fn fetch(&self, key: &SecretRefs, cached: Option<&CachedPat>) -> Result<FetchedPat, StoreError> {
+        let refused = self.options.guard.refused_versions();
+        let Resolution { pat: found, failed } = self.options.resolver.first(key, &refused).await;
+        let found = found.ok_or_else(|| together(&failed)).and_then(|found| {
+            let kept = cached.filter(|cached| {
+                self.is_usable(cached) && !refused.contains(&cached.fetched.id) && cached.fetched.id != found.id
+            });
+            match kept {
+                Some(_) if refused.contains(&found.id) => {
+                    Err(StoreError::Refused("the store gives a version that Snowflake has refused".into()))
+                }
+                Some(kept) if found.rank > kept.fetched.rank => {
+                    let first = failed.first().map(|failed| format!("{}: {}", failed.reference, failed.error));
+                    let text = format!("{}; {} gives another version", first.unwrap_or_default(), found.from);
+                    Err(StoreError::Unavailable(text))
+                }
+                _ => Ok(found),
+            }
+        });
+        match found {
+            Ok(found) => {
+                self.succeeded(key, cached, &found, failed);
+                Ok(found)
+            }
+            Err(error) => {
+                let (at, since) = (self.options.env.clock.now(), self.options.env.clock.wall());
+                let mut health = self.health();
+                let health = health.entry(key.clone()).or_default();
+                let since = health.failure.as_ref().map_or(since, |failure| failure.since);
+                health.failure = Some(Failure { at, since, error: error.clone() });
+                health.failed = failed;
+                Err(error)
+            }
+        }
+    }
+
+    fn succeeded(
+        &self,
+        key: &SecretRefs,
+        cached: Option<&CachedPat>,
+        found: &FetchedPat,
+        failed: Vec<FailedReference>,
+    ) {
+        if cached.is_none_or(|cached| cached.fetched.id != found.id) {
+            let (pat, version, from) = (&found.id, &found.version, &found.from);
+            tracing::info!(references = %key, %pat, version, %from, "a new version of a PAT");
+        }
+        if let Some(warm) = &self.options.disk_cache {
+            warm.keep(key, found, self.options.env.clock.wall());
+        }
+        let mut health = self.health();
+        let health = health.entry(key.clone()).or_default();
+        if health.failure.is_some() {
+            tracing::info!(references = %key, from = %found.from, "a PAT can be read again");
+        }
+        let known = |failed: &FailedReference| health.failed.iter().any(|known| known.reference == failed.reference);
+        for failed in failed.iter().filter(|failed| !known(failed)) {
+            let (reference, cause) = (&failed.reference, &failed.error);
+            tracing::warn!(%reference, %cause, owner = "store", from = %found.from, "a reference gives nothing; another does");
+        }
+        *health = Health { failure: None, failed };
+    }
+
+    /// Fills the cache from the copy on disk, as far as that is young enough.
+    async fn load_disk_cache(&self) {
+        let Some(warm) = &self.options.disk_cache else { return };
+        for key in self.wake.keys() {
+            if let Some(found) = warm.find(key, &*self.options.env.clock) {
+                let cached = CachedPat { fetched: found, from_disk: true, again: None };
+                if self.is_usable(&cached) {
+                    let age_s = cached.age(&*self.options.env.clock).as_secs();
+                    tracing::info!(references = %key, pat = %cached.fetched.id, age_s, "a PAT from the warm copy");
+                    self.values.insert(key.clone(), Arc::new(cached)).await;
+                }
+            }
+        }
+    }
+
+    fn cached_status(&self, cached: &CachedPat, refused: &HashSet<PatId>) -> CachedPatStatus {
+        let (fetched, age) = (&cached.fetched, cached.age(&*self.options.env.clock));
+        CachedPatStatus {
+            id: fetched.id.clone(),
+            version: fetched.version.clone(),
+            from: fetched.from.to_string(),
+            created: fetched.created,
+            expires: fetched.expires,
+            age,
+            usable: self.is_usable(cached),
+            overdue: age > self.schedule.overdue(),
+            from_disk: cached.from_disk,
+            refused: refused.contains(&fetched.id),
+        }
+    }
+
+    fn failed_just_now(&self, key: &SecretRefs, asked: Instant, why: &Why) -> Option<StoreError> {
+        let health = self.health();
+        let failure = health.get(key)?.failure.as_ref()?;
+        // Who pushes knows better than a store that wanted to be left alone a while ago.
+        let pause = if matches!(why, Why::Pushed) { Duration::ZERO } else { failure.error.pause() };
+        let holds = FAILURE_HOLDS.max(pause);
+        (failure.at + holds > asked).then(|| failure.error.clone())
+    }
+
+    fn health(&self) -> MutexGuard<'_, HashMap<SecretRefs, Health>> {
+        self.health.lock()
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

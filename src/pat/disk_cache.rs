@@ -1,0 +1,210 @@
+//! [`DiskCache`]: a sealed copy of the PATs in memory, for a cold start while the stores are away.
+//!
+//! One file in the state directory, replaced whole: all entries under a [`Cipher`] whose secret does not lie beside it. An entry carries the time of the read that gave it, so that the bound
+//! on staleness holds over restarts. A copy that cannot be opened is no error of the gate's start: it is said, and left alone
+//! until the first read replaces it. It holds the credentials of one gate: two that keep a copy each need a directory each.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
+
+use crate::base::cipher::{Cipher, LEAST_SECRET};
+use crate::base::clock::Clock;
+use crate::base::epoch::EpochMillis;
+use crate::base::ids::PatId;
+use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::secret::Secret;
+use crate::config::SecretSource;
+use crate::state::StateDir;
+use crate::stores::{FetchedPat, StoreError, load_now};
+
+const FILE: &str = "warm";
+/// What is sealed is for this use and this form of it alone.
+const PURPOSE: &[u8] = b"patgate warm copy, form 1";
+/// How far two clocks may differ.
+const SLACK: Duration = Duration::from_secs(60);
+/// How often an unchanged version's time is written again.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The copy on disk.
+#[derive(Clone)]
+pub struct DiskCache {
+    key: Arc<Cipher>,
+    directory: StateDir,
+    entries: Arc<Mutex<Entries>>,
+    turn: Arc<Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Entries {
+    all: HashMap<String, Entry>,
+    written: Option<SystemTime>,
+}
+
+/// One credential's PAT as it is written, inside the seal.
+#[derive(Serialize, Deserialize, Clone)]
+struct Entry {
+    #[serde(with = "exposed")]
+    pat: Secret,
+    version: String,
+    from: String,
+    rank: usize,
+    read: u64,
+    created: Option<u64>,
+    expires: Option<u64>,
+}
+
+/// Why there is no copy to be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskCacheError {
+    /// The key's secret cannot be read.
+    #[error("state.warm_key: {0}")]
+    Unread(#[from] StoreError),
+    /// The key's secret is too short to be one.
+    #[error(
+        "state.warm_key: its secret is shorter than {LEAST_SECRET} characters; make one with `openssl rand -base64 32`"
+    )]
+    Short,
+    /// The key cannot be derived.
+    #[error("state.warm_key: no key can be derived from its secret")]
+    Unusable,
+}
+
+impl DiskCache {
+    /// Opens the copy in `directory`, sealed with a key from `source`.
+    ///
+    /// # Errors
+    /// When the key cannot be had. A copy that cannot be opened is logged and counts as none.
+    pub fn open(directory: StateDir, source: &SecretSource) -> Result<Self, DiskCacheError> {
+        let secret = load_now(source)?;
+        if secret.expose().len() < LEAST_SECRET {
+            return Err(DiskCacheError::Short);
+        }
+        let key = Arc::new(Cipher::derive(&secret, PURPOSE).map_err(|_| DiskCacheError::Unusable)?);
+        let mut entries = Entries::default();
+        match directory.read(FILE) {
+            Ok(None) => {}
+            Ok(Some(sealed)) => match unseal(&key, &sealed) {
+                Some(all) => entries.all = all,
+                None => {
+                    tracing::warn!(owner = "gate", "the warm copy cannot be opened: another key, or it was changed")
+                }
+            },
+            Err(error) => tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be read"),
+        }
+        Ok(Self { key, directory, entries: Arc::new(Mutex::new(entries)), turn: Arc::default() })
+    }
+
+    /// The PAT that was last kept for these references, with the age that it really has.
+    pub(super) fn find(&self, key: &SecretRefs, clock: &dyn Clock) -> Option<FetchedPat> {
+        let entry = self.lock().all.get(&key.to_string()).cloned()?;
+        let (now, wall) = (clock.now(), clock.wall());
+        let read = at(entry.read);
+        // Monotonic time cannot reach back beyond the machine's start on every system; the wall clock tells the age then.
+        // A clock that is behind by more than a little would make an old copy young.
+        let age = match wall.duration_since(read) {
+            Ok(age) => age,
+            Err(ahead) if ahead.duration() <= SLACK => Duration::ZERO,
+            Err(_) => return None,
+        };
+        let ended = now.checked_sub(age).unwrap_or(now);
+        let expires = entry.expires.map(at);
+        if expires.is_some_and(|end| end <= wall) {
+            return None;
+        }
+        Some(FetchedPat {
+            id: PatId::of(&entry.pat),
+            pat: entry.pat,
+            version: entry.version,
+            created: entry.created.map(at),
+            expires,
+            from: SecretRef::parse(&entry.from)?,
+            rank: entry.rank,
+            began: ended,
+            ended: (ended, read),
+        })
+    }
+
+    /// Forgets what is not among these references.
+    pub(super) fn retain(&self, keys: &HashSet<String>) {
+        self.lock().all.retain(|key, _| keys.contains(key));
+    }
+
+    /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's sake.
+    pub(super) fn keep(&self, key: &SecretRefs, found: &FetchedPat, now: SystemTime) {
+        let entry = Entry {
+            pat: found.pat.clone(),
+            version: found.version.clone(),
+            from: found.from.to_string(),
+            rank: found.rank,
+            read: seconds(found.ended.1),
+            created: found.created.map(seconds),
+            expires: found.expires.map(seconds),
+        };
+        let mut entries = self.lock();
+        let new = !entries.all.get(&key.to_string()).is_some_and(|old| old.pat.same_as(&entry.pat));
+        entries.all.insert(key.to_string(), entry);
+        let due = entries.written.is_none_or(|written| now.duration_since(written).is_ok_and(|age| age >= EVERY));
+        if !new && !due {
+            return;
+        }
+        entries.written = Some(now);
+        drop(entries);
+        let (key, directory, entries, turn) =
+            (self.key.clone(), self.directory.clone(), self.entries.clone(), self.turn.clone());
+        let _runs_on = tokio::task::spawn_blocking(move || {
+            // One at a time, each with what is known by then: the last to write has the last word.
+            let _turn = turn.lock();
+            let sealed = seal(&key, &entries.lock().all);
+            let written = sealed.map(|sealed| directory.lock(FILE).and_then(|file| file.replace(&sealed)));
+            if let Some(Err(error)) = written {
+                tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be written");
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock()
+    }
+}
+
+/// The one form in which a PAT is written: inside the seal.
+mod exposed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.expose())
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    EpochMillis::of(at).as_secs()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    EpochMillis::from_secs(seconds).to_system_time()
+}
+
+fn seal(key: &Cipher, entries: &HashMap<String, Entry>) -> Option<Vec<u8>> {
+    let text = secrecy::zeroize::Zeroizing::new(serde_json::to_vec(entries).ok()?);
+    let mut sealed = Vec::new();
+    key.seal_after(&mut sealed, &text).ok()?;
+    Some(sealed)
+}
+
+fn unseal(key: &Cipher, sealed: &[u8]) -> Option<HashMap<String, Entry>> {
+    serde_json::from_slice(&key.open_after(sealed, 0)?).ok()
+}
+
+#[cfg(test)]
+#[path = "disk_cache_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! [`Guard`]: how many requests may be risked with one version of a PAT.
+//!
+//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So the guard lets only
+//! so many requests be under way with one version at once, counts those that were refused, and sends nothing more with a
+//! version whose budget is spent; only a newer version reopens the way. Once a version has been refused, a request looks for
+//! another version before it risks that one again: so a rotation mostly costs one bad login, however many come at once. What is
+//! under way counts as spent until it is answered: a PAT that is revoked between two answers must not cost more than one that
+//! was revoked long ago. An answer that was lost may have been a refusal and counts as one for a while, or until that version
+//! succeeds.
+//!
+//! The count is by service user, since it is the user that is locked, whichever credential names it.
+//!
+//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a second
+//! and user. Logins are rare; sessions and queries are not touched by it.
+//!
+//! # Over restarts
+//! [`super::ledger`] is the account that is kept; [`super::journal`] keeps it on disk. Refusals are written down before the
+//! client hears of them. A request is written down before it is sent, in a file of this process's own, and taken back within a
+//! second: what a process that was killed had under way is found there by the next one, as answers that were lost. So a restart
+//! loop spends nothing twice.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::futures::OwnedNotified;
+
+use super::journal::Journal;
+use super::ledger::{Ledger, Outcome, SPREAD};
+use crate::base::clock::Clock;
+use crate::base::fault::Kind;
+use crate::base::ids::{PatId, ServiceUser};
+use crate::base::verdict::Verdict;
+use crate::replicas::{LeaseOutcome, ReplicaLease};
+use crate::state::StateDir;
+
+/// The risk taken with each service user. One guard serves the whole process, over all configurations.
+pub struct Guard {
+    max_refusals: usize,
+    clock: Arc<dyn Clock>,
+    accounts: Mutex<Accounts>,
+}
+
+/// All ledgers, and where they are written down.
+struct Accounts {
+    users: HashMap<ServiceUser, Ledger>,
+    journal: Option<Journal>,
+}
+
+/// The right to send one request with one version. One that is dropped without a word after it was sent has lost its answer.
+pub(super) struct RiskPermit {
+    guard: Arc<Guard>,
+    user: ServiceUser,
+    version: PatId,
+    sent: bool,
+    told: bool,
+    settled: bool,
+    /// What other gates know of it.
+    replica_lease: Option<ReplicaLease>,
+}
+
+impl Guard {
+    /// A guard that risks `max_refusals` for every version, remembered in `state` where there is one.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn open(max_refusals: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
+        let mut users = HashMap::new();
+        let journal = state.map(|state| Journal::open(state, &mut users, max_refusals, &*clock)).transpose()?;
+        Ok(Arc::new(Self { max_refusals, clock, accounts: Mutex::new(Accounts { users, journal }) }))
+    }
+
+    /// Asks for a request with that version of a user's PAT; `insists` says that no other is to be had. Who has to wait is told
+    /// by the future when a place comes free.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        user: &ServiceUser,
+        version: &PatId,
+        insists: bool,
+    ) -> (Verdict<RiskPermit>, OwnedNotified) {
+        let mut accounts = self.accounts.lock();
+        let Accounts { users, journal } = &mut *accounts;
+        if let Some(journal) = journal {
+            journal.catch_up(users, &*self.clock);
+        }
+        let ledger = users.entry(user.clone()).or_default();
+        let freed = ledger.free.clone().notified_owned();
+        if let Err(refused) = ledger.judge(version, insists, self.max_refusals, self.clock.now()).granted() {
+            return (refused, freed);
+        }
+        // Written first, then compared: of two processes that do so at the same time at least one sees the other.
+        if let Some(journal) = journal
+            && let Some(known) = users.get(user).and_then(|ledger| ledger.find(version))
+        {
+            journal.write_risk(users, user, known);
+            if known.spent() + journal.elsewhere(user, version) > self.max_refusals {
+                let ledger = users.entry(user.clone()).or_default();
+                ledger.record(version, Outcome::Unsent, self.clock.now());
+                return (Verdict::Retry(SPREAD), ledger.free.clone().notified_owned());
+            }
+        }
+        let permit = RiskPermit {
+            guard: self.clone(),
+            user: user.clone(),
+            version: version.clone(),
+            sent: false,
+            told: false,
+            settled: false,
+            replica_lease: None,
+        };
+        (Verdict::Granted(permit), freed)
+    }
+
+    /// How many refusals may be risked with each version.
+    pub(super) fn max_refusals(&self) -> usize {
+        self.max_refusals
+    }
+
+    /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for
+    /// a while after it a request may wait for the successor.
+    pub(super) fn refused_for(&self, user: &ServiceUser, version: &PatId) -> Option<Duration> {
+        let since = self.accounts.lock().users.get(user)?.refused_since(version)?;
+        Some(self.clock.now().saturating_duration_since(since))
+    }
+
+    /// The versions that Snowflake has refused and not taken since. A store that still gives one of them is passed over.
+    pub(super) fn refused_versions(&self) -> HashSet<PatId> {
+        self.accounts.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
+    }
+
+    /// Other gates have spent that version's budget.
+    pub(super) fn exhausted_elsewhere(&self, user: &ServiceUser, version: &PatId) {
+        let (max_refusals, now) = (self.max_refusals, self.clock.now());
+        let change = |ledger: &mut Ledger| ledger.exhausted_elsewhere(version, max_refusals, now);
+        self.accounts.lock().change(user, &*self.clock, change);
+    }
+
+    /// Takes back, on disk, the requests that have ended. To be called each second or so: what a process that is killed leaves
+    /// behind counts as answers that were lost.
+    pub fn tidy(&self) {
+        self.accounts.lock().tidy();
+    }
+
+    /// Forgets what a user's PATs have cost: somebody has enabled one again, or unlocked the user.
+    pub(super) fn forget_refusals(&self, user: &ServiceUser) {
+        let mut accounts = self.accounts.lock();
+        let free = accounts.users.get(user).map(|ledger| ledger.free.clone());
+        accounts.change(user, &*self.clock, Ledger::forget_refusals);
+        free.inspect(|free| free.notify_waiters());
+    }
+}
+
+impl Accounts {
+    /// Changes what has to be remembered.
+    fn change<T>(&mut self, user: &ServiceUser, clock: &dyn Clock, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let users = &mut self.users;
+        match &mut self.journal {
+            Some(journal) => journal.change(users, clock, |users| change(users.entry(user.clone()).or_default())),
+            None => change(users.entry(user.clone()).or_default()),
+        }
+    }
+
+    fn tidy(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.tidy(&self.users);
+        }
+    }
+}
+
+impl Drop for Accounts {
+    fn drop(&mut self) {
+        self.tidy();
+    }
+}
+
+impl RiskPermit {
+    /// Snowflake took the PAT, whatever was in doubt.
+    pub(super) fn accepted(mut self) {
+        self.tell(Outcome::Accepted);
+    }
+
+    /// The request did not reach the point where a PAT is looked at.
+    pub(super) fn unsent(mut self) {
+        self.tell(Outcome::Unsent);
+    }
+
+    /// Snowflake refused; returns how often it has refused this version by now.
+    pub(super) fn refused(mut self, kind: Kind) -> usize {
+        self.tell(Outcome::Refused(kind))
+    }
+
+    /// From now on Snowflake may see it.
+    pub(super) fn sending(&mut self) {
+        self.sent = true;
+    }
+
+    /// The version that it is for.
+    pub(super) fn version(&self) -> &PatId {
+        &self.version
+    }
+
+    /// Other gates are to hear what comes of it.
+    pub(super) fn shared_with(mut self, replica_lease: Option<ReplicaLease>) -> Self {
+        self.replica_lease = replica_lease;
+        self
+    }
+
+    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again, while the
+    /// answer is still waited for. A refusal that comes after all counts.
+    pub(super) fn settle(&mut self) {
+        if !self.settled {
+            if let Some(lease) = &mut self.replica_lease {
+                lease.settle();
+            }
+            let lease = self.replica_lease.take();
+            self.tell(Outcome::Unsent);
+            (self.told, self.settled, self.replica_lease) = (false, true, lease);
+            let now = self.guard.clock.now();
+            let mut accounts = self.guard.accounts.lock();
+            accounts.users.entry(self.user.clone()).or_default().place_returned(&self.version, now);
+        }
+    }
+
+    fn tell(&mut self, outcome: Outcome) -> usize {
+        self.told = true;
+        if let Some(lease) = self.replica_lease.take() {
+            lease.answered(match outcome {
+                Outcome::Refused(Kind::PatRefused) => LeaseOutcome::Refused,
+                Outcome::Lost => LeaseOutcome::Lost,
+                Outcome::Accepted | Outcome::Unsent | Outcome::Refused(_) => LeaseOutcome::Harmless,
+            });
+        }
+        let clock = self.guard.clock.clone();
+        let mut accounts: MutexGuard<'_, Accounts> = self.guard.accounts.lock();
+        let ledger = accounts.users.entry(self.user.clone()).or_default();
+        if self.settled {
+            // It is counted out below.
+            ledger.version(&self.version).under_way += 1;
+        }
+        if ledger.would_change(&self.version, outcome) {
+            accounts.change(&self.user, &*clock, |ledger| ledger.record(&self.version, outcome, clock.now()));
+            accounts.tidy();
+        } else {
+            ledger.record(&self.version, outcome, clock.now());
+        }
+        let ledger = accounts.users.entry(self.user.clone()).or_default();
+        // After a refusal everybody in the queue has to hear of it; else one place has come free.
+        if ledger.is_clean(&self.version) {
+            ledger.free.notify_one();
+        } else {
+            ledger.free.notify_waiters();
+        }
+        ledger.refusals(&self.version)
+    }
+}
+
+impl Drop for RiskPermit {
+    fn drop(&mut self) {
+        if !self.told && !self.settled {
+            self.tell(if self.sent { Outcome::Lost } else { Outcome::Unsent });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -1,0 +1,294 @@
+//! [`Journal`]: the ledgers on disk.
+//!
+//! `budget` holds what has been spent, in a form that several processes change in turn; each takes up what is there before it
+//! adds its own. `risk.N` holds what one process has under way; the others read it before they let a login go. Times are
+//! wall-clock times there: monotonic time ends with the machine's run. A file that cannot be written is said, and the count
+//! goes on in memory: what is known here and what the file says then both count, until it can be written again.
+//!
+//! The files are written where a login is judged, on the request's own thread: a refusal is rare, and the client must not hear
+//! of it first. The directory belongs on a disk of the machine's own; a lock that another process keeps is waited for briefly.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Cooldown, Ledger, Version};
+use crate::base::clock::Clock;
+use crate::base::epoch::EpochMillis;
+use crate::base::fault::Kind;
+use crate::base::ids::{PatId, ServiceUser};
+use crate::state::{Scratch, StateDir};
+use crate::telemetry::log_throttle::LogThrottle;
+
+const BUDGET: &str = "budget";
+const RISK: &str = "risk";
+
+/// More than the tick of any file system's clock that a gate should keep its state on.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The furthest that a time in the file lies ahead: a clock that was set back must keep no user out for longer.
+const FURTHEST: Duration = Duration::from_secs(3_600);
+
+type Users = HashMap<ServiceUser, Ledger>;
+
+/// Where ledgers are written down.
+pub(super) struct Journal {
+    directory: StateDir,
+    risk: Scratch,
+    written: Risk,
+    /// The scratch files of other processes, as of the last tidying.
+    others: Vec<String>,
+    seen: Option<SystemTime>,
+    settled: bool,
+    /// Whether the file lacks something that is known here.
+    unsaved: bool,
+    complaint: LogThrottle,
+}
+
+/// One user, as the file has it. Points in time are milliseconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct UserForm {
+    account: String,
+    user: String,
+    #[serde(rename = "row")]
+    consecutive_refusals: usize,
+    #[serde(rename = "rest")]
+    cooldown: Option<CooldownForm>,
+    versions: Vec<VersionForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CooldownForm {
+    kind: String,
+    until: EpochMillis,
+    only: Option<PatId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct VersionForm {
+    id: PatId,
+    refused: usize,
+    since: Option<EpochMillis>,
+    #[serde(rename = "doubts")]
+    unknown_outcomes: Vec<EpochMillis>,
+    lost: u32,
+    proven: bool,
+    suspect: bool,
+}
+
+/// A login under way, as the file has it: account, user, fingerprint of the PAT.
+type RiskForm = (String, String, PatId);
+
+/// What the file of this process says: how many logins may be under way with each version.
+type Risk = HashMap<(ServiceUser, PatId), usize>;
+
+impl Journal {
+    /// Takes up what is written in `directory`, and what processes that have died had under way.
+    pub(super) fn open(
+        directory: StateDir,
+        users: &mut Users,
+        max_refusals: usize,
+        clock: &dyn Clock,
+    ) -> io::Result<Self> {
+        let (risk, left) = directory.scratch(RISK)?;
+        let mut journal = Self {
+            directory,
+            risk,
+            written: Risk::new(),
+            others: Vec::new(),
+            seen: None,
+            settled: false,
+            unsaved: false,
+            complaint: LogThrottle::default(),
+        };
+        journal.catch_up(users, clock);
+        let lost: Vec<RiskForm> =
+            left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
+        if !lost.is_empty() {
+            tracing::warn!(logins = lost.len(), owner = "gate", "the last process was ended with logins under way");
+            journal.change(users, clock, |users| {
+                for (account, user, id) in lost {
+                    let user = ServiceUser::new(&account, &user);
+                    users.entry(user).or_default().version(&id).lost_with_its_process(max_refusals, clock.now());
+                }
+            });
+        }
+        journal.risk.write("[]")?;
+        journal.others = journal.directory.others(RISK, &journal.risk);
+        Ok(journal)
+    }
+
+    /// Takes up what another process has written since the last look. It costs one question to the file system, and for a
+    /// moment after a change a read: what was written within the same tick of its clock looks the same.
+    pub(super) fn catch_up(&mut self, users: &mut Users, clock: &dyn Clock) {
+        let changed = self.directory.changed(BUDGET);
+        if changed != self.seen || !self.settled {
+            self.take_up(users, clock);
+            self.saw(changed, clock);
+        }
+    }
+
+    fn saw(&mut self, changed: Option<SystemTime>, clock: &dyn Clock) {
+        let old = |changed| clock.wall().duration_since(changed).is_ok_and(|age| age >= TICK);
+        (self.seen, self.settled) = (changed, changed.is_none_or(old));
+    }
+
+    fn take_up(&self, users: &mut Users, clock: &dyn Clock) {
+        match self.directory.read(BUDGET) {
+            Ok(content) => take_up(users, content.as_deref(), self.unsaved, clock),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Changes the ledgers and writes them down, no other process doing the same.
+    pub(super) fn change<T>(
+        &mut self,
+        users: &mut Users,
+        clock: &dyn Clock,
+        change: impl FnOnce(&mut Users) -> T,
+    ) -> T {
+        let locked = self.directory.lock(BUDGET);
+        if locked.is_ok() {
+            self.take_up(users, clock);
+        }
+        let outcome = change(users);
+        let written = locked.and_then(|file| file.replace(&write_down(users, clock)));
+        self.unsaved = written.is_err();
+        if let Err(error) = written {
+            self.complain(&error);
+        }
+        self.saw(self.directory.changed(BUDGET), clock);
+        outcome
+    }
+
+    /// Writes down what is under way with a version, before it is sent, unless the file says as much already.
+    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &Version) {
+        // The owned key is made only where the file has to change.
+        let covered = |((known, id), times): (&(ServiceUser, PatId), &usize)| {
+            known == user && *id == version.id && *times >= version.under_way
+        };
+        if !self.written.iter().any(covered) {
+            self.tidy(users);
+        }
+    }
+
+    /// Writes down what is under way and nothing more. What has ended is taken back with the next change or the next tidying,
+    /// not at once: in a storm of logins the file would be written twice for each.
+    pub(super) fn tidy(&mut self, users: &Users) {
+        self.others = self.directory.others(RISK, &self.risk);
+        let open = |(user, ledger): (&ServiceUser, &Ledger)| {
+            let versions = ledger.versions.iter().filter(|version| version.under_way > 0);
+            versions.map(|version| ((user.clone(), version.id.clone()), version.under_way)).collect::<Vec<_>>()
+        };
+        let risk: Risk = users.iter().flat_map(open).collect();
+        if risk == self.written {
+            return;
+        }
+        let form = |((user, id), times): (&(ServiceUser, PatId), &usize)| {
+            std::iter::repeat_n((user.account().to_owned(), user.user().to_owned(), id.clone()), *times)
+                .collect::<Vec<_>>()
+        };
+        let forms: Vec<RiskForm> = risk.iter().flat_map(form).collect();
+        let text = serde_json::to_string(&forms).unwrap_or_default();
+        match self.risk.write(&text) {
+            Ok(()) => self.written = risk,
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// How many logins with that version other processes have under way.
+    pub(super) fn elsewhere(&self, user: &ServiceUser, id: &PatId) -> usize {
+        let same =
+            |(account, name, version): &RiskForm| account == user.account() && name == user.user() && version == id;
+        let read = |other: &String| self.directory.read(other).ok().flatten();
+        let forms = |content: Vec<u8>| serde_json::from_slice::<Vec<RiskForm>>(&content).unwrap_or_default();
+        self.others.iter().filter_map(read).flat_map(forms).filter(same).count()
+    }
+
+    fn complain(&self, error: &io::Error) {
+        if self.complaint.now() {
+            let directory = self.directory.path().display();
+            tracing::error!(%directory, cause = %error, owner = "gate", "bad logins cannot be written down: a restart would forget them");
+        }
+    }
+}
+
+/// Reads the file's content into the ledgers: what it says of a version takes the place of what is known here, apart from what
+/// this process alone can know. Where the file could not be written, the worse of the two counts.
+fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
+    let Some(content) = content else { return };
+    let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {
+        tracing::error!(owner = "gate", "the file of bad logins cannot be read: what it knew is forgotten");
+        return;
+    };
+    for form in forms {
+        let user = ServiceUser::new(&form.account, &form.user);
+        let ledger = users.entry(user).or_default();
+        let cooldown = form.cooldown.and_then(|cooldown| {
+            let kind = Kind::ALL.iter().copied().find(|kind| kind.rule().name == cooldown.kind)?;
+            Some(Cooldown { kind, until: cooldown.until.to_instant(clock, FURTHEST), only: cooldown.only })
+        });
+        if !unsaved {
+            (ledger.consecutive_refusals, ledger.cooldown) = (form.consecutive_refusals, cooldown);
+        } else {
+            ledger.consecutive_refusals = ledger.consecutive_refusals.max(form.consecutive_refusals);
+            ledger.cooldown = ledger.cooldown.take().or(cooldown);
+        }
+        // The file's order is the versions' age; what only this process knows is younger.
+        let mut own = std::mem::take(&mut ledger.versions);
+        for form in form.versions {
+            let known = own.iter().position(|version| version.id == form.id).map(|at| own.remove(at));
+            let known = known.unwrap_or_else(|| Version::new(&form.id));
+            ledger.versions.push(
+                if unsaved && known.refused + known.unknown_outcomes.len() > form.refused + form.unknown_outcomes.len()
+                {
+                    known
+                } else {
+                    Version {
+                        refused: form.refused,
+                        since: form.since.map(|at| at.to_instant(clock, FURTHEST)),
+                        unknown_outcomes: form
+                            .unknown_outcomes
+                            .into_iter()
+                            .map(|at| at.to_instant(clock, FURTHEST))
+                            .collect(),
+                        lost: form.lost,
+                        proven: form.proven || known.proven,
+                        suspect: form.suspect,
+                        ..known
+                    }
+                },
+            );
+        }
+        ledger.versions.append(&mut own);
+        ledger.trim();
+    }
+}
+
+fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
+    let at = |instant: Instant| EpochMillis::of_instant(instant, clock);
+    let form = |(user, ledger): (&ServiceUser, &Ledger)| UserForm {
+        account: user.account().to_owned(),
+        user: user.user().to_owned(),
+        consecutive_refusals: ledger.consecutive_refusals,
+        cooldown: ledger.cooldown.as_ref().map(|cooldown| CooldownForm {
+            kind: cooldown.kind.rule().name.to_owned(),
+            until: at(cooldown.until),
+            only: cooldown.only.clone(),
+        }),
+        versions: (ledger.versions.iter())
+            .map(|version| VersionForm {
+                id: version.id.clone(),
+                refused: version.refused,
+                since: version.since.map(at),
+                unknown_outcomes: version.unknown_outcomes.iter().copied().map(at).collect(),
+                lost: version.lost,
+                proven: version.proven,
+                suspect: version.suspect,
+            })
+            .collect(),
+    };
+    serde_json::to_vec(&users.iter().map(form).collect::<Vec<_>>()).unwrap_or_default()
+}

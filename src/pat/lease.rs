@@ -1,0 +1,258 @@
+//! [`Lease`]: the right to send one login or REST request with one version of a PAT, and what came of it.
+//!
+//! Whoever has an admitted client asks once ([`Pats::lease`]) and tells the outcome once: [`Lease::accepted`], [`Lease::unsent`]
+//! or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] has lost its answer. Behind the question stand the
+//! cache, the guard's budget, the other replicas, and the wait for a successor; none of them shows here.
+//!
+//! A refusal is told at once, also where the client has left meanwhile; only a client that still waits asks for
+//! [`Refusal::another`] lease with a newer version. That is why the two are two steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::cache::CachedPat;
+use super::guard::RiskPermit;
+use super::{Pats, pause};
+use crate::admit::Grant;
+use crate::base::fault::{Fault, Kind};
+use crate::base::ids::{PatId, SessionId};
+use crate::base::names::TraceId;
+use crate::base::secret::Secret;
+use crate::base::verdict::Verdict;
+
+/// The longest pause between two questions to a store for a newer PAT.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The first such pause; each is twice as long as the one before, up to [`PAUSE`].
+const SHORT_PAUSE: Duration = Duration::from_millis(25);
+/// How long a request may wait for others of the same user; drivers wait for 60 s and more.
+const QUEUE: Duration = Duration::from_secs(30);
+/// How many versions of a PAT one request may try, each newer than the one before. Two rotations can overtake a login.
+const VERSIONS: u32 = 8;
+
+/// What is said of a version that is not sent again.
+const EXHAUSTED: &str = "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`";
+
+/// How long a request waits, whatever it waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Until when it waits for others of the same user.
+    queue: Instant,
+    /// Until when it waits for a store that does not answer, while no PAT is in memory.
+    store: Instant,
+}
+
+impl Deadlines {
+    /// Those of a request that came at `started` and is held for `hold` from now on.
+    pub fn new(started: Instant, hold: Duration) -> Self {
+        Self { queue: started + QUEUE, store: Instant::now() + hold }
+    }
+}
+
+/// The right to send one request with one version of a PAT.
+pub struct Lease {
+    request: Request,
+    pat: Arc<CachedPat>,
+    permit: RiskPermit,
+}
+
+/// A lease whose version Snowflake has refused; the refusal is on record.
+pub struct Refusal {
+    request: Request,
+    pat: Arc<CachedPat>,
+    kind: Kind,
+    /// For the log.
+    cause: String,
+}
+
+/// Who asks, and since when.
+#[derive(Clone)]
+struct Request {
+    pats: Pats,
+    grant: Grant,
+    trace: TraceId,
+    deadlines: Deadlines,
+    /// How many versions have been refused to it.
+    refusals: u32,
+}
+
+impl Pats {
+    /// The right to send one request for an admitted client: waits for a PAT, and for a place under the budget of its version.
+    ///
+    /// # Errors
+    /// The fault that says why there is none: the store, Snowflake's refusals, or too many who wait.
+    pub async fn lease(&self, grant: &Grant, trace: TraceId, deadlines: Deadlines) -> Result<Lease, Fault> {
+        let request = Request { pats: self.clone(), grant: grant.clone(), trace, deadlines, refusals: 0 };
+        let pat = request.current().await?;
+        request.granted(pat).await
+    }
+}
+
+impl Lease {
+    /// The PAT.
+    pub fn pat(&self) -> &Secret {
+        &self.pat.fetched.pat
+    }
+
+    /// Which version it is.
+    pub fn version(&self) -> &PatId {
+        &self.pat.fetched.id
+    }
+
+    /// From now on Snowflake may see the PAT.
+    pub fn sending(&mut self) {
+        self.permit.sending();
+    }
+
+    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free for the next
+    /// request. A refusal that comes after all counts.
+    pub fn settle(&mut self) {
+        self.permit.settle();
+    }
+
+    /// Snowflake took the PAT.
+    pub fn accepted(self) {
+        self.permit.accepted();
+    }
+
+    /// Nobody has looked at the PAT.
+    pub fn unsent(self) {
+        self.permit.unsent();
+    }
+
+    /// Snowflake refused the PAT, or the gate.
+    pub fn refused(self, kind: Kind) -> Refusal {
+        let Self { mut request, pat, permit } = self;
+        let times = permit.refused(kind);
+        request.refusals += 1;
+        let (id, version) = (&pat.fetched.id, &pat.fetched.version);
+        let cause = format!("Snowflake refused PAT {id} ({version} of the store), {times} times by now");
+        let credential = request.grant.credential();
+        request.pats.inner.metrics.pat_refused(credential);
+        tracing::warn!(trace = %request.trace, %credential, kind = kind.rule().name, cause, "PAT refused");
+        Refusal { request, pat, kind, cause }
+    }
+}
+
+impl Refusal {
+    /// A lease for a newer version, once there is one.
+    ///
+    /// # Errors
+    /// The fault that says that there is none, or that this request has tried enough of them.
+    pub async fn another(self) -> Result<Lease, Fault> {
+        let newer = self.newer().await?;
+        self.request.granted(newer).await
+    }
+
+    /// What the client is told where its request cannot be sent again: to send it once more, if there is a newer version.
+    pub async fn give_up(self, why: &str) -> Fault {
+        match self.newer().await {
+            Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, and {why}")),
+            Err(fault) => fault,
+        }
+    }
+
+    async fn newer(&self) -> Result<Arc<CachedPat>, Fault> {
+        if self.request.refusals >= VERSIONS {
+            return Err(Fault::new(self.kind).with_cause(&self.cause));
+        }
+        self.request.newer(&self.pat, self.kind, &self.cause).await
+    }
+}
+
+impl Request {
+    /// The PAT in memory; while there is none, the request is held and the store asked again.
+    async fn current(&self) -> Result<Arc<CachedPat>, Fault> {
+        loop {
+            match self.pats.inner.cache.current(&self.grant).await {
+                Ok(pat) => return Ok(pat),
+                Err(error) if error.passes() && Instant::now() + PAUSE < self.deadlines.store => {
+                    tracing::debug!(trace = %self.trace, cause = %error, "a request waits for the store");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for the right to risk a version. It may be replaced meanwhile, by another request that was refused.
+    async fn granted(self, mut pat: Arc<CachedPat>) -> Result<Lease, Fault> {
+        let (guard, user) = (&self.pats.inner.guard, self.grant.service_user());
+        let mut without_another = None;
+        loop {
+            let version = &pat.fetched.id;
+            let insists = without_another.as_ref() == Some(version);
+            let (verdict, freed) = guard.ask(user, version, insists);
+            let verdict = match verdict {
+                Verdict::Granted(permit) => self.shared(permit).await,
+                alone => alone,
+            };
+            match verdict {
+                Verdict::Granted(permit) => return Ok(Lease { request: self, pat, permit }),
+                Verdict::NeedNewer => match self.newer(&pat, Kind::PatRefused, "it has been refused before").await {
+                    Ok(newer) => pat = newer,
+                    Err(_none) => without_another = Some(version.clone()),
+                },
+                Verdict::Exhausted => pat = self.newer(&pat, Kind::PatRefused, EXHAUSTED).await?,
+                Verdict::Cooldown(kind) => {
+                    return Err(Fault::new(kind).with_cause("Snowflake refused a moment ago; nothing is sent for now"));
+                }
+                Verdict::Retry(after) if Instant::now() < self.deadlines.queue => {
+                    let _asked_again = timeout(after, freed).await;
+                    pat = self.current().await?;
+                }
+                Verdict::Retry(_) => {
+                    let cause = "other logins of the same service user were under way all the time";
+                    return Err(Fault::new(Kind::GateBusy).with_cause(cause));
+                }
+            }
+        }
+    }
+
+    /// Asks the other gates too, where there are any.
+    async fn shared(&self, permit: RiskPermit) -> Verdict<RiskPermit> {
+        let inner = &self.pats.inner;
+        let Some(replicas) = &inner.replicas else { return Verdict::Granted(permit) };
+        let Ok(name) = SessionId::new(&*inner.env.random) else { return Verdict::Granted(permit) };
+        let (user, version) = (self.grant.service_user(), permit.version().clone());
+        let asked = replicas.lease(user, &version, inner.guard.max_refusals(), name.to_string()).await;
+        match asked.granted() {
+            Ok(lease) => Verdict::Granted(permit.shared_with(lease)),
+            Err(refused) => {
+                permit.unsent();
+                if matches!(refused, Verdict::Exhausted) {
+                    // From now on this gate knows it too, and waits for the successor as after a refusal of its own.
+                    inner.guard.exhausted_elsewhere(user, &version);
+                }
+                refused
+            }
+        }
+    }
+
+    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted from
+    /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
+    async fn newer(&self, refused: &CachedPat, kind: Kind, cause: &str) -> Result<Arc<CachedPat>, Fault> {
+        if kind != Kind::PatRefused {
+            // A policy, or a lock: no other PAT mends it.
+            return Err(Fault::new(kind).with_cause(cause));
+        }
+        let inner = &self.pats.inner;
+        let refused_for = inner.guard.refused_for(self.grant.service_user(), &refused.fetched.id);
+        let left = refused_for.and_then(|refused_for| inner.hold.checked_sub(refused_for));
+        let until = left.map(|left| Instant::now() + left);
+        let mut next = SHORT_PAUSE;
+        loop {
+            let why = match inner.cache.newer_than(&self.grant, refused).await {
+                Ok(Some(newer)) => return Ok(newer),
+                Ok(None) => "the store has no newer one".to_owned(),
+                Err(error) => format!("a newer one cannot be read: {error}"),
+            };
+            if until.is_none_or(|until| Instant::now() + next >= until) {
+                return Err(Fault::new(kind).with_cause(format_args!("{cause}; {why}")));
+            }
+            tracing::debug!(trace = %self.trace, why, "a request waits for a newer PAT");
+            pause(&mut next, PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Bodies that are read whole, since something in them changes: those of logins and renewals, and their answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, Version, header, request};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::body::Content;
+use super::{headers, json};
+use crate::base::fault::{Fault, Kind, chain};
+use crate::snowflake::body::{NotInflated, gunzip};
+use crate::upstream::ResponseBody;
+
+/// The largest answer that is read. Real ones are some KB, most of it parameters.
+const ANSWER_CAP: usize = 4 << 20;
+
+/// How much of a refused request's body is read away, and for how long.
+const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
+
+/// The body of a request until somebody takes it. Where a request is refused before that, the body is read all the same, if it is
+/// small: a connection whose request has not been read to its end has to be closed, and a driver that is only to wait would have
+/// to shake hands again.
+pub(super) struct PendingBody(Option<Incoming>);
+
+impl PendingBody {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(Some(body))
+    }
+
+    /// The body, which is to be had once.
+    pub(super) fn take(&mut self) -> Result<Incoming, Fault> {
+        self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("a body that has been taken already"))
+    }
+
+    /// Reads what nobody has taken.
+    pub(super) async fn drain(self) {
+        let (most, time) = AWAY;
+        if let Some(body) = self.0.filter(|body| !body.is_end_stream()) {
+            // If it is too much, or too slow, the connection is closed after the answer.
+            let _closed = timeout(time, Limited::new(body, most).collect()).await;
+        }
+    }
+}
+
+/// How much of a request's body is read.
+pub(super) struct Caps {
+    /// As sent, in bytes.
+    pub body: usize,
+    /// After inflating, in bytes.
+    pub inflated: usize,
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+/// Why a request's body cannot be read.
+pub(super) enum Unread {
+    /// Its form is wrong; how, and the private cause.
+    Malformed(&'static str, String),
+    /// It is larger than so many bytes; which cap that is.
+    TooLarge(usize, &'static str),
+    /// It did not come in time.
+    Slow,
+}
+
+impl Unread {
+    fn malformed(what: &'static str) -> Self {
+        Self::Malformed(what, what.to_owned())
+    }
+
+    /// The fault that it is; `malformed` and `too_large` name the kind of request.
+    pub(super) fn fault(self, malformed: Kind, too_large: Kind) -> Fault {
+        match self {
+            Self::Malformed(what, cause) => Fault::new(malformed).detail(what).with_cause(cause),
+            Self::TooLarge(cap, which) => Fault::new(too_large).detail(bytes(cap)).with_cause(which),
+            Self::Slow => Fault::new(Kind::RequestSlow).with_cause("login.deadline has passed"),
+        }
+    }
+}
+
+fn bytes(count: usize) -> impl fmt::Display {
+    format!("{count} bytes")
+}
+
+/// Reads a request's body up to its caps, inflated.
+pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps) -> Result<Vec<u8>, Unread> {
+    let gzip = is_gzip(&head.headers)?;
+    let sent = as_sent(body, caps).await?;
+    if !gzip {
+        return Ok(sent.into());
+    }
+    gunzip(&sent, caps.inflated).map_err(|why| match why {
+        NotInflated::Damaged => Unread::malformed("its gzip is damaged"),
+        NotInflated::TooLarge => Unread::TooLarge(caps.inflated, "after inflating"),
+    })
+}
+
+/// Reads a request's body up to its cap, as it was sent.
+pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread> {
+    let read = timeout(caps.deadline, Limited::new(body, caps.body).collect()).await;
+    let read = read.map_err(|_late| Unread::Slow)?;
+    let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
+        Ok(broken) => Unread::Malformed("it is not whole", chain(&*broken)),
+        Err(_limit) => Unread::TooLarge(caps.body, "as sent"),
+    })?;
+    Ok(sent.to_bytes())
+}
+
+/// Reads an answer whole, up to a cap.
+pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response<()>, Bytes), Fault> {
+    let (mut head, body) = response.into_parts();
+    let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).with_cause(cause);
+    let body = Limited::new(body, ANSWER_CAP)
+        .collect()
+        .await
+        .map_err(|_| garbled("an answer that is read whole broke off or is too large"))?;
+    let mut body = body.to_bytes();
+    if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
+        // Not asked for, and yet it happens behind some middleboxes.
+        body = gunzip(&body, ANSWER_CAP).map_err(|_| garbled("an answer has damaged gzip"))?.into();
+        head.headers.remove(header::CONTENT_ENCODING);
+    }
+    Ok((Response::from_parts(head, ()), body))
+}
+
+/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even for a
+/// refusal that came with another: drivers show a text only then.
+pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content> {
+    let (mut head, ()) = response.into_parts();
+    headers::strip_hop(&mut head.headers);
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.version = Version::HTTP_11;
+    head.status = http::StatusCode::OK;
+    let ours = json(body);
+    head.headers.insert(header::CONTENT_TYPE, ours.headers()[header::CONTENT_TYPE].clone());
+    Response::from_parts(head, ours.into_body())
+}
+
+/// Whether a body is gzip; the name of an encoding has no case (RFC 9110, section 8.4.1).
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let (first, None) = (encodings.next(), encodings.next()) else {
+        return Err(Unread::malformed("it has more than one Content-Encoding"));
+    };
+    let named = |name: &str| first.is_some_and(|first| first.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+    match first {
+        None => Ok(false),
+        Some(_) if named("") || named("identity") => Ok(false),
+        Some(_) if named("gzip") || named("x-gzip") => Ok(true),
+        Some(_) => Err(Unread::malformed("its Content-Encoding is neither gzip nor identity")),
+    }
+}

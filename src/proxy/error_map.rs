@@ -1,0 +1,33 @@
+//! What a client is told of an answer that leads elsewhere, and of a request for what it may not have.
+
+use http::{Response, StatusCode, Uri, header};
+
+use crate::base::fault::{Fault, Kind};
+use crate::base::pins::{NotAllowed, Place};
+
+/// A redirect would lead the client past the gate, with a session token in its hand.
+pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
+    let away = [
+        StatusCode::MOVED_PERMANENTLY,
+        StatusCode::FOUND,
+        StatusCode::SEE_OTHER,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+    if !away.contains(&response.status()) {
+        return Ok(());
+    }
+    let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()?.parse::<Uri>().ok());
+    let host = to.and_then(|to| to.host().map(str::to_owned)).unwrap_or_default();
+    Err(Fault::new(Kind::SnowflakeGarbled)
+        .with_cause(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
+}
+
+/// What it means that a client asks for what it may not have.
+pub(super) fn not_allowed(what: NotAllowed) -> Fault {
+    let asked: String = what.asked.chars().filter(|c| !c.is_control()).take(100).collect();
+    match what.place {
+        Place::Role => Fault::new(Kind::RoleDenied).detail(asked),
+        place => Fault::new(Kind::ContextDenied).detail(format_args!("{} {asked}", place.as_str())),
+    }
+}

@@ -1,0 +1,209 @@
+//! The `aws` store: AWS Secrets Manager, by its official SDK.
+//!
+//! The SDK signs requests and finds credentials where AWS's tools do: environment, profile, web identity, container, instance; not
+//! by SSO, which is for people. Its features are off but for the runtime, because its default HTTP stack is an old one; [`StoreHttp`] stands in for
+//! it, also for STS and the metadata services.
+//!
+//! The stage is always named. Without a name the service promises `AWSCURRENT`, and some that speak its protocol give another.
+//! `AWSPENDING` is the successor that a rotation has written and not yet promoted: it is asked for after a refusal only.
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::http::{HttpError, StoreHttp, inside, status_error};
+use super::login::{LoginCache, with_login};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use crate::base::fault::sources;
+use crate::base::secret::Secret;
+use crate::config::AwsStore;
+use crate::tls::TlsError;
+
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+/// Codes of temporary credentials that the service no longer takes (AWS API reference, common errors).
+const LOGIN_OVER: [&str; 4] =
+    ["ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException"];
+
+/// Secrets Manager in one region.
+pub(super) struct Aws {
+    settings: AwsStore,
+    web: StoreHttp,
+    timeout: Duration,
+    logins: LoginCache<Client>,
+}
+
+impl Aws {
+    /// A store that nothing has been asked yet.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used.
+    pub(super) fn new(settings: &AwsStore, timeout: Duration) -> Result<Self, TlsError> {
+        let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
+        Ok(Self { settings: settings.clone(), web, timeout, logins: LoginCache::default() })
+    }
+
+    async fn login(&self) -> Result<Arc<Client>, StoreError> {
+        self.logins.kept(|| self.client()).await
+    }
+
+    async fn client(&self) -> Result<Client, StoreError> {
+        // Retries are the cache's, which knows whether anybody waits.
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(Transport(self.web.clone()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(self.timeout).build());
+        if let Some(region) = &self.settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let found = loader.load().await;
+        if found.region().is_none() {
+            let text = "no region: name one in the store's table, or in AWS_REGION";
+            return Err(StoreError::Refused(text.into()));
+        }
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(&found);
+        if let Some(address) = &self.settings.address {
+            config = config.endpoint_url(address);
+        }
+        Ok(Client::from_conf(config.build()))
+    }
+
+    async fn read_stage(&self, name: &str, stage: &str) -> Result<StoredSecret, StoreError> {
+        let over = |error: &Failed| error.code().is_some_and(|code| LOGIN_OVER.contains(&code));
+        let read = with_login!(self, client => get(&client, name, stage), unless over);
+        let answer = read.map_err(|error| explain(&error))?;
+        let text = answer.secret_string.map(Ok).or_else(|| {
+            let bytes = answer.secret_binary.map(aws_smithy_types::Blob::into_inner)?;
+            Some(String::from_utf8(bytes).map_err(|_| StoreError::Unusable("the secret is binary and no text".into())))
+        });
+        let text = text.unwrap_or_else(|| Err(StoreError::Unusable("the answer holds no secret".into())))?;
+        Ok(StoredSecret {
+            value: Secret::new(text),
+            version: answer.version_id.unwrap_or_else(|| "unnamed".to_owned()),
+            created: answer.created_date.and_then(|at| SystemTime::try_from(at).ok()),
+            expires: None,
+        })
+    }
+}
+
+/// What the SDK says of a read that failed, or what kept it from reading.
+enum Failed {
+    Sdk(Box<SdkError<GetSecretValueError, HttpResponse>>),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failed {
+    fn code(&self) -> Option<&str> {
+        match self {
+            Self::Sdk(error) => error.code(),
+            Self::Store(_) => None,
+        }
+    }
+}
+
+async fn get(client: &Client, name: &str, stage: &str) -> Result<GetSecretValueOutput, Failed> {
+    let answer = client.get_secret_value().secret_id(name).version_stage(stage).send().await;
+    answer.map_err(|error| Failed::Sdk(Box::new(error)))
+}
+
+impl SecretStore for Aws {
+    fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
+        Box::pin(self.read_stage(path, CURRENT))
+    }
+
+    fn read_successor<'a>(&'a self, path: &'a str) -> Option<ReadFuture<'a>> {
+        Some(Box::pin(self.read_stage(path, PENDING)))
+    }
+}
+
+/// In words that hold nothing of an answer's body but the service's own code.
+fn explain(failed: &Failed) -> StoreError {
+    let error = match failed {
+        Failed::Sdk(error) => error,
+        Failed::Store(error) => return error.clone(),
+    };
+    if let Some(ours) = inside(&**error) {
+        return StoreError::Unavailable(format!("Secrets Manager, or the way to the gate's credentials: {ours}"));
+    }
+    match &**error {
+        SdkError::ServiceError(refusal) => {
+            let code = refusal.err().code().unwrap_or("no code");
+            let raw = refusal.raw();
+            let status = StatusCode::from_u16(raw.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+            let mut headers = HeaderMap::new();
+            let pause = raw.headers().get("retry-after").and_then(|pause| pause.parse().ok());
+            pause.and_then(|pause| headers.insert(http::header::RETRY_AFTER, pause));
+            let told = format!("Secrets Manager answered {} {code}", status.as_u16());
+            match code {
+                "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
+                    status_error(StatusCode::TOO_MANY_REQUESTS, &headers, told)
+                }
+                "InternalServiceError" | "InternalServiceErrorException" => StoreError::Unavailable(told),
+                "ResourceNotFoundException" => StoreError::Refused(format!("{told}: no such secret, or no such stage")),
+                "InvalidRequestException" => StoreError::Refused(format!("{told}: the secret is being deleted")),
+                "DecryptionFailure" => StoreError::Refused(format!("{told}: the gate may not use the secret's key")),
+                _ => status_error(status, &headers, told),
+            }
+        }
+        SdkError::TimeoutError(_) => StoreError::Unavailable("no answer in time".into()),
+        SdkError::ResponseError(_) => {
+            StoreError::Unavailable("what answered in Secrets Manager's place did not speak its protocol".into())
+        }
+        // A provider of the chain; their own words may quote an answer.
+        SdkError::DispatchFailure(_) => match sources(&**error).find_map(|error| error.downcast_ref()) {
+            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
+                StoreError::Unavailable("where the gate's AWS credentials come from, no answer can be used".into())
+            }
+            _ => StoreError::Refused("the gate finds no AWS credentials that can be used".into()),
+        },
+        _ => StoreError::Refused("the request cannot be made: look at region and reference".into()),
+    }
+}
+
+/// Our client in the place of the SDK's own.
+#[derive(Debug, Clone)]
+struct Transport(StoreHttp);
+
+impl HttpClient for Transport {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Transport {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let web = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let bad = |why: &str| ConnectorError::user(HttpError::Request(why.to_owned()).into());
+            let request = request.try_into_http1x().map_err(|_| bad("its form"))?;
+            let (head, body) = request.into_parts();
+            let body = body.bytes().map(Bytes::copy_from_slice).ok_or_else(|| bad("its body is a stream"))?;
+            let answer = web.send(http::Request::from_parts(head, body)).await.map_err(|error| match error {
+                HttpError::Slow => ConnectorError::timeout(error.into()),
+                error => ConnectorError::io(error.into()),
+            })?;
+            HttpResponse::try_from(answer.map(SdkBody::from)).map_err(|_| bad("the form of its answer"))
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! The `azure` store: Azure Key Vault, by its official SDK.
+//!
+//! The SDK knows the kinds of identity, keeps their tokens and answers the vault's challenge. Its own HTTP stack is left out;
+//! [`StoreHttp`] stands in for it, also for the token and metadata endpoints. A reference is `NAME` or `NAME/VERSION`.
+//!
+//! The vault names the resource that its tokens are for, and the SDK sends none to a vault that names another domain than its
+//! own; `danger_any_resource` switches that off, for vaults behind a name of the operator's.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use azure_core::cloud::CustomConfiguration;
+use azure_core::credentials::{Secret as AzureSecret, TokenCredential};
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::{HeaderName, Headers};
+use azure_core::http::request::{Body, Request};
+use azure_core::http::{AsyncRawResponse, ClientOptions, HttpClient, RetryOptions, StatusCode, Transport};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use azure_security_keyvault_secrets::models::{Secret as Model, SecretClientGetSecretOptions};
+use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::http::{HttpError, StoreHttp, inside, status_error};
+use super::login::{LoginCache, with_login};
+use super::secret_source::load;
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use crate::base::fault::sources;
+use crate::base::secret::Secret;
+use crate::config::{AzureLogin, AzureStore};
+use crate::tls::TlsError;
+
+/// One key vault.
+pub(super) struct Azure {
+    settings: AzureStore,
+    wire: Arc<Wire>,
+    logins: LoginCache<SecretClient>,
+}
+
+impl Azure {
+    /// A vault that nothing has been asked yet.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used.
+    pub(super) fn new(settings: &AzureStore, timeout: Duration) -> Result<Self, TlsError> {
+        let wire = Arc::new(Wire(StoreHttp::new(settings.ca.as_deref(), None, timeout)?));
+        Ok(Self { settings: settings.clone(), wire, logins: LoginCache::default() })
+    }
+
+    async fn login(&self) -> Result<Arc<SecretClient>, StoreError> {
+        self.logins.kept(|| self.client()).await
+    }
+
+    async fn client(&self) -> Result<SecretClient, StoreError> {
+        let credential = self.credential().await?;
+        let options = SecretClientOptions {
+            client_options: self.options(),
+            verify_challenge_resource: Some(!self.settings.danger_any_resource),
+            ..SecretClientOptions::default()
+        };
+        let client = SecretClient::new(&self.settings.address, credential, Some(options));
+        client.map_err(|_| StoreError::Refused("the vault's address cannot be used".into()))
+    }
+
+    async fn credential(&self) -> Result<Arc<dyn TokenCredential>, StoreError> {
+        let unusable = |what: &'static str| move |_| StoreError::Refused(format!("login: {what}"));
+        Ok(match &self.settings.login {
+            AzureLogin::ManagedIdentity { client } => {
+                ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
+                    user_assigned_id: client.clone().map(UserAssignedId::ClientId),
+                    client_options: self.options(),
+                }))
+                .map_err(unusable("this kind of machine has no managed identity that the gate can use"))?
+            }
+            AzureLogin::WorkloadIdentity { tenant, client, token } => {
+                WorkloadIdentityCredential::new(Some(WorkloadIdentityCredentialOptions {
+                    credential_options: ClientAssertionCredentialOptions { client_options: self.options() },
+                    client_id: client.clone(),
+                    tenant_id: tenant.clone(),
+                    token_file_path: token.clone(),
+                }))
+                .map_err(unusable("tenant, client or token file is missing; on AKS they come by the environment"))?
+            }
+            AzureLogin::ClientSecret { tenant, client, secret } => {
+                let secret = AzureSecret::new(load(secret).await?.expose().to_owned());
+                let options = ClientSecretCredentialOptions { client_options: self.options() };
+                ClientSecretCredential::new(tenant, client.clone(), secret, Some(options))
+                    .map_err(unusable("tenant, client or secret has no possible form"))?
+            }
+        })
+    }
+
+    fn options(&self) -> ClientOptions {
+        let cloud = self.settings.authority.as_ref().map(|authority| {
+            let mut custom = CustomConfiguration::default();
+            custom.authority_host.clone_from(authority);
+            Arc::new(custom.into())
+        });
+        ClientOptions {
+            cloud,
+            // Retries are the cache's, which knows whether anybody waits.
+            retry: RetryOptions::none(),
+            transport: Some(Transport::new(self.wire.clone())),
+            ..ClientOptions::default()
+        }
+    }
+
+    async fn read_secret(&self, path: &str) -> Result<StoredSecret, StoreError> {
+        let (name, version) = match path.split_once('/') {
+            Some((name, version)) => (name, Some(version)),
+            None => (path, None),
+        };
+        // What Key Vault allows in both; nothing else may reach the URL that the SDK builds.
+        let fits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !fits(name) || !version.is_none_or(fits) {
+            let text = "the reference needs NAME or NAME/VERSION, each of letters, digits and '-'";
+            return Err(StoreError::Refused(text.into()));
+        }
+        let over = Failed::is_over;
+        let read = with_login!(self, client => get(&client, name, version), unless over);
+        let secret = read.map_err(|error| explain(&error))?;
+        let attributes = secret.attributes.unwrap_or_default();
+        let version = secret.id.as_deref().and_then(|id| id.rsplit('/').next()).unwrap_or("unnamed").to_owned();
+        let value = secret.value.ok_or_else(|| StoreError::Unusable("the answer holds no secret".into()))?;
+        Ok(StoredSecret {
+            value: Secret::new(value),
+            version,
+            created: attributes.created.map(SystemTime::from),
+            expires: attributes.expires.map(SystemTime::from),
+        })
+    }
+}
+
+impl SecretStore for Azure {
+    fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
+        Box::pin(self.read_secret(path))
+    }
+}
+
+async fn get(client: &SecretClient, name: &str, version: Option<&str>) -> Result<Model, Failed> {
+    let version = version.map(str::to_owned);
+    let options = SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
+    Ok(client.get_secret(name, Some(options)).await?.into_model()?)
+}
+
+/// What the SDK says of a read that failed, or what kept it from reading.
+enum Failed {
+    Sdk(azure_core::Error),
+    Store(StoreError),
+}
+
+impl From<azure_core::Error> for Failed {
+    fn from(error: azure_core::Error) -> Self {
+        Self::Sdk(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failed {
+    /// Whether a new login may help: the vault takes the token no longer, or the token endpoint refuses what the gate shows, which
+    /// may have been replaced since it was read.
+    fn is_over(&self) -> bool {
+        let Self::Sdk(error) = self else { return false };
+        let status = refusal(error).map(|(status, ..)| status);
+        match error.kind() {
+            ErrorKind::Credential => matches!(status, Some(StatusCode::BadRequest | StatusCode::Unauthorized)),
+            _ => status == Some(StatusCode::Unauthorized),
+        }
+    }
+}
+
+/// In words that hold nothing of an answer's body but the service's own code.
+fn explain(failed: &Failed) -> StoreError {
+    let error = match failed {
+        Failed::Sdk(error) => error,
+        Failed::Store(error) => return error.clone(),
+    };
+    let in_login = matches!(error.kind(), ErrorKind::Credential);
+    let who = if in_login { "the identity endpoint" } else { "Key Vault" };
+    if let Some(ours) = inside(error) {
+        return StoreError::Unavailable(format!("{who}: {ours}"));
+    }
+    let Some((status, code, headers)) = refusal(error) else {
+        return match error.kind() {
+            ErrorKind::Credential => StoreError::Refused("login: the identity cannot be used".into()),
+            ErrorKind::Other => StoreError::Refused(
+                "Key Vault asks for a token of another resource than its own domain; see danger_any_resource".into(),
+            ),
+            _ => StoreError::Unavailable(format!("what answered in the place of {who} did not speak its protocol")),
+        };
+    };
+    let told = format!("{who} answered {} {code}", u16::from(status));
+    let status = http::StatusCode::from_u16(status.into()).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    match status {
+        http::StatusCode::NOT_FOUND if !in_login => StoreError::Refused(format!("{told}: no such secret or version")),
+        _ => status_error(status, &headers, told),
+    }
+}
+
+/// The refusal in an error, which the SDK may have wrapped: status, code and `Retry-After`.
+fn refusal(error: &azure_core::Error) -> Option<(StatusCode, String, HeaderMap)> {
+    sources(error).find_map(|found| {
+        let Some(ErrorKind::HttpResponse { status, error_code, raw_response }) =
+            found.downcast_ref::<azure_core::Error>().map(azure_core::Error::kind)
+        else {
+            return None;
+        };
+        let code = error_code.as_deref().unwrap_or_default();
+        let plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b",_-".contains(&b));
+        let mut headers = HeaderMap::new();
+        let pause = raw_response
+            .as_ref()
+            .and_then(|raw| raw.headers().get_optional_string(&HeaderName::from_static("retry-after"))?.parse().ok());
+        pause.and_then(|pause| headers.insert(http::header::RETRY_AFTER, pause));
+        Some((*status, if plain { code.to_owned() } else { String::new() }, headers))
+    })
+}
+
+/// Our client in the place of the SDK's own.
+#[derive(Debug)]
+struct Wire(StoreHttp);
+
+#[async_trait::async_trait]
+impl HttpClient for Wire {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let failed = |error: HttpError| azure_core::Error::new(ErrorKind::Io, error);
+        let Body::Bytes(body) = request.body() else {
+            return Err(failed(HttpError::Request("its body is a stream".into())));
+        };
+        let mut ours = http::Request::builder().method(request.method().as_str()).uri(request.url().as_str());
+        for (name, value) in request.headers().iter() {
+            ours = ours.header(name.as_str(), value.as_str());
+        }
+        let ours = ours.body(Bytes::clone(body)).map_err(|error| failed(error.into()))?;
+        let (head, body) = self.0.send(ours).await.map_err(failed)?.into_parts();
+        let mut headers = Headers::new();
+        for (name, value) in &head.headers {
+            if let Ok(value) = value.to_str() {
+                headers.insert(name.as_str().to_owned(), value.to_owned());
+            }
+        }
+        Ok(AsyncRawResponse::from_bytes(head.status.as_u16().into(), headers, body))
+    }
+}

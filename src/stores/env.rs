@@ -1,0 +1,21 @@
+//! The `env` store: one environment variable a secret. It cannot change while the process runs.
+
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use crate::base::secret::Secret;
+
+/// Environment variables.
+pub struct Env;
+
+impl SecretStore for Env {
+    fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
+        let read = match std::env::var(path) {
+            Ok(text) => {
+                let value = Secret::new(text);
+                let version = format!("content:{}", value.fingerprint());
+                Ok(StoredSecret { value, version, created: None, expires: None })
+            }
+            Err(_) => Err(StoreError::Refused(format!("the environment variable {path} is not set, or is not UTF-8"))),
+        };
+        Box::pin(std::future::ready(read))
+    }
+}

@@ -1,0 +1,149 @@
+//! [`StoreHttp`]: how stores over the network are reached, whichever library speaks the protocol. The one exception is Google's token
+//! endpoints; the `gcp` store says why.
+//!
+//! The roots are the operator's, a redirect is never followed, no proxy of the environment is taken, a whole exchange has a
+//! deadline and an answer a cap. An error holds nothing of an answer's body.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+
+use super::StoreError;
+use crate::base::fault::chain;
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::base::fault::sources;
+use crate::config::KeyPair;
+use crate::tls::{self, TlsError};
+
+/// The largest answer that is read. Secrets are 64 KiB at most in every store.
+const ANSWER_CAP: usize = 1 << 20;
+/// The longest pause that a store may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// One client, with its own connections.
+#[derive(Debug, Clone)]
+pub(super) struct StoreHttp {
+    pub http: reqwest::Client,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    #[error("no connection: {0}")]
+    NoConnection(String),
+    #[error("no answer in time")]
+    Slow,
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("the answer is larger than {ANSWER_CAP} bytes")]
+    TooLarge,
+    #[error("the request cannot be sent: {0}")]
+    Request(String),
+}
+
+impl StoreHttp {
+    /// A client that trusts the roots in `ca`, or the platform's, and may show a certificate of its own.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub(super) fn new(ca: Option<&Path>, identity: Option<&KeyPair>, timeout: Duration) -> Result<Self, TlsError> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_as(ca, identity)?)
+            .connect_timeout(timeout)
+            .timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|_| TlsError::Roots(rustls::Error::General("the HTTP client refuses them".into())))?;
+        Ok(Self { http })
+    }
+
+    /// Sends a request and reads the answer whole.
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let request = request.try_into().map_err(|error| HttpError::Request(told(error)))?;
+        let mut answer = self.http.execute(request).await.map_err(failed)?;
+        let mut head = Response::builder().status(answer.status()).body(())?;
+        *head.headers_mut() = std::mem::take(answer.headers_mut());
+        let mut body = BytesMut::new();
+        while let Some(piece) = answer.chunk().await.map_err(failed)? {
+            if body.len() + piece.len() > ANSWER_CAP {
+                return Err(HttpError::TooLarge);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(head.map(|()| body.freeze()))
+    }
+
+    /// Gets a URL.
+    #[cfg(any(feature = "vault", feature = "gcp"))]
+    pub(super) async fn get(&self, url: reqwest::Url, headers: HeaderMap) -> Result<Response<Bytes>, HttpError> {
+        let mut request = Request::get(url.as_str()).body(Bytes::new())?;
+        *request.headers_mut() = headers;
+        self.send(request).await
+    }
+}
+
+impl From<http::Error> for HttpError {
+    fn from(error: http::Error) -> Self {
+        Self::Request(error.to_string())
+    }
+}
+
+impl From<HttpError> for StoreError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::TooLarge => Self::Unusable(error.to_string()),
+            HttpError::Request(_) => Self::Refused(error.to_string()),
+            HttpError::NoConnection(_) | HttpError::Slow | HttpError::Broken(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// A URL below `origin` whose path is made of these segments, each encoded.
+#[cfg(any(feature = "vault", feature = "gcp"))]
+pub(super) fn url<'a>(origin: &str, segments: impl IntoIterator<Item = &'a str>) -> Result<reqwest::Url, StoreError> {
+    let wrong = || StoreError::Refused("the store's address is no URL".into());
+    let mut url = reqwest::Url::parse(origin).map_err(|_| wrong())?;
+    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(segments);
+    Ok(url)
+}
+
+/// What a status that is no success means; `what` says it in the store's own words.
+pub(super) fn status_error(status: StatusCode, headers: &HeaderMap, what: String) -> StoreError {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => StoreError::Throttled(what, retry_after(headers).unwrap_or_default()),
+        StatusCode::REQUEST_TIMEOUT => StoreError::Unavailable(what),
+        status if status.is_server_error() => match retry_after(headers) {
+            Some(pause) => StoreError::Throttled(what, pause),
+            None => StoreError::Unavailable(what),
+        },
+        _ => StoreError::Refused(what),
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3); its other form, a date, is not used by these services.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+/// The failure of ours that a library has wrapped in its own, if there is one.
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub(super) fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a HttpError> {
+    sources(error).find_map(|error| error.downcast_ref())
+}
+
+fn failed(error: reqwest::Error) -> HttpError {
+    match error {
+        error if error.is_timeout() => HttpError::Slow,
+        error if error.is_connect() => HttpError::NoConnection(told(error)),
+        error => HttpError::Broken(told(error)),
+    }
+}
+
+/// What happened, without the URL: the reference that is read stands beside it in the log.
+fn told(error: reqwest::Error) -> String {
+    chain(&error.without_url())
+}

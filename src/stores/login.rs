@@ -1,0 +1,68 @@
+//! [`LoginCache`]: a store's login, shared by all reads, made anew once when it has gone bad.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::StoreError;
+
+/// The current login of one store.
+pub(super) struct LoginCache<L>(Mutex<Option<Arc<L>>>);
+
+impl<L> Default for LoginCache<L> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<L> LoginCache<L> {
+    /// The login to use: what `next` makes of the one that is there. Whoever comes meanwhile waits for it.
+    pub(super) async fn current<F>(&self, next: impl FnOnce(Option<Arc<L>>) -> F) -> Result<Arc<L>, StoreError>
+    where
+        F: Future<Output = Result<Arc<L>, StoreError>>,
+    {
+        let mut held = self.0.lock().await;
+        let fresh = next(held.clone()).await?;
+        *held = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// The login that is there, or one that `make` makes: for libraries that renew theirs themselves.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+    pub(super) async fn kept<F>(&self, make: impl FnOnce() -> F) -> Result<Arc<L>, StoreError>
+    where
+        F: Future<Output = Result<L, StoreError>>,
+    {
+        let next = |held: Option<Arc<L>>| async {
+            match held {
+                Some(held) => Ok(held),
+                None => make().await.map(Arc::new),
+            }
+        };
+        self.current(next).await
+    }
+
+    /// Gives a login up, unless somebody has logged in again since: of many reads that it fails, one logs in.
+    pub(super) async fn give_up(&self, failed: &Arc<L>) {
+        let mut held = self.0.lock().await;
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, failed)) {
+            *held = None;
+        }
+    }
+}
+
+/// Reads with the current login; when the store no longer accepts it, once more with a new one.
+macro_rules! with_login {
+    ($self:expr, $login:ident => $read:expr, unless $refused:expr) => {{
+        let $login = $self.login().await?;
+        match $read.await {
+            Err(error) if $refused(&error) => {
+                $self.logins.give_up(&$login).await;
+                let $login = $self.login().await?;
+                $read.await
+            }
+            outcome => outcome,
+        }
+    }};
+}
+pub(super) use with_login;

@@ -1,0 +1,198 @@
+//! [`Resolver`]: from a list of references to a PAT, or to another secret.
+//!
+//! The references are asked in their order and the first that answers wins. A version that Snowflake has refused does not win
+//! while another is to be had: behind it stands the store's successor, where it keeps one, then the next reference.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Semaphore;
+
+use super::{SecretStore, StoreError, StoredSecret, Stores, value};
+use crate::base::clock::Clock;
+use crate::base::ids::PatId;
+use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::secret::Secret;
+use crate::telemetry::metrics::Metrics;
+
+/// How many reads one store answers at a time.
+const READS_AT_ONCE: usize = 8;
+
+/// The stores, each with a limit on reads.
+pub struct Resolver {
+    stores: HashMap<Arc<str>, (Arc<dyn SecretStore>, Semaphore)>,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// A PAT as a store gave it.
+#[derive(Clone)]
+pub struct FetchedPat {
+    /// The token.
+    pub pat: Secret,
+    /// What tells it from other PATs: a fingerprint of the token itself, whatever the store's version says.
+    pub id: PatId,
+    /// The store's own name of the version.
+    pub version: String,
+    /// When this version was written, where the store tells.
+    pub created: Option<SystemTime>,
+    /// When this version ends, where the store knows.
+    pub expires: Option<SystemTime>,
+    /// The reference that gave it.
+    pub from: SecretRef,
+    /// Its place in the credential's list.
+    pub rank: usize,
+    /// When the read began.
+    pub began: Instant,
+    /// When it ended.
+    pub ended: (Instant, SystemTime),
+}
+
+/// A reference that gave nothing.
+#[derive(Debug, Clone)]
+pub struct FailedReference {
+    /// The reference.
+    pub reference: SecretRef,
+    /// Why.
+    pub error: StoreError,
+}
+
+/// What asking all references came to.
+pub struct Resolution {
+    /// What was found, if anything.
+    pub pat: Option<FetchedPat>,
+    /// Those before it that gave nothing.
+    pub failed: Vec<FailedReference>,
+}
+
+impl Resolver {
+    /// A reader of these stores; each single read ends within `timeout`.
+    pub fn new(stores: Stores, timeout: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let stores = stores.into_iter().map(|(name, store)| (name, (store, Semaphore::new(READS_AT_ONCE)))).collect();
+        Self { stores, timeout, clock, metrics }
+    }
+
+    /// Whether every store of these references is one whose reads cost nothing.
+    pub fn is_local(&self, references: &SecretRefs) -> bool {
+        references.iter().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))
+    }
+
+    /// Reads one reference.
+    ///
+    /// # Errors
+    /// The store's, or what is wrong with the value.
+    pub async fn read(&self, reference: &SecretRef) -> Result<FetchedPat, StoreError> {
+        self.current(reference, 0).await
+    }
+
+    /// Another secret than a PAT: the first of the references that gives something, as it stands there, and its place in the list.
+    ///
+    /// # Errors
+    /// What each of them says.
+    pub async fn text(&self, references: &SecretRefs) -> Result<(Secret, usize), StoreError> {
+        let mut failed = Vec::new();
+        for (rank, reference) in references.iter().enumerate() {
+            let take = |_, fetched: StoredSecret| value::member(&fetched.value, reference.field.as_deref());
+            let read = self.fetch(reference, |store| Some(store.read(&reference.path)), take).await;
+            match read.unwrap_or_else(|| Err(no_store(reference))) {
+                Ok(text) => return Ok((text, rank)),
+                Err(error) => failed.push(FailedReference { reference: reference.clone(), error }),
+            }
+        }
+        Err(together(&failed))
+    }
+
+    /// Asks the references in order, past every version in `refused` while there is another.
+    pub async fn first(&self, references: &SecretRefs, refused: &HashSet<PatId>) -> Resolution {
+        let (mut failed, mut second_best) = (Vec::new(), None);
+        for (rank, reference) in references.iter().enumerate() {
+            let error = match self.current(reference, rank).await {
+                Ok(found) if !refused.contains(&found.id) => return Resolution { pat: Some(found), failed },
+                Ok(found) => {
+                    second_best.get_or_insert(found);
+                    let next = self.fetch_pat(reference, rank, |store| store.read_successor(&reference.path)).await;
+                    if let Some(Ok(next)) = next
+                        && !refused.contains(&next.id)
+                    {
+                        return Resolution { pat: Some(next), failed };
+                    }
+                    StoreError::Refused("it holds the version that Snowflake has refused".into())
+                }
+                Err(error) => error,
+            };
+            failed.push(FailedReference { reference: reference.clone(), error });
+        }
+        // A reference whose value is given after all has not failed, although Snowflake has refused it.
+        if let Some(given) = &second_best {
+            failed.retain(|failed: &FailedReference| failed.reference != given.from);
+        }
+        Resolution { pat: second_best, failed }
+    }
+
+    async fn current(&self, reference: &SecretRef, rank: usize) -> Result<FetchedPat, StoreError> {
+        let read = self.fetch_pat(reference, rank, |store| Some(store.read(&reference.path))).await;
+        read.unwrap_or_else(|| Err(no_store(reference)))
+    }
+
+    async fn fetch_pat<'a>(
+        &'a self,
+        reference: &SecretRef,
+        rank: usize,
+        how: impl FnOnce(&'a dyn SecretStore) -> Option<super::ReadFuture<'a>>,
+    ) -> Option<Result<FetchedPat, StoreError>> {
+        self.fetch(reference, how, |began, fetched| self.found(reference, rank, began, fetched)).await
+    }
+
+    /// What `take` makes of one answer of one store; `None` when there is no such store, or it keeps no such thing.
+    async fn fetch<'a, T>(
+        &'a self,
+        reference: &SecretRef,
+        how: impl FnOnce(&'a dyn SecretStore) -> Option<super::ReadFuture<'a>>,
+        take: impl FnOnce(Instant, StoredSecret) -> Result<T, StoreError>,
+    ) -> Option<Result<T, StoreError>> {
+        let (store, permits) = self.stores.get(&reference.store)?;
+        let reading = how(&**store)?;
+        let _permit = permits.acquire().await;
+        let began = self.clock.now();
+        let late = |_| Err(StoreError::Unavailable("no answer in time".into()));
+        let fetched = tokio::time::timeout(self.timeout, reading).await.unwrap_or_else(late);
+        let taken = fetched.and_then(|fetched| take(began, fetched));
+        self.metrics.store_read(&reference.store, taken.as_ref().map_or_else(StoreError::kind, |_| "ok"));
+        Some(taken)
+    }
+
+    fn found(
+        &self,
+        from: &SecretRef,
+        rank: usize,
+        began: Instant,
+        got: StoredSecret,
+    ) -> Result<FetchedPat, StoreError> {
+        let pat = value::pat(&got.value, from.field.as_deref())?;
+        let StoredSecret { version, created, expires, value: _ } = got;
+        let ended = (self.clock.now(), self.clock.wall());
+        Ok(FetchedPat { id: PatId::of(&pat), pat, version, created, expires, from: from.clone(), rank, began, ended })
+    }
+}
+
+fn no_store(reference: &SecretRef) -> StoreError {
+    StoreError::Refused(format!("no store {}", reference.store))
+}
+
+/// One error for all: that of the only reference, or each by name. It passes when one of them does.
+pub fn together(failed: &[FailedReference]) -> StoreError {
+    let [only] = failed else {
+        let all: Vec<_> = failed.iter().map(|failed| format!("{}: {}", failed.reference, failed.error)).collect();
+        let text = all.join("; ");
+        // As soon as one of them may be asked again.
+        let pause = failed.iter().map(|failed| failed.error.pause()).min().unwrap_or_default();
+        return match failed.iter().any(|failed| failed.error.passes()) {
+            true if pause > Duration::ZERO => StoreError::Throttled(text, pause),
+            true => StoreError::Unavailable(text),
+            false => StoreError::Refused(text),
+        };
+    };
+    only.error.clone()
+}

@@ -1,0 +1,136 @@
+//! From what a store holds to a PAT: one rule for every store.
+//!
+//! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole value
+//! counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a bad login.
+//!
+//! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide, managed
+//! external secrets, Snowflake Programmatic Access Token). It is taken without `#FIELD`. Beside it lies the private key that
+//! rotates the token; the gate takes that for nothing, also when somebody names it.
+
+use super::StoreError;
+use crate::base::names::CLIENT_KEY_PREFIX;
+use crate::base::secret::Secret;
+use crate::snowflake::members::Members;
+
+/// Texts that people leave in a secret until they have the real one.
+const PLACEHOLDERS: [&str; 15] = [
+    "change-me",
+    "change_me",
+    "changeme",
+    "dummy",
+    "example",
+    "none",
+    "null",
+    "placeholder",
+    "replace-me",
+    "replace_me",
+    "replaceme",
+    "secret",
+    "todo",
+    "token",
+    "xxx",
+];
+/// The token in a managed secret.
+const MANAGED: &str = "patTokenValue";
+/// What lies beside it and can make new tokens.
+const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
+
+/// The member that a reference names, or the whole value.
+///
+/// # Errors
+/// [`StoreError::Unusable`], which says what is wrong with the form and quotes nothing.
+pub fn member(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let whole = value.expose().trim();
+    match field {
+        Some(field) if TOXIC.contains(&field) => unusable("the member that #FIELD names is no token but a key"),
+        Some(field) => {
+            let Ok(members) = Members::parse(whole) else {
+                return unusable("the reference names a #FIELD, and the value is no JSON object");
+            };
+            match members.text(field) {
+                Some(text) => Ok(Secret::new(text.into_owned())),
+                None if members.raw(field).is_some() => unusable("the member that #FIELD names is no string"),
+                None => unusable("the value has no member of the name that #FIELD gives"),
+            }
+        }
+        None => Ok(value.clone()),
+    }
+}
+
+fn unusable<T>(why: &str) -> Result<T, StoreError> {
+    Err(StoreError::Unusable(why.to_owned()))
+}
+
+/// The PAT in a store's value.
+///
+/// # Errors
+/// Like [`member`].
+pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let whole = value.expose().trim();
+    let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
+    let text = member(value, field.or(managed.then_some(MANAGED)))?;
+    let token = text.expose().trim_end_matches(['\r', '\n']);
+    match token {
+        "" => unusable("the value is empty"),
+        _ if token.contains(['\r', '\n']) => unusable("the value has more than one line"),
+        _ if token.starts_with('{') => {
+            unusable("the value is a JSON object; name its member with #FIELD in the reference")
+        }
+        _ if token.bytes().any(|b| !(0x21..0x7f).contains(&b)) => {
+            unusable("the value holds spaces or characters that no token has")
+        }
+        _ if token.starts_with(CLIENT_KEY_PREFIX) => {
+            unusable("the value is a client key of patgate, not a Snowflake token")
+        }
+        _ if token.starts_with("your") || token.contains(['<', '>', '$', '%', '*', '"', '\'', '`', '[', ']']) => {
+            unusable("the value is a placeholder, or has quotes or brackets that no token has")
+        }
+        _ if PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => unusable("the value is a placeholder"),
+        _ => Ok(Secret::new(token.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str, field: Option<&str>) -> Result<String, String> {
+        pat(&Secret::new(value.into()), field).map(|pat| pat.expose().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_and_json_values_give_their_token() {
+        assert_eq!(read("tok.en-1\r\n", None).unwrap(), "tok.en-1");
+        assert_eq!(read("{\"token\":\"t\\u0031\",\"key\":\"toxic\"}\n", Some("token")).unwrap(), "t1");
+        let managed =
+            "{\"privateKey\":\"-----\",\"passphrase\":\"p\",\"patTokenName\":\"N\",\"patTokenValue\":\"tok\"}";
+        assert_eq!(read(managed, None).unwrap(), "tok");
+        assert_eq!(read(managed, Some("patTokenValue")).unwrap(), "tok");
+        assert!(read(managed, Some("passphrase")).unwrap_err().contains("no token but a key"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_refused_without_being_quoted() {
+        for (value, field) in [
+            ("", None),
+            ("\n", None),
+            ("canary\ncanary", None),
+            ("canary canary", None),
+            ("{\"canary\":1}", None),
+            ("changeme", None),
+            ("<canary>", None),
+            ("${CANARY_canary}", None),
+            ("%canary%", None),
+            ("\"canary\"", None),
+            ("your-canary-here", None),
+            ("REPLACE_ME", None),
+            ("pgk_canary", None),
+            ("canary", Some("token")),
+            ("{\"canary\":1}", Some("token")),
+            ("{\"token\":7}", Some("token")),
+            ("{\"token\":\"\"}", Some("token")),
+        ] {
+            assert!(!read(value, field).unwrap_err().contains("canary"), "{value}");
+        }
+    }
+}

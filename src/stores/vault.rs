@@ -1,0 +1,372 @@
+//! The `vault` store: HashiCorp Vault, or OpenBao, which speaks the same. KV v1 and v2.
+//!
+//! vaultrs does the logins and renewals, with every setting explicit: its defaults read the environment, and one variable
+//! can switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither is ever
+//! formatted here; [`explain`] takes out status and Vault's own error texts. Reads are done directly, because vaultrs drops
+//! a version's number and times, hides `Retry-After`, cannot tell a deleted version from a secret that never was, and reads
+//! an answer of any length. Both go through the client of [`StoreHttp`], which vaultrs's own settings cannot express.
+//!
+//! # The token's life
+//! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
+//! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that does not
+//! help. A token with some lease left goes on serving while neither can be had.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use parking_lot::{Mutex, MutexGuard};
+use rustify::clients::reqwest::Client as RestClient;
+use rustify::errors::ClientError as RestError;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use vaultrs::api::{AuthInfo, EndpointMiddleware};
+use vaultrs::auth::{approle, cert, kubernetes, oidc};
+use vaultrs::client::{Client, VaultClient, VaultClientSettings};
+use vaultrs::error::ClientError;
+
+use super::http::{StoreHttp, status_error, url};
+use super::login::{LoginCache, with_login};
+use super::secret_source::load;
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use crate::base::clock::Clock;
+use crate::base::fault::chain;
+use crate::base::rfc3339;
+use crate::base::secret::Secret;
+use crate::config::{KeyPair, KvVersion, VaultLogin, VaultStore};
+use crate::tls::TlsError;
+
+/// How long a 403 that a new login did not mend is taken for what it says: each login leaves a lease behind.
+const BARREN: Duration = Duration::from_secs(300);
+
+/// A Vault server.
+pub(super) struct Vault {
+    settings: VaultStore,
+    web: StoreHttp,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    logins: LoginCache<Login>,
+    /// Until when a 403 is not answered with a new login, because one did not help.
+    barren: Mutex<Option<Instant>>,
+}
+
+/// A login at Vault.
+struct Login {
+    client: VaultClient,
+    token: Secret,
+    /// `None` for a token that we did not get by a login, or that does not end.
+    lease: Option<Lease>,
+}
+
+#[derive(Clone, Copy)]
+struct Lease {
+    length: Duration,
+    renew: Instant,
+    end: Instant,
+}
+
+impl Vault {
+    /// A server that nothing has been asked yet.
+    ///
+    /// # Errors
+    /// When the CA file cannot be used.
+    pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
+        Ok(Self {
+            settings: settings.clone(),
+            web,
+            timeout,
+            clock,
+            logins: LoginCache::default(),
+            barren: Mutex::default(),
+        })
+    }
+
+    fn client(&self, web: &StoreHttp, token: &Secret) -> Result<VaultClient, StoreError> {
+        let address = self.settings.address.parse();
+        let address = address.map_err(|_| StoreError::Refused("the address is no URL".into()))?;
+        let settings = VaultClientSettings {
+            address,
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: Some(self.timeout),
+            token: token.expose().to_owned(),
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: self.settings.namespace.clone(),
+            proxy: None,
+        };
+        let middle = EndpointMiddleware {
+            token: token.expose().to_owned(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.settings.namespace.clone(),
+        };
+        Ok(VaultClient { http: RestClient::new(&self.settings.address, web.http.clone()), middle, settings })
+    }
+
+    /// A login that is good as far as we know.
+    async fn login(&self) -> Result<Arc<Login>, StoreError> {
+        let next = |held: Option<Arc<Login>>| async {
+            let Some(held) = held else { return self.log_in().await };
+            let now = self.clock.now();
+            match held.lease {
+                Some(lease) if now >= lease.renew => match self.renewed(&held, lease).await {
+                    Some(renewed) => Ok(renewed),
+                    None => match self.log_in().await {
+                        Err(error) if now < lease.end => {
+                            tracing::warn!(cause = %error, owner = "store", "Vault gives no new login; the old one has some time left");
+                            Ok(held)
+                        }
+                        outcome => outcome,
+                    },
+                },
+                _ => Ok(held),
+            }
+        };
+        self.logins.current(next).await
+    }
+
+    async fn renewed(&self, held: &Login, lease: Lease) -> Option<Arc<Login>> {
+        // A renewal that hangs leaves time for the rest of the read.
+        let Ok(renewal) = tokio::time::timeout(self.timeout / 3, held.client.renew(None)).await else {
+            tracing::debug!("the renewal of the Vault token has no answer");
+            return None;
+        };
+        match renewal {
+            // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
+            Ok(auth) if Duration::from_secs(auth.lease_duration) < lease.length => {
+                tracing::debug!("the Vault token is near its greatest age");
+                None
+            }
+            Ok(auth) => {
+                tracing::debug!(lease_s = auth.lease_duration, "renewed the Vault token");
+                let client = self.client(&self.web, &held.token).ok()?;
+                Some(Arc::new(Login { client, token: held.token.clone(), lease: self.lease(&auth) }))
+            }
+            Err(error) => {
+                tracing::debug!(cause = explain(&error).to_string(), "the Vault token cannot be renewed");
+                None
+            }
+        }
+    }
+
+    async fn log_in(&self) -> Result<Arc<Login>, StoreError> {
+        let nobody = self.client(&self.web, &Secret::new(String::new()))?;
+        let answer = match &self.settings.login {
+            VaultLogin::Token(source) => {
+                let token = load(source).await?;
+                return Ok(Arc::new(Login { client: self.client(&self.web, &token)?, token, lease: None }));
+            }
+            VaultLogin::AppRole { mount, role_id, secret_id } => {
+                let (role_id, secret_id) = (load(role_id).await?, load(secret_id).await?);
+                approle::login(&nobody, mount, role_id.expose(), secret_id.expose()).await
+            }
+            VaultLogin::Kubernetes { mount, role, jwt } => {
+                kubernetes::login(&nobody, mount, role, load(jwt).await?.expose()).await
+            }
+            VaultLogin::Jwt { mount, role, jwt } => {
+                oidc::login(&nobody, mount, load(jwt).await?.expose(), role.clone()).await
+            }
+            VaultLogin::Certificate { mount, role, certificate, key } => {
+                let shown = self.client(&self.shown(certificate, key)?, &Secret::new(String::new()))?;
+                cert::login(&shown, mount, role.as_deref().unwrap_or_default()).await
+            }
+        };
+        let mut auth = answer.map_err(|error| explain(&error).prefixed("login"))?;
+        let (lease, token) = (self.lease(&auth), Secret::new(std::mem::take(&mut auth.client_token)));
+        tracing::info!(lease_s = auth.lease_duration, renewable = auth.renewable, "logged in to Vault");
+        Ok(Arc::new(Login { client: self.client(&self.web, &token)?, token, lease }))
+    }
+
+    /// A client with our certificate, read anew: whoever renews it replaces the files.
+    fn shown(&self, certificate: &Path, key: &Path) -> Result<StoreHttp, StoreError> {
+        let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
+        StoreHttp::new(self.settings.ca.as_deref(), Some(&pair), self.timeout)
+            .map_err(|error| StoreError::Refused(format!("login: {}", chain(&error))))
+    }
+
+    fn lease(&self, auth: &AuthInfo) -> Option<Lease> {
+        let (length, now) = (Duration::from_secs(auth.lease_duration), self.clock.now());
+        let (renew, end) = (now.checked_add(length / 3 * 2)?, now.checked_add(length)?);
+        (!length.is_zero()).then_some(Lease { length, renew, end })
+    }
+
+    async fn read_secret(&self, path: &str) -> Result<StoredSecret, StoreError> {
+        let Some((mount, path)) = path.split_once('/') else {
+            return Err(StoreError::Refused("the reference needs MOUNT/PATH".into()));
+        };
+        let denied = |denied: &Denied| denied.status == Some(StatusCode::FORBIDDEN);
+        let may_help = |found: &Denied| denied(found) && self.barren().is_none_or(|until| self.clock.now() >= until);
+        let read = with_login!(self, login => self.read_kv(&login, mount, path), unless may_help);
+        match &read {
+            Err(found) if denied(found) => {
+                let (now, mut barren) = (self.clock.now(), self.barren());
+                if barren.is_none_or(|until| now >= until) {
+                    *barren = Some(now + BARREN);
+                }
+            }
+            Err(_) => {}
+            Ok(_) => *self.barren() = None,
+        }
+        read.map_err(|denied| denied.error)
+    }
+
+    fn barren(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.barren.lock()
+    }
+
+    async fn read_kv(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
+        if self.settings.kv == Some(KvVersion::V1) {
+            return self.read_v1(login, mount, path).await;
+        }
+        match self.read_v2(login, mount, path).await {
+            // Not told which engine it is: what is missing or forbidden in the one form may be there in the other.
+            Err(denied) if self.settings.kv.is_none() && denied.elsewhere => {
+                self.read_v1(login, mount, path).await.map_err(|_| denied)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn read_v2(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
+        let answer = self.get(login, [mount, "data"].into_iter().chain(path.split('/'))).await?;
+        let secret = answered::<Envelope>(&answer)
+            .and_then(|envelope| envelope.data)
+            .and_then(|data| serde_json::from_str::<Versioned>(data.get()).ok());
+        // A deleted version answers 404 and still tells of itself.
+        let Some(secret) = secret else { return Err(denied(&answer)) };
+        let metadata = secret.metadata;
+        let Some(data) = secret.data.filter(|data| data.get() != "null") else {
+            let what = if metadata.destroyed { "destroyed" } else { "deleted" };
+            let text = format!("version {} of the secret is {what} in Vault", metadata.version);
+            return Err(Denied { status: None, elsewhere: false, error: StoreError::Refused(text) });
+        };
+        Ok(StoredSecret {
+            value: Secret::new(data.get().to_owned()),
+            version: format!("v{}", metadata.version),
+            created: rfc3339::parse(&metadata.created_time),
+            expires: rfc3339::parse(&metadata.deletion_time),
+        })
+    }
+
+    async fn read_v1(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
+        let answer = self.get(login, std::iter::once(mount).chain(path.split('/'))).await?;
+        let data = answered::<Envelope>(&answer).and_then(|envelope| envelope.data);
+        let Some(data) = data.filter(|_| answer.status().is_success()) else { return Err(denied(&answer)) };
+        let value = Secret::new(data.get().to_owned());
+        Ok(StoredSecret { version: format!("content:{}", value.fingerprint()), value, created: None, expires: None })
+    }
+
+    async fn get<'a>(&self, login: &Login, path: impl Iterator<Item = &'a str>) -> Result<Response<Bytes>, StoreError> {
+        let header = |text: &str| {
+            let value = HeaderValue::from_str(text);
+            value.map_err(|_| StoreError::Refused("the Vault token, or the namespace, fits in no header".into()))
+        };
+        let mut headers = HeaderMap::new();
+        let mut token = header(login.token.expose())?;
+        token.set_sensitive(true);
+        headers.insert("x-vault-token", token);
+        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        if let Some(namespace) = &self.settings.namespace {
+            headers.insert("x-vault-namespace", header(namespace)?);
+        }
+        let url = url(&self.settings.address, std::iter::once("v1").chain(path))?;
+        Ok(self.web.get(url, headers).await?)
+    }
+}
+
+impl SecretStore for Vault {
+    fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
+        Box::pin(self.read_secret(path))
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Versioned<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    version: u64,
+    #[serde(default)]
+    created_time: String,
+    /// When `delete_version_after` will remove it, or when somebody has; empty when neither.
+    #[serde(default)]
+    deletion_time: String,
+    #[serde(default)]
+    destroyed: bool,
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    #[serde(default)]
+    errors: Vec<String>,
+}
+
+/// A read that gave no value.
+struct Denied {
+    /// The status of an answer that is a refusal.
+    status: Option<StatusCode>,
+    /// Whether the secret may be found as one of the other engine.
+    elsewhere: bool,
+    error: StoreError,
+}
+
+impl From<StoreError> for Denied {
+    fn from(error: StoreError) -> Self {
+        Self { status: None, elsewhere: false, error }
+    }
+}
+
+fn answered<'a, T: Deserialize<'a>>(answer: &'a Response<Bytes>) -> Option<T> {
+    serde_json::from_slice(answer.body()).ok()
+}
+
+fn denied(answer: &Response<Bytes>) -> Denied {
+    let status = answer.status();
+    let said = answered::<Errors>(answer).map(|said| said.errors.join("; ")).unwrap_or_default();
+    let error = match status {
+        StatusCode::NOT_FOUND => StoreError::Refused(with("Vault has no such secret (404)", &said)),
+        _ if status.is_success() => StoreError::Unusable("Vault's answer holds no secret".into()),
+        _ => status_error(status, answer.headers(), with(&format!("Vault answered {}", status.as_u16()), &said)),
+    };
+    let elsewhere = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) || status.is_success();
+    Denied { status: Some(status), elsewhere, error }
+}
+
+fn with(what: &str, said: &str) -> String {
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if said.is_empty() { what.to_owned() } else { format!("{what}: {said}") }
+}
+
+/// What a failed login or renewal means, in words that hold nothing of an answer's body but Vault's own error texts.
+fn explain(error: &ClientError) -> StoreError {
+    let refused = |code: u16, said: &str| {
+        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+        status_error(status, &HeaderMap::new(), with(&format!("Vault answered {code}"), said))
+    };
+    match error {
+        ClientError::APIError { code, errors } => refused(*code, &errors.join("; ")),
+        ClientError::RestClientError { source: RestError::ServerResponseError { code, .. } } => refused(*code, ""),
+        ClientError::RestClientError { source: RestError::RequestError { source, .. } } => {
+            StoreError::Unavailable(format!("Vault does not answer: {}", chain(source.as_ref())))
+        }
+        ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError => {
+            StoreError::Unusable("Vault's answer holds no data".into())
+        }
+        _ => StoreError::Unavailable("what answered in Vault's place did not speak its protocol".into()),
+    }
+}

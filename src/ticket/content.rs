@@ -1,0 +1,232 @@
+//! [`Ticket`]: what stands in a sealed token.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use secrecy::zeroize::Zeroizing;
+
+use crate::base::epoch::EpochMillis;
+use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
+use crate::base::names::ClientName;
+use crate::base::secret::Secret;
+
+/// How far the clocks of two replicas may differ.
+const SLACK: EpochMillis = EpochMillis(60_000);
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Queries and everything else in a session.
+    Session,
+    /// Renewal.
+    Master,
+}
+
+/// Where else than at the gate a ticket is good for nothing, by the client's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// It is to come from this network.
+    pub network: Option<IpNet>,
+    /// It is to come over a connection with this client certificate: the SHA-256 of its DER form.
+    pub certificate: Option<[u8; 32]>,
+}
+
+/// A token of Snowflake's, whom it was given to and for how long.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// What the token is good for.
+    pub kind: TokenKind,
+    /// The session.
+    pub session: SessionId,
+    /// The client that logged in.
+    pub client: ClientName,
+    /// The client key that it logged in with; [`KeyTag::NONE`] where it needed none.
+    pub key: KeyTag,
+    /// Where and as whom the session was opened. Names in a configuration may come to mean something else.
+    pub user_tag: UserTag,
+    /// The credential that it logged in with.
+    pub credential: Arc<str>,
+    /// The account at which the session is.
+    pub account: Arc<str>,
+    /// The fingerprint of the PAT version that opened the session.
+    pub pat: PatId,
+    /// When the session was opened; a renewal does not change it.
+    pub opened: EpochMillis,
+    /// When the ticket ends, likewise.
+    pub expires: EpochMillis,
+    /// What it is bound to beside the client.
+    pub bound: Bound,
+    /// Snowflake's token.
+    pub token: Secret,
+}
+
+impl Ticket {
+    /// Whether its time is over.
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        EpochMillis::of(now).0 > self.expires.0.saturating_add(SLACK.0)
+    }
+
+    /// The other token of the same session, or the same one renewed.
+    #[must_use]
+    pub fn follow_up(&self, kind: TokenKind, token: Secret, expires: EpochMillis) -> Self {
+        Self { kind, token, expires, ..self.clone() }
+    }
+
+    /// The bytes that are sealed; `None` when a text is longer than can be said.
+    pub(super) fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(192 + self.token.expose().len()));
+        out.push(match self.kind {
+            TokenKind::Session => 1,
+            TokenKind::Master => 2,
+        });
+        out.extend_from_slice(&self.session.0);
+        out.extend_from_slice(&self.key.0);
+        out.extend_from_slice(&self.user_tag.0);
+        out.extend_from_slice(&self.opened.0.to_be_bytes());
+        out.extend_from_slice(&self.expires.0.to_be_bytes());
+        match self.bound.network {
+            None => out.push(0),
+            Some(IpNet::V4(network)) => {
+                out.extend_from_slice(&[4, network.prefix_len()]);
+                out.extend_from_slice(&network.network().octets());
+            }
+            Some(IpNet::V6(network)) => {
+                out.extend_from_slice(&[6, network.prefix_len()]);
+                out.extend_from_slice(&network.network().octets());
+            }
+        }
+        match &self.bound.certificate {
+            None => out.push(0),
+            Some(hash) => {
+                out.push(1);
+                out.extend_from_slice(hash);
+            }
+        }
+        for text in [self.client.as_str(), &self.credential, &self.account, self.pat.as_str(), self.token.expose()] {
+            out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        Some(out)
+    }
+
+    /// Reads what [`Ticket::write`] wrote; `None` when it is not that to the last byte.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut unread = Unread(bytes);
+        let kind = match unread.byte()? {
+            1 => TokenKind::Session,
+            2 => TokenKind::Master,
+            _ => return None,
+        };
+        let session = SessionId(unread.take()?);
+        let (key, user_tag) = (KeyTag(unread.take()?), UserTag(unread.take()?));
+        let opened = EpochMillis(u64::from_be_bytes(unread.take()?));
+        let expires = EpochMillis(u64::from_be_bytes(unread.take()?));
+        let network = match unread.byte()? {
+            0 => None,
+            4 => {
+                let prefix = unread.byte()?;
+                Some(IpNet::new(IpAddr::V4(Ipv4Addr::from(unread.take::<4>()?)), prefix).ok()?)
+            }
+            6 => {
+                let prefix = unread.byte()?;
+                Some(IpNet::new(IpAddr::V6(Ipv6Addr::from(unread.take::<16>()?)), prefix).ok()?)
+            }
+            _ => return None,
+        };
+        let certificate = match unread.byte()? {
+            0 => None,
+            1 => Some(unread.take()?),
+            _ => return None,
+        };
+        let client = ClientName::parse(unread.text()?)?;
+        let (credential, account, pat) = (unread.text()?.into(), unread.text()?.into(), PatId::trusted(unread.text()?));
+        let token = Secret::new(unread.text()?.to_owned());
+        let bound = Bound { network, certificate };
+        unread.0.is_empty().then_some(Self {
+            kind,
+            session,
+            client,
+            key,
+            user_tag,
+            credential,
+            account,
+            pat,
+            opened,
+            expires,
+            bound,
+            token,
+        })
+    }
+}
+
+/// What is still to be read.
+struct Unread<'a>(&'a [u8]);
+
+impl<'a> Unread<'a> {
+    fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(length)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.slice(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = u16::from_be_bytes(self.take()?);
+        std::str::from_utf8(self.slice(usize::from(length))?).ok()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn ticket() -> Ticket {
+        Ticket {
+            kind: TokenKind::Session,
+            session: SessionId([7; 16]),
+            client: ClientName::parse("power-bi").unwrap(),
+            key: KeyTag([1, 2, 3, 4, 5, 6, 7, 8]),
+            user_tag: UserTag([9; 8]),
+            credential: "powerbi".into(),
+            account: "prod".into(),
+            pat: PatId::trusted("0123456789ab"),
+            opened: EpochMillis(1_000),
+            expires: EpochMillis(2_000),
+            bound: Bound { network: "10.1.0.0/16".parse().ok(), certificate: Some([9; 32]) },
+            token: Secret::new("ver:3-hint:1-canary".into()),
+        }
+    }
+
+    #[test]
+    fn every_field_comes_back() {
+        for bound in
+            [Bound::default(), ticket().bound, Bound { network: "2001:db8::/32".parse().ok(), certificate: None }]
+        {
+            let ticket = Ticket { bound, ..ticket() };
+            let bytes = ticket.write().unwrap();
+            let back = Ticket::read(&bytes).unwrap();
+            assert_eq!(format!("{ticket:?}"), format!("{back:?}"));
+            assert!(back.token.same_as(&ticket.token));
+            for cut in 0..bytes.len() {
+                assert!(Ticket::read(&bytes[..cut]).is_none(), "{cut}");
+            }
+            assert!(Ticket::read(&[&bytes[..], b"x"].concat()).is_none());
+        }
+    }
+
+    #[test]
+    fn its_end_allows_for_clocks_that_differ() {
+        let at = |millis| EpochMillis(millis).to_system_time();
+        assert!(!ticket().is_over(at(62_000)));
+        assert!(ticket().is_over(at(62_001)));
+    }
+}

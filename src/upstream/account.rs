@@ -1,0 +1,215 @@
+//! [`AccountClient`]: the way of a request to one account, whoever sends it.
+//!
+//! Connections, their reuse, TLS, the forward proxy and the deadlines are the pool's; the breaker and the limit on requests under
+//! way stand before it. What all clients of one account share is its [`AccountState`]; each worker has a client of its own, with
+//! connections of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use rustls::ClientConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::body::RequestBody;
+use super::breaker::{Breaker, State};
+use super::failure::{Blame, Failure};
+use super::pool::Pool;
+use super::response_body::ResponseBody;
+use super::tunnel::Tunnel;
+use crate::config::{Account, ForwardProxy, Upstream};
+use crate::stores::{StoreError, load_now};
+use crate::tls::{self, TlsError};
+
+/// What all clients of one account share. It stays over a change of the configuration that leaves the account as it is.
+pub struct AccountState {
+    account: Account,
+    limits: Upstream,
+    /// The content of its CA file.
+    roots: Option<[u8; 32]>,
+    tls: Arc<ClientConfig>,
+    tunnel: Option<Tunnel>,
+    breaker: Arc<Breaker>,
+    in_flight: Option<Arc<Semaphore>>,
+}
+
+/// Why an account cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// A CA file.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The password of a forward proxy.
+    #[error(transparent)]
+    Secret(#[from] StoreError),
+    /// A host that TLS cannot verify, or a user of a forward proxy that cannot be one.
+    #[error(transparent)]
+    Name(#[from] io::Error),
+}
+
+/// A place among the requests that may be under way at the account; it is free again when this is dropped.
+#[derive(Default)]
+pub struct InFlightPermit {
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AccountState {
+    /// Sets an account up; nothing is connected to yet. From the state `before` it keeps what has not changed.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn new(account: &Account, limits: &Upstream, before: Option<&Arc<Self>>) -> Result<Arc<Self>, AccountError> {
+        let roots = account.ca.as_deref().map(tls::fingerprint).transpose()?;
+        let tunnel = account.proxy.as_ref().map(tunnel).transpose()?;
+        let same = |kept: &&Arc<Self>| kept.account == *account && kept.roots == roots && kept.tunnel == tunnel;
+        let state = match before.filter(same) {
+            Some(kept) if kept.limits == *limits => return Ok(kept.clone()),
+            Some(kept) => Self {
+                account: account.clone(),
+                limits: limits.clone(),
+                roots,
+                tls: kept.tls.clone(),
+                tunnel,
+                breaker: kept.breaker.clone(),
+                in_flight: kept.in_flight.clone(),
+            },
+            None => Self {
+                account: account.clone(),
+                limits: limits.clone(),
+                roots,
+                tls: Arc::new(tls::client(account.ca.as_deref())?),
+                tunnel,
+                breaker: Arc::default(),
+                in_flight: account.in_flight.map(|most| Arc::new(Semaphore::new(most))),
+            },
+        };
+        let state = Arc::new(state);
+        // Clients are made later, by the workers; what would fail there fails here.
+        AccountClient::new(&state, None)?;
+        Ok(state)
+    }
+}
+
+/// One worker's way to one account.
+pub struct AccountClient {
+    state: Arc<AccountState>,
+    authority: HeaderValue,
+    pool: Arc<Pool>,
+}
+
+impl AccountClient {
+    /// A client of an account. It takes over the connections of the one `before` where the account is the same.
+    ///
+    /// # Errors
+    /// When the account's host is no name that TLS can verify.
+    pub fn new(state: &Arc<AccountState>, before: Option<&Self>) -> io::Result<Self> {
+        let pool = match before.filter(|before| Arc::ptr_eq(&before.state, state)) {
+            Some(before) => before.pool.clone(),
+            None => Pool::new(&state.account, state.tunnel.clone(), state.tls.clone(), state.limits.clone())?,
+        };
+        let authority = state.account.authority().parse().map_err(io::Error::other)?;
+        Ok(Self { state: state.clone(), authority, pool })
+    }
+
+    /// `ACCOUNT_NAME` in a login.
+    pub fn account_name(&self) -> &str {
+        &self.state.account.name
+    }
+
+    /// The `Host` header.
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
+    }
+
+    /// A place among the requests that may be under way there, once there is one.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`].
+    pub async fn in_flight(&self, within: Duration) -> Result<InFlightPermit, Failure> {
+        let Some(places) = &self.state.in_flight else { return Ok(InFlightPermit::default()) };
+        match tokio::time::timeout(within, places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(InFlightPermit { _place: Some(place) }),
+            _ => Err(Failure::Busy(format!("in_flight of account {}", self.state.account.host))),
+        }
+    }
+
+    /// Sends a request once and waits for the head of the answer, unless Snowflake is known to be away.
+    ///
+    /// # Errors
+    /// [`Failure`], which says how far the request had come, and whose failure it is.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Failure> {
+        self.send_telling(request, None).await
+    }
+
+    /// The same; `written` hears when the request is about to be written.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send_telling(
+        &self,
+        request: Request<RequestBody>,
+        written: Option<oneshot::Sender<()>>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        self.check()?;
+        let sent = self.exchange(request, written).await;
+        if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
+            self.state.breaker.failed(cause);
+        }
+        sent
+    }
+
+    /// One of several tries of a request that is held while Snowflake is away; [`AccountClient::check`] has let it through. Such
+    /// tries count as one failure, which is told by [`AccountClient::gave_up`].
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send_held(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Failure> {
+        self.exchange(request, None).await
+    }
+
+    /// A request that was held for all of `hold` could not connect.
+    pub fn gave_up(&self, hold: Duration, cause: &str) {
+        match hold.is_zero() {
+            true => self.state.breaker.failed(cause),
+            false => self.state.breaker.open(cause),
+        }
+    }
+
+    /// Asks the breaker for one try.
+    ///
+    /// # Errors
+    /// [`Failure::Away`].
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.state.breaker.try_acquire() {
+            State::Closed | State::Probe => Ok(()),
+            State::Open => Err(Failure::Away(self.state.breaker.cause())),
+        }
+    }
+
+    /// Closes connections that have waited too long for a request; nobody polls them, so somebody has to look.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<RequestBody>,
+        written: Option<oneshot::Sender<()>>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let sent = self.pool.send(request, written).await;
+        if sent.is_ok() {
+            self.state.breaker.close();
+        }
+        sent
+    }
+}
+
+/// The way through an account's forward proxy, with what the proxy wants to hear.
+fn tunnel(proxy: &ForwardProxy) -> Result<Tunnel, AccountError> {
+    let login = match &proxy.user {
+        Some((user, source)) => Some((user.as_str(), load_now(source)?)),
+        None => None,
+    };
+    Ok(Tunnel::new(&proxy.address, login.as_ref().map(|(user, password)| (*user, password)))?)
+}

@@ -1,0 +1,121 @@
+//! [`ResponseBody`]: the body of Snowflake's answer, which drives its connection and hands it back at the end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::connect::Connection;
+use super::idle_pool::IdlePool;
+
+/// A streamed answer.
+pub struct ResponseBody {
+    body: Incoming,
+    connection: Option<Box<Connection>>,
+    idle: Arc<IdlePool>,
+    silence: Duration,
+    /// Armed by the first wait and moved only when it rings, so that a busy body pays nothing for it.
+    watch: Option<Pin<Box<Sleep>>>,
+    last: Instant,
+}
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokeOff {
+    /// Snowflake's connection failed, or what it sent is no valid body.
+    #[error("the upstream body broke off")]
+    Upstream(#[source] hyper::Error),
+    /// No byte for too long.
+    #[error("the upstream body was silent for too long")]
+    Silent,
+}
+
+impl ResponseBody {
+    pub(super) fn new(body: Incoming, connection: Box<Connection>, idle: Arc<IdlePool>, silence: Duration) -> Self {
+        let mut response_body =
+            Self { body, connection: Some(connection), idle, silence, watch: None, last: Instant::now() };
+        if response_body.body.is_end_stream() {
+            response_body.finish(None);
+        }
+        response_body
+    }
+
+    /// Hands the connection back, when it can serve another request.
+    fn finish(&mut self, cx: Option<&mut Context<'_>>) {
+        self.watch = None;
+        let Some(mut connection) = self.connection.take() else { return };
+        // The connection learns that its message is over when it is polled once more.
+        if let Some(cx) = cx
+            && !connection.is_ready()
+            && connection.poll(cx).is_ready()
+        {
+            return;
+        }
+        self.idle.give_back(connection);
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let silence = self.silence;
+        loop {
+            let watch = self.watch.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
+            ready!(watch.as_mut().poll(cx));
+            let due = self.last + silence;
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            watch.as_mut().reset(due);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        let this = self.get_mut();
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(connection) = &mut this.connection
+        {
+            // An end of the connection shows as the end, or as an error, of the body.
+            let _ended = connection.poll(cx);
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.last = Instant::now();
+                if this.body.is_end_stream() {
+                    this.finish(Some(cx));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                this.finish(Some(cx));
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.connection = None;
+                Poll::Ready(Some(Err(BrokeOff::Upstream(error))))
+            }
+            Poll::Pending => {
+                ready!(this.watch(cx));
+                this.connection = None;
+                Poll::Ready(Some(Err(BrokeOff::Silent)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
