@@ -5,57 +5,47 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::Config;
+use super::{Account, Client, Config, Credential, Listen, Pat};
 
-/// The differences, each as the place in the file and what became of it.
+/// The differences, each as the place in the file and what became of it. Every field is taken apart by name, so that a new one
+/// does not compile before it is compared.
 pub fn differences(old: &Config, new: &Config) -> Vec<String> {
+    let Config {
+        listen,
+        listeners,
+        admin,
+        reload,
+        login,
+        limits,
+        replicas,
+        upstream,
+        pat,
+        state,
+        seal,
+        log,
+        accounts,
+        stores,
+        credentials,
+        clients,
+    } = old;
     let mut all = Vec::new();
-    named(&mut all, "clients", &old.clients, &new.clients, |old, new| {
-        vec![
-            ("credential", old.credential != new.credential),
-            ("keys", old.keys != new.keys),
-            ("certificates", old.certificates != new.certificates),
-            ("trust", (old.trust_loopback, &old.users) != (new.trust_loopback, &new.users)),
-            ("networks", old.networks != new.networks),
-            ("listeners", old.listeners != new.listeners),
-            ("bind", old.bind != new.bind),
-            ("pins", old.pins != new.pins),
-            ("limits", old.limits != new.limits),
-        ]
-    });
-    named(&mut all, "credentials", &old.credentials, &new.credentials, |old, new| {
-        vec![
-            ("account", old.account != new.account),
-            ("user", old.user != new.user),
-            ("pat", old.pat != new.pat),
-            ("pins", old.pins != new.pins),
-            ("limits", old.limits != new.limits),
-        ]
-    });
-    named(&mut all, "accounts", &old.accounts, &new.accounts, |old, new| {
-        vec![
-            ("host", (&old.host, old.port) != (&new.host, new.port)),
-            ("address", old.address != new.address),
-            ("ca", old.ca != new.ca),
-            ("name", old.name != new.name),
-            ("in_flight", old.in_flight != new.in_flight),
-            ("proxy", old.proxy != new.proxy),
-        ]
-    });
-    named(&mut all, "listeners", &old.listeners, &new.listeners, |_, _| Vec::new());
-    named(&mut all, "stores", &old.stores, &new.stores, |_, _| Vec::new());
+    named(&mut all, "clients", clients, &new.clients, client);
+    named(&mut all, "credentials", credentials, &new.credentials, credential);
+    named(&mut all, "accounts", accounts, &new.accounts, account);
+    named(&mut all, "listeners", listeners, &new.listeners, |_, _| Vec::new());
+    named(&mut all, "stores", stores, &new.stores, |_, _| Vec::new());
     for (place, differs) in [
-        ("listen", old.listen != new.listen),
-        ("admin", old.admin != new.admin),
-        ("login", old.login != new.login),
-        ("limits", old.limits != new.limits),
-        ("replicas", old.replicas != new.replicas),
-        ("upstream", old.upstream != new.upstream),
-        ("pat", old.pat != new.pat),
-        ("state", old.state != new.state),
-        ("seal", old.seal != new.seal),
-        ("reload", old.reload != new.reload),
-        ("log", old.log != new.log),
+        ("listen", *listen != new.listen),
+        ("admin", *admin != new.admin),
+        ("login", *login != new.login),
+        ("limits", *limits != new.limits),
+        ("replicas", *replicas != new.replicas),
+        ("upstream", *upstream != new.upstream),
+        ("pat", *pat != new.pat),
+        ("state", *state != new.state),
+        ("seal", *seal != new.seal),
+        ("reload", *reload != new.reload),
+        ("log", *log != new.log),
     ] {
         if differs {
             all.push(format!("{place} changed"));
@@ -64,26 +54,102 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
     all
 }
 
-/// What takes effect at the next start only.
+/// The parts of an entry, each with whether it differs.
+type Parts = Vec<(&'static str, bool)>;
+
+fn client(old: &Client, new: &Client) -> Parts {
+    let Client { credential, keys, certificates, trust_loopback, users, networks, listeners, pins, bind, limits } = old;
+    vec![
+        ("credential", *credential != new.credential),
+        ("keys", *keys != new.keys),
+        ("certificates", *certificates != new.certificates),
+        ("trust", (*trust_loopback, users) != (new.trust_loopback, &new.users)),
+        ("networks", *networks != new.networks),
+        ("listeners", *listeners != new.listeners),
+        ("bind", *bind != new.bind),
+        ("pins", *pins != new.pins),
+        ("limits", *limits != new.limits),
+    ]
+}
+
+fn credential(old: &Credential, new: &Credential) -> Parts {
+    let Credential { account, user, pat, pins, limits } = old;
+    vec![
+        ("account", *account != new.account),
+        ("user", *user != new.user),
+        ("pat", *pat != new.pat),
+        ("pins", *pins != new.pins),
+        ("limits", *limits != new.limits),
+    ]
+}
+
+fn account(old: &Account, new: &Account) -> Parts {
+    let Account { host, port, address, ca, name, in_flight, proxy } = old;
+    vec![
+        ("host", (host, *port) != (&new.host, new.port)),
+        ("address", *address != new.address),
+        ("ca", *ca != new.ca),
+        ("name", *name != new.name),
+        ("in_flight", *in_flight != new.in_flight),
+        ("proxy", *proxy != new.proxy),
+    ]
+}
+
+/// What takes effect at the next start only. Here too a new field does not compile before somebody has said which it is.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Config {
+        listen,
+        listeners,
+        admin,
+        pat,
+        replicas,
+        state,
+        seal,
+        log,
+        stores,
+        // Taken up by a reload.
+        reload: _,
+        login: _,
+        limits: _,
+        upstream: _,
+        accounts: _,
+        credentials: _,
+        clients: _,
+    } = old;
+    let Listen {
+        address,
+        workers,
+        connections,
+        reuse_port,
+        // Taken up by a reload.
+        name: _,
+        tls: _,
+        client_ca: _,
+        proxy: _,
+        handshake: _,
+        head: _,
+        idle: _,
+        notice: _,
+        drain: _,
+    } = listen;
+    let Pat { budget, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
     // The ring's keeper goes on with the stores that it began with.
-    let ring = |config: &Config| config.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
-    let seal = old.seal != new.seal || (ring(new) && old.stores != new.stores);
-    let addresses = |config: &Config| -> Vec<_> {
-        config.listeners.iter().map(|(name, listen)| (name.clone(), listen.address)).collect()
+    let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
+    let addresses = |all: &BTreeMap<_, Listen>| -> Vec<_> {
+        all.values().map(|listen| (listen.name.clone(), listen.address)).collect()
     };
     [
-        ("listeners", addresses(old) != addresses(new)),
-        ("listen.address", old.listen.address != new.listen.address),
-        ("listen.workers", old.listen.workers != new.listen.workers),
-        ("listen.connections", old.listen.connections != new.listen.connections),
-        ("listen.reuse_port", old.listen.reuse_port != new.listen.reuse_port),
-        ("admin.address", old.admin.address != new.admin.address),
-        ("pat.budget", old.pat.budget != new.pat.budget),
-        ("replicas", old.replicas != new.replicas),
-        ("state", old.state != new.state),
-        ("seal", seal),
-        ("log", old.log != new.log),
+        ("listeners", addresses(listeners) != addresses(&new.listeners)),
+        ("listen.address", *address != new.listen.address),
+        ("listen.workers", *workers != new.listen.workers),
+        ("listen.connections", *connections != new.listen.connections),
+        ("listen.reuse_port", *reuse_port != new.listen.reuse_port),
+        ("admin.address", admin.address != new.admin.address),
+        ("pat.budget", *budget != new.pat.budget),
+        ("replicas", *replicas != new.replicas),
+        ("state", *state != new.state),
+        ("seal", *seal != new.seal || (in_store && *stores != new.stores)),
+        ("log", *log != new.log),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -95,7 +161,7 @@ fn named<K: Ord + Display, V: PartialEq>(
     table: &str,
     old: &BTreeMap<K, V>,
     new: &BTreeMap<K, V>,
-    parts: impl Fn(&V, &V) -> Vec<(&'static str, bool)>,
+    parts: impl Fn(&V, &V) -> Parts,
 ) {
     all.extend(old.keys().filter(|name| !new.contains_key(name)).map(|name| format!("{table}.{name} removed")));
     for (name, value) in new {

@@ -24,7 +24,10 @@ pub fn give_up(route: Route) -> u32 {
         // The session is gone: what a logout wants.
         Route::Stream(Stream::Logout) => 390_111,
         // Log in again.
-        _ => 390_104,
+        Route::Login | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => 390_104,
+        Route::Stream(
+            Stream::Query | Stream::Result | Stream::Abort | Stream::Monitoring | Stream::Heartbeat | Stream::Telemetry,
+        ) => 390_104,
     }
 }
 

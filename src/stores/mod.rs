@@ -86,7 +86,7 @@ impl StoreError {
     pub fn pause(&self) -> Duration {
         match self {
             Self::Throttled(_, pause) => *pause,
-            _ => Duration::ZERO,
+            Self::Unavailable(_) | Self::Refused(_) | Self::Unusable(_) => Duration::ZERO,
         }
     }
 

@@ -33,7 +33,7 @@ fn parts(room: &str) -> BTreeMap<String, u32> {
     let text = std::fs::read_to_string(src().join(room).join("mod.rs")).unwrap();
     let part = |line: &str| {
         let mut columns = line.strip_prefix("//! | `")?.split(" | ");
-        let (name, rank) = (columns.next()?.strip_suffix('`')?, columns.next_back()?.strip_suffix(" |")?);
+        let (name, rank) = (columns.next()?.strip_suffix('`')?, columns.last()?.strip_suffix(" |")?);
         Some((name.to_owned(), rank.parse().ok()?))
     };
     text.lines().filter_map(part).collect()
