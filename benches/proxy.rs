@@ -1,17 +1,19 @@
 //! CPU time of one worker for a small request and for a login, beside nginx proxying the same requests from TLS to TLS.
 //!
-//! `cargo bench --bench proxy` (needs nginx and taskset; Linux). Both proxies run on core 0 with one worker, the load and the
-//! origin on core 1. Slices take turns, the order rotates, and the figure is the median over the rounds of the ratio to
-//! nginx in the same round, with the least and the greatest: absolute figures drift with the machine, ratios less. nginx stands twice in the
-//! list, so that the second column of it shows the noise.
+//! `cargo bench --bench proxy` (needs nginx and taskset; Linux). Both proxies run on core 0 with one worker, the load
+//! and the origin on core 1. Slices take turns, the order rotates, and the figure is the median over the rounds of the
+//! ratio to nginx in the same round, with the least and the greatest: absolute figures drift with the machine, ratios
+//! less. nginx stands twice in the list, so that the second column of it shows the noise.
 //!
-//! The gate stands there three times: as it is, with tokens passed on as they are, and with a limit of every kind over each request.
+//! The gate stands there three times: as it is, with tokens passed on as they are, and with a limit of every kind over
+//! each request. `BASELINE=PROGRAM` puts another build of it beside them, so that a change is measured in one run.
 //!
-//! At the end: a client that does nothing but ask, one query after the other, while another client's 200 connections refresh their
-//! reports at once and back off for a second when they are told to wait, as drivers do; its p99 beside that of a quiet gate.
+//! At the end: a client that does nothing but ask, one query after the other, while another client's 200 connections
+//! refresh their reports at once and back off for a second when they are told to wait, as drivers do; its p99 beside
+//! that of a quiet gate.
 //!
-//! Logins go to as many service users as `USERS` says, since those of one user queue (see `pat`). With `USERS=1` each of them
-//! also pays for the wake-up of a worker that has nothing else to do.
+//! Logins go to as many service users as `USERS` says, since those of one user queue (see `pat`). With `USERS=1` each
+//! of them also pays for the wake-up of a worker that has nothing else to do.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
@@ -63,6 +65,10 @@ fn main() {
         runtime.block_on(gate.logged_in(&connector, &keys[0]))
     };
     let plain = gate("patgate", "", "", "");
+    let baseline = std::env::var("BASELINE").ok().map(|program| {
+        let gate = Proxy::gate_of(&program, home.path(), origin, &keys, "baseline", ["", "", ""]);
+        runtime.block_on(gate.logged_in(&connector, &keys[0]))
+    });
     let unsealed = gate("unsealed", "seal=false\n", "", "");
     let rates = "['1000000/s','60000000/min']";
     let both = format!("{{logins={rates},requests={rates}}}");
@@ -72,7 +78,9 @@ fn main() {
     let login: Vec<_> = keys.iter().map(login).collect();
     println!("{rounds} rounds, {CONNECTIONS} connections, {users} service users, slices of {} ms", slice.as_millis());
     for name in ["small request", "login"] {
-        let proxies = [&nginx, &plain, &unsealed, &limited, &again];
+        let mut proxies = vec![&nginx, &plain];
+        proxies.extend(&baseline);
+        proxies.extend([&unsealed, &limited, &again]);
         let mut figures = vec![Vec::new(); proxies.len()];
         for round in 0..rounds {
             for turn in 0..proxies.len() {
@@ -83,6 +91,10 @@ fn main() {
             }
         }
         println!("\n{name}: µs of the proxy's CPU time a request (median), ratio to nginx (median, least, greatest)");
+        if baseline.is_some() {
+            let ratios: Vec<f64> = figures[1].iter().zip(&figures[2]).map(|(new, old)| new / old).collect();
+            println!("  patgate to baseline: {:.3}", median(&ratios));
+        }
         for (i, proxy) in proxies.iter().enumerate() {
             let ratios: Vec<f64> = figures[i].iter().zip(&figures[0]).map(|(own, nginx)| own / nginx).collect();
             let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
@@ -225,7 +237,19 @@ impl Proxy {
     }
 
     /// A gate with more at the top of its configuration, in each client's table, and behind all tables.
-    fn gate(home: &Path, origin: SocketAddr, keys: &[Secret], name: &str, [top, client, tables]: [&str; 3]) -> Self {
+    fn gate(home: &Path, origin: SocketAddr, keys: &[Secret], name: &str, more: [&str; 3]) -> Self {
+        Self::gate_of(env!("CARGO_BIN_EXE_patgate"), home, origin, keys, name, more)
+    }
+
+    /// The same of another build.
+    fn gate_of(
+        program: &str,
+        home: &Path,
+        origin: SocketAddr,
+        keys: &[Secret],
+        name: &str,
+        [top, client, tables]: [&str; 3],
+    ) -> Self {
         let address = free();
         std::fs::write(home.join("pat"), "bench-pat").unwrap();
         let config = home.join(format!("{name}.toml"));
@@ -238,7 +262,7 @@ impl Proxy {
                 key::stored(key)
             )).collect::<String>(),
         )).unwrap();
-        let process = pinned(env!("CARGO_BIN_EXE_patgate"), &["run", "--config", &config.display().to_string()]);
+        let process = pinned(program, &["run", "--config", &config.display().to_string()]);
         Self::ready(name.to_owned(), process, address)
     }
 

@@ -1,4 +1,5 @@
-//! patgate: a TLS gate between BI tools and Snowflake that puts the current programmatic access token (PAT) into every login.
+//! patgate: a TLS gate between BI tools and Snowflake that puts the current programmatic access token (PAT) into every
+//! login.
 
 // A blank line between the modules keeps them in the order of their ranks.
 
@@ -41,8 +42,8 @@ mod cli; // rank 9: the command line
 
 pub use cli::main;
 
-/// What tests, benches and fuzz targets need. It is no interface: everything else is private, so that the compiler sees what
-/// nobody uses.
+/// What tests, benches and fuzz targets need. It is no interface: everything else is private, so that the compiler sees
+/// what nobody uses.
 #[doc(hidden)]
 pub mod internal {
     pub mod admit {

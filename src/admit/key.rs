@@ -1,9 +1,9 @@
 //! Client keys: `pgk_<client>_<random>_<check>`.
 //!
-//! The random part is 256 bits in 43 digits of base 62; the check is the first 32 bits, in hex, of the SHA-256 of all before
-//! it, so that a key that lost a character is told apart from a wrong one. The prefix lets secret scanners find keys and lets
-//! us tell them from a PAT typed by mistake. Only the SHA-256 of the whole key is stored: with that entropy a slow hash
-//! would add nothing but a way to flood us.
+//! The random part is 256 bits in 43 digits of base 62; the check is the first 32 bits, in hex, of the SHA-256 of all
+//! before it, so that a key that lost a character is told apart from a wrong one. The prefix lets secret scanners find
+//! keys and lets us tell them from a PAT typed by mistake. Only the SHA-256 of the whole key is stored: with that
+//! entropy a slow hash would add nothing but a way to flood us.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

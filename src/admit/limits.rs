@@ -1,14 +1,14 @@
 //! [`Limits`]: how fast one may enter, and how fast go on.
 //!
-//! Rates stand over a client, over the credential that several clients share, over a source address and over the whole gate;
-//! each may have several windows. What is over a rate waits, up to the configured time, and is refused with the seconds that
-//! are left. A source is counted before anybody knows who it is; everything else only once a client has been admitted, so that
-//! a stranger uses up nobody's share.
+//! Rates stand over a client, over the credential that several clients share, over a source address and over the whole
+//! gate; each may have several windows. What is over a rate waits, up to the configured time, and is refused with the
+//! seconds that are left. A source is counted before anybody knows who it is; everything else only once a client has
+//! been admitted, so that a stranger uses up nobody's share.
 //!
 //! Where gates on several hosts share what they count, each first asks itself, which is cheap, and then the others.
 //!
-//! Whoever shows more wrong keys than a rate allows, by source or by the name in the key, is slowed down: each answer comes only when
-//! the rate allows one more, up to a bound. A right key never waits for that.
+//! Whoever shows more wrong keys than a rate allows, by source or by the name in the key, is slowed down: each answer
+//! comes only when the rate allows one more, up to a bound. A right key never waits for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

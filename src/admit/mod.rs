@@ -1,15 +1,16 @@
 //! Who may enter: [`Admission`] turns a presented key and a source address into a [`Grant`], or into a [`Fault`].
 //!
 //! # Order
-//! An address that no client may come from is told so and nothing else. Otherwise the key decides first: only the holder of
-//! a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong key and reads
-//! the same.
+//! An address that no client may come from is told so and nothing else. Otherwise the key decides first: only the
+//! holder of a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong
+//! key and reads the same.
 //!
-//! A client may have no key: then the certificate of its connection, or its being a program on this machine, is all that says
-//! who it is, and whatever it writes into the password field is dropped.
+//! A client may have no key: then the certificate of its connection, or its being a program on this machine, is all
+//! that says who it is, and whatever it writes into the password field is dropped.
 //!
-//! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held against
-//! the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at their next request.
+//! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held
+//! against the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at
+//! their next request.
 
 mod counted;
 mod grant;
@@ -54,7 +55,8 @@ pub struct Admission {
     credentials: HashMap<Arc<str>, Arc<RateLimits>>,
 }
 
-/// The right to one request; its place under the limit is free again when this is dropped: with the last byte of the answer.
+/// The right to one request; its place under the limit is free again when this is dropped: with the last byte of the
+/// answer.
 #[derive(Default)]
 pub struct RequestPermit {
     _place: Option<OwnedSemaphorePermit>,
@@ -147,8 +149,8 @@ impl Admission {
         self.clients.values().any(|client| client.trusted.as_ref().is_some_and(|users| !users.is_empty()))
     }
 
-    /// Decides about a login; it waits for its turn where it is over a limit, and a wrong key waits for its answer where there
-    /// were many.
+    /// Decides about a login; it waits for its turn where it is over a limit, and a wrong key waits for its answer
+    /// where there were many.
     ///
     /// # Errors
     /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
@@ -228,8 +230,8 @@ impl Admission {
         Ok((entry, grant.of_login(KeyTag::of_hash(&key.hash), entry.bound(peer))))
     }
 
-    /// The client that this peer is by its certificate or its place alone. The configuration refuses what it can see to be
-    /// ambiguous; a certificate with the names of two clients is seen only here, and is nobody's.
+    /// The client that this peer is by its certificate or its place alone. The configuration refuses what it can see to
+    /// be ambiguous; a certificate with the names of two clients is seen only here, and is nobody's.
     fn without_key(&self, peer: &Peer) -> Result<Option<(&Entry, &Grant)>, Fault> {
         let keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed && entry.asks_for_something());
         let mut fitting = keyless.filter(|(name, entry)| entry.fits(peer, name).is_ok());

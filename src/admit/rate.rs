@@ -1,7 +1,9 @@
-//! [`MultiRateLimiter`]: several rates at once over one thing, such as a client's logins: a burst, a minute, ten minutes.
+//! [`MultiRateLimiter`]: several rates at once over one thing, such as a client's logins: a burst, a minute, ten
+//! minutes.
 //!
-//! Each rate is a GCRA of governor's, which cannot look without counting. So they are asked one after the other, the shortest
-//! first, and nothing is asked further when one says no: a storm that its burst turns away uses up nothing of the longer ones.
+//! Each rate is a GCRA of governor's, which cannot look without counting. So they are asked one after the other, the
+//! shortest first, and nothing is asked further when one says no: a storm that its burst turns away uses up nothing of
+//! the longer ones.
 
 use std::fmt;
 use std::hash::Hash;
@@ -86,8 +88,8 @@ impl MultiRateLimiter {
     }
 }
 
-/// Rates over each of many things. How many are remembered is bounded; what has not been seen for the longest of its windows
-/// has nothing left to be remembered.
+/// Rates over each of many things. How many are remembered is bounded; what has not been seen for the longest of its
+/// windows has nothing left to be remembered.
 pub(super) struct Keyed<K> {
     rates: Arc<[Rate]>,
     clock: Arc<dyn Clock>,

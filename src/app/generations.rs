@@ -1,8 +1,8 @@
 //! [`Generations`]: the configuration in use, and how a new one takes its place.
 //!
-//! A new configuration is made ready in full before anything of the old is given up: certificates and roots are read, stores
-//! set up, PATs of new credentials read. Then it is published in two steps, the generation and the listeners' states; what has
-//! begun under the old one ends under it. Anything that fails on the way leaves the old one in use.
+//! A new configuration is made ready in full before anything of the old is given up: certificates and roots are read,
+//! stores set up, PATs of new credentials read. Then it is published in two steps, the generation and the listeners'
+//! states; what has begun under the old one ends under it. Anything that fails on the way leaves the old one in use.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -140,8 +140,8 @@ pub fn resolver(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>)
     Ok(Arc::new(Resolver::new(stores, config.pat.read, clock.clone(), metrics.clone())))
 }
 
-/// What new connections of a listener meet. A certificate whose files have not changed stays, and with it the sessions that
-/// clients resume.
+/// What new connections of a listener meet. A certificate whose files have not changed stays, and with it the sessions
+/// that clients resume.
 fn listener_state(
     listen: &Listen,
     before: Option<(Arc<ListenerState>, Contents)>,

@@ -137,8 +137,8 @@ impl App {
         }
     }
 
-    /// Comes to an end: says so on `/readyz` for `listen.notice`, stops accepting, closes idle connections, lets running
-    /// requests end within `listen.drain`; `true` when all did.
+    /// Comes to an end: says so on `/readyz` for `listen.notice`, stops accepting, closes idle connections, lets
+    /// running requests end within `listen.drain`; `true` when all did.
     pub async fn stop(self) -> bool {
         let listen = self.generations.current.load().config.listen.clone();
         self.stopping.cancel();

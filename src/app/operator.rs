@@ -1,7 +1,7 @@
 //! [`Operator`]: what an operator may ask of a running gate and have it do.
 //!
-//! Each verb is a function with typed values. `admin` turns them into HTTP, the commands read the same types, and a console or a
-//! service manager would call the same functions.
+//! Each verb is a function with typed values. `admin` turns them into HTTP, the commands read the same types, and a
+//! console or a service manager would call the same functions.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};

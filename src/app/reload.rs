@@ -76,8 +76,8 @@ impl Reloads {
         outcome
     }
 
-    /// Looks for changes for as long as the process lives. What is looked at has to be the same twice, since files are also
-    /// written piece by piece.
+    /// Looks for changes for as long as the process lives. What is looked at has to be the same twice, since files are
+    /// also written piece by piece.
     pub(super) async fn watch(&self) {
         let mut last = None;
         loop {

@@ -40,7 +40,8 @@ pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services,
     Ok((Services { guard, sessions, replicas, disk_cache, metrics, env, control }, resolver))
 }
 
-/// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written to.
+/// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written
+/// to.
 fn state(state: &config::State) -> io::Result<Option<StateDir>> {
     let systemd = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
     if let Some(directory) = state.directory.clone().or(systemd) {

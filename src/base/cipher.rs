@@ -1,8 +1,8 @@
 //! [`Cipher`]: AES-256-GCM (NIST SP 800-38D) under a key that is derived from a secret for one purpose.
 //!
-//! The key is HKDF-SHA256 (RFC 5869) of the secret with the purpose as its info, so that two uses of one secret share no key.
-//! Nonces are aws-lc's own and not the seam's: one that a test could fix is one that a mistake could repeat. 96 random bits
-//! allow 2³² messages under a key; what is sealed here is a few a login.
+//! The key is HKDF-SHA256 (RFC 5869) of the secret with the purpose as its info, so that two uses of one secret share
+//! no key. Nonces are aws-lc's own and not the seam's: one that a test could fix is one that a mistake could repeat. 96
+//! random bits allow 2³² messages under a key; what is sealed here is a few a login.
 
 use std::fmt;
 
@@ -52,8 +52,8 @@ impl Cipher {
         Ok(())
     }
 
-    /// Opens what [`Cipher::seal_after`] made of a message of which the first `clear` bytes stood there already; `None` when it
-    /// was sealed otherwise or has been changed.
+    /// Opens what [`Cipher::seal_after`] made of a message of which the first `clear` bytes stood there already; `None`
+    /// when it was sealed otherwise or has been changed.
     pub fn open_after(&self, sealed: &[u8], clear: usize) -> Option<Zeroizing<Vec<u8>>> {
         let (clear, sealed) = sealed.split_at_checked(clear)?;
         let (nonce, sealed) = sealed.split_at_checked(NONCE)?;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::clock::{NoEntropy, Random};
 use super::secret::Secret;
 
-/// Which version of a PAT: the first 48 bits of the SHA-256 of the token, in 12 hex digits. That is enough to tell versions
-/// apart in a log and too little to guess the token from. Stores have version names of their own; this one is the same in all.
+/// Which version of a PAT: the first 48 bits of the SHA-256 of the token, in 12 hex digits. That is enough to tell
+/// versions apart in a log and too little to guess the token from. Stores have version names of their own; this one is
+/// the same in all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct PatId(Arc<str>);
@@ -56,7 +57,8 @@ impl fmt::Display for PatId {
     }
 }
 
-/// A Snowflake user of an account: the thing that Snowflake locks after bad logins. Two credentials may name the same one.
+/// A Snowflake user of an account: the thing that Snowflake locks after bad logins. Two credentials may name the same
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceUser {
     account: Arc<str>,
@@ -64,8 +66,8 @@ pub struct ServiceUser {
 }
 
 impl ServiceUser {
-    /// The user of the account at this host. Neither has case: a host by RFC 9110, section 4.2.3, and a user because Snowflake
-    /// resolves login names without it (CREATE USER, parameter LOGIN_NAME).
+    /// The user of the account at this host. Neither has case: a host by RFC 9110, section 4.2.3, and a user because
+    /// Snowflake resolves login names without it (CREATE USER, parameter LOGIN_NAME).
     pub fn new(host: &str, user: &str) -> Self {
         Self { account: host.to_lowercase().into(), user: user.to_uppercase().into() }
     }
@@ -109,8 +111,8 @@ impl UserTag {
     }
 }
 
-/// A client key in 64 bits, for tickets: the first bytes of its SHA-256. It tells the two keys of a client apart, and there is
-/// nothing to guess from it.
+/// A client key in 64 bits, for tickets: the first bytes of its SHA-256. It tells the two keys of a client apart, and
+/// there is nothing to guess from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyTag(pub [u8; 8]);
 

@@ -6,8 +6,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Held by whoever may end the process: gives the signal, then waits until the last [`ShutdownWatch`] is dropped. Dropping it
-/// gives the signal too.
+/// Held by whoever may end the process: gives the signal, then waits until the last [`ShutdownWatch`] is dropped.
+/// Dropping it gives the signal too.
 #[derive(Default)]
 pub struct Shutdown {
     signal: CancellationToken,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::fault::Kind;
 
-/// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT is good
-/// and everybody waits.
+/// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT
+/// is good and everybody waits.
 pub const UNKNOWN_COUNTS: Duration = Duration::from_secs(15);
 
 /// What is said to a request that wants to send a version of a PAT.

@@ -1,4 +1,5 @@
-//! `patgate check --online`: reads every reference of the configuration once, as a gate would, and says what came of it.
+//! `patgate check --online`: reads every reference of the configuration once, as a gate would, and says what came of
+//! it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

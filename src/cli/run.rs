@@ -13,8 +13,8 @@ use crate::telemetry::logs;
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     // The first random number of a process takes tens of milliseconds; it is drawn while the file is read.
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
-    // Which files there are to be looked at stands in the file; it is looked at before it is read for good, so that no change
-    // between the two is missed.
+    // Which files there are to be looked at stands in the file; it is looked at before it is read for good, so that no
+    // change between the two is missed.
     let seen = Seen::now(&args.config, &load(args)?.0);
     let (config, report) = load(args)?;
     logs::start(&config.log);

@@ -1,14 +1,15 @@
 //! What differs between two configurations, for the audit log, and what of it takes a restart.
 //!
-//! A line names the place and says nothing of the values: where a key hash was replaced, the name of its client is what counts.
+//! A line names the place and says nothing of the values: where a key hash was replaced, the name of its client is what
+//! counts.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Account, Client, Config, Credential, Listen, Pat};
 
-/// The differences, each as the place in the file and what became of it. Every field is taken apart by name, so that a new one
-/// does not compile before it is compared.
+/// The differences, each as the place in the file and what became of it. Every field is taken apart by name, so that a
+/// new one does not compile before it is compared.
 pub fn differences(old: &Config, new: &Config) -> Vec<String> {
     let Config {
         listen,
@@ -95,7 +96,8 @@ fn account(old: &Account, new: &Account) -> Parts {
     ]
 }
 
-/// What takes effect at the next start only. Here too a new field does not compile before somebody has said which it is.
+/// What takes effect at the next start only. Here too a new field does not compile before somebody has said which it
+/// is.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         listen,

@@ -1,7 +1,7 @@
 //! The configuration: one file, read once, into complete typed values.
 //!
-//! Two shapes are kept apart: [`mod@file`] reads the TOML and collects every error with its place, and [`Config`] is what the
-//! rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
+//! Two shapes are kept apart: [`mod@file`] reads the TOML and collects every error with its place, and [`Config`] is
+//! what the rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
 
 pub mod change;
 mod entries;
@@ -70,7 +70,8 @@ impl Config {
         std::iter::once(&self.listen).chain(self.listeners.values())
     }
 
-    /// The files that it names and that a reload reads again: certificates, keys, roots, and the passwords of forward proxies.
+    /// The files that it names and that a reload reads again: certificates, keys, roots, and the passwords of forward
+    /// proxies.
     pub fn files(&self) -> Vec<PathBuf> {
         let of = |listen: &'_ Listen| -> Vec<PathBuf> {
             let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
@@ -112,7 +113,8 @@ pub struct Listen {
     pub head: Duration,
     /// How long a connection may be silent between requests. Drivers' pools keep theirs for 30 s and more.
     pub idle: Duration,
-    /// How long `/readyz` says that the gate is stopping before anything is closed: the time that a balancer needs to notice.
+    /// How long `/readyz` says that the gate is stopping before anything is closed: the time that a balancer needs to
+    /// notice.
     pub notice: Duration,
     /// How long running requests may go on after that.
     pub drain: Duration,
@@ -311,7 +313,8 @@ pub struct Credential {
 pub struct Client {
     /// The name of a credential.
     pub credential: Arc<str>,
-    /// SHA-256 of each valid key: one, or two while a key is exchanged; none where a certificate or the machine is enough.
+    /// SHA-256 of each valid key: one, or two while a key is exchanged; none where a certificate or the machine is
+    /// enough.
     pub keys: Vec<[u8; 32]>,
     /// The names of which its connections have to show a certificate; empty where none is asked for.
     pub certificates: Vec<CertificateName>,

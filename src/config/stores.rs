@@ -82,8 +82,8 @@ pub enum VaultLogin {
     Certificate { mount: String, role: Option<String>, certificate: PathBuf, key: PathBuf },
 }
 
-/// `[stores.NAME.aws]`. Credentials are found as every AWS tool finds them: environment, profile, web identity, container,
-/// instance.
+/// `[stores.NAME.aws]`. Credentials are found as every AWS tool finds them: environment, profile, web identity,
+/// container, instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AwsStore {
     /// The region; `None` takes that of the environment, the profile or the instance.

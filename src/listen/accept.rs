@@ -27,7 +27,8 @@ pub struct Acceptor {
     permits: Arc<Semaphore>,
 }
 
-/// Binds a listener; with `reuse_port` another process may listen on the same port, where the system knows such a thing.
+/// Binds a listener; with `reuse_port` another process may listen on the same port, where the system knows such a
+/// thing.
 ///
 /// # Errors
 /// The operating system's, with the address in the text.
@@ -58,7 +59,8 @@ fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 }
 
 impl Acceptor {
-    /// An acceptor that lets connections in while there are `permits`, which all doors share; more wait in the kernel's queue.
+    /// An acceptor that lets connections in while there are `permits`, which all doors share; more wait in the kernel's
+    /// queue.
     pub fn new(
         listener: TcpListener,
         state: Arc<ArcSwap<ListenerState>>,
@@ -96,7 +98,8 @@ impl Acceptor {
         }
     }
 
-    /// A place under the cap. One connection of each door may wait for it in our hand, the others in the kernel's queue.
+    /// A place under the cap. One connection of each door may wait for it in our hand, the others in the kernel's
+    /// queue.
     async fn permit(&self, full: &LogThrottle) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);
@@ -108,8 +111,9 @@ impl Acceptor {
         self.permits.clone().acquire_owned().await.ok()
     }
 
-    /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last look and the
-    /// close is lost; Linux hands also that to another process on the port where `net.ipv4.tcp_migrate_req` is set.
+    /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last
+    /// look and the close is lost; Linux hands also that to another process on the port where
+    /// `net.ipv4.tcp_migrate_req` is set.
     fn last(self, shutdown: &ShutdownWatch) {
         let Ok(listener) = self.listener.into_std() else { return };
         while let Ok(permit) = self.permits.clone().try_acquire_owned()

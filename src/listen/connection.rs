@@ -172,7 +172,8 @@ async fn requests<T>(
         poll_fn(|cx| {
             drained = drained || stopped.as_mut().poll(cx).is_ready();
             if drained && !stopping && activity.waiting() == Waiting::Answer {
-                // The answer says that it is the last; a connection that still owes its first request gets to that first.
+                // The answer says that it is the last; a connection that still owes its first request gets to that
+                // first.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -219,8 +220,8 @@ async fn requests<T>(
     }
 }
 
-/// When the connection has waited too long. In a drain one that is idle is closed; but not at once, since a client that has just
-/// been answered may be sending its next request at this moment.
+/// When the connection has waited too long. In a drain one that is idle is closed; but not at once, since a client that
+/// has just been answered may be sending its next request at this moment.
 fn due(activity: &Activity, listen: &Listen, drained: bool) -> Instant {
     let limit = match activity.waiting() {
         Waiting::Idle if drained => listen.idle.min(QUIET),
@@ -241,8 +242,8 @@ struct TrackedBody {
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it; the second
-        // must not look like the first.
+        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it; the
+        // second must not look like the first.
         if self.body.is_end_stream() {
             self.activity.now(Waiting::Idle);
         }

@@ -1,5 +1,7 @@
-//! Whose socket the other end of a loopback connection is, on Linux: `/proc/net/tcp` has the user of each (proc_net_tcp,
-//! kernel documentation), as the namespace of this process sees them: under systemd's `PrivateUsers=` all others are one. Other Unix systems have no such file; nobody is found there, and who asks for named users is refused.
+//! Whose socket the other end of a loopback connection is, on Linux: `/proc/net/tcp` has the user of each
+//! (proc_net_tcp, kernel documentation), as the namespace of this process sees them: under systemd's `PrivateUsers=`
+//! all others are one. Other Unix systems have no such file; nobody is found there, and who asks for named users is
+//! refused.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,5 @@
-//! Whose socket the other end of a loopback connection is, on Windows: not found out yet, so that who asks for named users is
-//! refused.
+//! Whose socket the other end of a loopback connection is, on Windows: not found out yet, so that who asks for named
+//! users is refused.
 
 use std::net::SocketAddr;
 

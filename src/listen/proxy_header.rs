@@ -1,7 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: a balancer's word about whom it speaks for.
 //!
-//! The header is read to its last byte and no further, since TLS comes right behind it. From a peer whose word is trusted it has
-//! to be there; from anybody else it is no TLS, and the handshake fails. (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>)
+//! The header is read to its last byte and no further, since TLS comes right behind it. From a peer whose word is
+//! trusted it has to be there; from anybody else it is no TLS, and the handshake fails.
+//! (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>)
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,13 +1,13 @@
 //! [`WatchedStream`]: the client's stream under watch.
 //!
-//! It notes what the connection is waiting for, so that [`super::connection`] can end one that waits too long: a head that
-//! does not become whole, a client that sends nothing, a client that does not read. A note is two relaxed stores; no timer
-//! is touched for a request that keeps its time.
+//! It notes what the connection is waiting for, so that [`super::connection`] can end one that waits too long: a head
+//! that does not become whole, a client that sends nothing, a client that does not read. A note is two relaxed stores;
+//! no timer is touched for a request that keeps its time.
 //!
-//! It also refuses a head that has both Content-Length and Transfer-Encoding. hyper reads such a head in the one safe way and
-//! hides that there were two; but no driver sends it, and who does is trying something (RFC 9112, section 6.3). A head that
-//! comes in one piece with the request before it is not looked at: there hyper's safe reading, and its closing of the
-//! connection after the answer, has to do.
+//! It also refuses a head that has both Content-Length and Transfer-Encoding. hyper reads such a head in the one safe
+//! way and hides that there were two; but no driver sends it, and who does is trying something (RFC 9112, section 6.3).
+//! A head that comes in one piece with the request before it is not looked at: there hyper's safe reading, and its
+//! closing of the connection after the answer, has to do.
 
 use std::io;
 use std::pin::Pin;

@@ -1,14 +1,15 @@
 //! [`Cache`]: PATs in memory.
 //!
-//! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a value
-//! newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to turn: every value
-//! is read again each `refresh`, in the background, while it goes on serving, and one older than `stale` is not used.
+//! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a
+//! value newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to
+//! turn: every value is read again each `refresh`, in the background, while it goes on serving, and one older than
+//! `stale` is not used.
 //!
 //! # What takes a value's place
-//! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake has
-//! refused never follows one that it has not, and what a fallback says counts for nothing while a reference before it has
-//! given something usable, for the fallback may be behind. It counts as soon as it says the same, or Snowflake refuses what is
-//! held.
+//! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake
+//! has refused never follows one that it has not, and what a fallback says counts for nothing while a reference before
+//! it has given something usable, for the fallback may be behind. It counts as soon as it says the same, or Snowflake
+//! refuses what is held.
 //!
 //! Reads run on the control runtime, so that a client that hangs up does not end one.
 
@@ -137,8 +138,8 @@ impl Cache {
         Ok((cached.fetched.id != refused.fetched.id).then_some(cached))
     }
 
-    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
-    /// asked for, or of all, with what came of each.
+    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the
+    /// credentials asked for, or of all, with what came of each.
     pub(super) async fn refresh(
         &self,
         credential: Option<&str>,
@@ -204,8 +205,9 @@ impl Cache {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Reads every credential's PAT and keeps on reading, until the last handle is gone; the copy on disk is from now on of these.
-    /// A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds it.
+    /// Reads every credential's PAT and keeps on reading, until the last handle is gone; the copy on disk is from now
+    /// on of these. A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds
+    /// it.
     pub(super) fn keep_fresh(&self) {
         if let Some(warm) = &self.inner.options.disk_cache {
             warm.retain(&self.inner.wake.keys().map(ToString::to_string).collect());
@@ -230,7 +232,8 @@ impl Cache {
         }
     }
 
-    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is over.
+    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is
+    /// over.
     pub(super) async fn first_reads(&self, patience: Duration) {
         let reads = self.inner.wake.keys().map(|key| self.inner.clone().looked_at(key.clone()));
         let mut all: JoinSet<()> = reads.collect();

@@ -1,8 +1,9 @@
 //! [`DiskCache`]: a sealed copy of the PATs in memory, for a cold start while the stores are away.
 //!
-//! One file in the state directory, replaced whole: all entries under a [`Cipher`] whose secret does not lie beside it. An entry carries the time of the read that gave it, so that the bound
-//! on staleness holds over restarts. A copy that cannot be opened is no error of the gate's start: it is said, and left alone
-//! until the first read replaces it. It holds the credentials of one gate: two that keep a copy each need a directory each.
+//! One file in the state directory, replaced whole: all entries under a [`Cipher`] whose secret does not lie beside it.
+//! An entry carries the time of the read that gave it, so that the bound on staleness holds over restarts. A copy that
+//! cannot be opened is no error of the gate's start: it is said, and left alone until the first read replaces it. It
+//! holds the credentials of one gate: two that keep a copy each need a directory each.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -103,8 +104,8 @@ impl DiskCache {
         let entry = self.lock().all.get(&key.to_string()).cloned()?;
         let (now, wall) = (clock.now(), clock.wall());
         let read = at(entry.read);
-        // Monotonic time cannot reach back beyond the machine's start on every system; the wall clock tells the age then.
-        // A clock that is behind by more than a little would make an old copy young.
+        // Monotonic time cannot reach back beyond the machine's start on every system; the wall clock tells the age
+        // then. A clock that is behind by more than a little would make an old copy young.
         let age = match wall.duration_since(read) {
             Ok(age) => age,
             Err(ahead) if ahead.duration() <= SLACK => Duration::ZERO,
@@ -133,7 +134,8 @@ impl DiskCache {
         self.lock().all.retain(|key, _| keys.contains(key));
     }
 
-    /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's sake.
+    /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's
+    /// sake.
     pub(super) fn keep(&self, key: &SecretRefs, found: &FetchedPat, now: SystemTime) {
         let entry = Entry {
             pat: found.pat.clone(),

@@ -1,23 +1,23 @@
 //! [`Guard`]: how many requests may be risked with one version of a PAT.
 //!
-//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So the guard lets only
-//! so many requests be under way with one version at once, counts those that were refused, and sends nothing more with a
-//! version whose budget is spent; only a newer version reopens the way. Once a version has been refused, a request looks for
-//! another version before it risks that one again: so a rotation mostly costs one bad login, however many come at once. What is
-//! under way counts as spent until it is answered: a PAT that is revoked between two answers must not cost more than one that
-//! was revoked long ago. An answer that was lost may have been a refusal and counts as one for a while, or until that version
-//! succeeds.
+//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So the guard
+//! lets only so many requests be under way with one version at once, counts those that were refused, and sends nothing
+//! more with a version whose budget is spent; only a newer version reopens the way. Once a version has been refused, a
+//! request looks for another version before it risks that one again: so a rotation mostly costs one bad login, however
+//! many come at once. What is under way counts as spent until it is answered: a PAT that is revoked between two answers
+//! must not cost more than one that was revoked long ago. An answer that was lost may have been a refusal and counts as
+//! one for a while, or until that version succeeds.
 //!
 //! The count is by service user, since it is the user that is locked, whichever credential names it.
 //!
-//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a second
-//! and user. Logins are rare; sessions and queries are not touched by it.
+//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a
+//! second and user. Logins are rare; sessions and queries are not touched by it.
 //!
 //! # Over restarts
-//! [`super::ledger`] is the account that is kept; [`super::journal`] keeps it on disk. Refusals are written down before the
-//! client hears of them. A request is written down before it is sent, in a file of this process's own, and taken back within a
-//! second: what a process that was killed had under way is found there by the next one, as answers that were lost. So a restart
-//! loop spends nothing twice.
+//! [`super::ledger`] is the account that is kept; [`super::journal`] keeps it on disk. Refusals are written down before
+//! the client hears of them. A request is written down before it is sent, in a file of this process's own, and taken
+//! back within a second: what a process that was killed had under way is found there by the next one, as answers that
+//! were lost. So a restart loop spends nothing twice.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -49,7 +49,8 @@ struct Accounts {
     journal: Option<Journal>,
 }
 
-/// The right to send one request with one version. One that is dropped without a word after it was sent has lost its answer.
+/// The right to send one request with one version. One that is dropped without a word after it was sent has lost its
+/// answer.
 pub(super) struct RiskPermit {
     guard: Arc<Guard>,
     user: ServiceUser,
@@ -72,8 +73,8 @@ impl Guard {
         Ok(Arc::new(Self { max_refusals, clock, accounts: Mutex::new(Accounts { users, journal }) }))
     }
 
-    /// Asks for a request with that version of a user's PAT; `insists` says that no other is to be had. Who has to wait is told
-    /// by the future when a place comes free.
+    /// Asks for a request with that version of a user's PAT; `insists` says that no other is to be had. Who has to wait
+    /// is told by the future when a place comes free.
     pub(super) fn ask(
         self: &Arc<Self>,
         user: &ServiceUser,
@@ -118,14 +119,15 @@ impl Guard {
         self.max_refusals
     }
 
-    /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a rotation, so for
-    /// a while after it a request may wait for the successor.
+    /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a
+    /// rotation, so for a while after it a request may wait for the successor.
     pub(super) fn refused_for(&self, user: &ServiceUser, version: &PatId) -> Option<Duration> {
         let since = self.accounts.lock().users.get(user)?.refused_since(version)?;
         Some(self.clock.now().saturating_duration_since(since))
     }
 
-    /// The versions that Snowflake has refused and not taken since. A store that still gives one of them is passed over.
+    /// The versions that Snowflake has refused and not taken since. A store that still gives one of them is passed
+    /// over.
     pub(super) fn refused_versions(&self) -> HashSet<PatId> {
         self.accounts.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
     }
@@ -137,8 +139,8 @@ impl Guard {
         self.accounts.lock().change(user, &*self.clock, change);
     }
 
-    /// Takes back, on disk, the requests that have ended. To be called each second or so: what a process that is killed leaves
-    /// behind counts as answers that were lost.
+    /// Takes back, on disk, the requests that have ended. To be called each second or so: what a process that is killed
+    /// leaves behind counts as answers that were lost.
     pub fn tidy(&self) {
         self.accounts.lock().tidy();
     }
@@ -207,8 +209,8 @@ impl RiskPermit {
         self
     }
 
-    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again, while the
-    /// answer is still waited for. A refusal that comes after all counts.
+    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again,
+    /// while the answer is still waited for. A refusal that comes after all counts.
     pub(super) fn settle(&mut self) {
         if !self.settled {
             if let Some(lease) = &mut self.replica_lease {

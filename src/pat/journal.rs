@@ -1,12 +1,14 @@
 //! [`Journal`]: the ledgers on disk.
 //!
-//! `budget` holds what has been spent, in a form that several processes change in turn; each takes up what is there before it
-//! adds its own. `risk.N` holds what one process has under way; the others read it before they let a login go. Times are
-//! wall-clock times there: monotonic time ends with the machine's run. A file that cannot be written is said, and the count
-//! goes on in memory: what is known here and what the file says then both count, until it can be written again.
+//! `budget` holds what has been spent, in a form that several processes change in turn; each takes up what is there
+//! before it adds its own. `risk.N` holds what one process has under way; the others read it before they let a login
+//! go. Times are wall-clock times there: monotonic time ends with the machine's run. A file that cannot be written is
+//! said, and the count goes on in memory: what is known here and what the file says then both count, until it can be
+//! written again.
 //!
-//! The files are written where a login is judged, on the request's own thread: a refusal is rare, and the client must not hear
-//! of it first. The directory belongs on a disk of the machine's own; a lock that another process keeps is waited for briefly.
+//! The files are written where a login is judged, on the request's own thread: a refusal is rare, and the client must
+//! not hear of it first. The directory belongs on a disk of the machine's own; a lock that another process keeps is
+//! waited for briefly.
 
 use std::collections::HashMap;
 use std::io;
@@ -120,8 +122,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Takes up what another process has written since the last look. It costs one question to the file system, and for a
-    /// moment after a change a read: what was written within the same tick of its clock looks the same.
+    /// Takes up what another process has written since the last look. It costs one question to the file system, and for
+    /// a moment after a change a read: what was written within the same tick of its clock looks the same.
     pub(super) fn catch_up(&mut self, users: &mut Users, clock: &dyn Clock) {
         let changed = self.directory.changed(BUDGET);
         if changed != self.seen || !self.settled {
@@ -174,8 +176,8 @@ impl Journal {
         }
     }
 
-    /// Writes down what is under way and nothing more. What has ended is taken back with the next change or the next tidying,
-    /// not at once: in a storm of logins the file would be written twice for each.
+    /// Writes down what is under way and nothing more. What has ended is taken back with the next change or the next
+    /// tidying, not at once: in a storm of logins the file would be written twice for each.
     pub(super) fn tidy(&mut self, users: &Users) {
         self.others = self.directory.others(RISK, &self.risk);
         let open = |(user, ledger): (&ServiceUser, &Ledger)| {
@@ -215,8 +217,8 @@ impl Journal {
     }
 }
 
-/// Reads the file's content into the ledgers: what it says of a version takes the place of what is known here, apart from what
-/// this process alone can know. Where the file could not be written, the worse of the two counts.
+/// Reads the file's content into the ledgers: what it says of a version takes the place of what is known here, apart
+/// from what this process alone can know. Where the file could not be written, the worse of the two counts.
 fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {

@@ -1,8 +1,9 @@
 //! [`Lease`]: the right to send one login or REST request with one version of a PAT, and what came of it.
 //!
-//! Whoever has an admitted client asks once ([`Pats::lease`]) and tells the outcome once: [`Lease::accepted`], [`Lease::unsent`]
-//! or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] has lost its answer. Behind the question stand the
-//! cache, the guard's budget, the other replicas, and the wait for a successor; none of them shows here.
+//! Whoever has an admitted client asks once ([`Pats::lease`]) and tells the outcome once: [`Lease::accepted`],
+//! [`Lease::unsent`] or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] has lost its answer.
+//! Behind the question stand the cache, the guard's budget, the other replicas, and the wait for a successor; none of
+//! them shows here.
 //!
 //! A refusal is told at once, also where the client has left meanwhile; only a client that still waits asks for
 //! [`Refusal::another`] lease with a newer version. That is why the two are two steps.
@@ -78,7 +79,8 @@ struct Request {
 }
 
 impl Pats {
-    /// The right to send one request for an admitted client: waits for a PAT, and for a place under the budget of its version.
+    /// The right to send one request for an admitted client: waits for a PAT, and for a place under the budget of its
+    /// version.
     ///
     /// # Errors
     /// The fault that says why there is none: the store, Snowflake's refusals, or too many who wait.
@@ -105,8 +107,8 @@ impl Lease {
         self.permit.sending();
     }
 
-    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free for the next
-    /// request. A refusal that comes after all counts.
+    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free for the
+    /// next request. A refusal that comes after all counts.
     pub fn settle(&mut self) {
         self.permit.settle();
     }
@@ -145,7 +147,8 @@ impl Refusal {
         self.request.granted(newer).await
     }
 
-    /// What the client is told where its request cannot be sent again: to send it once more, if there is a newer version.
+    /// What the client is told where its request cannot be sent again: to send it once more, if there is a newer
+    /// version.
     pub async fn give_up(self, why: &str) -> Fault {
         match self.newer().await {
             Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, and {why}")),
@@ -230,8 +233,9 @@ impl Request {
         }
     }
 
-    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted from
-    /// the first refusal of that version, the store is asked again: in a rotation it may be a moment behind Snowflake.
+    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted
+    /// from the first refusal of that version, the store is asked again: in a rotation it may be a moment behind
+    /// Snowflake.
     async fn newer(&self, refused: &CachedPat, kind: Kind, cause: &str) -> Result<Arc<CachedPat>, Fault> {
         if kind != Kind::PatRefused {
             // A policy, or a lock: no other PAT mends it.

@@ -1,5 +1,5 @@
-//! [`Ledger`]: what the PATs of one service user have cost: requests under way, refusals, unknown outcomes. Pure: time comes in,
-//! nothing goes out. What "Snowflake has refused this version" means is decided here and nowhere else.
+//! [`Ledger`]: what the PATs of one service user have cost: requests under way, refusals, unknown outcomes. Pure: time
+//! comes in, nothing goes out. What "Snowflake has refused this version" means is decided here and nowhere else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
-/// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under way all
-/// the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs one bad login
-/// instead of two.
+/// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under
+/// way all the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs
+/// one bad login instead of two.
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
 /// How long a login waits before it asks again by itself: a place may also come free by time alone, which wakes nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -114,9 +114,9 @@ impl Version {
         self.under_way + self.unknown_outcomes.len()
     }
 
-    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of them,
-    /// and a restart loop loses them all: more than may be risked count as refusals, and for a version that has never
-    /// worked as many as may be risked.
+    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of
+    /// them, and a restart loop loses them all: more than may be risked count as refusals, and for a version that has
+    /// never worked as many as may be risked.
     pub(super) fn lost_with_its_process(&mut self, max_refusals: usize, now: Instant) {
         self.doubt(now);
         let lost = usize::try_from(self.lost).unwrap_or(usize::MAX);
@@ -135,7 +135,8 @@ impl Version {
 }
 
 impl Ledger {
-    /// Judges a request; one that may go is under way from now on. One that insists has looked for another version in vain.
+    /// Judges a request; one that may go is under way from now on. One that insists has looked for another version in
+    /// vain.
     pub(super) fn judge(&mut self, id: &PatId, insists: bool, max_refusals: usize, now: Instant) -> Verdict<()> {
         match &self.cooldown {
             Some(cooldown) if cooldown.until <= now => {

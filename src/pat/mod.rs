@@ -111,15 +111,15 @@ impl Pats {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the credentials
-    /// asked for, or of all, with what came of each.
+    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the
+    /// credentials asked for, or of all, with what came of each.
     pub async fn refresh(&self, credential: Option<&str>) -> Vec<(SecretRefs, Result<(), StoreError>)> {
         let read = self.inner.cache.refresh(credential).await;
         read.into_iter().map(|(references, outcome)| (references, outcome.map(|_: Arc<CachedPat>| ()))).collect()
     }
 
-    /// Forgets what the PATs of a credential's user have cost, here and at all replicas, and reads now: somebody has enabled a PAT
-    /// again, or unlocked the user. `None` when there is no such credential.
+    /// Forgets what the PATs of a credential's user have cost, here and at all replicas, and reads now: somebody has
+    /// enabled a PAT again, or unlocked the user. `None` when there is no such credential.
     pub async fn retry(&self, credential: &str) -> Option<Vec<(SecretRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "the operator had the bad logins of a credential's user forgotten");
@@ -133,8 +133,8 @@ impl Pats {
         self.inner.cache.status().await
     }
 
-    /// Takes over what is held of the same references under the configuration before, as far as `unchanged` lets them mean the
-    /// same.
+    /// Takes over what is held of the same references under the configuration before, as far as `unchanged` lets them
+    /// mean the same.
     pub async fn take_over(&self, before: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
         self.inner.cache.take_over(&before.inner.cache, unchanged).await;
     }
@@ -149,7 +149,8 @@ impl Pats {
         self.inner.cache.keep_fresh();
     }
 
-    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is over.
+    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is
+    /// over.
     pub async fn first_reads(&self, patience: Duration) {
         self.inner.cache.first_reads(patience).await;
     }

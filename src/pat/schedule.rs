@@ -37,7 +37,8 @@ impl Schedule {
         }
     }
 
-    /// How long to wait after so many failures in a row: the pace where something is in memory, less at first where nothing is.
+    /// How long to wait after so many failures in a row: the pace where something is in memory, less at first where
+    /// nothing is.
     pub(super) fn after_failure(&self, failures: u32, is_local: bool, holds: bool, error: &StoreError) -> Duration {
         let pace = self.pace(is_local);
         let soon = || self.jittered(pace.min(FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1))));

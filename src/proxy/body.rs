@@ -46,7 +46,8 @@ impl AnswerBody {
     }
 }
 
-/// The body broke off; the connection to the client must be reset, so that the client does not take a part for the whole.
+/// The body broke off; the connection to the client must be reset, so that the client does not take a part for the
+/// whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off (trace {0})")]
 pub struct BrokeOff(TraceId);

@@ -22,9 +22,9 @@ const ANSWER_CAP: usize = 4 << 20;
 /// How much of a refused request's body is read away, and for how long.
 const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
 
-/// The body of a request until somebody takes it. Where a request is refused before that, the body is read all the same, if it is
-/// small: a connection whose request has not been read to its end has to be closed, and a driver that is only to wait would have
-/// to shake hands again.
+/// The body of a request until somebody takes it. Where a request is refused before that, the body is read all the
+/// same, if it is small: a connection whose request has not been read to its end has to be closed, and a driver that is
+/// only to wait would have to shake hands again.
 pub(super) struct PendingBody(Option<Incoming>);
 
 impl PendingBody {
@@ -127,8 +127,8 @@ pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response
     Ok((Response::from_parts(head, ()), body))
 }
 
-/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even for a
-/// refusal that came with another: drivers show a text only then.
+/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even
+/// for a refusal that came with another: drivers show a text only then.
 pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content> {
     let (mut head, ()) = response.into_parts();
     headers::strip_hop(&mut head.headers);

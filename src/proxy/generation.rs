@@ -28,8 +28,8 @@ pub struct Generation {
 pub type Current = ArcSwap<Generation>;
 
 impl Generation {
-    /// Makes a configuration ready; nothing is connected to yet. From the generation `before`, whose place it takes, it keeps the
-    /// state of accounts and limits that stay as they are.
+    /// Makes a configuration ready; nothing is connected to yet. From the generation `before`, whose place it takes, it
+    /// keeps the state of accounts and limits that stay as they are.
     ///
     /// # Errors
     /// [`AccountError`].

@@ -32,8 +32,8 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers of a request whose body is ours: as they came, but for what belongs to the body that the client sent. Neither a
-/// compressed answer is asked for nor an interim one.
+/// The headers of a request whose body is ours: as they came, but for what belongs to the body that the client sent.
+/// Neither a compressed answer is asked for nor an interim one.
 pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> HeaderMap {
     let mut headers = sent.clone();
     strip_hop(&mut headers);
@@ -45,8 +45,8 @@ pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> Heade
     headers
 }
 
-/// Whether a client key stands somewhere in a request beside its own place. What a client without a key writes there is no
-/// secret of ours.
+/// Whether a client key stands somewhere in a request beside its own place. What a client without a key writes there is
+/// no secret of ours.
 pub(super) fn hold(headers: &HeaderMap, target: &str, body: &[u8], presented: &Secret) -> bool {
     let presented = presented.expose().as_bytes();
     let holds = |bytes: &[u8]| bytes.windows(presented.len()).any(|part| part == presented);

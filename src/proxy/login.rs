@@ -1,4 +1,5 @@
-//! The login: read, admit, put the PAT in the key's place, send, and once more with a newer PAT when that one is refused.
+//! The login: read, admit, put the PAT in the key's place, send, and once more with a newer PAT when that one is
+//! refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,8 @@ use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
 use crate::upstream::{AccountClient, Again, Hold, InFlightPermit, Reach, RequestBody};
 
-/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers give up at
-/// 60 s.
+/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers
+/// give up at 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a login that may be sent waits for a place at the account.
 const PLACE: Duration = Duration::from_secs(1);
@@ -111,8 +112,8 @@ impl Upstream<'_, '_> {
         }
     }
 
-    /// Sends the login with this lease, once. It runs to its end even when the client goes away: whether the PAT was refused
-    /// has to be known.
+    /// Sends the login with this lease, once. It runs to its end even when the client goes away: whether the PAT was
+    /// refused has to be known.
     async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<Sent, Fault> {
         // What fails from here to the exchange drops the lease unsent.
         self.account.check()?;
@@ -166,8 +167,8 @@ enum Sent {
     Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
     Refused(Refusal),
-    /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst that
-    /// comes of it is a session that nobody uses.
+    /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst
+    /// that comes of it is a session that nobody uses.
     Away { fault: Fault, reach: Reach },
 }
 
@@ -181,8 +182,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Sends the login; the lease is told what came of it. The record comes back with the outcome; where the client has left, it
-    /// is closed here.
+    /// Sends the login; the lease is told what came of it. The record comes back with the outcome; where the client has
+    /// left, it is closed here.
     async fn run(mut self, request: Request<RequestBody>, mut lease: Lease) -> (Result<Sent, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);

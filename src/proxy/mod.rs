@@ -1,8 +1,8 @@
 //! One request, from head to last byte.
 //!
-//! [`Worker::answer`] opens the record, names the request, sends it down its way ([`login`], [`renew`], [`rest`] or [`stream`]) and
-//! is the only place where a [`Fault`] becomes an answer. The record goes with the answer's body and is closed with its last
-//! byte.
+//! [`Worker::answer`] opens the record, names the request, sends it down its way ([`login`], [`renew`], [`rest`] or
+//! [`stream`]) and is the only place where a [`Fault`] becomes an answer. The record goes with the answer's body and is
+//! closed with its last byte.
 //!
 //! | file | what it does |
 //! |---|---|

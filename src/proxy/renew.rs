@@ -1,7 +1,7 @@
 //! The renewal of a sealed session: tickets in, tokens to Snowflake, new tickets out.
 //!
-//! One driver sends its renewal once and gives the session up at any answer but 200 ([`crate::snowflake::renewal`]), so the gate
-//! itself tries again for as long as it would hold a login.
+//! One driver sends its renewal once and gives the session up at any answer but 200 ([`crate::snowflake::renewal`]), so
+//! the gate itself tries again for as long as it would hold a login.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header, request};

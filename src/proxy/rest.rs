@@ -1,9 +1,10 @@
-//! A REST request, such as a statement of the SQL API: the client's key in its header is swapped for the PAT, every time.
+//! A REST request, such as a statement of the SQL API: the client's key in its header is swapped for the PAT, every
+//! time.
 //!
-//! Each of them is, for Snowflake, a login: a PAT that is dead must not be sent without bound. So it needs a
-//! lease, and gives its place back when the head of the answer is there, or after [`SETTLED`]: Snowflake refuses a token at once or
-//! not at all, and a statement may run for 45 s. A body up to [`KEPT`] is kept for a second try with a newer PAT; a larger one
-//! is streamed, and its client is asked to send it again.
+//! Each of them is, for Snowflake, a login: a PAT that is dead must not be sent without bound. So it needs a lease, and
+//! gives its place back when the head of the answer is there, or after [`SETTLED`]: Snowflake refuses a token at once
+//! or not at all, and a statement may run for 45 s. A body up to [`KEPT`] is kept for a second try with a newer PAT; a
+//! larger one is streamed, and its client is asked to send it again.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -164,8 +165,8 @@ enum Phase {
     Settled(Sending, Lease),
 }
 
-/// One try; the lease is told what came of it. Until it is settled it goes on even when the client goes away: whether the PAT
-/// was refused has to be known.
+/// One try; the lease is told what came of it. Until it is settled it goes on even when the client goes away: whether
+/// the PAT was refused has to be known.
 async fn exchange(
     account: Arc<AccountClient>,
     in_flight: InFlightPermit,
@@ -279,8 +280,8 @@ fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
     }
 }
 
-/// Refuses a request that holds the key in a second place, from where it would be sent on. A body that is streamed is not
-/// looked at.
+/// Refuses a request that holds the key in a second place, from where it would be sent on. A body that is streamed is
+/// not looked at.
 fn nowhere_else(head: &request::Parts, body: &Sent, key: &Secret) -> Result<(), Fault> {
     let body: &[u8] = match body {
         Sent::Kept(bytes) | Sent::Written(bytes) => bytes,

@@ -1,5 +1,5 @@
-//! The form of a request's target: a path, and one Host, which chooses nothing. And whose it is: no browser is served, since a
-//! client may be one by its place alone, and any page can make a browser on that place ask.
+//! The form of a request's target: a path, and one Host, which chooses nothing. And whose it is: no browser is served,
+//! since a client may be one by its place alone, and any page can make a browser on that place ask.
 
 use http::{header, request};
 

@@ -27,7 +27,8 @@ impl WorkerSlot {
         Ok(Self { current, worker: Mutex::new(worker) })
     }
 
-    /// The worker of the generation in use. After a change it takes over the connections to accounts that stayed as they were.
+    /// The worker of the generation in use. After a change it takes over the connections to accounts that stayed as
+    /// they were.
     pub fn worker(&self) -> Arc<Worker> {
         let mut worker = self.worker.lock();
         let generation = self.current.load();

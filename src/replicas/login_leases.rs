@@ -1,7 +1,7 @@
 //! The bad logins of a PAT version, over all replicas.
 //!
-//! A login takes a lease before it is sent, which counts as spent until its answer is told; refusals are counted for as long as
-//! Snowflake keeps a token. What a replica that was killed had under way ends by itself.
+//! A login takes a lease before it is sent, which counts as spent until its answer is told; refusals are counted for as
+//! long as Snowflake keeps a token. What a replica that was killed had under way ends by itself.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::base::epoch::millis;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
 
-/// How long a lease counts when nobody tells what came of it: its gate was killed, or Redis was away. Logins take less, and one
-/// that takes longer is hardly a refusal.
+/// How long a lease counts when nobody tells what came of it: its gate was killed, or Redis was away. Logins take less,
+/// and one that takes longer is hardly a refusal.
 const LEASE: Duration = Duration::from_secs(20);
 /// The pause before a report that Redis did not take is said again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -24,7 +24,8 @@ const POLL: Duration = Duration::from_millis(25);
 /// How long refusals are remembered: a PAT's longest life.
 const REMEMBERED: Duration = Duration::from_secs(366 * 86_400);
 
-/// A lease, if refusals and leases together leave room for one: 0. No room for now: 1. Never again with this version: 2.
+/// A lease, if refusals and leases together leave room for one: 0. No room for now: 1. Never again with this version:
+/// 2.
 const ASK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -121,7 +122,8 @@ impl Drop for ReplicaLease {
 }
 
 impl Replicas {
-    /// Asks for a login with that version of a user's PAT, of which `most` may be risked; `lease` is a name that nobody else uses.
+    /// Asks for a login with that version of a user's PAT, of which `most` may be risked; `lease` is a name that nobody
+    /// else uses.
     pub async fn lease(
         &self,
         user: &ServiceUser,
@@ -168,8 +170,8 @@ impl Replicas {
     }
 }
 
-/// Passes reports on, one by one, until nobody can say any more. A report that Redis does not take is said again for as long as a lease
-/// counts; a refusal, and that one is forgiven, for longer, since nothing ends them.
+/// Passes reports on, one by one, until nobody can say any more. A report that Redis does not take is said again for as
+/// long as a lease counts; a refusal, and that one is forgiven, for longer, since nothing ends them.
 pub(super) async fn pass_on(replicas: Weak<Replicas>, mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
         let lasts = match &report {

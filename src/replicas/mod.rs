@@ -1,11 +1,11 @@
 //! [`Replicas`]: what gates on several hosts tell each other, through Redis or Valkey.
 //!
-//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. The first two are scripts
-//! that Redis runs whole, by its own clock; for ended sessions the hosts' clocks have to agree to a second or so. Keys end by
-//! themselves. A script has keys of several slots: Redis Cluster does not run it.
+//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. The first two
+//! are scripts that Redis runs whole, by its own clock; for ended sessions the hosts' clocks have to agree to a second
+//! or so. Keys end by themselves. A script has keys of several slots: Redis Cluster does not run it.
 //!
-//! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is all that
-//! counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
+//! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is
+//! all that counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
 
 mod login_leases;
 
@@ -41,8 +41,8 @@ const UNASKED: u8 = 0;
 const UP: u8 = 1;
 const DOWN: u8 = 2;
 
-/// One more in each of several rates, or in none: the generic cell rate algorithm, with the theoretical arrival time in one key
-/// each. Gives the number of the rate that has to be waited for longest, from 1, and the microseconds.
+/// One more in each of several rates, or in none: the generic cell rate algorithm, with the theoretical arrival time in
+/// one key each. Gives the number of the rate that has to be waited for longest, from 1, and the microseconds.
 const COUNT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -175,7 +175,8 @@ impl Replicas {
         }
     }
 
-    /// Tells the others that sessions which were opened until then have been ended, and for how long that has to be remembered.
+    /// Tells the others that sessions which were opened until then have been ended, and for how long that has to be
+    /// remembered.
     pub async fn end_sessions(&self, target: &str, until: EpochMillis, keep: Duration) {
         let key = self.key("ended");
         let oldest = until.0.saturating_sub(millis(keep));
@@ -199,8 +200,8 @@ impl Replicas {
         Some(told.into_iter().map(|(target, until)| (target, EpochMillis(until))).collect())
     }
 
-    /// Makes a new connection while Redis does not answer: the old one may be to a host that is gone, or have been refused for good.
-    /// To be called now and then, on the runtime that is to carry it, and followed by a question.
+    /// Makes a new connection while Redis does not answer: the old one may be to a host that is gone, or have been
+    /// refused for good. To be called now and then, on the runtime that is to carry it, and followed by a question.
     pub fn reconnect(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())

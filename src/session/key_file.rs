@@ -1,7 +1,7 @@
 //! [`KeyFile`]: a ring that the gate makes for itself, in a file of its state directory.
 //!
-//! One key a line, the youngest first: when it was made, in seconds of the Unix epoch, and 64 hex digits. Replicas that share
-//! the directory share the ring; the file's lock makes sure that only one of them adds a key.
+//! One key a line, the youngest first: when it was made, in seconds of the Unix epoch, and 64 hex digits. Replicas that
+//! share the directory share the ring; the file's lock makes sure that only one of them adds a key.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -34,8 +34,8 @@ impl KeyFile {
         Self { directory, rotate, keep }
     }
 
-    /// Reads the ring. A new key is added when the youngest has sealed for long enough, or when there is none; keys that
-    /// nothing alive was sealed with are taken out.
+    /// Reads the ring. A new key is added when the youngest has sealed for long enough, or when there is none; keys
+    /// that nothing alive was sealed with are taken out.
     ///
     /// # Errors
     /// The file's, or that of the machine's randomness.

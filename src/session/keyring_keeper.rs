@@ -1,4 +1,5 @@
-//! The keeper of the ring: reads it where it is kept, publishes it, and reads it again when it is time or a request needs it.
+//! The keeper of the ring: reads it where it is kept, publishes it, and reads it again when it is time or a request
+//! needs it.
 
 use std::io;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ enum KeyringSource {
     Nowhere,
 }
 
-/// Opens the ring and keeps it. A store that is away must not keep the gate from starting: until it answers, a key of this
-/// process's own seals, and it goes on opening after that.
+/// Opens the ring and keeps it. A store that is away must not keep the gate from starting: until it answers, a key of
+/// this process's own seals, and it goes on opening after that.
 ///
 /// # Errors
 /// When the state directory's ring cannot be used.

@@ -1,8 +1,8 @@
 //! A session's life: opened by a login, renewed, listed, ended.
 //!
-//! [`Sessions`] is the front door. Snowflake's tokens leave the gate as sealed tickets ([`crate::ticket`]) and come back as
-//! tokens; a session that somebody has ended is refused at its next request; the operator may list and end sessions, and turn
-//! the ring of keys.
+//! [`Sessions`] is the front door. Snowflake's tokens leave the gate as sealed tickets ([`crate::ticket`]) and come
+//! back as tokens; a session that somebody has ended is refused at its next request; the operator may list and end
+//! sessions, and turn the ring of keys.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -85,7 +85,8 @@ impl Sessions {
     /// Seals what a login was given, and names the session.
     ///
     /// # Errors
-    /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] where the answer holds a token in a place that is not known.
+    /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] where the answer holds a token in a place that is not
+    /// known.
     pub fn seal_login(&self, granted: Granted<'_>, grant: &Grant, pat: &PatId) -> Result<(String, Ticket), Fault> {
         let session = SessionId::new(&*self.env.random).map_err(|error| broken(&error))?;
         let (opened, expires) = self.lasts(&granted);
@@ -215,8 +216,8 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that another gate was told to end, and tells the others what they do not know: Redis may have been away,
-    /// or have forgotten.
+    /// Ends the sessions that another gate was told to end, and tells the others what they do not know: Redis may have
+    /// been away, or have forgotten.
     async fn exchange_ended(&self, replicas: &Replicas) {
         let Some(told) = replicas.ended_sessions().await else { return };
         for (revocation, until) in self.revoked.all() {

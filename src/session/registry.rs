@@ -1,7 +1,7 @@
 //! [`Registry`]: the sessions that this gate has lately served, to be counted and shown.
 //!
-//! Nothing is decided by whether a session is on this list: a ticket says all that a request needs, and a replica serves
-//! sessions that it has never heard of. It is there for the limit on sessions and for the operator's eyes.
+//! Nothing is decided by whether a session is on this list: a ticket says all that a request needs, and a replica
+//! serves sessions that it has never heard of. It is there for the limit on sessions and for the operator's eyes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ use crate::base::ids::{PatId, SessionId};
 use crate::base::names::ClientName;
 use crate::ticket::Ticket;
 
-/// After how long without a request a session counts no more. Drivers that keep one alive say so at least each hour, and one
-/// that was only forgotten must not keep its client from another.
+/// After how long without a request a session counts no more. Drivers that keep one alive say so at least each hour,
+/// and one that was only forgotten must not keep its client from another.
 const FORGOTTEN: Duration = Duration::from_secs(65 * 60);
 /// Locks are per shard, so that workers seldom meet.
 const SHARDS: usize = 16;

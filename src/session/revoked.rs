@@ -1,7 +1,7 @@
 //! [`Revoked`]: sessions that somebody has ended, before their time.
 //!
-//! An entry names a client, a PAT version or one session, and covers what was opened until then. It stays for as long as a
-//! ticket of such a session could live: a session that is covered gets no new ticket.
+//! An entry names a client, a PAT version or one session, and covers what was opened until then. It stays for as long
+//! as a ticket of such a session could live: a session that is covered gets no new ticket.
 
 use std::collections::HashMap;
 use std::io;

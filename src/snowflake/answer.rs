@@ -7,16 +7,19 @@ use super::members::{Envelope, quoted};
 use super::route::{Route, Stream};
 use crate::base::fault::Kind;
 
-/// `Content-Type` of every answer of ours. Node reads a body as JSON only when it is exactly this, without a charset.
+/// `Content-Type` of every answer of ours. Node reads a body as JSON only when it is exactly this, without a charset
+/// (`node:lib/services/sf.js`).
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// The envelope of a failure. `data` is an object, because Python indexes it and Node reads members of it unchecked;
-/// `code` is digits in a string, because Go converts it.
+/// The envelope of a failure. `data` is an object, because Python indexes it (`py:auth/_auth.py`) and Node reads
+/// members of it unchecked (`node:lib/services/sf.js`); `code` is digits in a string, because Go converts it
+/// (`go:auth.go`).
 pub fn failure(code: u32, message: &str) -> String {
     format!(r#"{{"data":{{}},"code":"{code}","message":{},"success":false,"headers":null}}"#, quoted(message))
 }
 
-/// The code with which a driver gives its session up at once, without a renewal or another try (protocol facts 4.3).
+/// The code with which a driver gives its session up at once, without a renewal or another try: `go:restful.go`,
+/// `py:network.py`, `c:lib/client_int.h`; a logout takes 390111 for done (`ud:sf_core/src/rest/snowflake/logout.rs`).
 pub fn give_up(route: Route) -> u32 {
     match route {
         // The master token is over.
@@ -47,7 +50,9 @@ pub enum LoginAnswer<'a> {
 impl<'a> LoginAnswer<'a> {
     /// Reads the body of an answer to a login; `None` when it is no such thing.
     ///
-    /// The codes and texts of a refused credential: protocol facts 1.6. The code decides first, the text where codes vary.
+    /// The codes of a refused credential: 390100 for a wrong name or password (`c:lib/client_int.h`), 394400 for a PAT
+    /// (`go:auth_with_pat_test.go`, `ud:odbc_tests/tests/e2e/authentication/pat.cpp`) and its family, 390422 and 390432
+    /// for a network policy. Where codes vary the text decides.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let answer = envelope(body)?;
         if answer.outer.is_true("success") {
@@ -102,8 +107,8 @@ pub(super) fn is_the_client_s(code: &str) -> bool {
     matches!(code, "390189" | "390201" | "390400" | "390144")
 }
 
-/// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake quotes
-/// what the client sent.
+/// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake
+/// quotes what the client sent.
 pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
     let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
     match code {

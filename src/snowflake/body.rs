@@ -11,8 +11,8 @@ pub enum NotInflated {
     TooLarge,
 }
 
-/// Inflates a whole gzip body, at most `cap` bytes of it. The output grows with what comes out, so that a bomb costs the cap
-/// and no more.
+/// Inflates a whole gzip body, at most `cap` bytes of it. The output grows with what comes out, so that a bomb costs
+/// the cap and no more.
 ///
 /// # Errors
 /// [`NotInflated`].

@@ -1,7 +1,8 @@
 //! [`Granted`]: an answer that hands out a session: to a login, or to a renewal.
 //!
-//! Both carry a session token and a master token, under names of their own (protocol facts 1.5 and 2). What else stands there
-//! stays the text it was.
+//! Both carry a session token and a master token, under names of their own: `token` in a login's answer (`go:auth.go`),
+//! `sessionToken` in a renewal's (`go:restful.go`). `sessionId` is a number of 64 bits. What else stands there stays
+//! the text it was.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,7 +25,8 @@ const MASTER: &str = "masterToken";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
     token: &'static str,
-    /// How long the master token is good for, in seconds. Drivers differ in which of two names they read.
+    /// How long the master token is good for, in seconds. Drivers differ in which of two names they read
+    /// (`py:network.py` reads `masterValidityInSeconds` from a renewal too).
     lasts: [&'static str; 2],
 }
 

@@ -1,8 +1,11 @@
 //! The login request: find the client's credential, take every credential out, put ours in.
 //!
-//! Facts: docs of the drivers' sources, summed up as "injection recipe" (protocol facts 1.3, 1.4, 1.7). A credential may
-//! stand in `PASSWORD` or `TOKEN`, null and empty count as absent, `AUTHENTICATOR` is compared without case, `LOGIN_NAME`
-//! may be missing. Whatever is not a credential keeps its bytes.
+//! Facts: a PAT, and so a client key, may stand in `PASSWORD` or `TOKEN` (`go:auth.go`, `py:auth/pat.py`,
+//! `jdbc:SessionUtil.java`). Null and empty count as absent: dbt sends `TOKEN` as null. `AUTHENTICATOR` is compared
+//! without case, since .NET writes it in small letters (`net:ProgrammaticAccessTokenAuthenticator.cs`); a range of Node
+//! releases says OAUTH with an `OAUTH_TYPE` (`node:lib/authentication/auth_oauth_pat.js`). `LOGIN_NAME` may be missing
+//! (`go:auth.go`). A second round of a login copies `inFlightCtx` from the answer (`py:auth/_auth.py`). Whatever is not
+//! a credential keeps its bytes.
 
 use super::PAT_AUTHENTICATOR;
 use super::members::{Envelope, Members, too_deep};
@@ -111,7 +114,8 @@ fn short(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-/// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node releases).
+/// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node
+/// releases).
 fn check_authenticator(data: &Members<'_>) -> Result<(), Refused> {
     let Some(name) = present(data, "AUTHENTICATOR")? else { return Ok(()) };
     let known = ["SNOWFLAKE", PAT_AUTHENTICATOR];

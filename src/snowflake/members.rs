@@ -1,7 +1,7 @@
 //! [`Members`]: a JSON object as it was written, one level deep; [`Envelope`]: one with its member `data` opened too.
 //!
-//! Values stay the text they were, so that a 64-bit `sessionId`, a `1e400` or an unknown member survive to the byte. Only
-//! the members that are touched by name change.
+//! Values stay the text they were, so that a 64-bit `sessionId`, a `1e400` or an unknown member survive to the byte.
+//! Only the members that are touched by name change.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -149,8 +149,8 @@ fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Whether brackets outside of strings nest deeper than any driver's message. Nothing here recurses into what it skips; but
-/// what is passed on may meet a reader that does.
+/// Whether brackets outside of strings nest deeper than any driver's message. Nothing here recurses into what it skips;
+/// but what is passed on may meet a reader that does.
 pub fn too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {

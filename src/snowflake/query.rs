@@ -1,4 +1,6 @@
-//! The query string of a login: the context of the new session stands there, not in the body (protocol facts 1.1).
+//! The query string of a login: the context of the new session stands there, not in the body (`go:auth.go`,
+//! `py:auth/_auth.py`, `jdbc:SessionUtil.java`, `ud:sf_core/src/rest/snowflake/mod.rs`). One driver always sends all
+//! four parameters, empty where unset (`ud`).
 
 use std::borrow::Cow;
 

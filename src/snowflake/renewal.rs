@@ -1,5 +1,8 @@
-//! The renewal of a session: `POST /session/token-request` with the master token in the header and the old session token in
-//! the body (protocol facts 2.1). The name of the kind of request is spelt in two ways; only the token is touched.
+//! The renewal of a session: `POST /session/token-request` with the master token in the header and the old session
+//! token in the body (`go:restful.go`). The name of the kind of request is spelt `requestType` by most drivers and
+//! `REQUEST_TYPE` by older releases of Node (`node:lib/services/sf.js`); only the token is touched. One driver sends
+//! its renewal once and gives the session up at any answer but 200 (`ud:sf_core/src/rest/snowflake/mod.rs`,
+//! `refresh_session`).
 
 use super::members::Members;
 use crate::base::secret::Secret;

@@ -1,6 +1,7 @@
 //! Snowflake's REST APIs (`/api/v2/…`, the SQL API among them): stateless, with a bearer token in every request.
 //!
-//! Facts: protocol facts 2.2, and Snowflake's pages "Snowflake SQL API reference" and "Authenticating Snowflake REST APIs".
+//! Facts: `docs` "Snowflake SQL API reference" and "Authenticating Snowflake REST APIs to Snowflake". A statement is
+//! answered with 200, 202 while it runs, 408, 422 for an error in the SQL, or 429.
 
 use std::borrow::Cow;
 
@@ -16,8 +17,8 @@ pub const TOKEN_TYPE: HeaderName = HeaderName::from_static("x-snowflake-authoriz
 /// Where statements are sent.
 pub const STATEMENTS: &str = "/api/v2/statements";
 
-/// What a refused credential looks like here: 401, or 403 for a network policy, with a code in a small body. `None` when the
-/// answer is about something else.
+/// What a refused credential looks like here: 401, or 403 for a network policy, with a code in a small body. `None`
+/// when the answer is about something else.
 pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
     if status != 401 && status != 403 {
         return None;
@@ -33,14 +34,14 @@ pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
     refused_credential(&code, &message).or(unknown.then_some(Kind::PatRefused))
 }
 
-/// Whether an answer shows that Snowflake has looked at the token and taken it. What stands between may answer too; it does not
-/// run statements.
+/// Whether an answer shows that Snowflake has looked at the token and taken it. What stands between may answer too; it
+/// does not run statements.
 pub fn taken(status: u16) -> bool {
     matches!(status, 200..=299 | 422)
 }
 
-/// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of them;
-/// where one is not known it does no harm.)
+/// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of
+/// them; where one is not known it does no harm.)
 fn header(place: Place) -> HeaderName {
     HeaderName::from_static(match place {
         Place::Role => "x-snowflake-role",

@@ -41,8 +41,8 @@ pub enum Stream {
 }
 
 impl Route {
-    /// Names the request. The path is compared as it came: an encoded or doubled slash makes it another path, and another
-    /// path is refused.
+    /// Names the request. The path is compared as it came: an encoded or doubled slash makes it another path, and
+    /// another path is refused.
     pub fn of(method: &Method, path: &str) -> Self {
         let only = |wanted: &Method, route: Self| if method == wanted { route } else { Self::WrongMethod };
         match path {
@@ -102,8 +102,8 @@ impl Route {
     }
 }
 
-/// A path that two readers understand alike: no empty segment but the last, no dots alone, no parameters, and nothing escaped that
-/// needs no escape or that separates.
+/// A path that two readers understand alike: no empty segment but the last, no dots alone, no parameters, and nothing
+/// escaped that needs no escape or that separates.
 fn is_clean(path: &str) -> bool {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let allowed = |b: u8| unreserved(b) || b"%:,=@!$&'()*+".contains(&b);

@@ -1,7 +1,7 @@
 //! `Authorization: Snowflake Token="…"`: how a session's requests carry their token.
 //!
-//! Fact: connector-python, `network.py` (`HEADER_SNOWFLAKE_TOKEN = 'Snowflake Token="{token}"'`); the other drivers write the
-//! same.
+//! Fact: connector-python, `network.py` (`HEADER_SNOWFLAKE_TOKEN = 'Snowflake Token="{token}"'`); the other drivers
+//! write the same.
 
 use http::HeaderValue;
 

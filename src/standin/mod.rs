@@ -1,12 +1,12 @@
 //! A small, strict Snowflake for the demo and the tests.
 //!
-//! It verifies: a login succeeds only with a PAT that is active for that user, and every other request only with a token that
-//! the stand-in itself gave out. A client key that leaks, or a header that should have been changed and was not, fails by
-//! itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources (protocol facts 1.5, 1.6, 2, 3); five bad
-//! logins in a row lock the user, as at Snowflake.
+//! It verifies: a login succeeds only with a PAT that is active for that user, and every other request only with a
+//! token that the stand-in itself gave out. A client key that leaks, or a header that should have been changed and was
+//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources
+//! ([`crate::snowflake`]); five bad logins in a row lock the user, as at Snowflake.
 //!
-//! [`Knob`]s make it stall, cut, crawl, close and answer nonsense on purpose. `/standin/…` sets them from outside; no gate
-//! forwards such a path.
+//! [`Knob`]s make it stall, cut, crawl, close and answer nonsense on purpose. `/standin/…` sets them from outside; no
+//! gate forwards such a path.
 
 mod body;
 mod certificates;

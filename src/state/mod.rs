@@ -1,11 +1,11 @@
 //! What outlives the process: a directory of small files, each replaced whole, readable by the gate's own user alone.
 //!
-//! A file is written beside its place and renamed over it, so that a reader, or a process that dies in the middle, finds the
-//! old content or the new one. Nothing is flushed to the disk's platter: what is kept here is worth less after a power cut
-//! than a login that waits for it.
+//! A file is written beside its place and renamed over it, so that a reader, or a process that dies in the middle,
+//! finds the old content or the new one. Nothing is flushed to the disk's platter: what is kept here is worth less
+//! after a power cut than a login that waits for it.
 //!
-//! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one process and is
-//! found by the next one when that has died.
+//! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one process
+//! and is found by the next one when that has died.
 
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]
@@ -100,8 +100,8 @@ impl StateDir {
         }
     }
 
-    /// A scratch file of this process's own, and what those of dead processes hold. Theirs are emptied; our own still holds what
-    /// was there until it is written: who takes that up writes it down elsewhere first.
+    /// A scratch file of this process's own, and what those of dead processes hold. Theirs are emptied; our own still
+    /// holds what was there until it is written: who takes that up writes it down elsewhere first.
     ///
     /// # Errors
     /// When none can be made.

@@ -1,11 +1,12 @@
 //! The `aws` store: AWS Secrets Manager, by its official SDK.
 //!
-//! The SDK signs requests and finds credentials where AWS's tools do: environment, profile, web identity, container, instance; not
-//! by SSO, which is for people. Its features are off but for the runtime, because its default HTTP stack is an old one; [`StoreHttp`] stands in for
-//! it, also for STS and the metadata services.
+//! The SDK signs requests and finds credentials where AWS's tools do: environment, profile, web identity, container,
+//! instance; not by SSO, which is for people. Its features are off but for the runtime, because its default HTTP stack
+//! is an old one; [`StoreHttp`] stands in for it, also for STS and the metadata services.
 //!
-//! The stage is always named. Without a name the service promises `AWSCURRENT`, and some that speak its protocol give another.
-//! `AWSPENDING` is the successor that a rotation has written and not yet promoted: it is asked for after a refusal only.
+//! The stage is always named. Without a name the service promises `AWSCURRENT`, and some that speak its protocol give
+//! another. `AWSPENDING` is the successor that a rotation has written and not yet promoted: it is asked for after a
+//! refusal only.
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;

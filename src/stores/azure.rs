@@ -1,10 +1,11 @@
 //! The `azure` store: Azure Key Vault, by its official SDK.
 //!
-//! The SDK knows the kinds of identity, keeps their tokens and answers the vault's challenge. Its own HTTP stack is left out;
-//! [`StoreHttp`] stands in for it, also for the token and metadata endpoints. A reference is `NAME` or `NAME/VERSION`.
+//! The SDK knows the kinds of identity, keeps their tokens and answers the vault's challenge. Its own HTTP stack is
+//! left out; [`StoreHttp`] stands in for it, also for the token and metadata endpoints. A reference is `NAME` or
+//! `NAME/VERSION`.
 //!
-//! The vault names the resource that its tokens are for, and the SDK sends none to a vault that names another domain than its
-//! own; `danger_any_resource` switches that off, for vaults behind a name of the operator's.
+//! The vault names the resource that its tokens are for, and the SDK sends none to a vault that names another domain
+//! than its own; `danger_any_resource` switches that off, for vaults behind a name of the operator's.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -165,8 +166,8 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
-    /// Whether a new login may help: the vault takes the token no longer, or the token endpoint refuses what the gate shows, which
-    /// may have been replaced since it was read.
+    /// Whether a new login may help: the vault takes the token no longer, or the token endpoint refuses what the gate
+    /// shows, which may have been replaced since it was read.
     fn is_over(&self) -> bool {
         let Self::Sdk(error) = self else { return false };
         let status = refusal(error).map(|(status, ..)| status);

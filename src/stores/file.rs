@@ -1,7 +1,7 @@
 //! The `file` store: one file a secret below a directory.
 //!
-//! The file is opened by its path at every read, so that the symlink swap by which Kubernetes updates a mounted secret is
-//! followed, and a file that is missing at start is found when it comes.
+//! The file is opened by its path at every read, so that the symlink swap by which Kubernetes updates a mounted secret
+//! is followed, and a file that is missing at start is found when it comes.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};

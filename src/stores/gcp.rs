@@ -1,9 +1,9 @@
 //! The `gcp` store: GCP Secret Manager.
 //!
-//! Google's own library finds and renews the gate's credentials: a service account's key, workload identity federation, the
-//! metadata server. A read itself is one GET, done directly: the SDK for it has no place for other roots and repeats what
-//! fails for a minute. For the same reason the store's `ca` holds for reads alone; token endpoints are Google's, or follow the
-//! platform's roots.
+//! Google's own library finds and renews the gate's credentials: a service account's key, workload identity federation,
+//! the metadata server. A read itself is one GET, done directly: the SDK for it has no place for other roots and
+//! repeats what fails for a minute. For the same reason the store's `ca` holds for reads alone; token endpoints are
+//! Google's, or follow the platform's roots.
 //!
 //! A reference is `NAME`, `NAME/VERSION` or `projects/PROJECT/secrets/NAME/versions/VERSION`.
 

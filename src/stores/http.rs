@@ -1,8 +1,8 @@
-//! [`StoreHttp`]: how stores over the network are reached, whichever library speaks the protocol. The one exception is Google's token
-//! endpoints; the `gcp` store says why.
+//! [`StoreHttp`]: how stores over the network are reached, whichever library speaks the protocol. The one exception is
+//! Google's token endpoints; the `gcp` store says why.
 //!
-//! The roots are the operator's, a redirect is never followed, no proxy of the environment is taken, a whole exchange has a
-//! deadline and an answer a cap. An error holds nothing of an answer's body.
+//! The roots are the operator's, a redirect is never followed, no proxy of the environment is taken, a whole exchange
+//! has a deadline and an answer a cap. An error holds nothing of an answer's body.
 
 use std::path::Path;
 use std::time::Duration;

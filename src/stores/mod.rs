@@ -1,8 +1,8 @@
 //! Secrets managers.
 //!
-//! A store is one file behind [`SecretStore`]; the types of its client library never leave that file. [`Resolver`] is the way
-//! from a list of references to a secret, fallbacks included. The gate's own secrets, such as the password of a store, are
-//! read by [`load_now`].
+//! A store is one file behind [`SecretStore`]; the types of its client library never leave that file. [`Resolver`] is
+//! the way from a list of references to a secret, fallbacks included. The gate's own secrets, such as the password of a
+//! store, are read by [`load_now`].
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -122,8 +122,8 @@ pub trait SecretStore: Send + Sync {
     /// Reads the version of a secret that is to be used.
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a>;
 
-    /// Reads the version that a rotation has written and not yet promoted, where a store keeps such a thing. It is asked for
-    /// only after Snowflake has refused the other.
+    /// Reads the version that a rotation has written and not yet promoted, where a store keeps such a thing. It is
+    /// asked for only after Snowflake has refused the other.
     fn read_successor<'a>(&'a self, _path: &'a str) -> Option<ReadFuture<'a>> {
         None
     }

@@ -1,7 +1,8 @@
 //! [`Resolver`]: from a list of references to a PAT, or to another secret.
 //!
-//! The references are asked in their order and the first that answers wins. A version that Snowflake has refused does not win
-//! while another is to be had: behind it stands the store's successor, where it keeps one, then the next reference.
+//! The references are asked in their order and the first that answers wins. A version that Snowflake has refused does
+//! not win while another is to be had: behind it stands the store's successor, where it keeps one, then the next
+//! reference.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -87,7 +88,8 @@ impl Resolver {
         self.current(reference, 0).await
     }
 
-    /// Another secret than a PAT: the first of the references that gives something, as it stands there, and its place in the list.
+    /// Another secret than a PAT: the first of the references that gives something, as it stands there, and its place
+    /// in the list.
     ///
     /// # Errors
     /// What each of them says.

@@ -1,11 +1,12 @@
 //! From what a store holds to a PAT: one rule for every store.
 //!
-//! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole value
-//! counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a bad login.
+//! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole
+//! value counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a
+//! bad login.
 //!
-//! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide, managed
-//! external secrets, Snowflake Programmatic Access Token). It is taken without `#FIELD`. Beside it lies the private key that
-//! rotates the token; the gate takes that for nothing, also when somebody names it.
+//! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide,
+//! managed external secrets, Snowflake Programmatic Access Token). It is taken without `#FIELD`. Beside it lies the
+//! private key that rotates the token; the gate takes that for nothing, also when somebody names it.
 
 use super::StoreError;
 use crate::base::names::CLIENT_KEY_PREFIX;

@@ -1,15 +1,16 @@
 //! The `vault` store: HashiCorp Vault, or OpenBao, which speaks the same. KV v1 and v2.
 //!
-//! vaultrs does the logins and renewals, with every setting explicit: its defaults read the environment, and one variable
-//! can switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither is ever
-//! formatted here; [`explain`] takes out status and Vault's own error texts. Reads are done directly, because vaultrs drops
-//! a version's number and times, hides `Retry-After`, cannot tell a deleted version from a secret that never was, and reads
-//! an answer of any length. Both go through the client of [`StoreHttp`], which vaultrs's own settings cannot express.
+//! vaultrs does the logins and renewals, with every setting explicit: its defaults read the environment, and one
+//! variable can switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither
+//! is ever formatted here; [`explain`] takes out status and Vault's own error texts. Reads are done directly, because
+//! vaultrs drops a version's number and times, hides `Retry-After`, cannot tell a deleted version from a secret that
+//! never was, and reads an answer of any length. Both go through the client of [`StoreHttp`], which vaultrs's own
+//! settings cannot express.
 //!
 //! # The token's life
 //! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
-//! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that does not
-//! help. A token with some lease left goes on serving while neither can be had.
+//! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that
+//! does not help. A token with some lease left goes on serving while neither can be had.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -13,8 +13,8 @@ use crate::config::{Level, Log, LogFormat};
 
 /// Starts logging for this process; a second call changes nothing.
 ///
-/// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the stores' clients
-/// and what is below them: their lines carry tokens and whole answers.
+/// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the stores'
+/// clients and what is below them: their lines carry tokens and whole answers.
 pub fn start(log: &Log) {
     let json = match log.format {
         LogFormat::Json => true,

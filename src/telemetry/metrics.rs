@@ -1,7 +1,7 @@
 //! [`Metrics`]: what is counted for the operator, in the text form of Prometheus.
 //!
-//! The registry is a value that is handed around; nothing is global. Names follow the conventions of OpenMetrics: a unit at the
-//! end, `_total` for what only grows.
+//! The registry is a value that is handed around; nothing is global. Names follow the conventions of OpenMetrics: a
+//! unit at the end, `_total` for what only grows.
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,8 +1,9 @@
 //! [`Record`]: the facts of one request, from its first byte to its last.
 //!
-//! It is opened when the head is there, filled as the request goes on, carried over every spawn ([`Record::lend`]), moved into the
-//! answer's body, and closed with the body's last byte, or where the body breaks off or its client leaves. Closing writes the
-//! log line and counts; nothing is formatted before. It observes: no code path may depend on what stands in it.
+//! It is opened when the head is there, filled as the request goes on, carried over every spawn ([`Record::lend`]),
+//! moved into the answer's body, and closed with the body's last byte, or where the body breaks off or its client
+//! leaves. Closing writes the log line and counts; nothing is formatted before. It observes: no code path may depend on
+//! what stands in it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::snowflake::route::Route;
 /// The record of one request. Dropping it closes it.
 pub struct Record {
     trace: TraceId,
-    /// Empty while it is lent; else it is one allocation, so that the record moves through tasks and bodies as a pointer.
+    /// Empty while it is lent; else it is one allocation, so that the record moves through tasks and bodies as a
+    /// pointer.
     facts: Option<Box<Facts>>,
 }
 
@@ -150,8 +152,8 @@ impl Record {
         });
     }
 
-    /// The same record for a task of its own, which goes on when the client leaves. Until it is given back, the record is closed
-    /// by whoever has it.
+    /// The same record for a task of its own, which goes on when the client leaves. Until it is given back, the record
+    /// is closed by whoever has it.
     #[must_use]
     pub fn lend(&mut self) -> Self {
         Self { trace: self.trace, facts: self.facts.take() }
@@ -266,8 +268,8 @@ impl Facts {
         }
     }
 
-    /// One line about a request that was served: a login and a REST request show the credential and are lines of their own; the
-    /// others are many, and are written at debug level.
+    /// One line about a request that was served: a login and a REST request show the credential and are lines of their
+    /// own; the others are many, and are written at debug level.
     fn log_served(&self, trace: TraceId, outcome: &str) {
         let client = self.client.as_ref().map(ClientName::as_str);
         let (credential, pat) = (self.credential.as_deref(), self.pat.as_ref().map(PatId::as_str));
@@ -381,8 +383,8 @@ impl ConnectionRecord {
         self.peer = peer;
     }
 
-    /// The connection came to nothing. The line is a warning where `throttle` lets it through, so that a scan does not fill a
-    /// disk.
+    /// The connection came to nothing. The line is a warning where `throttle` lets it through, so that a scan does not
+    /// fill a disk.
     pub fn refused(&self, owner: Owner, cause: &str, what: &str, throttle: &LogThrottle) {
         let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
         if throttle.now() {

@@ -191,8 +191,8 @@ mod tests {
         }
     }
 
-    /// A million forgeries of every kind: none opens, and none makes the gate stumble. The dice are fixed, so that a failure can
-    /// be had again; `tests/fuzz` goes on from here.
+    /// A million forgeries of every kind: none opens, and none makes the gate stumble. The dice are fixed, so that a
+    /// failure can be had again; `tests/fuzz` goes on from here.
     #[tokio::test]
     async fn no_forgery_opens() {
         let (sealer, reread) = Sealer::new(keyring("a"));

@@ -58,8 +58,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The server's side: our certificate, HTTP/1.1 only. With `client_ca` clients are asked for a certificate; one that is shown
-/// has to be signed by these roots, and who shows none may still be admitted by other means.
+/// The server's side: our certificate, HTTP/1.1 only. With `client_ca` clients are asked for a certificate; one that is
+/// shown has to be signed by these roots, and who shows none may still be admitted by other means.
 ///
 /// # Errors
 /// [`TlsError`], which names the file.

@@ -1,9 +1,9 @@
 //! [`Transport`]: a TCP stream that reads in large pieces when much is coming.
 //!
-//! rustls asks its socket for 4 KiB at a time. For a small request that is one system call, and nothing is to be won. For a
-//! result of many megabytes it is sixteen calls for what one would do. So the transport watches: while answers fit it hands
-//! rustls's buffer straight to the socket and holds no memory; once a read was filled to the brim it puts a buffer of its
-//! own between, and gives it back when the stream goes quiet.
+//! rustls asks its socket for 4 KiB at a time. For a small request that is one system call, and nothing is to be won.
+//! For a result of many megabytes it is sixteen calls for what one would do. So the transport watches: while answers
+//! fit it hands rustls's buffer straight to the socket and holds no memory; once a read was filled to the brim it puts
+//! a buffer of its own between, and gives it back when the stream goes quiet.
 
 use std::io;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! [`AccountClient`]: the way of a request to one account, whoever sends it.
 //!
-//! Connections, their reuse, TLS, the forward proxy and the deadlines are the pool's; the breaker and the limit on requests under
-//! way stand before it. What all clients of one account share is its [`AccountState`]; each worker has a client of its own, with
-//! connections of its own.
+//! Connections, their reuse, TLS, the forward proxy and the deadlines are the pool's; the breaker and the limit on
+//! requests under way stand before it. What all clients of one account share is its [`AccountState`]; each worker has a
+//! client of its own, with connections of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -159,8 +159,8 @@ impl AccountClient {
         sent
     }
 
-    /// One of several tries of a request that is held while Snowflake is away; [`AccountClient::check`] has let it through. Such
-    /// tries count as one failure, which is told by [`AccountClient::gave_up`].
+    /// One of several tries of a request that is held while Snowflake is away; [`AccountClient::check`] has let it
+    /// through. Such tries count as one failure, which is told by [`AccountClient::gave_up`].
     ///
     /// # Errors
     /// [`Failure`].

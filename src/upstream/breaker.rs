@@ -1,8 +1,8 @@
 //! [`Breaker`]: whether an account is known to be away.
 //!
-//! The first login of an outage is held and tried again; once its time is up the outage is known, and so it is when several
-//! requests in a row could not connect. From then on one request in [`LOOK`] looks whether it is over while all others are told at
-//! once. Any answer of Snowflake's ends it.
+//! The first login of an outage is held and tried again; once its time is up the outage is known, and so it is when
+//! several requests in a row could not connect. From then on one request in [`LOOK`] looks whether it is over while all
+//! others are told at once. Any answer of Snowflake's ends it.
 
 use std::time::Duration;
 

@@ -12,8 +12,8 @@ use super::connect::Connection;
 /// How many are kept; more are closed when they come back.
 const MOST: usize = 256;
 
-/// One worker's unused connections to one account, the youngest last. A lock guards the list for the length of a push or
-/// a pop; no other thread ever waits for it.
+/// One worker's unused connections to one account, the youngest last. A lock guards the list for the length of a push
+/// or a pop; no other thread ever waits for it.
 pub(super) struct IdlePool {
     connections: Mutex<Vec<(Box<Connection>, Instant)>>,
     longest: Duration,

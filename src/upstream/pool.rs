@@ -45,8 +45,8 @@ impl Pool {
         Ok(Arc::new(Self { endpoint, limits, idle }))
     }
 
-    /// Sends a request and waits for the head of the answer. `written` hears when a connection is there and the request is about
-    /// to be written.
+    /// Sends a request and waits for the head of the answer. `written` hears when a connection is there and the request
+    /// is about to be written.
     ///
     /// # Errors
     /// [`Failure`], which says how far the request had come, and whose failure it is.

@@ -1,6 +1,7 @@
 //! [`Tunnel`]: the way through a forward proxy, which is asked for it with CONNECT (RFC 9110, section 9.3.6).
 //!
-//! The proxy hears where to connect and no more: TLS goes through it to Snowflake itself, whose name is verified as ever.
+//! The proxy hears where to connect and no more: TLS goes through it to Snowflake itself, whose name is verified as
+//! ever.
 
 use std::io;
 

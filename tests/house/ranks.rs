@@ -1,4 +1,5 @@
-//! A module imports only from modules of a lower rank; `src/lib.rs` holds the ranks, and `src/app/mod.rs` those of its parts.
+//! A module imports only from modules of a lower rank; `src/lib.rs` holds the ranks, and `src/app/mod.rs` those of its
+//! parts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

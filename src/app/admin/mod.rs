@@ -1,9 +1,9 @@
 //! [`AdminService`]: the operator's verbs over plain HTTP on loopback.
 //!
-//! Every path stands in one table, `routes`, with its method and what it does. Both posts on PATs take `credential=NAME` for one
-//! credential alone. A post, or a look at PATs or sessions, that a web page makes somebody's browser send is refused: it carries
-//! `Origin`, or a `Host` that is no name of this machine. Whoever may connect here may act: the address is loopback, and a hook
-//! from outside comes by way of something on this host.
+//! Every path stands in one table, `routes`, with its method and what it does. Both posts on PATs take
+//! `credential=NAME` for one credential alone. A post, or a look at PATs or sessions, that a web page makes somebody's
+//! browser send is refused: it carries `Origin`, or a `Host` that is no name of this machine. Whoever may connect here
+//! may act: the address is loopback, and a hook from outside comes by way of something on this host.
 
 mod routes;
 

@@ -1,14 +1,15 @@
 //! [`Fault`]: a failure with a kind, an owner, a sentence for the person at the tool, and a cause for the operator.
 //!
 //! # The table
-//! Everything that is decided about a kind of failure stands in one row of the table, which [`Kind::rule`] gives: whose fault it
-//! is, its code, what the client is told, what to do next, which reply carries it, and the level of its log line. Drivers show a text of ours only when it comes as HTTP 200 with
-//! `success:false` and a code of digits; 400, 401 and 403 start retries or hide the text. So a refusal is a
-//! [`Reply::Refusal`], and a status is used where a driver is meant to try again or where no driver is at the other end.
+//! Everything that is decided about a kind of failure stands in one row of the table, which [`Kind::rule`] gives: whose
+//! fault it is, its code, what the client is told, what to do next, which reply carries it, and the level of its log
+//! line. Drivers show a text of ours only when it comes as HTTP 200 with `success:false` and a code of digits; 400, 401
+//! and 403 start retries or hide the text. So a refusal is a [`Reply::Refusal`], and a status is used where a driver is
+//! meant to try again or where no driver is at the other end.
 //!
 //! # Two faces
-//! [`Fault::sentence`] is for the client and is put together from the table and from values that the client itself sent or
-//! may know. [`Fault::cause`] is for the log. Nothing moves from the second to the first.
+//! [`Fault::sentence`] is for the client and is put together from the table and from values that the client itself sent
+//! or may know. [`Fault::cause`] is for the log. Nothing moves from the second to the first.
 
 mod table;
 
@@ -93,8 +94,9 @@ pub enum Reply {
     Retry(u16, u16),
     /// This status: for requests that no driver makes.
     Status(u16),
-    /// HTTP 200, `success:false` and the code with which the driver gives the session up at this place: "log in again" for a
-    /// query, "the master token is over" for a renewal, "gone" for a logout (protocol facts 4.3). Never 401, which starts renewals.
+    /// HTTP 200, `success:false` and the code with which the driver gives the session up at this place: "log in again"
+    /// for a query, "the master token is over" for a renewal, "gone" for a logout
+    /// (`crate::snowflake::answer::give_up`). Never 401, which starts renewals.
     GiveUp,
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Code, Level, Owner, Reply, Rule};
 
-/// The general authorisation failure, which every driver shows without a retry (Snowflake's own code for a wrong password).
+/// The general authorisation failure, which every driver shows without a retry (Snowflake's own code for a wrong
+/// password).
 const DENIED: Reply = Reply::Refusal(390_100);
 /// Our own code, which collides with none of Snowflake's: the client's key was fine, something behind the gate was not.
 const BEHIND: Reply = Reply::Refusal(390_999);
@@ -40,8 +41,8 @@ macro_rules! faults {
     };
 }
 
-// A number is never used again for another kind. Unknown client and wrong key say the same, so that nobody can search for
-// names.
+// A number is never used again for another kind. Unknown client and wrong key say the same, so that nobody can search
+// for names.
 faults! {
     /// A login without a credential, or with two different ones.
     KeyMissing = 101, "key_missing", Client, Warn, DENIED, DENIED,

@@ -1,8 +1,8 @@
 //! `patgate demo`: all of it on one machine, without a network.
 //!
-//! It makes a CA, a file store with a PAT and a client key, starts a stand-in for Snowflake and a gate before it, and then
-//! acts three scenes: a login, a rotation under load, a wrong key. Afterwards it stays up, so that real tools can be pointed
-//! at it.
+//! It makes a CA, a file store with a PAT and a client key, starts a stand-in for Snowflake and a gate before it, and
+//! then acts three scenes: a login, a rotation under load, a wrong key. Afterwards it stays up, so that real tools can
+//! be pointed at it.
 
 mod driver;
 mod scene;

@@ -1,4 +1,5 @@
-//! A login, a renewal, a statement and Snowflake's answers from anybody: what is read is written again, and no key survives it.
+//! A login, a renewal, a statement and Snowflake's answers from anybody: what is read is written again, and no key
+//! survives it.
 
 #![no_main]
 
