@@ -49,7 +49,7 @@ pub mod internal {
     pub mod admit {
         pub use crate::admit::{Admission, Peer};
         pub mod key {
-            pub use crate::admit::key::{issue, stored};
+            pub use crate::admit::key::{ClientKey, PREFIX, issue, stored};
         }
     }
     pub mod app {
@@ -57,7 +57,7 @@ pub mod internal {
     }
     pub mod base {
         pub mod clock {
-            pub use crate::base::clock::{Clock, Env, ManualClock, SystemClock, SystemRandom};
+            pub use crate::base::clock::{Clock, Env, ManualClock, Random, SystemClock, SystemRandom};
         }
         pub mod epoch {
             pub use crate::base::epoch::EpochMillis;
@@ -66,7 +66,7 @@ pub mod internal {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
         pub mod names {
-            pub use crate::base::names::{ClientName, SecretRef, SecretRefs};
+            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
         }
         pub mod pins {
             pub use crate::base::pins::{Pin, Pins};
@@ -76,7 +76,13 @@ pub mod internal {
         }
     }
     pub mod config {
-        pub use crate::config::{Config, KeyPair, Listen};
+        pub use crate::config::{
+            Account, Bind, Client, ClientLimits, Config, Credential, ForwardProxy, KeyPair, Limits, Listen, Rates,
+            Seal, SecretSource, State, Store,
+        };
+        pub mod units {
+            pub use crate::config::units::{Rate, rate};
+        }
         pub mod file {
             pub use crate::config::file::parse;
         }

@@ -112,9 +112,13 @@ impl Body for Made {
             this.whole = true;
             return Poll::Ready(None);
         };
-        if let Some(left) = &mut this.left_to_send {
-            piece.truncate(*left);
-            *left -= piece.len();
+        match &mut this.left_to_send {
+            Some(left) => {
+                piece.truncate(*left);
+                *left -= piece.len();
+            }
+            // With its last piece the body is whole: whoever knows its length need not ask for more.
+            None => this.whole = matches!(this.source, Source::Empty),
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -46,10 +46,13 @@ pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) ->
             let logins: Vec<_> = state
                 .seen()
                 .into_iter()
-                .map(|seen| json!({ "user": seen.user, "credential": seen.credential, "query": seen.query, "ok": seen.ok }))
+                .map(|seen| {
+                    json!({ "user": seen.user, "credential": seen.credential, "query": seen.query, "ok": seen.ok })
+                })
                 .collect();
             let counts = state.lock().counts.clone();
-            return json!({ "leaks": state.leaks(), "bad_logins": state.bad_logins(), "counts": counts, "logins": logins });
+            let (leaks, bad_logins) = (state.leaks(), state.bad_logins());
+            return json!({ "leaks": leaks, "bad_logins": bad_logins, "counts": counts, "logins": logins });
         }
         _ => return json!({ "ok": false }),
     }

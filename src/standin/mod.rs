@@ -2,8 +2,10 @@
 //!
 //! It verifies: a login succeeds only with a PAT that is active for that user, and every other request only with a
 //! token that the stand-in itself gave out. A client key that leaks, or a header that should have been changed and was
-//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources
-//! ([`crate::snowflake`]); five bad logins in a row lock the user, as at Snowflake.
+//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources (protocol facts
+//! 1.5, 1.6, 2, 3); five bad logins in a row lock the user, as at Snowflake.
+//!
+//! A panic in it would look to the gate like an outage, and a test might call that right: [`State::panics`] keeps each.
 //!
 //! [`Knob`]s make it stall, cut, crawl, close and answer nonsense on purpose. `/standin/…` sets them from outside; no
 //! gate forwards such a path.
@@ -30,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use certificates::Certificates;
 pub use knob::{Knob, Place};
-pub use state::{PatState, Seen, State};
+pub use state::{PatState, State};
 
 use crate::base::clock::Random;
 
@@ -40,7 +42,14 @@ pub struct StandIn {
     pub address: SocketAddr,
     /// What it knows and saw.
     pub state: Arc<State>,
-    _stop: watch::Sender<()>,
+    stop: watch::Sender<()>,
+}
+
+impl StandIn {
+    /// Ends it and resets its connections, as dropping it does; what it knows and saw stays.
+    pub fn stop(&self) {
+        self.stop.send_replace(());
+    }
 }
 
 /// Starts a stand-in on the present runtime.
@@ -52,8 +61,8 @@ pub async fn start(address: SocketAddr, tls: Arc<ServerConfig>, random: Arc<dyn 
     let address = listener.local_addr()?;
     let state = Arc::new(State::new(random));
     let (stop, stopped) = watch::channel(());
-    tokio::spawn(accept(listener, TlsAcceptor::from(tls), state.clone(), stopped));
-    Ok(StandIn { address, state, _stop: stop })
+    state.spawn(accept(listener, TlsAcceptor::from(tls), state.clone(), stopped));
+    Ok(StandIn { address, state, stop })
 }
 
 async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>, mut stopped: watch::Receiver<()>) {
@@ -63,8 +72,9 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>, mut 
             _gone = stopped.changed() => return,
         };
         let Ok((stream, _)) = accepted else { continue };
-        let (tls, state, mut stopped) = (tls.clone(), state.clone(), stopped.clone());
-        tokio::spawn(async move {
+        let (tls, served, mut stopped) = (tls.clone(), state.clone(), stopped.clone());
+        state.spawn(async move {
+            let state = served;
             let _slower = stream.set_nodelay(true);
             let Ok(stream) = tls.accept(stream).await else { return };
             state.count_connection();

@@ -66,8 +66,9 @@ pub(super) fn result(rows: &Rows, query: &str) -> Source {
     };
     let head = format!(
         concat!(
-            r#"{{"data":{{"parameters":[{{"name":"CLIENT_RESULT_CHUNK_SIZE","value":160}}],"rowtype":[{{"name":"C","database":"","#,
-            r#""schema":"","table":"",{},"nullable":false,"collation":null}}],"rowset":["#
+            r#"{{"data":{{"parameters":[{{"name":"CLIENT_RESULT_CHUNK_SIZE","value":160}}],"#,
+            r#""rowtype":[{{"name":"C","database":"","schema":"","table":"",{},"#,
+            r#""nullable":false,"collation":null}}],"rowset":["#
         ),
         kind
     );

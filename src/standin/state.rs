@@ -1,7 +1,11 @@
 //! What the stand-in knows: users and their PATs, sessions, running queries; and what it saw.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use tokio::sync::Notify;
 
@@ -74,6 +78,7 @@ pub(super) struct Inner {
     pub connections: u64,
     pub dropped: u64,
     pub poll: Option<std::time::Duration>,
+    pub panics: Vec<String>,
 }
 
 /// How many logins are remembered.
@@ -84,6 +89,7 @@ const LOCK_AFTER: u32 = 5;
 /// Everything the stand-in knows.
 pub struct State {
     inner: Mutex<Inner>,
+    mark: String,
     random: Arc<dyn Random>,
     close: Notify,
     changed: Notify,
@@ -91,7 +97,45 @@ pub struct State {
 
 impl State {
     pub(super) fn new(random: Arc<dyn Random>) -> Self {
-        Self { inner: Mutex::default(), random, close: Notify::new(), changed: Notify::new() }
+        let mut mark = [0; 8];
+        // Without entropy all have the same mark, and a search for it finds more than it should.
+        let _entropy = random.fill(&mut mark);
+        Self { inner: Mutex::default(), mark: hex::encode(mark), random, close: Notify::new(), changed: Notify::new() }
+    }
+
+    /// What stands in every session and master token that this stand-in gives out, and in no other: who searches for it
+    /// finds them all.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Every PAT that it was ever told of.
+    pub fn pats(&self) -> Vec<String> {
+        self.lock().pats.values().flat_map(HashMap::keys).cloned().collect()
+    }
+
+    /// Runs a task beside the others; a panic in it is kept, and not only printed.
+    pub fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let state = self.clone();
+        tokio::spawn(async move {
+            let mut task = pin!(task);
+            let caught = std::future::poll_fn(|cx| {
+                // Nothing of the task is touched after its panic.
+                match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                    Ok(polled) => polled.map(Ok),
+                    Err(panic) => Poll::Ready(Err(panic)),
+                }
+            });
+            if let Err(panic) = caught.await {
+                state.lock().panics.push(said(&*panic));
+                state.changed.notify_waiters();
+            }
+        });
+    }
+
+    /// What the tasks of this stand-in said that ended in a panic. A test has failed where there is one.
+    pub fn panics(&self) -> Vec<String> {
+        self.lock().panics.clone()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -265,8 +309,8 @@ impl State {
         Session {
             // Above 2^53, where a float would lose digits.
             id: u64::from_le_bytes(id) >> 1 | 1 << 61,
-            token: format!("ver:3-hint:1-session-{}", hex::encode(&bytes[8..24])),
-            master: format!("ver:3-hint:1-master-{}", hex::encode(&bytes[24..])),
+            token: format!("ver:3-hint:1-session-{}-{}", self.mark, hex::encode(&bytes[8..24])),
+            master: format!("ver:3-hint:1-master-{}-{}", self.mark, hex::encode(&bytes[24..])),
             expired: false,
         }
     }
@@ -303,6 +347,39 @@ impl Inner {
             Some(PatState::Active) if self.policy_refuses => Err(LoginRefused::Policy),
             Some(PatState::Active) => Ok(()),
             Some(PatState::Expired | PatState::Disabled | PatState::Rotated) | None => Err(LoginRefused::Pat),
+        }
+    }
+}
+
+/// The text of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemRandom;
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_is_kept_and_ends_that_task_alone() {
+        let state = Arc::new(State::new(Arc::new(SystemRandom)));
+        let other = Arc::new(Notify::new());
+        state.spawn({
+            let (state, other) = (state.clone(), other.clone());
+            async move {
+                other.notified().await;
+                state.count_connection();
+            }
+        });
+        assert_eq!(state.panics(), [""; 0]);
+        state.spawn(async { panic!("planted: {}", 7) });
+        state.wait_until(|state| !state.panics().is_empty()).await;
+        assert_eq!(state.panics(), ["planted: 7"]);
+        other.notify_one();
+        while state.connections() == 0 {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -12,23 +12,26 @@ use http_body_util::Empty;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use patgate::internal::config::{Config, ForwardProxy, SecretSource};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
+use crate::settings::Settings;
 use crate::world::{LOCALHOST, World, local, login_body, login_request};
 
-/// A forward proxy that wants a user and a password; it counts the tunnels.
-async fn forward_proxy(wants: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+/// A forward proxy that wants a user and a password; it counts the tunnels. It runs beside the stand-in, so that a
+/// panic in it fails the test.
+async fn forward_proxy(world: &World, wants: String) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(local()).await.unwrap();
     let (address, tunnels) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
-    let counted = tunnels.clone();
-    tokio::spawn(async move {
+    let (counted, state) = (tunnels.clone(), world.standin.state.clone());
+    world.standin.state.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let tunnels = counted.clone();
+            let (tunnels, wants, beside) = (counted.clone(), wants.clone(), state.clone());
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let tunnels = tunnels.clone();
+                let (tunnels, wants, beside) = (tunnels.clone(), wants.clone(), beside.clone());
                 async move {
                     let basic = format!("Basic {}", BASE64_STANDARD.encode(wants));
                     let said =
@@ -40,7 +43,7 @@ async fn forward_proxy(wants: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
                     }
                     let to = request.uri().authority().unwrap().to_string();
                     tunnels.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(async move {
+                    beside.spawn(async move {
                         let mut client = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
                         let mut there = TcpStream::connect(to).await.unwrap();
                         let _ended = tokio::io::copy_bidirectional(&mut client, &mut there).await;
@@ -48,49 +51,47 @@ async fn forward_proxy(wants: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
                     Ok(answer)
                 }
             });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
+            state.spawn(async move {
+                let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+                let _ended = served.await;
+            });
         }
     });
     (address, tunnels)
 }
 
-/// The account's table once more, with more in it.
-fn account(world: &World, more: &str) -> String {
-    format!("address='{}'\n{more}", world.standin.address)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_behind_a_forward_proxy_is_reached_through_a_tunnel() {
-    let (proxy, tunnels) = forward_proxy("gate:canary-secret").await;
     let world = World::start().await;
-    world.write("proxy-password", "canary-secret\n");
-    let password = world.file("proxy-password");
-    let through =
-        |user: &str| format!("proxy={{address='{proxy}',user='{user}',password='file:{}'}}", password.display());
-    let plain = account(&world, "");
-    world.reload(|text| text.replace(plain.trim_end(), &account(&world, &through("gate")))).await.unwrap();
+    let password = world.canary("proxy-password");
+    world.write("proxy-password", &format!("{password}\n"));
+    let (proxy, tunnels) = forward_proxy(&world, format!("gate:{password}")).await;
+    let through = |user: &str, file: &str| {
+        let password = SecretSource::File(world.file(file));
+        Some(ForwardProxy { address: proxy.to_string(), user: Some((user.to_owned(), password)) })
+    };
+    world.reload(|config| config.prod().proxy = through("gate", "proxy-password")).await.unwrap();
     let (token, _) = world.session().await;
     for _ in 0..3 {
         assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     }
     assert_eq!(tunnels.load(Ordering::Relaxed), 1, "a tunnel is kept like any connection");
-    let wrong =
-        |text: &str| text.replace(plain.trim_end(), &account(&world, &through("stranger"))) + "[login]\nhold='0s'\n";
+    let wrong = |config: &mut Config| {
+        config.prod().proxy = through("stranger", "proxy-password");
+        config.login.hold = Duration::ZERO;
+    };
     world.reload(wrong).await.unwrap();
     assert!(world.login(world.key.expose()).await.refusal("390999").contains("cannot reach Snowflake"));
-    let unread = |text: &str| {
-        text.replace(plain.trim_end(), &account(&world, &through("gate"))).replace("proxy-password", "missing")
-    };
-    let error = world.reload(unread).await.unwrap_err().to_string();
+    let unread = world.reload(|config| config.prod().proxy = through("gate", "missing")).await;
+    let error = unread.unwrap_err().to_string();
     assert!(error.contains("missing") && !error.contains("canary"), "{error}");
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_takes_so_many_requests_at_a_time() {
-    let world = Arc::new(World::with("", "[limits]\ndelay='0s'\n").await);
-    let plain = account(&world, "");
-    world.reload(|text| text.replace(plain.trim_end(), &account(&world, "in_flight=1"))).await.unwrap();
+    let world = Arc::new(World::with(|config| config.limits.delay = Duration::ZERO).await);
+    world.reload(|config| config.prod().in_flight = Some(1)).await.unwrap();
     let (token, _) = world.session().await;
     let mut running = JoinSet::new();
     running.spawn({
@@ -108,28 +109,52 @@ async fn an_account_takes_so_many_requests_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after_it() {
-    let world = World::with("", "[login]\nhold='2s'\n").await;
+    let world = World::start().await;
+    // A door that is shut so many times, and then leads to Snowflake.
+    let (door, came) = (TcpListener::bind(local()).await.unwrap(), Arc::<AtomicUsize>::default());
+    let (address, behind, counted) = (door.local_addr().unwrap(), world.standin.address, came.clone());
+    const SHUT: usize = 8;
+    world.standin.state.spawn(async move {
+        loop {
+            let (mut stream, _) = door.accept().await.unwrap();
+            if counted.fetch_add(1, Ordering::Relaxed) >= SHUT {
+                let mut there = TcpStream::connect(behind).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
+            }
+        }
+    });
+    world.reload(|config| config.prod().address = Some(address.to_string())).await.unwrap();
+    // More tries than make an outage, and it is held all the same: many tries of one login are one failure.
+    world.session().await;
+    assert_eq!(came.load(Ordering::Relaxed), SHUT + 1);
+
+    // One whose time is up is told so; those after it are told at once, with the cause.
     let closed = TcpListener::bind(local()).await.unwrap();
-    let away = format!("address='{}'\n", closed.local_addr().unwrap());
+    let away = closed.local_addr().unwrap().to_string();
     drop(closed);
-    let plain = account(&world, "");
-    world.reload(|text| text.replace(&plain, &away)).await.unwrap();
-    let started = Instant::now();
-    world.login(world.key.expose()).await.refusal("390999");
-    assert!(started.elapsed() >= Duration::from_millis(1500), "many tries of one login are one failure");
+    let shut = |config: &mut Config| {
+        config.prod().address = Some(away.clone());
+        config.login.hold = Duration::from_millis(300);
+    };
+    world.reload(shut).await.unwrap();
+    for _ in 0..2 {
+        assert!(world.login(world.key.expose()).await.refusal("390999").contains("cannot reach Snowflake"));
+    }
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_is_known_is_told_at_once_and_ends_with_the_first_answer() {
-    let world = World::with("", "[upstream]\nconnect='400ms'\nkeep='0s'\n").await;
+    let short = |config: &mut Config| {
+        (config.upstream.connect, config.upstream.keep) = (Duration::from_millis(400), Duration::ZERO);
+    };
+    let world = World::with(short).await;
     let (token, _) = world.session().await;
-    let plain = account(&world, "");
     // A port where the kernel takes connections and nobody answers.
     let silent = TcpListener::bind(local()).await.unwrap();
-    let away = format!("address='{}'\n", silent.local_addr().unwrap());
+    let away = silent.local_addr().unwrap().to_string();
     let came = Arc::<AtomicUsize>::default();
-    tokio::spawn({
+    world.standin.state.spawn({
         let came = came.clone();
         async move {
             let mut kept = Vec::new();
@@ -139,21 +164,25 @@ async fn an_outage_that_is_known_is_told_at_once_and_ends_with_the_first_answer(
             }
         }
     });
-    world.reload(|text| text.replace(&plain, &away)).await.unwrap();
+    world.reload(|config| config.prod().address = Some(away)).await.unwrap();
     for _ in 0..20 {
         assert_eq!(world.query(&token, "select 1").await.status, 503);
     }
     let came = came.load(Ordering::Relaxed);
     assert!((5..10).contains(&came), "{came} of 20 looked");
-    world.reload(str::to_owned).await.unwrap();
+    world.reload(|_| {}).await.unwrap();
     assert_eq!(world.query(&token, "select 1").await.status, 200);
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_be_held_to_some_doors() {
-    let doors = "[listeners.internal]\naddress='127.0.0.1:0'\n[listeners.plain]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n";
-    let world = World::with("listeners=['internal']", doors).await;
+    let doors = |config: &mut Config| {
+        config.add_listener("internal");
+        config.add_listener("plain").tls = None;
+        config.bi().listeners = vec!["internal".into()];
+    };
+    let world = World::with(doors).await;
     let login = || login_request(login_body(world.key.expose()));
     let said = world.send(login()).await.refusal("390100");
     assert!(said.contains("comes by another address"), "{said}");

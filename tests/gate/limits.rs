@@ -3,24 +3,18 @@
 use std::sync::Arc;
 
 use http::Method;
-use patgate::internal::admit::key;
-use patgate::internal::base::clock::SystemRandom;
-use patgate::internal::base::names::ClientName;
+use patgate::internal::base::clock::ManualClock;
 use patgate::internal::base::secret::Secret;
+use patgate::internal::config::Config;
 use patgate::internal::standin::{Knob, Place};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
-use crate::world::{Got, World, asked, login_body, login_request, pair};
+use crate::settings::{Change, Settings, hash, networks, one_of, rates};
+use crate::world::{Got, World, asked, issue, login_body, login_request, pair, still_waits};
 
-const NEVER: &str = "[limits]\nwait='0s'\ndelay='0s'\n";
-
-fn other() -> (Secret, String) {
-    let other = key::issue(&ClientName::parse("other").unwrap(), &SystemRandom).unwrap();
-    let table =
-        format!("[clients.other]\ncredential='powerbi'\nkeys=['{}']\nnetworks=['127.0.0.0/8']\n", key::stored(&other));
-    (other, table)
-}
+/// More than any test takes.
+const LONG: Duration = Duration::from_secs(600);
 
 async fn login_from(world: &World, last: u8, key: &Secret) -> Got {
     let from = [127, 0, 0, last].into();
@@ -29,16 +23,26 @@ async fn login_from(world: &World, last: u8, key: &Secret) -> Got {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_are_counted_by_client_credential_source_and_gate() {
-    let credential =
-        "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nlimits={logins='3/h'}\n";
-    for (client, table, whose) in [
-        ("limits={logins=['100/s','2/h']}", NEVER.to_owned(), "this client has made too many logins"),
-        ("", format!("{NEVER}{credential}"), "the credential of this client has made"),
-        ("", format!("{NEVER}gate={{logins='3/h'}}\n"), "this gate has made"),
-        ("", format!("{NEVER}source={{logins='3/h'}}\n"), "your address has made"),
-    ] {
-        let (second, another) = other();
-        let world = World::with(&format!("networks=['127.0.0.0/8']\n{client}"), &(table + &another)).await;
+    let client = |config: &mut Config| config.bi().limits.rates.logins = rates(["100/s", "2/h"]);
+    let credential = |config: &mut Config| config.powerbi().limits.logins = rates(["3/h"]);
+    let gate = |config: &mut Config| config.limits.gate.logins = rates(["3/h"]);
+    let source = |config: &mut Config| config.limits.source.logins = rates(["3/h"]);
+    let all: [(Change<'_>, _); 4] = [
+        (&client, "this client has made too many logins"),
+        (&credential, "the credential of this client has made"),
+        (&gate, "this gate has made"),
+        (&source, "your address has made"),
+    ];
+    for (limit, whose) in all {
+        let second = issue("other");
+        let world = World::with(|config| {
+            config.never_wait();
+            config.bi().networks = networks(["127.0.0.0/8"]);
+            config.add_client("other").keys = vec![hash(&second)];
+            limit(config);
+        })
+        .await;
+        world.hunt.secret(&second);
         let mut refused = None;
         for _ in 0..4 {
             let got = login_from(&world, 1, &world.key).await;
@@ -60,18 +64,31 @@ async fn logins_are_counted_by_client_credential_source_and_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_over_its_limit_waits_for_its_turn_if_that_is_soon() {
-    let world = World::with("limits={logins='1/s'}", "[limits]\nwait='5s'\n").await;
-    let started = Instant::now();
-    for _ in 0..3 {
+    let clock = ManualClock::start();
+    let limit = |config: &mut Config| {
+        config.bi().limits.rates.logins = rates(["10/s"]);
+        config.limits.wait = LONG;
+    };
+    let world = World::at(&clock, limit).await;
+    for _ in 0..10 {
         world.session().await;
     }
-    assert!(started.elapsed() >= Duration::from_millis(1900), "two of them have waited");
+    for _ in 0..2 {
+        let mut next = Box::pin(world.session());
+        still_waits(next.as_mut()).await;
+        clock.advance(Duration::from_millis(100));
+        next.await;
+    }
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_over_their_limit_are_delayed_and_then_told_when_to_come_again() {
-    let world = World::with("limits={requests=['3/h']}", NEVER).await;
+    let three = |config: &mut Config| {
+        config.never_wait();
+        config.bi().limits.rates.requests = rates(["3/h"]);
+    };
+    let world = World::with(three).await;
     let (token, master) = world.session().await;
     for _ in 0..3 {
         assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
@@ -87,19 +104,28 @@ async fn requests_over_their_limit_are_delayed_and_then_told_when_to_come_again(
     assert_eq!(world.ask(Method::POST, "/session?delete=true", &token, "").await.json()["success"], true);
     world.finish().await;
 
-    let world = World::with("limits={requests='5/s'}", "[limits]\ndelay='5s'\n").await;
+    let clock = ManualClock::start();
+    let delayed = |config: &mut Config| {
+        config.bi().limits.rates.requests = rates(["5/s"]);
+        config.limits.delay = LONG;
+    };
+    let world = World::at(&clock, delayed).await;
     let (token, _) = world.session().await;
-    let started = Instant::now();
-    for _ in 0..8 {
+    for _ in 0..5 {
         assert_eq!(world.query(&token, "select 1").await.status, 200);
     }
-    assert!(started.elapsed() >= Duration::from_millis(500), "three of them have waited");
+    for _ in 0..3 {
+        let mut next = Box::pin(world.query(&token, "select 1"));
+        still_waits(next.as_mut()).await;
+        clock.advance(Duration::from_millis(200));
+        assert_eq!(next.await.status, 200);
+    }
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_so_many_sessions_and_a_closed_one_makes_room() {
-    let world = Arc::new(World::with("limits={sessions=2}", "").await);
+    let world = Arc::new(World::with(|config| config.bi().limits.sessions = Some(2)).await);
     let (first, _) = world.session().await;
     world.session().await;
     let said = world.login(world.key.expose()).await.refusal("390100");
@@ -124,7 +150,11 @@ async fn a_client_has_so_many_sessions_and_a_closed_one_makes_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_so_many_requests_at_a_time_to_their_last_byte() {
-    let world = Arc::new(World::with("limits={in_flight=2}", NEVER).await);
+    let two = |config: &mut Config| {
+        config.never_wait();
+        config.bi().limits.in_flight = Some(2);
+    };
+    let world = Arc::new(World::with(two).await);
     let (token, _) = world.session().await;
     let mut running = JoinSet::new();
     for seconds in [60, 61] {
@@ -153,49 +183,60 @@ async fn a_client_has_so_many_requests_at_a_time_to_their_last_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_keys_are_answered_later_each_time_and_right_ones_never_wait() {
-    let world = World::with("networks=['127.0.0.0/8']", "[limits]\nfailures='2/h'\nslow_down='2s'\n").await;
-    let guess = || key::issue(&ClientName::parse("bi").unwrap(), &SystemRandom).unwrap();
-    let mut took = Vec::new();
-    for _ in 0..4 {
-        let started = Instant::now();
-        login_from(&world, 1, &guess()).await.refusal("390100");
-        took.push(started.elapsed() >= Duration::from_millis(2000));
-    }
-    assert_eq!(took, [false, false, true, true]);
-    let (good, bad) = tokio::join!(
-        async {
-            let got = login_from(&world, 1, &world.key).await.json();
-            (got["success"] == true, Instant::now())
-        },
-        async {
-            login_from(&world, 1, &guess()).await.refusal("390100");
-            Instant::now()
+    let slowed = |by| {
+        move |config: &mut Config| {
+            config.bi().networks = networks(["127.0.0.0/8"]);
+            (config.limits.failures, config.limits.slow_down) = (rates(["2/h"]), by);
         }
-    );
-    assert!(good.0 && good.1 < bad, "the right key was answered before the wrong one");
-    // From another source the name alone is known, and has been tried often enough.
-    let started = Instant::now();
-    login_from(&world, 2, &guess()).await.refusal("390100");
-    assert!(started.elapsed() >= Duration::from_millis(2000));
+    };
+    let world = World::with(slowed(LONG)).await;
+    let guess = || world.issue("bi");
+    for _ in 0..2 {
+        login_from(&world, 1, &guess()).await.refusal("390100");
+    }
+    let wrong = [guess(), guess(), guess()];
+    for (key, from) in wrong.iter().zip([1, 1, 2]) {
+        // From another source the name alone is known, and has been tried often enough.
+        let mut one = Box::pin(login_from(&world, from, key));
+        still_waits(one.as_mut()).await;
+        // The right key is answered while the wrong one still waits.
+        tokio::select! {
+            biased;
+            _early = one.as_mut() => panic!("a wrong key was not slowed down"),
+            right = login_from(&world, 1, &world.key) => assert_eq!(right.json()["success"], true),
+        }
+    }
+    // Who waits for it is answered in the end. The count goes on, since the rate is the same.
+    world.reload(slowed(Duration::from_millis(20))).await.unwrap();
+    for from in [1, 1, 2] {
+        login_from(&world, from, &guess()).await.refusal("390100");
+    }
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_the_count_of_what_stays() {
-    let limits = "limits={logins='2/h'}";
-    let world = World::with(limits, NEVER).await;
+    let two = |config: &mut Config| {
+        config.never_wait();
+        config.bi().limits.rates.logins = rates(["2/h"]);
+    };
+    let world = World::with(two).await;
     world.session().await;
-    world.reload(|text| text.replace("[clients.bi]\n", "[clients.bi]\nroles=['R']\n")).await.unwrap();
+    world.reload(|config| config.bi().pins.role = one_of(["R"])).await.unwrap();
     world.session().await;
     world.login(world.key.expose()).await.refusal("390100");
-    world.reload(|text| text.replace(limits, "limits={logins='3/h'}")).await.unwrap();
+    world.reload(|config| config.bi().limits.rates.logins = rates(["3/h"])).await.unwrap();
     world.session().await;
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_request_leaves_its_connection_to_the_next() {
-    let world = World::with("limits={requests='1/h'}", NEVER).await;
+    let one = |config: &mut Config| {
+        config.never_wait();
+        config.bi().limits.rates.requests = rates(["1/h"]);
+    };
+    let world = World::with(one).await;
     let (token, _) = world.session().await;
     let stream = hyper_util::rt::TokioIo::new(world.connect().await);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();

@@ -1,9 +1,18 @@
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::Request;
+use patgate::internal::base::clock::ManualClock;
 use patgate::internal::base::secret::Secret;
 use patgate::internal::standin::{Knob, PatState, Place};
-use std::io::Write;
+use tokio::task::JoinSet;
 
-use crate::world::{PAT, USER, World, login_body};
+use crate::settings::{Settings, fixed, hash, one_of};
+use crate::world::{USER, World, issue, login_body, still_waits};
+
+/// For as long as this a login is held where the test waits for its end.
+const HOLD: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_logs_in_and_snowflake_sees_only_the_pat() {
@@ -13,7 +22,7 @@ async fn a_key_logs_in_and_snowflake_sees_only_the_pat() {
     assert_eq!((got.status, &answer["success"]), (200, &true.into()), "{answer}");
     assert_eq!(got.headers["content-type"], "application/json");
     let seen = world.standin.state.seen().pop().unwrap();
-    assert_eq!((seen.user.as_str(), seen.credential.clone()), (USER, Secret::new(PAT.into()).fingerprint()));
+    assert_eq!((seen.user.as_str(), seen.credential.clone()), (USER, Secret::new(world.pat()).fingerprint()));
     assert_eq!(seen.query, "requestId=1&roleName=R");
     assert!(
         seen.body.contains(r#""ACCOUNT_NAME":"myorg-prod""#) && seen.headers.contains("host: localhost\n"),
@@ -57,8 +66,11 @@ async fn the_key_is_taken_in_every_place_and_from_gzip() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_s_context_replaces_what_the_client_asks_for() {
-    let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nrole='BI_READER'\nwarehouse='BI WH'\n";
-    let world = World::with("", tables).await;
+    let world = World::with(|config| {
+        let pins = &mut config.powerbi().pins;
+        (pins.role, pins.warehouse) = (fixed("BI_READER"), fixed("BI WH"));
+    })
+    .await;
     let answer = world.login(world.key.expose()).await.json();
     assert_eq!(answer["data"]["sessionInfo"]["roleName"], "BI_READER", "{answer}");
     assert_eq!(world.standin.state.seen()[0].query, "requestId=1&roleName=BI_READER&warehouse=BI%20WH");
@@ -70,8 +82,8 @@ async fn a_rotated_pat_is_read_again_within_the_same_login() {
     let world = World::start().await;
     world.session().await;
     // No overlap: the old one is dead before the store is written, and nobody has told the gate.
-    world.standin.state.rotate(USER, "canary-pat-2");
-    world.write("pat", "canary-pat-2\n");
+    world.standin.state.rotate(USER, &world.canary("pat-2"));
+    world.write("pat", &format!("{}\n", world.canary("pat-2")));
     world.session().await;
     world.session().await;
     let logins: Vec<_> = world.standin.state.seen().iter().map(|seen| seen.ok).collect();
@@ -81,8 +93,8 @@ async fn a_rotated_pat_is_read_again_within_the_same_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_never_refused_more_than_twice() {
-    let world = World::with("", "[login]\nhold='300ms'\n").await;
-    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    let world = World::with(|config| config.login.hold = HOLD).await;
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
     for _ in 0..20 {
         let said = world.login(world.key.expose()).await.refusal("390999");
         assert!(said.contains("your key is fine") && !said.contains("394400"), "{said}");
@@ -90,8 +102,8 @@ async fn a_version_is_never_refused_more_than_twice() {
     let bad = world.standin.state.bad_logins();
     assert_eq!(bad.values().copied().collect::<Vec<_>>(), [2]);
     // A new version opens the way at once.
-    world.standin.state.set_pat(USER, "canary-pat-2", PatState::Active);
-    world.write("pat", "canary-pat-2");
+    world.standin.state.set_pat(USER, &world.canary("pat-2"), PatState::Active);
+    world.write("pat", &world.canary("pat-2"));
     world.session().await;
     world.finish().await;
 }
@@ -99,11 +111,11 @@ async fn a_version_is_never_refused_more_than_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_behind_in_a_rotation_is_waited_for() {
     let world = World::start().await;
-    world.standin.state.rotate(USER, "canary-pat-2");
+    world.standin.state.rotate(USER, &world.canary("pat-2"));
     let later = async {
         // Snowflake has refused the old one, and the gate has looked in vain.
         world.standin.state.wait_until(|state| state.seen().len() == 1).await;
-        world.write("pat", "canary-pat-2");
+        world.write("pat", &world.canary("pat-2"));
     };
     let ((_, _), ()) = tokio::join!(world.session(), later);
     world.finish().await;
@@ -121,7 +133,10 @@ async fn a_short_outage_is_held_and_not_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
     let world = World::start().await;
-    let body = r#"{"data":null,"code":"390189","message":"Role 'X' specified in the connect string does not exist","success":false,"headers":null}"#;
+    let body = concat!(
+        r#"{"data":null,"code":"390189","message":"Role 'X' specified in the connect string does not exist","#,
+        r#""success":false,"headers":null}"#
+    );
     world.standin.state.turn(Place("login".into()), Knob::Canned { status: 200, body: body.into(), location: None }, 1);
     let got = world.login(world.key.expose()).await;
     assert_eq!(got.body, body);
@@ -131,14 +146,17 @@ async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_nobody_hears_counts_all_the_same() {
-    let world = World::with("", "[login]\nhold='300ms'\n").await;
-    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    let world = World::with(|config| config.login.hold = HOLD).await;
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
     // The client goes away while Snowflake thinks.
     for _ in 0..6 {
-        world.standin.state.turn(Place("login".into()), Knob::Late(std::time::Duration::from_millis(200)), 1);
-        let impatient = tokio::time::timeout(std::time::Duration::from_millis(50), world.login(world.key.expose()));
-        // Gone, or told at once that the budget is spent.
-        let _either = impatient.await;
+        world.standin.state.turn(Place("login".into()), Knob::Late(Duration::from_millis(200)), 1);
+        let sent = world.standin.state.count("login");
+        tokio::select! {
+            () = world.standin.state.wait_until(|state| state.count("login") > sent) => {}
+            // Told without Snowflake that the budget is spent.
+            _told = world.login(world.key.expose()) => {}
+        }
     }
     while world.login(world.key.expose()).await.status != 200 {}
     assert_eq!(world.standin.state.bad_logins().values().copied().collect::<Vec<_>>(), [2]);
@@ -147,42 +165,43 @@ async fn a_refusal_that_nobody_hears_counts_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_may_have_been_a_refusal() {
-    let world = World::with("", "[login]\nhold='300ms'\n").await;
-    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    // How long a lost answer counts is the clock's, and it stands still.
+    let clock = ManualClock::start();
+    let world = World::at(&clock, |config| config.login.hold = HOLD).await;
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
     world.standin.state.turn(Place("login".into()), Knob::CutAfter(20), 8);
-    let crowd = (0..4).map(|_| world.login(world.key.expose()));
-    let crowd = futures_join(crowd.collect());
-    // Two answers are lost; for a while nobody else is let through.
-    let _still_waiting = tokio::time::timeout(std::time::Duration::from_secs(3), crowd).await;
+    let world = Arc::new(world);
+    let mut crowd = JoinSet::new();
+    for _ in 0..4 {
+        let world = world.clone();
+        crowd.spawn(async move { world.login(world.key.expose()).await.status });
+    }
+    // Two answers are lost, and nobody else is let through for as long as they count.
+    for _ in 0..2 {
+        crowd.join_next().await.unwrap().unwrap();
+    }
+    still_waits(crowd.join_next()).await;
     assert_eq!(world.standin.state.count("login"), 2);
-    assert_eq!(world.standin.state.leaks(), 0);
-}
-
-/// Waits for all of them, at once.
-async fn futures_join<F: Future>(all: Vec<F>) {
-    let mut all: Vec<_> = all.into_iter().map(Box::pin).collect();
-    std::future::poll_fn(|cx| {
-        all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
-        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+    clock.advance(Duration::from_secs(600));
+    world.standin.state.wait_until(|state| state.count("login") > 2).await;
+    crowd.shutdown().await;
+    Arc::into_inner(world).unwrap().finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_of_one_user_share_its_budget() {
-    let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:pat'\nrole='A'\n\
-                  [credentials.other]\naccount='prod'\nuser='bi_service'\npat='local:pat'\nrole='B'\n[login]\nhold='0ms'\n";
-    let other = patgate::internal::admit::key::issue(
-        &patgate::internal::base::names::ClientName::parse("other").unwrap(),
-        &patgate::internal::base::clock::SystemRandom,
-    )
-    .unwrap();
-    let tables = format!(
-        "{tables}[clients.other]\ncredential='other'\nkeys=['{}']\n",
-        patgate::internal::admit::key::stored(&other)
-    );
-    let world = World::with("", &tables).await;
-    world.standin.state.set_pat(USER, PAT, PatState::Expired);
+    let other = issue("other");
+    let world = World::with(|config| {
+        config.login.hold = Duration::ZERO;
+        config.powerbi().pins.role = fixed("A");
+        let second = config.add_credential("other");
+        (second.user, second.pins.role) = ("bi_service".to_owned(), fixed("B"));
+        let client = config.add_client("other");
+        (client.credential, client.keys) = ("other".into(), vec![hash(&other)]);
+    })
+    .await;
+    world.hunt.secret(&other);
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
     for _ in 0..3 {
         for key in [world.key.expose(), other.expose()] {
             world.login(key).await.refusal("390999");
@@ -194,7 +213,11 @@ async fn credentials_of_one_user_share_its_budget() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_gets_the_context_that_it_may_have_and_is_told_what_it_may_not() {
-    let world = World::with("roles=['BI','READER']\nwarehouse='BI_WH'\ndatabases=['D']", "").await;
+    let world = World::with(|config| {
+        let pins = &mut config.bi().pins;
+        (pins.role, pins.warehouse, pins.database) = (one_of(["BI", "READER"]), fixed("BI_WH"), one_of(["D"]));
+    })
+    .await;
     let login = async |query: &str| {
         let path = format!("/session/v1/login-request?requestId=1{query}");
         let request = http::Request::post(path).body(crate::world::login_body(world.key.expose()).into()).unwrap();

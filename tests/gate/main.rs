@@ -5,14 +5,17 @@
 mod accounts;
 mod bad_input;
 mod doors;
+mod hunt;
 mod limits;
 mod login;
 mod peers;
+mod planted;
 mod refusals;
 mod reload;
 mod rest;
 mod rotation;
 mod sealed;
+mod settings;
 mod stores;
 mod streams;
 mod upgrade;

@@ -1,15 +1,15 @@
 //! Who is at the other end of a connection: certificates, balancers, programs on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use http::Method;
-use patgate::internal::config::KeyPair;
+use patgate::internal::base::names::CertificateName;
+use patgate::internal::config::{Bind, Config, KeyPair};
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
 
-use crate::world::{PAT, World, asked, login_body, login_request, pair};
-
-const LISTEN: &str = "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n";
+use crate::settings::{Settings, networks};
+use crate::world::{World, asked, login_body, login_request, pair};
 
 /// A CA of clients in a directory, and certificates that it signs.
 struct Clients {
@@ -48,12 +48,11 @@ impl Clients {
     }
 }
 
-fn listen(more: &str) -> String {
-    format!("{LISTEN}{more}\n")
-}
-
-fn asks_for(ca: &Path) -> String {
-    listen(&format!("client_ca='{}'", ca.display()))
+/// A client of this machine's programs; of these users', if any is named.
+fn sidecar(config: &mut Config, users: &[&str]) {
+    let client = config.add_client("sidecar");
+    client.trust_loopback = true;
+    client.users = users.iter().map(|user| (*user).to_owned()).collect();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,9 +64,13 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
         (clients.certificate("spiffe", &["uri:spiffe://x/bi"]), clients.certificate("other", &["x.example"]));
     let strangers = Clients::new();
     let stranger = strangers.certificate("stranger", &["bi.example"]);
-    let alone = "[clients.alone]\ncredential='powerbi'\ncertificates=['uri:spiffe://x/bi']\n";
-    let mut world =
-        World::with("certificates=['dns:bi.example']\nbind='certificate'", &(asks_for(&clients.ca()) + alone)).await;
+    let mut world = World::with(|config| {
+        let named = |name| vec![CertificateName::parse(name).unwrap()];
+        config.listen.client_ca = Some(clients.ca());
+        config.add_client("alone").certificates = named("uri:spiffe://x/bi");
+        (config.bi().certificates, config.bi().bind) = (named("dns:bi.example"), Bind::Certificate);
+    })
+    .await;
     let key = world.key.expose().to_owned();
     assert!(world.login(&key).await.refusal("390100").contains("has to show a TLS certificate"));
     world.show(Some(&other));
@@ -103,26 +106,30 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
         serde_json::from_slice::<serde_json::Value>(&body.to_bytes()).unwrap()["success"].clone()
     };
     assert_eq!(beat().await, true);
-    let strangers_ca = strangers.ca();
-    let (ours_ca, other_ca) = (clients.ca().display().to_string(), strangers_ca.display().to_string());
-    world.reload(|text| text.replace(&ours_ca, &other_ca)).await.unwrap();
+    world.reload(|config| config.listen.client_ca = Some(strangers.ca())).await.unwrap();
     assert_eq!(beat().await, false);
-    world.reload(str::to_owned).await.unwrap();
+    world.reload(|_| {}).await.unwrap();
     assert_eq!(beat().await, true);
 
     // Without any key, whatever stands in the password field; and that goes nowhere.
     world.show(Some(&spiffe));
-    for body in [login_body("hunter2-canary"), r#"{"data":{"LOGIN_NAME":"u"}}"#.to_owned()] {
+    let typed = world.canary("hunter2");
+    for body in [login_body(&typed), r#"{"data":{"LOGIN_NAME":"u"}}"#.to_owned()] {
         let (token, _) = pair(&world.login_with(body).await.json(), "token");
         assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     }
-    assert!(world.standin.state.seen().iter().all(|seen| !seen.body.contains("hunter2") && seen.body.contains(PAT)));
+    let pat = world.pat();
+    assert!(world.standin.state.seen().iter().all(|seen| !seen.body.contains("hunter2") && seen.body.contains(&pat)));
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balancer_s_word_is_believed_from_a_balancer_alone() {
-    let world = World::with("networks=['203.0.113.0/24']", &listen("proxy=['127.0.0.1']")).await;
+    let world = World::with(|config| {
+        config.bi().networks = networks(["203.0.113.0/24"]);
+        config.listen.proxy = networks(["127.0.0.1"]);
+    })
+    .await;
     let key = world.key.expose();
     let login = || login_request(login_body(key));
     let good = world.send_after(b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 443\r\n", login()).await.unwrap();
@@ -137,7 +144,7 @@ async fn a_balancer_s_word_is_believed_from_a_balancer_alone() {
     assert!(world.send_after(b"PROXY TCP4 203.0.113.7 127.0.0.1", login()).await.is_err());
     world.finish().await;
 
-    let world = World::with("", &listen("proxy=['127.0.0.2']")).await;
+    let world = World::with(|config| config.listen.proxy = networks(["127.0.0.2"])).await;
     let word = world.send_after(b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 443\r\n", login_request(login_body("x"))).await;
     assert!(word.is_err(), "nobody else is believed");
     world.session().await;
@@ -146,8 +153,7 @@ async fn a_balancer_s_word_is_believed_from_a_balancer_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
-    let sidecar = |users: &str| format!("[clients.sidecar]\ncredential='powerbi'\ntrust='loopback'\n{users}\n");
-    let world = World::with("", &sidecar("")).await;
+    let world = World::with(|config| sidecar(config, &[])).await;
     let (token, _) = pair(&world.login("whatever").await.json(), "token");
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     let statement = http::Request::post("/api/v2/statements").body(r#"{"statement":"select 1"}"#.into()).unwrap();
@@ -159,10 +165,14 @@ async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
     }
     world.finish().await;
 
-    let plain = "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nworkers=1\n";
-    let world = World::with("", &(plain.to_owned() + &sidecar(""))).await;
+    let plain = |config: &mut Config| {
+        config.listen.tls = None;
+        sidecar(config, &[]);
+    };
+    let world = World::with(plain).await;
     for (host, status) in [("localhost:1", 200), ("127.0.0.1", 200), ("rebound.evil.test", 421)] {
-        let stream = hyper_util::rt::TokioIo::new(tokio::net::TcpStream::connect(world.app.address).await.unwrap());
+        let stream = world.hunt.hear(tokio::net::TcpStream::connect(world.app.address).await.unwrap());
+        let stream = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let mut statement = http::Request::post("/api/v2/statements").header("host", host);
@@ -172,7 +182,11 @@ async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
     }
     world.finish().await;
 
-    let world = World::with("", &(listen("proxy=['127.0.0.1']") + &sidecar(""))).await;
+    let behind = |config: &mut Config| {
+        config.listen.proxy = networks(["127.0.0.1"]);
+        sidecar(config, &[]);
+    };
+    let world = World::with(behind).await;
     let word = b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 443\r\n";
     world.send_after(word, login_request(login_body("whatever"))).await.unwrap().refusal("390100");
     world.finish().await;
@@ -181,13 +195,12 @@ async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn named_local_users_are_told_by_whose_socket_it_is() {
-    let sidecar = |users: &str| format!("[clients.sidecar]\ncredential='powerbi'\ntrust='loopback'\nusers=[{users}]\n");
     let me = nix::unistd::getuid().as_raw();
-    let world = World::with("", &sidecar(&format!("'nobody-of-that-name','{me}'"))).await;
+    let world = World::with(|config| sidecar(config, &["nobody-of-that-name", &me.to_string()])).await;
     let (token, _) = pair(&world.login("whatever").await.json(), "token");
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     world.finish().await;
-    let world = World::with("", &sidecar(&format!("'{}'", me + 1))).await;
+    let world = World::with(|config| sidecar(config, &[&(me + 1).to_string()])).await;
     world.login("whatever").await.refusal("390100");
     world.finish().await;
 }

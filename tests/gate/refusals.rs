@@ -1,22 +1,19 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request};
-use patgate::internal::admit::key;
-use patgate::internal::base::clock::SystemRandom;
-use patgate::internal::base::names::ClientName;
+use patgate::internal::config::Config;
 use patgate::internal::standin::{Knob, PatState, Place};
 
-use crate::world::{PAT, USER, World, asked};
-
-fn foreign_key(name: &str) -> String {
-    key::issue(&ClientName::parse(name).unwrap(), &SystemRandom).unwrap().expose().to_owned()
-}
+use crate::settings::{Settings, networks, rates};
+use crate::world::{USER, World, asked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_key_and_unknown_client_read_the_same() {
     let world = World::start().await;
     let mut said = Vec::new();
-    for key in [foreign_key("bi"), foreign_key("stranger")] {
-        let text = world.login(&key).await.refusal("390100");
+    for key in [world.issue("bi"), world.issue("stranger")] {
+        let text = world.login(key.expose()).await.refusal("390100");
         said.push(text.split(" (trace").next().unwrap().to_owned());
     }
     assert_eq!(said[0], said[1]);
@@ -31,7 +28,7 @@ async fn wrong_key_and_unknown_client_read_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_outside_is_told_so_on_every_route() {
-    let world = World::with("networks=['192.0.2.0/24']", "").await;
+    let world = World::with(|config| config.bi().networks = networks(["192.0.2.0/24"])).await;
     let said = world.login(world.key.expose()).await.refusal("390100");
     assert!(said.contains("your address 127.0.0.1"), "{said}");
     world.ask(Method::POST, "/queries/v1/query-request", "x", "{}").await.refusal("390111");
@@ -42,7 +39,7 @@ async fn an_address_outside_is_told_so_on_every_route() {
 async fn foreign_ways_to_log_in_are_named_with_what_to_use_instead() {
     let world = World::start().await;
     for name in ["EXTERNALBROWSER", "SNOWFLAKE_JWT", "OAUTH", "https://x.okta.com"] {
-        let body = format!(r#"{{"data":{{"AUTHENTICATOR":"{name}","TOKEN":"canary"}}}}"#);
+        let body = format!(r#"{{"data":{{"AUTHENTICATOR":"{name}","TOKEN":"{}"}}}}"#, world.canary("typed"));
         let said = world.login_with(body).await.refusal("390100");
         assert!(said.contains("Use user name and password") && !said.contains("canary"), "{said}");
     }
@@ -89,8 +86,10 @@ async fn what_is_no_driver_s_request_never_leaves_the_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_key_in_a_token_s_place_stays_here() {
-    for (top, code) in [("", "390104"), ("seal=false\n", "390100")] {
-        let world = World::with("", top).await;
+    let seals = |_: &mut Config| {};
+    let all: [(fn(&mut Config), _); 2] = [(seals, "390104"), (|config| config.seal = None, "390100")];
+    for (change, code) in all {
+        let world = World::with(change).await;
         world.query(world.key.expose(), "select 1").await.refusal(code);
         assert_eq!(world.standin.state.connections(), 0);
         world.finish().await;
@@ -99,16 +98,16 @@ async fn a_client_key_in_a_token_s_place_stays_here() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
-    let world = World::with("", "[login]\nhold='300ms'\n").await;
+    let world = World::with(|config| config.login.hold = Duration::from_millis(300)).await;
     let key = world.key.expose().to_owned();
-    world.standin.state.set_pat(USER, PAT, PatState::Disabled);
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Disabled);
     assert!(world.login(&key).await.refusal("390999").contains("refuses the token"));
     for knob in [
         Knob::Canned { status: 200, body: "<html>hello</html>".into(), location: None },
         Knob::Canned { status: 307, body: String::new(), location: Some("https://elsewhere.test/".into()) },
     ] {
-        world.standin.state.set_pat(USER, "canary-pat-3", PatState::Active);
-        world.write("pat", "canary-pat-3");
+        world.standin.state.set_pat(USER, &world.canary("pat-3"), PatState::Active);
+        world.write("pat", &world.canary("pat-3"));
         world.standin.state.turn(Place("login".into()), knob, 1);
         assert!(world.login(&key).await.refusal("390999").contains("did not speak its protocol"));
     }
@@ -142,7 +141,7 @@ async fn a_network_policy_s_refusal_is_told_and_left_alone_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_over_the_limit_are_told_how_long_to_wait() {
-    let world = World::with("limits={logins='1/h'}", "").await;
+    let world = World::with(|config| config.bi().limits.rates.logins = rates(["1/h"])).await;
     world.session().await;
     let said = world.login(world.key.expose()).await.refusal("390100");
     assert!(said.contains("possible in 3600 s"), "{said}");

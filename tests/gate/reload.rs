@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Method;
-use patgate::internal::admit::key;
-use patgate::internal::base::clock::SystemRandom;
-use patgate::internal::base::names::ClientName;
+use patgate::internal::config::Config;
 use patgate::internal::standin::{Certificates, PatState};
 use tokio::task::JoinSet;
 
-use crate::world::{PAT, USER, World};
+use crate::settings::{Change, Settings, hash, networks, reference};
+use crate::world::{USER, World};
 
 /// How often the configuration is changed under load.
 const RELOADS: usize = 1000;
@@ -19,20 +19,18 @@ const RELOADS: usize = 1000;
 async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    let second = key::issue(&ClientName::parse("bi").unwrap(), &SystemRandom).unwrap();
-    let other = key::issue(&ClientName::parse("other").unwrap(), &SystemRandom).unwrap();
+    let (second, other) = (world.issue("bi"), world.issue("other"));
     world.login(other.expose()).await.refusal("390100");
 
     // A second key for the client, a second client with a credential of its own.
-    world.standin.state.set_pat("OTHER", "canary-pat-other", PatState::Active);
-    world.write("pat-other", "canary-pat-other");
-    let add = |text: &str| {
-        text.replace("keys=['", &format!("keys=['{}','", key::stored(&second)))
-            + &format!(
-                "[credentials.other]\naccount='prod'\nuser='OTHER'\npat='local:pat-other'\n\
-                 [clients.other]\ncredential='other'\nkeys=['{}']\n",
-                key::stored(&other)
-            )
+    world.standin.state.set_pat("OTHER", &world.canary("pat-other"), PatState::Active);
+    world.write("pat-other", &world.canary("pat-other"));
+    let add = |config: &mut Config| {
+        config.bi().keys.insert(0, hash(&second));
+        let credential = config.add_credential("other");
+        (credential.user, credential.pat) = ("OTHER".to_owned(), reference("local:pat-other"));
+        let client = config.add_client("other");
+        (client.credential, client.keys) = ("other".into(), vec![hash(&other)]);
     };
     let reloaded = world.reload(add).await.unwrap();
     assert_eq!(reloaded.changes, ["clients.bi changed (keys)", "clients.other added", "credentials.other added"]);
@@ -45,8 +43,8 @@ async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
     assert_eq!(reads["pats"].as_array().unwrap().len(), 2);
 
     // The first key goes, and its session with it.
-    let replaced = |text: &str| text.replace(&key::stored(&world.key), &key::stored(&second));
-    assert_eq!(world.reload(replaced).await.unwrap().changes.len(), 3);
+    let replaced = world.reload(|config| config.bi().keys = vec![hash(&second)]).await;
+    assert_eq!(replaced.unwrap().changes.len(), 3);
     world.query(&token, "select 1").await.refusal("390111");
     world.login(world.key.expose()).await.refusal("390100");
     world.login(other.expose()).await.refusal("390100");
@@ -58,24 +56,26 @@ async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
 async fn what_cannot_be_used_leaves_the_old_configuration_in_use() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    for (change, why) in [
-        (("certificate='server.pem'", "certificate='missing.pem'"), "missing.pem"),
-        (("key='server.key'", "key='ca.pem'"), "ca.pem holds no private key"),
-        (("ca='ca.pem'", "ca='server.key'"), "server.key holds no certificate"),
-    ] {
-        let error = world.reload(|text| text.replace(change.0, change.1)).await.unwrap_err().to_string();
+    let missing = |config: &mut Config| config.pair().certificate = world.file("missing.pem");
+    let no_key = |config: &mut Config| config.pair().key = world.file("ca.pem");
+    let no_root = |config: &mut Config| config.prod().ca = Some(world.file("server.key"));
+    let all: [(Change<'_>, _); 3] = [
+        (&missing, "missing.pem"),
+        (&no_key, "ca.pem holds no private key"),
+        (&no_root, "server.key holds no certificate"),
+    ];
+    for (change, why) in all {
+        let error = world.reload(change).await.unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
         assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
         world.session().await;
     }
-    for (change, why) in [
-        (("[listen]\n", "seal=false\n[listen]\n"), "at a start only"),
-        (("certificate='server.pem'\nkey='server.key'", "danger_plaintext=true"), "at a start only"),
-    ] {
-        let error = world.reload(|text| text.replacen(change.0, change.1, 1)).await.unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
+    let all: [fn(&mut Config); 2] = [|config| config.seal = None, |config| config.listen.tls = None];
+    for change in all {
+        let error = world.reload(change).await.unwrap_err().to_string();
+        assert!(error.contains("at a start only"), "{error}");
     }
-    let said = world.reload(|text| text.replace("workers=1", "workers=2")).await.unwrap();
+    let said = world.reload(|config| config.listen.workers = Some(2)).await.unwrap();
     assert_eq!(said.at_restart, ["listen.workers"]);
     world.finish().await;
 }
@@ -91,7 +91,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_an_old_one_resumes_un
     }
     // Not taken up before a reload, and refused by those who trust only the old CA after it.
     world.session().await;
-    world.reload(str::to_owned).await.unwrap();
+    world.reload(|_| {}).await.unwrap();
     assert!(world.try_connect().await.is_err());
     world.trust(&new.ca);
     world.session().await;
@@ -100,8 +100,8 @@ async fn a_new_certificate_is_shown_to_new_connections_and_an_old_one_resumes_un
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_reloads_under_load_break_no_request() {
-    let world = Arc::new(World::with("", "[pat]\nrefresh='1h'\n").await);
-    world.standin.state.set_pat("OTHER", PAT, PatState::Active);
+    let world = Arc::new(World::with(|config| config.pat.refresh = Duration::from_secs(3600)).await);
+    world.standin.state.set_pat("OTHER", &world.pat(), PatState::Active);
     let stop = Arc::<AtomicBool>::default();
     let mut crowd = JoinSet::new();
     for _ in 0..4 {
@@ -118,24 +118,18 @@ async fn a_thousand_reloads_under_load_break_no_request() {
             served
         });
     }
-    let network = |text: &str, number: usize| {
-        text.replace(
-            "[clients.bi]\n",
-            &format!("[clients.bi]\nnetworks=['127.0.0.0/8','10.{}.0.0/16']\n", number % 200),
-        )
-    };
     for number in 0..RELOADS {
-        let reloaded = match number % 3 {
-            0 => world.reload(|text| network(text, number)).await,
-            // Another credential, so that the cache of PATs is another.
-            1 => {
-                let more = format!("[credentials.more{number}]\naccount='prod'\nuser='{USER}'\npat='local:pat'\n");
-                world.reload(|text| network(text, number) + &more).await
+        let change = |config: &mut Config| {
+            config.bi().networks = networks(["127.0.0.0/8", &format!("10.{}.0.0/16", number % 200)]);
+            match number % 3 {
+                0 => {}
+                // Another credential, so that the cache of PATs is another.
+                1 => config.add_credential(&format!("more{number}")).user = USER.to_owned(),
+                // Other deadlines upstream, so that the pools are others.
+                _ => config.upstream.keep = Duration::from_millis(number as u64),
             }
-            // Other deadlines upstream, so that the pools are others.
-            _ => world.reload(|text| network(text, number) + &format!("[upstream]\nkeep='{number}ms'\n")).await,
         };
-        assert!(!reloaded.unwrap().changes.is_empty(), "number {number}");
+        assert!(!world.reload(change).await.unwrap().changes.is_empty(), "number {number}");
     }
     stop.store(true, Ordering::Relaxed);
     assert!(crowd.join_all().await.into_iter().sum::<usize>() > RELOADS / 10);

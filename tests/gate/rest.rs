@@ -1,6 +1,7 @@
 //! REST requests: a client key in, the PAT out, on every request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -8,7 +9,8 @@ use patgate::internal::base::secret::Secret;
 use patgate::internal::standin::{Knob, PatState, Place};
 use tokio::task::JoinSet;
 
-use crate::world::{Got, PAT, USER, World};
+use crate::settings::{Settings, fixed, networks, one_of};
+use crate::world::{Got, USER, World};
 
 const STATEMENTS: &str = "/api/v2/statements?requestId=1";
 
@@ -38,7 +40,7 @@ async fn a_statement_goes_with_the_pat_and_its_kind() {
         assert_eq!(world.send(request(method, path, &bearer, "")).await.status, 200, "{path}");
     }
     let seen = world.standin.state.seen();
-    assert!(seen.iter().all(|seen| seen.ok && seen.credential == Secret::new(PAT.into()).fingerprint()));
+    assert!(seen.iter().all(|seen| seen.ok && seen.credential == Secret::new(world.pat()).fingerprint()));
     // A body that is too large to be kept is streamed.
     let long = serde_json::json!({ "statement": "select 1", "padding": "x".repeat(3 << 20) }).to_string();
     assert_eq!(world.send(request(Method::POST, STATEMENTS, &bearer, long)).await.status, 200);
@@ -47,13 +49,17 @@ async fn a_statement_goes_with_the_pat_and_its_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_come_with_the_status_that_rest_clients_read() {
-    let elsewhere = "[clients.other]\ncredential='powerbi'\nnetworks=['127.0.0.0/8']\nkeys=['sha256:";
-    let world = World::with("networks=['127.0.0.2']", &format!("{elsewhere}{}']\n", "0".repeat(64))).await;
+    let world = World::with(|config| {
+        let other = config.add_client("other");
+        (other.networks, other.keys) = (networks(["127.0.0.0/8"]), vec![[0; 32]]);
+        config.bi().networks = networks(["127.0.0.2"]);
+    })
+    .await;
     let key = world.key.expose();
     for (authorization, path, status, says) in [
         (format!("Bearer {key}"), STATEMENTS, 403, "not in a network"),
         ("Bearer pgk_canary".to_owned(), STATEMENTS, 401, "damaged"),
-        (format!("Bearer {PAT}"), STATEMENTS, 401, "not a client key"),
+        (format!("Bearer {}", world.pat()), STATEMENTS, 401, "not a client key"),
         ("Basic dTpw".to_owned(), STATEMENTS, 401, "no client key"),
         (format!("Bearer {key}"), "/api/v2/%2e%2e/session", 404, "not part of"),
     ] {
@@ -78,11 +84,7 @@ async fn refusals_come_with_the_status_that_rest_clients_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_hold_for_statements_too() {
-    let world = World::with(
-        "",
-        &format!("[credentials.powerbi]\naccount='prod'\nuser='{USER}'\npat='local:pat'\nrole='PINNED'\n"),
-    )
-    .await;
+    let world = World::with(|config| config.powerbi().pins.role = fixed("PINNED")).await;
     let body = r#"{"statement":"select 1","role":"ADMIN"}"#;
     let bearer = format!("Bearer {}", world.key.expose());
     let mut asked = request(Method::POST, STATEMENTS, &bearer, body);
@@ -96,9 +98,9 @@ async fn pins_hold_for_statements_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them() {
-    let world = Arc::new(World::with("", "[login]\nhold='300ms'\n").await);
+    let world = Arc::new(World::with(|config| config.login.hold = Duration::from_millis(300)).await);
     assert_eq!(statement(&world, "select 1").await.status, 200);
-    world.standin.state.set_pat(USER, PAT, PatState::Disabled);
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Disabled);
     let mut crowd = JoinSet::new();
     for _ in 0..100 {
         let world = world.clone();
@@ -110,14 +112,14 @@ async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them
     }
     let bad = world.standin.state.bad_logins();
     assert!(bad.values().sum::<u64>() <= 2, "{bad:?}");
-    world.standin.state.rotate(USER, "canary-pat-2");
-    world.write("pat", "canary-pat-2");
+    world.standin.state.rotate(USER, &world.canary("pat-2"));
+    world.write("pat", &world.canary("pat-2"));
     for _ in 0..20 {
         assert_eq!(statement(&world, "select 1").await.status, 200);
     }
     // Rotated while requests come: the one that meets it goes on with the new one.
-    world.standin.state.rotate(USER, "canary-pat-3");
-    world.write("pat", "canary-pat-3");
+    world.standin.state.rotate(USER, &world.canary("pat-3"));
+    world.write("pat", &world.canary("pat-3"));
     for _ in 0..20 {
         assert_eq!(statement(&world, "select 1").await.status, 200);
     }
@@ -126,7 +128,11 @@ async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_here_costs_nothing_of_the_budget() {
-    let world = World::with("roles=['R']", "[login]\nhold='300ms'\n").await;
+    let world = World::with(|config| {
+        config.bi().pins.role = one_of(["R"]);
+        config.login.hold = Duration::from_millis(300);
+    })
+    .await;
     for _ in 0..5 {
         let mut asked = request(Method::GET, "/api/v2/databases", &format!("Bearer {}", world.key.expose()), "");
         asked.headers_mut().insert("x-snowflake-role", "ACCOUNTADMIN".parse().unwrap());

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use patgate::internal::standin::PatState;
 use tokio::task::JoinSet;
 
-use crate::world::{PAT, USER, World};
+use crate::world::{USER, World};
 
 /// How a PAT is rotated.
 #[derive(Clone, Copy, PartialEq)]
@@ -42,16 +43,14 @@ fn crowd(world: &Arc<World>, clients: usize) -> (Arc<AtomicBool>, Arc<AtomicUsiz
     (stop, done, crowd)
 }
 
-#[expect(clippy::print_stdout, reason = "the figures of a run are worth showing")]
 async fn a_thousand_rotations(how: Rotation) {
     let world = Arc::new(World::start().await);
     let state = &world.standin.state;
     let (stop, done, mut crowd) = crowd(&world, 16);
-    let started = tokio::time::Instant::now();
     let refused = |seen: &patgate::internal::standin::State| seen.bad_logins().values().sum::<u64>();
-    let (mut before_last, mut last) = (PAT.to_owned(), PAT.to_owned());
+    let (mut before_last, mut last) = (world.pat(), world.pat());
     for rotation in 0..ROTATIONS {
-        let pat = format!("canary-rotated-{rotation}");
+        let pat = world.canary(&format!("rotated-{rotation}"));
         let (count, bad) = (done.load(Ordering::Relaxed), refused(state));
         match how {
             Rotation::Overlap => {
@@ -75,13 +74,11 @@ async fn a_thousand_rotations(how: Rotation) {
         state.wait_until(|_| done.load(Ordering::Relaxed) >= count + BETWEEN).await;
     }
     stop.store(true, Ordering::Relaxed);
-    let seconds = started.elapsed().as_secs_f64();
     while let Some(client) = crowd.join_next().await {
         client.unwrap();
     }
     let (logins, bad) = (done.load(Ordering::Relaxed), state.bad_logins());
     let extra: u64 = bad.values().sum();
-    println!("{logins} logins in {seconds:.0} s, {ROTATIONS} rotations, {extra} extra logins");
     assert!(logins >= ROTATIONS * BETWEEN);
     assert!(bad.values().all(|times| *times <= 2), "{bad:?}");
     // One a rotation. On a machine that stalls a second login may have gone beside a slow first one.
@@ -106,9 +103,9 @@ async fn a_thousand_rotations_with_a_store_behind_fail_no_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_clients_with_a_revoked_pat_cost_two_bad_logins() {
-    let world = Arc::new(World::with("", "[login]\nhold='300ms'\n").await);
+    let world = Arc::new(World::with(|config| config.login.hold = Duration::from_millis(300)).await);
     world.session().await;
-    world.standin.state.set_pat(USER, PAT, PatState::Disabled);
+    world.standin.state.set_pat(USER, &world.pat(), PatState::Disabled);
     let mut crowd = JoinSet::new();
     for _ in 0..1000 {
         let world = world.clone();

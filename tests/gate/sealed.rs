@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request};
 use patgate::internal::app::App;
-use patgate::internal::base::names::ClientName;
+use patgate::internal::base::clock::{ManualClock, SystemRandom};
+use patgate::internal::config::{Bind, Config};
 use patgate::internal::standin::{self, Certificates, Knob, PatState, Place};
-use patgate::internal::{admit, tls};
+use patgate::internal::tls;
 use tokio::task::JoinSet;
 
-use crate::world::{LOCALHOST, USER, World, asked, local, login_body, pair};
+use crate::settings::{Settings, client_name, hash, networks, reference};
+use crate::world::{LOCALHOST, USER, World, asked, issue, local, login_body, pair};
 
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 const HEARTBEAT: &str = "/session/heartbeat";
@@ -74,19 +77,20 @@ async fn each_place_of_a_wrong_token_gets_the_answer_that_ends_the_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_token_is_of_no_use_elsewhere() {
-    let two = "networks=['127.0.0.1','127.0.0.2']";
-    for (policy, there) in [
-        ("networks=['127.0.0.1']".to_owned(), Some("not in a network")),
-        (format!("{two}\nbind='network'"), Some("opened elsewhere")),
-        ("networks=['127.0.0.0/8']\nbind='address'".to_owned(), Some("opened elsewhere")),
-        (two.to_owned(), None),
+    let two = networks(["127.0.0.1", "127.0.0.2"]);
+    for (networks_of_it, bind, there) in [
+        (networks(["127.0.0.1"]), Bind::Client, Some("not in a network")),
+        (two.clone(), Bind::Network, Some("opened elsewhere")),
+        (networks(["127.0.0.0/8"]), Bind::Address, Some("opened elsewhere")),
+        (two, Bind::Client, None),
     ] {
-        // Another client may come from there, so that it is this client's rule that decides.
-        let other = format!(
-            "[clients.other]\ncredential='powerbi'\nnetworks=['127.0.0.0/8']\nkeys=['sha256:{}']\n",
-            "0".repeat(64)
-        );
-        let world = World::with(&policy, &other).await;
+        let world = World::with(|config| {
+            // Another client may come from there, so that it is this client's rule that decides.
+            let other = config.add_client("other");
+            (other.networks, other.keys) = (networks(["127.0.0.0/8"]), vec![[0; 32]]);
+            (config.bi().networks, config.bi().bind) = (networks_of_it, bind);
+        })
+        .await;
         let (token, master) = world.session().await;
         let got = beat(&world, &world.app, ELSEWHERE, &token).await;
         let body = serde_json::json!({ "oldSessionToken": token, "requestType": "RENEW" }).to_string();
@@ -123,7 +127,8 @@ async fn a_renewal_gets_over_a_short_trouble_that_its_driver_would_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_ends_sessions_on_every_gate_of_the_directory() {
-    let world = World::start().await;
+    let clock = ManualClock::start();
+    let world = World::at(&clock, |_| {}).await;
     for target in ["client", "pat", "session"] {
         let (token, master) = world.session().await;
         let (status, list) = world.admin(&world.app, Method::GET, "/sessions").await;
@@ -134,12 +139,15 @@ async fn the_operator_ends_sessions_on_every_gate_of_the_directory() {
         assert_eq!(world.admin(&world.app, Method::POST, &kill).await.1["ended"], 1, "{target}");
         assert!(world.query(&token, "select 1").await.refusal("390111").contains("has ended this session"));
         world.renew(&token, &master).await.refusal("390111");
-        let next = world.replica(str::to_owned).await;
+        let next = world.replica(|_| {}).await;
         beat(&world, &next, LOCALHOST, &token).await.refusal("390111");
-        assert!(next.stop().await);
-        // What is opened within the same second falls under it too.
-        let wait = async { while world.query(&world.session().await.0, "select 1").await.json()["success"] != true {} };
-        tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap();
+        world.end(next).await;
+        // What is opened at the same time falls under it too, and what is opened later does not.
+        if !target.starts_with("session") {
+            world.query(&world.session().await.0, "select 1").await.refusal("390111");
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(world.query(&world.session().await.0, "select 1").await.json()["success"], true);
         let (token, _) = world.session().await;
         world.ask(Method::POST, LOGOUT, &token, "").await;
         for left in world.admin(&world.app, Method::GET, "/sessions").await.1["sessions"].as_array().unwrap() {
@@ -155,41 +163,50 @@ async fn the_operator_ends_sessions_on_every_gate_of_the_directory() {
 async fn a_client_or_a_key_that_is_taken_out_takes_its_sessions_along() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    let other_key = format!("sha256:{}", "0".repeat(64));
-    let ours = admit::key::stored(&world.key);
-    for (change, ended) in [
-        (
-            Box::new(|text: &str| text.replace("[clients.bi]", "[clients.someone-else]"))
-                as Box<dyn Fn(&str) -> String>,
-            true,
-        ),
-        (Box::new(|text: &str| text.replace(&ours, &other_key)), true),
-        (Box::new(|text: &str| text.replace("powerbi", "another")), true),
-        (Box::new(|text: &str| text.replace(&format!("['{ours}']"), &format!("['{other_key}','{ours}']"))), false),
-    ] {
+    let renamed = |config: &mut Config| {
+        let client = config.clients.remove(&client_name("bi")).unwrap();
+        config.clients.insert(client_name("someone-else"), client);
+    };
+    let another_credential = |config: &mut Config| {
+        config.bi().credential = "another".into();
+        let credential = config.credentials.remove("powerbi").unwrap();
+        config.credentials.insert("another".into(), credential);
+    };
+    let all: [(fn(&mut Config), _); 4] = [
+        (renamed, true),
+        (|config| config.bi().keys = vec![[0; 32]], true),
+        (another_credential, true),
+        (|config| config.bi().keys.insert(0, [0; 32]), false),
+    ];
+    for (change, ended) in all {
         let gate = world.replica(change).await;
         let got = beat(&world, &gate, LOCALHOST, &token).await;
         match ended {
             true => drop(got.refusal("390111")),
             false => assert_eq!(got.json()["success"], true),
         }
-        assert!(gate.stop().await);
+        world.end(gate).await;
     }
     world.finish().await;
 }
 
+/// How often the ring is turned under load.
+const ROTATIONS: u64 = 60;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
-    let world = Arc::new(World::with("", "[seal]\nrefresh='1s'\n").await);
-    let other = Arc::new(world.replica(str::to_owned).await);
+    let clock = ManualClock::start();
+    let read_often = |config: &mut Config| config.seal.as_mut().unwrap().refresh = Duration::from_secs(1);
+    let world = Arc::new(World::at(&clock, read_often).await);
+    let other = Arc::new(world.replica(|_| {}).await);
     let mut crowd = JoinSet::new();
-    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
     for _ in 0..8 {
-        let (world, other) = (world.clone(), other.clone());
+        let (world, other, stop, done) = (world.clone(), other.clone(), stop.clone(), done.clone());
         crowd.spawn(async move {
             let (mut token, mut master) = world.session().await;
             let mut requests = 0;
-            while tokio::time::Instant::now() < until {
+            while !stop.load(Ordering::Relaxed) {
                 for app in [&other, &world.app] {
                     assert_eq!(beat(&world, app, LOCALHOST, &token).await.json()["success"], true);
                 }
@@ -198,32 +215,42 @@ async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
                 let renewed = world.send_from(LOCALHOST, other.address, renewal).await.unwrap().json();
                 (token, master) = pair(&renewed, "sessionToken");
                 requests += 3;
+                done.fetch_add(1, Ordering::Relaxed);
             }
             requests
         });
     }
-    let mut keys = 1;
-    while tokio::time::Instant::now() < until {
+    for keys in 1..=ROTATIONS {
         let (status, told) =
             world.admin(if keys % 2 == 0 { &other } else { &world.app }, Method::POST, "/sessions/rotate").await;
         assert_eq!((status, told["keys"].as_u64()), (200, Some(keys + 1)));
-        keys += 1;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        clock.advance(Duration::from_secs(60));
+        // Every session has used the new key about once before the next comes.
+        let before = done.load(Ordering::Relaxed);
+        tokio::select! {
+            () = world.standin.state.wait_until(|_| done.load(Ordering::Relaxed) >= before + 8) => {}
+            ended = crowd.join_next() => panic!("a client gave up: {ended:?}"),
+        }
     }
+    stop.store(true, Ordering::Relaxed);
     assert!(crowd.join_all().await.into_iter().sum::<u32>() > 100);
     let ring = std::fs::read_to_string(world.file("state/sealing-keys")).unwrap();
     assert!(ring.lines().count() >= 50, "{} keys", ring.lines().count());
-    assert!(Arc::into_inner(other).unwrap().stop().await);
+    world.end(Arc::into_inner(other).unwrap()).await;
     Arc::into_inner(world).unwrap().finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_keeps_nobody_out() {
-    let key = |letter: &str| letter.repeat(44);
-    let world = World::with("", "[seal]\nkeys='local:ring'\nrefresh='1h'\n").await;
+    let world = World::with(|config| {
+        let seal = config.seal.as_mut().unwrap();
+        (seal.keys, seal.refresh) = (Some(reference("local:ring")), Duration::from_secs(3600));
+    })
+    .await;
+    let key = |letter: &str| world.canary(&letter.repeat(44));
     let (early, _) = world.session().await;
     world.write("ring", &key("a"));
-    let first = world.replica(str::to_owned).await;
+    let first = world.replica(|_| {}).await;
     let login = Request::post("/session/v1/login-request").body(login_body(world.key.expose()).into()).unwrap();
     let (token, _) = pair(&world.send_from(LOCALHOST, first.address, login).await.unwrap().json(), "token");
     // The unknown key has the ring read; what was sealed before goes on.
@@ -232,7 +259,7 @@ async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_k
     beat(&world, &first, LOCALHOST, &early).await.refusal("390104");
     // A new key in front, and the old one still there.
     world.write("ring", &format!("{}\n{}\n", key("b"), key("a")));
-    let second = world.replica(str::to_owned).await;
+    let second = world.replica(|_| {}).await;
     let login = Request::post("/session/v1/login-request").body(login_body(world.key.expose()).into()).unwrap();
     let (newer, _) = pair(&world.send_from(LOCALHOST, second.address, login).await.unwrap().json(), "token");
     for app in [&world.app, &first, &second] {
@@ -240,7 +267,8 @@ async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_k
             assert_eq!(beat(&world, app, LOCALHOST, token).await.json()["success"], true);
         }
     }
-    assert!(first.stop().await && second.stop().await);
+    world.end(first).await;
+    world.end(second).await;
     world.finish().await;
 }
 
@@ -248,23 +276,22 @@ async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_k
 async fn two_accounts_in_one_process_are_chosen_by_client() {
     let certificates = tempfile::tempdir().unwrap();
     let made = Certificates::make(certificates.path(), &["localhost"]).unwrap();
-    let random = Arc::new(patgate::internal::base::clock::SystemRandom);
-    let second = standin::start(local(), tls::server(&made.pair(), None).unwrap(), random.clone()).await.unwrap();
-    second.state.set_pat(USER, "canary-pat-of-the-second", PatState::Active);
-    std::fs::write(certificates.path().join("pat"), "canary-pat-of-the-second").unwrap();
-    let key = admit::key::issue(&ClientName::parse("test").unwrap(), &*random).unwrap();
-    let world = World::with(
-        "",
-        &format!(
-            "[accounts.test]\nhost='localhost'\naddress='{}'\nca='{}'\n[credentials.test]\naccount='test'\nuser='{USER}'\n\
-             pat='second:pat'\n[stores.second.file]\npath='{}'\n[clients.test]\ncredential='test'\nkeys=['{}']\n",
-            second.address,
-            made.ca.display(),
-            certificates.path().display(),
-            admit::key::stored(&key)
-        ),
-    )
+    let server = tls::server(&made.pair(), None).unwrap();
+    let second = standin::start(local(), server, Arc::new(SystemRandom)).await.unwrap();
+    let (key, pat) = (issue("test"), crate::hunt::canary());
+    second.state.set_pat(USER, &pat, PatState::Active);
+    std::fs::write(certificates.path().join("pat"), pat).unwrap();
+    let world = World::with(|config| {
+        config.add_account("test", &second).ca = Some(made.ca.clone());
+        config.add_files("second", certificates.path());
+        let credential = config.add_credential("test");
+        (credential.account, credential.pat) = ("test".into(), reference("second:pat"));
+        let client = config.add_client("test");
+        (client.credential, client.keys) = ("test".into(), vec![hash(&key)]);
+    })
     .await;
+    world.hunt.secret(&key);
+    world.hunt.standin(&second.state);
     let (token, _) = world.session().await;
     let (other, other_master) = pair(&world.login(key.expose()).await.json(), "token");
     for _ in 0..3 {

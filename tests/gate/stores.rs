@@ -1,6 +1,10 @@
-use http::Method;
+use std::time::Duration;
 
-use crate::world::{PAT, World};
+use http::Method;
+use patgate::internal::config::Config;
+
+use crate::settings::{Settings, reference};
+use crate::world::World;
 
 /// What the admin door answers.
 async fn ready(world: &World) -> u16 {
@@ -14,23 +18,27 @@ async fn ready(world: &World) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_comes_late_is_found_when_it_comes() {
-    let tables = "[credentials.powerbi]\naccount='prod'\nuser='BI_SERVICE'\npat='local:late.json#token'\n[login]\nhold='300ms'\n";
-    let world = World::with("", tables).await;
+    let world = World::with(|config| {
+        config.powerbi().pat = reference("local:late.json#token");
+        config.login.hold = Duration::from_millis(300);
+    })
+    .await;
+    let other = world.canary("other");
     assert_eq!(ready(&world).await, 503);
     let said = world.login(world.key.expose()).await.refusal("390999");
     assert!(said.contains("secrets manager does not give"), "{said}");
-    for (text, says) in [("{\"other\":\"canary\"}", "not a usable"), ("{\"token\":\"changeme\"}", "not a usable")] {
-        world.write("late.json", text);
+    for text in [format!("{{\"other\":\"{other}\"}}"), "{\"token\":\"changeme\"}".to_owned()] {
+        world.write("late.json", &text);
         // A failed read answers for half a second.
         loop {
             let said = world.login(world.key.expose()).await.refusal("390999");
             assert!(!said.contains("canary"));
-            if said.contains(says) {
+            if said.contains("not a usable") {
                 break;
             }
         }
     }
-    world.write("late.json", &format!("{{\"token\":\"{PAT}\",\"private_key\":\"canary\"}}"));
+    world.write("late.json", &format!("{{\"token\":\"{}\",\"private_key\":\"{other}\"}}", world.pat()));
     while world.login(world.key.expose()).await.json()["success"] != true {}
     assert_eq!(ready(&world).await, 200);
     world.finish().await;
@@ -38,11 +46,20 @@ async fn a_secret_that_comes_late_is_found_when_it_comes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_later_leaves_the_pat_in_place() {
-    let world = World::with("", "[pat]\nrefresh='1s'\n").await;
+    let often = |config: &mut Config| {
+        let often = Duration::from_millis(50);
+        (config.pat.refresh, config.pat.pace, config.pat.watch) = (often, often, often);
+    };
+    let world = World::with(often).await;
     world.session().await;
     std::fs::remove_file(world.file("pat")).unwrap();
-    let until = tokio::time::Instant::now() + std::time::Duration::from_millis(2500);
-    while tokio::time::Instant::now() < until {
+    // Until the gate has looked in vain some times.
+    let failed = async || {
+        let text = world.operator(&world.app, Method::GET, "/metrics").await.1;
+        let reads = text.lines().filter(|line| line.starts_with("patgate_store_reads_total{") && !line.contains("ok"));
+        reads.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    while failed().await < 5 {
         let (token, _) = world.session().await;
         assert_eq!(world.ask(Method::POST, "/session?delete=true", &token, "").await.json()["success"], true);
     }

@@ -123,16 +123,11 @@ async fn a_kept_connection_that_snowflake_closed_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_in_a_session_is_a_status_that_drivers_retry() {
-    let World { app, standin, .. } = World::start().await;
-    drop(app);
-    drop(standin);
-    let mut world = World::start().await;
+    let world = World::start().await;
     let (token, _) = world.session().await;
     // The stand-in goes away for good.
-    let address = world.standin.address;
-    let other = World::start().await;
-    world.standin = other.standin;
-    while tokio::net::TcpStream::connect(address).await.is_ok() {
+    world.standin.stop();
+    while tokio::net::TcpStream::connect(world.standin.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
     let got = world.query(&token, "select 1").await;
@@ -143,7 +138,7 @@ async fn an_outage_in_a_session_is_a_status_that_drivers_retry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_seals_nothing_but_session_tokens_goes_up_in_a_driver_s_authorization() {
-    let world = World::with("", "seal=false\n").await;
+    let world = World::with(|config| config.seal = None).await;
     let key = world.key.expose().as_bytes();
     let ask = async |path: &str, value: &[u8]| {
         let value = http::HeaderValue::from_bytes(value).unwrap();
@@ -176,9 +171,6 @@ async fn a_drain_lets_running_answers_end() {
         .body(Full::new(body))
         .unwrap();
     let answer = sender.send_request(request).await.unwrap();
-    let World { app, standin, .. } = world;
-    let (clean, body) = tokio::join!(app.stop(), answer.into_body().collect());
-    assert!(clean);
+    let ((), body) = tokio::join!(world.finish(), answer.into_body().collect());
     assert!(body.unwrap().to_bytes().ends_with(br#""success":true}"#));
-    assert_eq!(standin.state.leaks(), 0);
 }

@@ -16,12 +16,14 @@ use crate::world::{World, asked};
 /// How often the gate is replaced under load.
 const DRAINS: usize = 200;
 
-/// A connection that was made to a process at the moment of its end is reset before anything was asked on it: Linux has no way
-/// around it for sockets of two processes (systemd's socket, which outlives both, has none of it). It happens hardly ever.
+/// A connection that was made to a process at the moment of its end is reset before anything was asked on it: Linux has
+/// no way around it for sockets of two processes (systemd's socket, which outlives both, has none of it). It happens
+/// hardly ever.
 static RESET: AtomicUsize = AtomicUsize::new(0);
 
-/// Queries one after the other on one connection, for as long as the gate keeps it; gives how many were served. A query on a
-/// connection that has served before may find it closed, before anything of an answer: drivers send it again on another one.
+/// Queries one after the other on one connection, for as long as the gate keeps it; gives how many were served. A query
+/// on a connection that has served before may find it closed, before anything of an answer: drivers send it again on
+/// another one.
 async fn on_one_connection(world: &World, token: &str, stop: &AtomicBool) -> usize {
     let stream = match world.try_connect().await {
         Ok(stream) => TokioIo::new(stream),
@@ -52,9 +54,7 @@ async fn on_one_connection(world: &World, token: &str, stop: &AtomicBool) -> usi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_upgrades_under_load_break_no_request() {
-    let listen =
-        "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\nreuse_port=true\n";
-    let world = Arc::new(World::with("", listen).await);
+    let world = Arc::new(World::with(|config| config.listen.reuse_port = true).await);
     let to = world.app.address;
     let (token, _) = world.session().await;
     let stop = Arc::<AtomicBool>::default();
@@ -72,20 +72,20 @@ async fn two_hundred_upgrades_under_load_break_no_request() {
     let mut ending = JoinSet::new();
     let mut old = None;
     for _ in 0..DRAINS {
-        let here = format!("[listen]\naddress='{to}'");
-        let new = world.replica(|text| text.replace("[listen]\naddress='127.0.0.1:0'", &here)).await;
+        let new = world.replica(|config| config.listen.address = to).await;
         if let Some(old) = old.replace(new) {
-            ending.spawn(patgate::internal::app::App::stop(old));
+            let world = world.clone();
+            ending.spawn(async move { world.end(old).await });
         }
         // At most so many at a time share the port.
         while ending.len() > 8 {
-            assert!(ending.join_next().await.unwrap().unwrap(), "a drain was not clean");
+            ending.join_next().await.unwrap().unwrap();
         }
     }
     stop.store(true, Ordering::Relaxed);
     assert!(crowd.join_all().await.into_iter().sum::<usize>() > DRAINS);
     assert!(RESET.load(Ordering::Relaxed) <= DRAINS / 50, "{RESET:?} connections were reset");
-    assert!(ending.join_all().await.into_iter().all(|clean| clean));
-    assert!(old.unwrap().stop().await);
+    ending.join_all().await;
+    world.end(old.unwrap()).await;
     Arc::into_inner(world).unwrap().finish().await;
 }

@@ -11,10 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use patgate::internal::app::{App, Reloaded};
 use patgate::internal::base::clock::Env;
-use patgate::internal::base::clock::SystemRandom;
-use patgate::internal::base::names::ClientName;
+use patgate::internal::base::clock::{ManualClock, SystemRandom};
 use patgate::internal::base::secret::Secret;
-use patgate::internal::config::{Config, KeyPair, file};
+use patgate::internal::config::{Config, KeyPair};
 use patgate::internal::standin::{self, Certificates, PatState, StandIn};
 use patgate::internal::{admit, tls};
 use rustls::pki_types::ServerName;
@@ -23,17 +22,25 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::hunt::{Hunt, Listening};
+use crate::settings::{base, client_name};
+
 /// The service user of every world.
 pub const USER: &str = "BI_SERVICE";
-/// The PAT that a world starts with.
-pub const PAT: &str = "canary-pat-1";
 
-/// A gate and what is around it.
+/// A client's end of a TLS connection.
+pub type Tls = Listening<TlsStream<TcpStream>>;
+
+/// A gate and what is around it. It ends with [`World::finish`]; what it holds looks for secrets when it is dropped
+/// without.
 pub struct World {
     pub app: App,
-    config: String,
+    config: Config,
+    seams: Env,
     pub standin: StandIn,
     pub key: Secret,
+    // It looks into the directory, and fields are dropped in their order.
+    pub hunt: Hunt,
     pub home: tempfile::TempDir,
     client: TlsConnector,
 }
@@ -73,43 +80,73 @@ impl Got {
 
 impl World {
     pub async fn start() -> Self {
-        Self::with("", "").await
+        Self::with(|_| {}).await
     }
 
-    /// A world with more lines in `[clients.bi]`, and more tables; what stands before the first of them goes to the top.
-    pub async fn with(client: &str, tables: &str) -> Self {
+    /// A world whose configuration is the base with a change.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::within(Env::default(), change).await
+    }
+
+    /// The same, where the time is what the test says; what waits inside the gate waits in the machine's time
+    /// nevertheless.
+    pub async fn at(clock: &Arc<ManualClock>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::within(Env { clock: clock.clone(), ..Env::default() }, change).await
+    }
+
+    async fn within(seams: Env, change: impl FnOnce(&mut Config)) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let mut hunt = Hunt::new(&home.path().join("state"));
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
-        let random = Arc::new(SystemRandom);
         let server = tls::server(&certificates.pair(), None).unwrap();
-        let standin = standin::start(local(), server, random.clone()).await.unwrap();
-        standin.state.set_pat(USER, PAT, PatState::Active);
-        std::fs::write(home.path().join("pat"), PAT).unwrap();
-        let key = admit::key::issue(&ClientName::parse("bi").unwrap(), &*random).unwrap();
-        let (top, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
-        let text = format!(
-            "{top}[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n\
-             [accounts.prod]\nhost='localhost'\naddress='{}'\nca='ca.pem'\nname='myorg-prod'\n[stores.local.file]\npath='.'\n\
-             [credentials.powerbi]\naccount='prod'\nuser='{USER}'\npat='local:pat'\n\
-             [clients.bi]\ncredential='powerbi'\nkeys=['{}']\n{client}\n{tables}\n",
-            standin.address,
-            admit::key::stored(&key),
-        );
-        // A table that a test gives replaces the one above.
-        let text = override_tables(&text, tables);
-        let app = start(home.path(), &text).await;
+        let standin = standin::start(local(), server, Arc::new(SystemRandom)).await.unwrap();
+        hunt.standin(&standin.state);
+        let pat = hunt.canary(FIRST_PAT);
+        standin.state.set_pat(USER, &pat, PatState::Active);
+        std::fs::write(home.path().join("pat"), pat).unwrap();
+        let key = issue("bi");
+        hunt.secret(&key);
+        let mut config = base(home.path(), &standin, &key);
+        change(&mut config);
+        if config.seal.is_none() {
+            hunt.nothing_is_sealed();
+        }
+        let app = App::start(config.clone(), seams.clone()).await.unwrap();
         let client = connector(&certificates.ca);
-        Self { app, config: text, standin, key, home, client }
+        Self { app, config, seams, standin, key, hunt, home, client }
     }
 
-    /// Has the gate take up its configuration with a change.
-    pub async fn reload(&self, change: impl FnOnce(&str) -> String) -> io::Result<Reloaded> {
-        self.app.reload(parse(self.home.path(), &change(&self.config))).await
+    /// Has the gate take up its first configuration with a change.
+    pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> io::Result<Reloaded> {
+        self.app.reload(self.changed(change)).await
     }
 
     /// Another gate with the same configuration, but for `change`, and the same state directory.
-    pub async fn replica(&self, change: impl FnOnce(&str) -> String) -> App {
-        start(self.home.path(), &change(&self.config)).await
+    pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> App {
+        App::start(self.changed(change), self.seams.clone()).await.unwrap()
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Config)) -> Config {
+        let mut config = self.config.clone();
+        change(&mut config);
+        config
+    }
+
+    /// The PAT that the world starts with.
+    pub fn pat(&self) -> String {
+        self.canary(FIRST_PAT)
+    }
+
+    /// A text to be used as a secret; it may be found nowhere when the world ends.
+    pub fn canary(&self, name: &str) -> String {
+        self.hunt.canary(name)
+    }
+
+    /// A new key for a client of that name.
+    pub fn issue(&self, name: &str) -> Secret {
+        let key = issue(name);
+        self.hunt.secret(&key);
+        key
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -122,12 +159,12 @@ impl World {
     }
 
     /// A TLS connection to the gate.
-    pub async fn connect(&self) -> TlsStream<TcpStream> {
+    pub async fn connect(&self) -> Tls {
         self.connect_from(LOCALHOST, self.app.address).await
     }
 
     /// The same, where it may fail.
-    pub async fn try_connect(&self) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn try_connect(&self) -> io::Result<Tls> {
         self.try_connect_from(LOCALHOST, self.app.address).await
     }
 
@@ -142,7 +179,7 @@ impl World {
         let mut tcp = TcpStream::connect(self.app.address).await?;
         tokio::io::AsyncWriteExt::write_all(&mut tcp, first).await?;
         let tls = self.client.connect(ServerName::try_from("localhost").unwrap(), tcp).await?;
-        exchange(tls, request).await.map_err(io::Error::other)
+        exchange(self.hunt.hear(tls), request).await.map_err(io::Error::other)
     }
 
     /// From now on the client trusts this CA alone.
@@ -151,15 +188,16 @@ impl World {
     }
 
     /// A TLS connection from that address of this machine to a gate.
-    pub async fn connect_from(&self, from: IpAddr, to: SocketAddr) -> TlsStream<TcpStream> {
+    pub async fn connect_from(&self, from: IpAddr, to: SocketAddr) -> Tls {
         self.try_connect_from(from, to).await.unwrap()
     }
 
     /// The same, where it may fail.
-    async fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    async fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<Tls> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from, 0))?;
-        self.client.connect(ServerName::try_from("localhost").unwrap(), socket.connect(to).await?).await
+        let name = ServerName::try_from("localhost").unwrap();
+        Ok(self.hunt.hear(self.client.connect(name, socket.connect(to).await?).await?))
     }
 
     /// One request on a connection of its own.
@@ -204,13 +242,21 @@ impl World {
 
     /// Something asked of the operator's door of a gate.
     pub async fn admin(&self, app: &App, method: Method, path: &str) -> (u16, Value) {
+        let (status, text) = self.operator(app, method, path).await;
+        (status, serde_json::from_str(&text).unwrap())
+    }
+
+    /// The same, where the answer is no JSON.
+    pub async fn operator(&self, app: &App, method: Method, path: &str) -> (u16, String) {
         let stream = TokioIo::new(TcpStream::connect(app.admin).await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let got = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
         let status = got.status().as_u16();
-        (status, serde_json::from_slice(&got.into_body().collect().await.unwrap().to_bytes()).unwrap())
+        let text = String::from_utf8_lossy(&got.into_body().collect().await.unwrap().to_bytes()).into_owned();
+        self.hunt.operator(path, text.clone());
+        (status, text)
     }
 
     /// A query.
@@ -226,11 +272,39 @@ impl World {
         pair(&got, "token")
     }
 
-    /// Ends the gate and checks what holds for every test: no client key has reached the other side.
-    pub async fn finish(self) {
-        assert_eq!(self.standin.state.leaks(), 0, "a client key reached Snowflake");
-        assert!(self.app.stop().await, "the drain was not clean");
+    /// Asks the operator's door what it shows, so that it is looked at, and ends a gate of this world.
+    pub async fn end(&self, app: App) {
+        self.look_at(&app).await;
+        assert!(app.stop().await, "the drain was not clean");
     }
+
+    /// Asks for everything that the operator may be shown.
+    async fn look_at(&self, app: &App) {
+        let sessions = if self.config.seal.is_some() { 200 } else { 404 };
+        for (path, status) in [("/metrics", 200), ("/pats", 200), ("/sessions", sessions)] {
+            assert_eq!(self.operator(app, Method::GET, path).await.0, status, "{path}");
+        }
+    }
+
+    /// Ends the gate and checks what holds for every test: nobody has panicked, and no secret is where none may be.
+    pub async fn finish(self) {
+        assert_eq!(self.found().await, [""; 0]);
+    }
+
+    /// Ends the gate and gives what should not be.
+    pub async fn found(self) -> Vec<String> {
+        self.look_at(&self.app).await;
+        assert!(self.app.stop().await, "the drain was not clean");
+        self.hunt.found()
+    }
+}
+
+/// The name of the canary that is the first PAT.
+const FIRST_PAT: &str = "pat-1";
+
+/// A new key for a client of that name, of a world that is still to begin.
+pub fn issue(name: &str) -> Secret {
+    admit::key::issue(&client_name(name), &SystemRandom).unwrap()
 }
 
 /// Session and master token in an answer; the first has one of two names.
@@ -248,10 +322,7 @@ pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) ->
 /// Where clients of the tests come from.
 pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-async fn exchange(
-    stream: TlsStream<TcpStream>,
-    mut request: Request<Bytes>,
-) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+async fn exchange(stream: Tls, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
     request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
@@ -263,17 +334,8 @@ async fn exchange(
     Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
 }
 
-async fn start(home: &Path, text: &str) -> App {
-    App::start(parse(home, text), Env::default()).await.unwrap()
-}
-
 fn connector(ca: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(tls::client(Some(ca)).unwrap()))
-}
-
-fn parse(home: &Path, text: &str) -> Config {
-    let parsed = file::parse(&home.join("patgate.toml"), text);
-    parsed.unwrap_or_else(|report| panic!("{report}\n{text}")).0
 }
 
 /// A login with that body.
@@ -301,22 +363,9 @@ pub fn write_whole(path: &Path, text: &str) {
     std::fs::rename(new, path).unwrap();
 }
 
-/// Takes out the tables of `text` that `tables` defines anew.
-fn override_tables(text: &str, tables: &str) -> String {
-    let names: Vec<&str> = tables.lines().filter(|line| line.starts_with('[')).collect();
-    let mut out = Vec::new();
-    let mut seen = Vec::new();
-    let mut skipping = false;
-    let total = |name: &str| text.lines().filter(|line| *line == name).count();
-    for line in text.lines() {
-        if line.starts_with('[') {
-            seen.push(line);
-            let times = seen.iter().filter(|seen| **seen == line).count();
-            skipping = names.contains(&line) && times < total(line);
-        }
-        if !skipping {
-            out.push(line);
-        }
-    }
-    out.join("\n")
+/// Sees that something which nothing in the test will end has not ended. What ends it nevertheless is caught while this
+/// looks; a slow machine never fails it.
+pub async fn still_waits<T>(what: impl Future<Output = T>) {
+    let looked = tokio::time::timeout(std::time::Duration::from_millis(100), what).await;
+    assert!(looked.is_err(), "it did not wait");
 }
