@@ -220,16 +220,24 @@ impl Proxy {
         let config = path.join("nginx.conf");
         let h = home.display();
         let p = path.display();
-        std::fs::write(&config, format!(
-            "daemon off; master_process on; worker_processes 1; pid {p}/pid; error_log {p}/error.log;\n\
+        std::fs::write(
+            &config,
+            format!(
+                "daemon off; master_process on; worker_processes 1; pid {p}/pid; error_log {p}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{ access_log off; client_body_temp_path {p}/b; proxy_temp_path {p}/p; fastcgi_temp_path {p}/f; uwsgi_temp_path {p}/u; scgi_temp_path {p}/s;\n\
+             http {{ access_log off; client_body_temp_path {p}/b; proxy_temp_path {p}/p; fastcgi_temp_path {p}/f; \
+             uwsgi_temp_path {p}/u; scgi_temp_path {p}/s;\n\
              keepalive_requests 100000000; client_body_buffer_size 64k; underscores_in_headers on;\n\
              upstream origin {{ server {origin}; keepalive 128; keepalive_requests 100000000; }}\n\
-             server {{ listen {address} ssl; ssl_certificate {h}/server.pem; ssl_certificate_key {h}/server.key; ssl_protocols TLSv1.3;\n\
-             location / {{ proxy_pass https://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host localhost;\n\
-             proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_trusted_certificate {h}/ca.pem; }} }} }}\n"
-        )).unwrap();
+             server {{ listen {address} ssl; ssl_certificate {h}/server.pem; ssl_certificate_key {h}/server.key; \
+             ssl_protocols TLSv1.3;\n\
+             location / {{ proxy_pass https://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+             proxy_set_header Host localhost;\n\
+             proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on; \
+             proxy_ssl_trusted_certificate {h}/ca.pem; }} }} }}\n"
+            ),
+        )
+        .unwrap();
         let nginx = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
         let errors = path.join("error.log").display().to_string();
         let process = pinned(nginx, &["-e", &errors, "-c", &config.display().to_string(), "-p", &p.to_string()]);
@@ -253,15 +261,21 @@ impl Proxy {
         let address = free();
         std::fs::write(home.join("pat"), "bench-pat").unwrap();
         let config = home.join(format!("{name}.toml"));
-        std::fs::write(&config, format!(
-            "{top}[state]\ndirectory='state-{name}'\n[listen]\naddress='{address}'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n[log]\nlevel='{}'\n\
+        std::fs::write(
+            &config,
+            format!(
+            "{top}[state]\ndirectory='state-{name}'\n[listen]\naddress='{address}'\ncertificate='server.pem'\n\
+             key='server.key'\nworkers=1\n[admin]\naddress='127.0.0.1:0'\n[log]\nlevel='{}'\n\
              [accounts.a]\nhost='localhost'\naddress='{origin}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n{}{tables}",
             setting("LEVEL", "info".to_owned()),
             keys.iter().enumerate().map(|(n, key)| format!(
-                "[credentials.c{n}]\naccount='a'\nuser='U{n}'\npat='f:pat'\n[clients.bench-{n}]\ncredential='c{n}'\nkeys=['{}']\n{client}",
+                "[credentials.c{n}]\naccount='a'\nuser='U{n}'\npat='f:pat'\n[clients.bench-{n}]\ncredential='c{n}'\n\
+                 keys=['{}']\n{client}",
                 key::stored(key)
             )).collect::<String>(),
-        )).unwrap();
+        ),
+        )
+        .unwrap();
         let process = pinned(program, &["run", "--config", &config.display().to_string()]);
         Self::ready(name.to_owned(), process, address)
     }
@@ -336,7 +350,10 @@ async fn origin(certificates: &Certificates) -> SocketAddr {
     let parameters: Vec<String> =
         (0..100).map(|i| format!(r#"{{"name":"CLIENT_PARAMETER_{i}","value":"some value {i}"}}"#)).collect();
     let login = Bytes::from(format!(
-        r#"{{"data":{{"token":"{0}","masterToken":"{0}","sessionId":9223372036854775807,"parameters":[{1}],"sessionInfo":{{"roleName":"R"}},"idToken":null}},"code":null,"success":true}}"#,
+        concat!(
+            r#"{{"data":{{"token":"{0}","masterToken":"{0}","sessionId":9223372036854775807,"parameters":[{1}],"#,
+            r#""sessionInfo":{{"roleName":"R"}},"idToken":null}},"code":null,"success":true}}"#
+        ),
         "t".repeat(250),
         parameters.join(",")
     ));
@@ -388,8 +405,14 @@ fn login_body(key: &str) -> Vec<u8> {
     let environment: Vec<String> =
         (0..24).map(|i| format!(r#""MEMBER_NUMBER_{i}":"some value of a real environment {i}""#)).collect();
     format!(
-        r#"{{"data":{{"CLIENT_APP_ID":"Go","CLIENT_APP_VERSION":"2.1.0","SVN_REVISION":"","ACCOUNT_NAME":"a","LOGIN_NAME":"u","PASSWORD":"{key}","SESSION_PARAMETERS":{{"CLIENT_VALIDATE_DEFAULT_PARAMETERS":true}},"CLIENT_ENVIRONMENT":{{{}}}}}}}"#,
-        environment.join(",")
+        concat!(
+            r#"{{"data":{{"CLIENT_APP_ID":"Go","CLIENT_APP_VERSION":"2.1.0","SVN_REVISION":"","ACCOUNT_NAME":"a","#,
+            r#""LOGIN_NAME":"u","PASSWORD":"{key}","#,
+            r#""SESSION_PARAMETERS":{{"CLIENT_VALIDATE_DEFAULT_PARAMETERS":true}},"#,
+            r#""CLIENT_ENVIRONMENT":{{{environment}}}}}}}"#
+        ),
+        key = key,
+        environment = environment.join(",")
     )
     .into_bytes()
 }

@@ -1,5 +1,71 @@
 //! patgate: a TLS gate between BI tools and Snowflake that puts the current programmatic access token (PAT) into every
 //! login.
+//!
+//! Clients log in with a key that patgate issued. The gate checks it, takes the service user's PAT from a secrets
+//! manager, puts it into the login in place of the key, and streams everything else. Clients never hold the PAT.
+//!
+//! ```text
+//! Power BI ─┐                        ┌── secrets manager: Vault · AWS · Azure · GCP · file · env
+//! Tableau  ─┼── TLS, client key ──►  patgate ── TLS, PAT ──► <account>.snowflakecomputing.com
+//! Excel    ─┘
+//! ```
+//!
+//! # The words
+//! One word means one thing.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | account | one Snowflake account: host, port, TLS roots. The configuration fixes it, never a client |
+//! | store | one configured secrets manager |
+//! | secret reference | `STORE:PATH#FIELD`; the configuration holds references, never secrets |
+//! | service user | the Snowflake user that a PAT belongs to, and that Snowflake locks after bad logins |
+//! | credential | an account, a service user, and where its PAT is |
+//! | client | who may connect: a name, its key hashes, networks, certificate names, limits, and its credential |
+//! | client key | `pgk_<client>_<random>_<check>`, shown once; the configuration holds its SHA-256 |
+//! | grant | proof that a client was admitted; only `admit` makes one, and a PAT is given only for a grant |
+//! | lease | the right to send one login or REST request with one version of a PAT; it is told the outcome, once |
+//! | guard | what limits the requests at risk with a version, so that bad logins never lock a service user |
+//! | session | one Snowflake session that was opened through the gate |
+//! | ticket | what a sealed token holds: Snowflake's token, the client, the credential, times |
+//! | generation | one configuration, made ready to serve; a reload publishes the next one |
+//! | fault | a failure: kind, code (`PG-nnn`), owner, sentence and next step for the client, cause for the log |
+//! | record | the facts of one request from its first byte to its last. It observes; it never decides |
+//!
+//! # The rooms
+//! `ls src` is the table of contents. A module imports only from modules of a lower rank; `tests/house` checks it. What
+//! lives longer than a request has one room with one front door: `proxy` asks it one question and tells it one outcome,
+//! and the operator's verbs are functions of that room.
+//!
+//! # The way of a login
+//! 1. `listen` accepts the connection, reads a PROXY header from a trusted balancer, and shakes hands under a deadline.
+//! 2. `proxy` opens the record; `snowflake` names the route. Unknown routes are refused, not forwarded.
+//! 3. The body is read up to a cap, inflated up to a cap, and the client key is found in it.
+//! 4. `admit` decides by network, key, certificate and limits, and gives a grant.
+//! 5. `pat` gives a lease: the version in memory, in turn, within the risk that the guard allows.
+//! 6. `snowflake` rewrites the body: every credential goes out, the PAT goes in, the rest keeps its bytes. `upstream`
+//!    sends it.
+//! 7. If Snowflake refuses the PAT, the lease is told, and gives another lease with a newer version or a fault.
+//! 8. If Snowflake accepts, `session` seals the tokens and counts the session; the answer goes down.
+//! 9. A fault becomes an answer in one place, `proxy`, by one table, `base::fault`. The last byte closes the record.
+//!
+//! # The way of a query
+//! The head is read, the ticket in it opened (`session`), the client and its limits are checked (`admit`), the header
+//! is swapped, and both bodies stream untouched (`upstream`). The gate does not retry; the driver does, with the same
+//! `requestId`. A client that leaves takes its request at Snowflake along.
+//!
+//! # The promises
+//! - No secret stands in a log, a metric, an error, or unsealed in the state directory. Every world of the gate's tests
+//!   searches for its secrets when it ends.
+//! - A PAT that is rotated at any moment, with or without overlap, fails no login. A store that is down changes nothing
+//!   for `pat.stale`.
+//! - At most `pat.budget` bad logins are sent with one version of a PAT, over restarts and replicas.
+//! - A reload, a certificate change and a drain break no request. A bad configuration leaves the old one in use.
+//! - Whatever decides about authentication fails closed; whatever observes fails open.
+//!
+//! # Threads
+//! The request path runs on workers: one single-threaded runtime a core, each with its own connections. What is slow or
+//! can block (stores, reloads, the admin address) runs on the control runtime. What they share is published whole and
+//! read without a lock.
 
 // A blank line between the modules keeps them in the order of their ranks.
 

@@ -9,7 +9,8 @@ fn key(name: &str) -> Secret {
 
 fn admission(clients: &str) -> Admission {
     let text = format!(
-        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nclient_ca='ca.pem'\n[accounts.a]\nhost='h.test'\n[stores.e.env]\n\
+        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nclient_ca='ca.pem'\n[accounts.a]\nhost='h.test'\n\
+         [stores.e.env]\n\
          [credentials.c]\naccount='a'\nuser='U'\npat='e:PAT'\n{clients}"
     );
     let (config, _) =
@@ -42,7 +43,8 @@ fn kind(outcome: Result<Grant, Fault>) -> Kind {
 fn a_key_opens_for_its_client_from_its_networks_only() {
     let (one, two) = (key("bi"), key("other"));
     let admission = admission(&format!(
-        "[clients.bi]\ncredential='c'\nkeys=['{}']\nnetworks=['10.0.0.0/8']\n[clients.other]\ncredential='c'\nkeys=['{}']\n",
+        "[clients.bi]\ncredential='c'\nkeys=['{}']\nnetworks=['10.0.0.0/8']\n[clients.other]\ncredential='c'\n\
+         keys=['{}']\n",
         key::stored(&one),
         key::stored(&two)
     ));

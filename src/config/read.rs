@@ -25,6 +25,8 @@ pub struct Context<'a> {
 pub struct Section<'a> {
     context: &'a Context<'a>,
     path: String,
+    /// The same with `*` for names that the operator chose.
+    kind: String,
     table: &'a DeTable<'a>,
     span: Range<usize>,
     known: RefCell<Vec<&'static str>>,
@@ -41,7 +43,13 @@ pub struct Found<T> {
 impl<'a> Section<'a> {
     /// The section of a table; `path` is how errors name it, empty for the top.
     pub fn new(context: &'a Context<'a>, path: String, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
-        Self { context, path, table, span, known: RefCell::default() }
+        let kind = path.clone();
+        Self { context, path, kind, table, span, known: RefCell::default() }
+    }
+
+    /// The section of a table below this one.
+    fn below(&self, path: String, kind: &str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
+        Self { kind: joined(&self.kind, kind), ..Self::new(self.context, path, table, span) }
     }
 
     /// Reports an error about this whole section.
@@ -60,11 +68,17 @@ impl<'a> Section<'a> {
     }
 
     fn name_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        joined(&self.path, key)
+    }
+
+    /// Makes a key known, whether it is there or not.
+    fn know(&self, key: &'static str) {
+        self.known.borrow_mut().push(key);
+        self.context.report.borrow_mut().asked(joined(&self.kind, key), self.has(key));
     }
 
     fn get(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
-        self.known.borrow_mut().push(key);
+        self.know(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some((value.get_ref(), value.span()))
     }
@@ -92,7 +106,7 @@ impl<'a> Section<'a> {
     /// A string that has to be there.
     pub fn required(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         if !self.has(key) {
-            self.known.borrow_mut().push(key);
+            self.know(key);
             self.error(format!("`{key}` is missing"), format!("Write {key} = … with {wanted}."));
             return None;
         }
@@ -222,7 +236,7 @@ impl<'a> Section<'a> {
     /// A table below this one.
     pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let found = self.typed(key, "a table", DeValue::as_table)?;
-        Some(Section::new(self.context, self.name_of(key), found.value, found.span))
+        Some(self.below(self.name_of(key), key, found.value, found.span))
     }
 
     /// Whether a key is there and is a table; asking does not make it known.
@@ -239,7 +253,7 @@ impl<'a> Section<'a> {
             match value.get_ref().as_table() {
                 Some(table) => {
                     let path = format!("{}.{name}", parent.path);
-                    sections.push((name, Section::new(self.context, path, table, span)));
+                    sections.push((name, parent.below(path, "*", table, span)));
                 }
                 None => parent.error_at(
                     &span,
@@ -278,4 +292,8 @@ impl<'a> Section<'a> {
             self.error_at(&name.span(), key, "this key is not known", remedy);
         }
     }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -2,6 +2,7 @@
 //!
 //! A value is never quoted: somebody may have written a secret where a reference belongs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ pub struct Report {
     lines: Vec<usize>,
     length: usize,
     problems: Vec<Problem>,
+    keys: BTreeMap<String, bool>,
 }
 
 /// One thing that is wrong.
@@ -32,7 +34,7 @@ impl Report {
     /// An empty report about a file and its text.
     pub fn new(file: impl Into<String>, text: &str) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file: file.into(), lines, length: text.len(), problems: Vec::new() }
+        Self { file: file.into(), lines, length: text.len(), problems: Vec::new(), keys: BTreeMap::new() }
     }
 
     /// Adds an error.
@@ -59,6 +61,16 @@ impl Report {
 
     fn add(&mut self, span: &Range<usize>, key: String, what: String, remedy: String, warning: bool) {
         self.problems.push(Problem { at: span.start.min(self.length), key, what, remedy, warning });
+    }
+
+    /// The reader asked for a key, which was there or not.
+    pub(super) fn asked(&mut self, key: String, there: bool) {
+        *self.keys.entry(key).or_default() |= there;
+    }
+
+    /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose), and whether the file has it.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.keys.iter().map(|(key, there)| (key.as_str(), *there))
     }
 
     /// Whether there is an error among the problems.

@@ -61,7 +61,8 @@ impl SecretStore for Scripted {
 fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Cache, Grant, Arc<ManualClock>) {
     let issued = key::issue(&ClientName::parse("bi").unwrap(), &SystemRandom).unwrap();
     let text = format!(
-        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.prod]\nhost='x.test'\n[stores.one.env]\n[stores.two.env]\n\
+        "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.prod]\nhost='x.test'\n[stores.one.env]\n\
+         [stores.two.env]\n\
          [credentials.bi]\naccount='prod'\nuser='U'\npat={references}\n[clients.bi]\ncredential='bi'\nkeys=['{}']\n",
         key::stored(&issued)
     );

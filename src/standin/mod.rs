@@ -2,8 +2,8 @@
 //!
 //! It verifies: a login succeeds only with a PAT that is active for that user, and every other request only with a
 //! token that the stand-in itself gave out. A client key that leaks, or a header that should have been changed and was
-//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources (protocol facts
-//! 1.5, 1.6, 2, 3); five bad logins in a row lock the user, as at Snowflake.
+//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources
+//! ([`crate::snowflake`]); five bad logins in a row lock the user, as at Snowflake.
 //!
 //! A panic in it would look to the gate like an outage, and a test might call that right: [`State::panics`] keeps each.
 //!

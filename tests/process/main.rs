@@ -69,7 +69,8 @@ fn a_certificate_that_cannot_be_used_names_its_file() {
     std::fs::write(home.path().join("junk.pem"), "no certificate").unwrap();
     let config = home.path().join("patgate.toml");
     let rest = "[accounts.a]\nhost='h.test'\n[stores.e.env]\n[credentials.c]\naccount='a'\nuser='U'\npat='e:X'\n\
-                [clients.x]\ncredential='c'\nkeys=['sha256:0000000000000000000000000000000000000000000000000000000000000000']\n";
+                [clients.x]\ncredential='c'\n\
+                keys=['sha256:0000000000000000000000000000000000000000000000000000000000000000']\n";
     std::fs::write(&config, format!("[listen]\naddress='127.0.0.1:0'\ncertificate='junk.pem'\nkey='junk.pem'\n{rest}"))
         .unwrap();
     let output = patgate(&["run", "--config", config.to_str().unwrap()]);
