@@ -9,7 +9,7 @@ from pathlib import Path
 import install
 import world
 from programs import clients, whole_session
-from world import HERE, TRACE, Certificates, Checks, Gate, Process, StandIn
+from world import HERE, TRACE, Certificates, Checks, Config, Gate, Process, StandIn
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-drivers"
@@ -45,31 +45,17 @@ def main() -> None:
         (place / "pat").write_text(PAT + "\n")
         (place / "pat-late").write_text("canary-pat-expired\n")
 
-        def config(port: int) -> str:
-            return world.base(certificates, port) + f"""
-[login]
-hold = "2s"
-[stores.local.file]
-path = "."
-[credentials.good]
-account = "prod"
-user = "{USER}"
-pat = "local:pat"
-[credentials.late]
-account = "prod"
-user = "LATE_SERVICE"
-pat = "local:pat-late"
-[clients.good]
-credential = "good"
-keys = ["{keys['good'][1]}"]
-[clients.elsewhere]
-credential = "good"
-keys = ["{keys['elsewhere'][1]}"]
-networks = ["192.0.2.0/24"]
-[clients.late]
-credential = "late"
-keys = ["{keys['late'][1]}"]
-"""
+        def config(port: int) -> Config:
+            client = lambda name, credential: {"credential": credential, "keys": [keys[name][1]]}  # noqa: E731
+            return world.base(certificates, port).but(
+                login={"hold": "2s"},
+                stores__local__file={"path": "."},
+                credentials__good={"account": "prod", "user": USER, "pat": "local:pat"},
+                credentials__late={"account": "prod", "user": "LATE_SERVICE", "pat": "local:pat-late"},
+                clients__good=client("good", "good"),
+                clients__elsewhere={**client("elsewhere", "good"), "networks": ["192.0.2.0/24"]},
+                clients__late=client("late", "late"),
+            )
 
         standin = StandIn(place, certificates)
         standin.ask("pat", {"user": USER, "pat": PAT, "state": "active"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import programs
 import world
 from load import Load, free_port
-from world import BINARY, Certificates, Checks, Gate, StandIn
+from world import BINARY, Checks, Config, Gate, Ground
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-life"
@@ -24,7 +24,7 @@ RESTARTS = 20
 class Managed(Gate):
     """A gate under a service manager: it is given its sockets (`sd_listen_fds(3)`) and tells its phases (`sd_notify(3)`)."""
 
-    def __init__(self, place: Path, name: str, config: str, sockets: list[socket.socket], phases: "Phases"):
+    def __init__(self, place: Path, name: str, config: Config, sockets: list[socket.socket], phases: "Phases"):
         fds = [listening.fileno() for listening in sockets]
 
         def arrange():
@@ -58,86 +58,71 @@ def main() -> None:
     checks = Checks("life")
     with world.place() as name:
         place = Path(name)
-        certificates = Certificates(place)
-        key, key_hash = world.new_key("bi")
+        ground = Ground(place, USER, PAT)
         late, late_hash = world.new_key("late")
-        (place / "pat").write_text(PAT + "\n")
-        standin = StandIn(place, certificates)
-        standin.ask("pat", {"user": USER, "pat": PAT, "state": "active"})
-        config = world.base(certificates, standin.port) + f"""
-[reload]
-watch = "200ms"
-[stores.local.file]
-path = "."
-[credentials.bi]
-account = "prod"
-user = "{USER}"
-pat = "local:pat"
-[clients.bi]
-credential = "bi"
-keys = ["{key_hash}"]
-"""
-        more = f'[clients.late]\ncredential = "bi"\nkeys = ["{late_hash}"]\n'
-        changes(checks, place, certificates, config, more, key, late)
-        managed(checks, place, certificates, config, more, key, late, tools)
-        upgrade(checks, place, certificates, config, key)
-        checks.check("no client key reached Snowflake", lambda: world.same(standin.ask("seen")["leaks"], 0))
-        standin.kill()
-        world.hunt(checks, place, {"PAT": PAT, "key": key, "late key": late, "session token": "ver:3-hint:1-session"})
+        config = ground.config.but(reload={"watch": "200ms"})
+        more = config.but(clients__late={"credential": "bi", "keys": [late_hash]})
+        changes(checks, ground, config, more, late)
+        managed(checks, ground, config, more, late, tools)
+        upgrade(checks, ground, config)
+        ground.end(checks, late_key=late)
     checks.end()
 
 
-def changes(checks: Checks, place: Path, certificates: Certificates, config: str, more: str, key: str, late: str) -> None:
+def changes(checks: Checks, ground: Ground, config: Config, more: Config, late: str) -> None:
     admin = free_port()
-    config = config.replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{admin}"')
-    gate = Gate(place, "gate-changes", config)
+    at = {"address": f"127.0.0.1:{admin}"}
+    config, more = config.but(admin=at), more.but(admin=at)
+    gate = Gate(ground.place, "gate-changes", config)
     gate.wait_ready()
-    admitted = lambda which: world.login(gate, certificates.ca, which)["success"]  # noqa: E731
+    admitted = lambda which=None: ground.login(gate, which)["success"]  # noqa: E731
 
     def by_file():
-        assert admitted(key) and not admitted(late)
-        gate.file.write_text(config + more)
+        assert admitted() and not admitted(late)
+        gate.change(more)
         world.wait_for(lambda: admitted(late))
         line = gate.logged(lambda line: line.get("change") == "clients.late added")
         assert line["audit"] is True, line
 
     def broken():
-        gate.file.write_text(config.replace("[clients.bi]", "[clients.bi]\nnonsense = 1"))
+        gate.change(config.but(clients__bi={"nonsense": 1}))
         line = gate.logged(lambda line: line["message"] == "the configuration was not reloaded")
         assert "this key is not known" in line["cause"] and line["level"] == "ERROR" and line["next_step"], line
-        assert admitted(key) and admitted(late), "the old configuration serves"
-        (place / "half.pem").write_text("-----BEGIN CERTIFICATE-----\n")
-        gate.file.write_text(config.replace(str(certificates.pem), str(place / "half.pem")))
+        assert admitted() and admitted(late), "the old configuration serves"
+        half = ground.place / "half.pem"
+        half.write_text("-----BEGIN CERTIFICATE-----\n")
+        gate.change(config.but(listen={"certificate": half}))
         gate.logged(lambda line: "half.pem" in line.get("cause", ""))
-        assert admitted(key) and admitted(late)
-        gate.file.write_text(config)
+        assert admitted() and admitted(late)
+        gate.change(config)
         world.wait_for(lambda: not admitted(late))
         metrics = http.client.HTTPConnection("127.0.0.1", admin, timeout=world.PATIENCE)
         metrics.request("GET", "/metrics")
         assert 'patgate_config_reloads_total{outcome="refused"} 2' in metrics.getresponse().read().decode()
 
     def by_signal_and_by_word():
-        gate.file.write_text(config.replace('watch = "200ms"', 'watch = "0s"'))
+        quiet = {"watch": "0s"}
+        gate.change(config.but(reload=quiet))
         gate.logged(lambda line: line.get("change") == "reload changed")
-        quiet = config.replace('watch = "200ms"', 'watch = "0s"')
-        gate.file.write_text(quiet + more)
+        gate.change(more.but(reload=quiet))
         assert not admitted(late)
         gate.process.send_signal(signal.SIGHUP)
         world.wait_for(lambda: admitted(late))
-        gate.file.write_text(quiet)
+        gate.change(config.but(reload=quiet))
         said = world.run(BINARY, "reload", "--config", gate.file)
         assert said.strip() == "clients.late removed" and not admitted(late), said
-        gate.file.write_text("junk")
+        gate.change("junk")
         done = subprocess.run([BINARY, "reload", "--config", gate.file], capture_output=True, text=True)
         assert done.returncode == 4 and "this is not valid TOML" in done.stderr, done
 
-    checks.check("a changed file is taken up by itself", by_file)
-    checks.check("a broken one leaves the old in use, says so, and is taken up when it is mended", broken)
-    checks.check("SIGHUP and `patgate reload` take it up at once", by_signal_and_by_word)
+    checks.check("a changed file is applied without a command", by_file)
+    checks.check("a broken one leaves the old in use, says so, and is applied when it is mended", broken)
+    checks.check("SIGHUP and `patgate reload` apply it at once", by_signal_and_by_word)
     checks.check("SIGTERM ends it with 0", lambda: world.same(gate.stop(), 0))
 
 
-def managed(checks: Checks, place: Path, certificates: Certificates, config: str, more: str, key: str, late: str, tools: Path) -> None:
+def managed(checks: Checks, ground: Ground, config: Config, more: Config, late: str, tools: Path) -> None:
+    place, certificates, key = ground.place, ground.certificates, ground.key
     sockets = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2)]
     port, admin = (listening.getsockname()[1] for listening in sockets)
     phases = Phases(place / "notify")
@@ -146,14 +131,14 @@ def managed(checks: Checks, place: Path, certificates: Certificates, config: str
     def told():
         assert (gates[0].port, gates[0].admin) == (port, admin)
         assert phases.next() == "READY=1" and gates[0].ready() == 200
-        gates[0].file.write_text(config + more)
+        gates[0].change(more)
         gates[0].process.send_signal(signal.SIGHUP)
         assert [phases.next(), phases.next()] == ["RELOADING=1", "READY=1"]
-        assert world.login(gates[0], certificates.ca, late)["success"]
+        assert ground.login(gates[0], late)["success"]
         # The files are also looked at: what that does is told to nobody.
-        gates[0].file.write_text(config)
+        gates[0].change(config)
 
-    checks.check("systemd's sockets are taken, and it is told when the gate is ready, reloads and stops", told)
+    checks.check("systemd's sockets are used, and it is told when the gate is ready, reloads and stops", told)
 
     def restarted():
         load = Load(port, certificates, key)
@@ -176,15 +161,15 @@ def drivers(tools: Path) -> list:
     return [client for client in programs.clients(tools, wanted)]
 
 
-def upgrade(checks: Checks, place: Path, certificates: Certificates, config: str, key: str) -> None:
+def upgrade(checks: Checks, ground: Ground, config: Config) -> None:
     port = free_port()
-    config = config.replace('[listen]\naddress = "127.0.0.1:0"', f'[listen]\nreuse_port = true\nnotice = "100ms"\naddress = "127.0.0.1:{port}"')
-    gates = [Gate(place, "gate-upgrade", config)]
+    config = config.but(listen={"reuse_port": True, "notice": "100ms", "address": f"127.0.0.1:{port}"})
+    gates = [Gate(ground.place, "gate-upgrade", config)]
 
     def upgraded():
-        load = Load(port, certificates, key)
+        load = Load(port, ground.certificates, ground.key)
         for number in range(RESTARTS):
-            new = Gate(place, f"gate-upgrade-{number}", config)
+            new = Gate(ground.place, f"gate-upgrade-{number}", config)
             new.wait_ready()
             old = gates[-1]
             old.process.send_signal(signal.SIGTERM)

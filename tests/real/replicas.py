@@ -14,7 +14,7 @@ from pathlib import Path
 import programs
 import world
 from load import Load, free_port
-from world import BINARY, Certificates, Checks, Gate, Process, StandIn
+from world import BINARY, Certificates, Checks, Config, Gate, Ground, Process
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-replicas"
@@ -43,14 +43,15 @@ class Balancer(Process):
 class Replica(Gate):
     """One of several gates with the same configuration and a state directory of its own."""
 
-    def __init__(self, place: Path, number: int, config: str, port: int = 0, admin: int = 0):
+    def __init__(self, place: Path, number: int, config: Config, port: int = 0, admin: int = 0):
         state = place / f"state-{number}"
         state.mkdir(exist_ok=True)
-        listen = f'[listen]\nnotice = "300ms"\naddress = "127.0.0.1:{port}"'
-        config = config.replace('[listen]\naddress = "127.0.0.1:0"', listen)
-        if admin:
-            config = config.replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{admin}"')
-        super().__init__(place, f"gate-{number}-{time.monotonic_ns()}", f'{config}[state]\ndirectory = "{state}"\n')
+        config = config.but(
+            listen={"notice": "300ms", "address": f"127.0.0.1:{port}"},
+            admin={"address": f"127.0.0.1:{admin}"},
+            state={"directory": state},
+        )
+        super().__init__(place, f"gate-{number}-{time.monotonic_ns()}", config)
 
 
 class Redis(Process):
@@ -70,36 +71,18 @@ def main() -> None:
     checks = Checks("replicas")
     with world.place() as name:
         place = Path(name)
-        certificates = Certificates(place)
-        key, key_hash = world.new_key("bi")
-        (place / "pat").write_text(PAT + "\n")
+        ground = Ground(place, USER, PAT)
         (place / "ring").write_text(RING + "\n")
-        standin = StandIn(place, certificates)
-        standin.ask("pat", {"user": USER, "pat": PAT, "state": "active"})
-        config = world.base(certificates, standin.port) + f"""
-[stores.local.file]
-path = "."
-[seal]
-keys = "local:ring"
-[credentials.bi]
-account = "prod"
-user = "{USER}"
-pat = "local:pat"
-[clients.bi]
-credential = "bi"
-keys = ["{key_hash}"]
-"""
-        balanced(checks, place, certificates, config, key, tools)
-        shared(checks, place, certificates, config, key, standin)
-        checks.check("no client key reached Snowflake", lambda: world.same(standin.ask("seen")["leaks"], 0))
-        standin.kill()
-        world.hunt(checks, place, {"PAT": PAT, "key": key, "ring": RING, "session token": "ver:3-hint:1-session",
-                                   "dead PAT": "canary-pat-dead", "Redis' password": "canary-redis-password",
-                                   "wrong password": "canary-wrong-password"})
+        config = ground.config.but(seal={"keys": "local:ring"})
+        balanced(checks, ground, config, tools)
+        shared(checks, ground, config)
+        ground.end(checks, ring=RING, dead_PAT="canary-pat-dead", password_of_Redis="canary-redis-password",
+                   wrong_password="canary-wrong-password")  # fmt: skip
     checks.end()
 
 
-def balanced(checks: Checks, place: Path, certificates: Certificates, config: str, key: str, tools: Path) -> None:
+def balanced(checks: Checks, ground: Ground, config: Config, tools: Path) -> None:
+    place, certificates, key = ground.place, ground.certificates, ground.key
     gates = [Replica(place, number, config) for number in range(2)]
     for gate in gates:
         gate.wait_ready()
@@ -147,33 +130,24 @@ def balanced(checks: Checks, place: Path, certificates: Certificates, config: st
     balancer.kill()
 
 
-def shared(checks: Checks, place: Path, certificates: Certificates, config: str, key: str, standin: StandIn) -> None:
+def shared(checks: Checks, ground: Ground, config: Config) -> None:
     """Three replicas and Redis."""
+    place, certificates, key, standin = ground.place, ground.certificates, ground.key, ground.standin
     port = free_port()
     redis = Redis(place, port)
     limited, limited_hash = world.new_key("limited")
     late, late_hash = world.new_key("late")
     (place / "pat-late").write_text("canary-pat-dead\n")
-    standin.ask("pat", {"user": "LATE", "pat": "canary-pat-dead", "state": "expired"})
-    config = config.replace("[clients.bi]", '[clients.bi]\nlimits = { requests = "100000/s", logins = "100000/s" }') + f"""
-[limits]
-delay = "0s"
-[login]
-hold = "200ms"
-[replicas]
-redis = "redis://127.0.0.1:{port}"
-[clients.limited]
-credential = "bi"
-keys = ["{limited_hash}"]
-limits = {{ requests = "{RATE}/s" }}
-[credentials.late]
-account = "prod"
-user = "LATE"
-pat = "local:pat-late"
-[clients.late]
-credential = "late"
-keys = ["{late_hash}"]
-"""
+    ground.activate("LATE", "canary-pat-dead", "expired")
+    config = config.but(
+        clients__bi={"limits": {"requests": "100000/s", "logins": "100000/s"}},
+        limits={"delay": "0s"},
+        login={"hold": "200ms"},
+        replicas={"redis": f"redis://127.0.0.1:{port}"},
+        clients__limited={"credential": "bi", "keys": [limited_hash], "limits": {"requests": f"{RATE}/s"}},
+        credentials__late={"account": "prod", "user": "LATE", "pat": "local:pat-late"},
+        clients__late={"credential": "late", "keys": [late_hash]},
+    )
     gates = [Replica(place, 10 + number, config) for number in range(3)]
     for gate in gates:
         world.wait_for(lambda: gate.logged(lambda line: line["message"] == "listening"))
@@ -216,7 +190,7 @@ keys = ["{late_hash}"]
         alive = lambda gate, token: world.request(gate.port, certificates.ca, "POST", "/session/heartbeat", {}, token)[1]  # noqa: E731
         for gate, token in zip(gates, tokens):
             assert alive(gate, token)["success"]
-        world.run(BINARY, "sessions", "kill", "client:bi", "--config", with_admin(gates[0]))
+        world.run(BINARY, "sessions", "kill", "client:bi", "--config", gates[0].file_for_commands())
         for gate, token in zip(gates, tokens):
             world.wait_for(lambda: alive(gate, token)["code"] == "390111", 5)
 
@@ -241,11 +215,10 @@ keys = ["{late_hash}"]
             "--tls-port", tls, "--tls-cert-file", certificates.pem, "--tls-key-file", certificates.key,
             "--tls-ca-cert-file", certificates.ca, "--tls-auth-clients", "no", "--requirepass", secret,
         ))  # fmt: skip
-        where = f'redis = "redis://127.0.0.1:{port}"'
-        good = f'redis = "rediss://localhost:{tls}"\nca = "{certificates.ca}"\npassword = "file:{place / "redis-password"}"'
         (place / "wrong-password").write_text("canary-wrong-password\n")
-        for number, (said, up) in enumerate([(good, 1), (good.replace("redis-password", "wrong-password"), 0)]):
-            gate = Replica(place, 20 + number, config.replace(where, said))
+        for number, (password, up) in enumerate([("redis-password", 1), ("wrong-password", 0)]):
+            there = {"redis": f"rediss://localhost:{tls}", "ca": certificates.ca, "password": f"file:{place / password}"}
+            gate = Replica(place, 20 + number, config.but(replicas=there))
             gate.wait_ready()
             assert world.login(gate, certificates.ca, key)["success"]
             world.wait_for(lambda: metric(gate, "patgate_replicas_up") == up)
@@ -275,13 +248,6 @@ class Steady:
         answer = self.connection.getresponse()
         answer.read()
         return answer.status
-
-
-def with_admin(gate: Gate) -> Path:
-    """The gate's file with the admin port that it chose, for commands."""
-    file = gate.file.with_suffix(".command.toml")
-    file.write_text(gate.file.read_text().replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{gate.admin}"'))
-    return file
 
 
 def metric(gate: Gate, name: str) -> float:

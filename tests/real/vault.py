@@ -81,35 +81,22 @@ def main() -> None:
         for pat in ("canary-pat-1", "canary-pat-v1"):
             standin.ask("pat", {"user": USER, "pat": pat, "state": "active"})
         two, one = world.new_key("two"), world.new_key("one")
-        gate = Gate(place, "gate", world.base(certificates, standin.port) + f"""
-[login]
-hold = "2s"
-[pat]
-refresh = "1s"
-[stores.vault.vault]
-address = "https://localhost:{ports[1]}"
-ca = "{certificates.ca}"
-namespace = "team/bi"
-approle = {{ role_id = "file:role-id", secret_id = "file:secret-id" }}
-[stores.token.vault]
-address = "http://127.0.0.1:{ports[0]}"
-kv = "v1"
-token = "env:VAULT_TEST_TOKEN"
-[credentials.two]
-account = "prod"
-user = "{USER}"
-pat = "vault:secret/snowflake/powerbi#token"
-[credentials.one]
-account = "prod"
-user = "{USER}"
-pat = "token:kv1/snowflake/old#token"
-[clients.two]
-credential = "two"
-keys = ["{two[1]}"]
-[clients.one]
-credential = "one"
-keys = ["{one[1]}"]
-""", env={"VAULT_TEST_TOKEN": ROOT_TOKEN})  # fmt: skip
+        config = world.base(certificates, standin.port).but(
+            login={"hold": "2s"},
+            pat={"refresh": "1s"},
+            stores__vault__vault={
+                "address": f"https://localhost:{ports[1]}",
+                "ca": certificates.ca,
+                "namespace": "team/bi",
+                "approle": {"role_id": "file:role-id", "secret_id": "file:secret-id"},
+            },
+            stores__token__vault={"address": f"http://127.0.0.1:{ports[0]}", "kv": "v1", "token": "env:VAULT_TEST_TOKEN"},
+            credentials__two={"account": "prod", "user": USER, "pat": "vault:secret/snowflake/powerbi#token"},
+            credentials__one={"account": "prod", "user": USER, "pat": "token:kv1/snowflake/old#token"},
+            clients__two={"credential": "two", "keys": [two[1]]},
+            clients__one={"credential": "one", "keys": [one[1]]},
+        )
+        gate = Gate(place, "gate", config, env={"VAULT_TEST_TOKEN": ROOT_TOKEN})
         gate.wait_ready()
 
         def ok(key=two[0]):
@@ -149,7 +136,7 @@ keys = ["{one[1]}"]
 
         def refused(says: str):
             """What a gate says that starts with this Vault and finds nothing to use."""
-            fresh = Gate(place, f"gate-{len(list(place.glob('gate*.toml')))}", gate.file.read_text().replace('refresh = "1s"', 'refresh = "1h"'),
+            fresh = Gate(place, f"gate-{len(list(place.glob('gate*.toml')))}", config.but(pat={"refresh": "1h"}),
                          env={"VAULT_TEST_TOKEN": ROOT_TOKEN})  # fmt: skip
             try:
                 assert fresh.ready() == 503

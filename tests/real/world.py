@@ -169,9 +169,10 @@ class StandIn(Process):
 class Gate(Process):
     """`patgate run` with a configuration of the test's."""
 
-    def __init__(self, place: Path, name: str, config: str, env: dict | None = None):
+    def __init__(self, place: Path, name: str, config: "Config | str", env: dict | None = None):
+        self.config = config
         self.file = place / f"{name}.toml"
-        self.file.write_text(config)
+        self.file.write_text(str(config))
         super().__init__(place, name, BINARY, "run", "--config", self.file, env=env)
         listening = self.logged(lambda line: line.get("message") == "listening")
         self.port = int(listening["address"].rpartition(":")[2])
@@ -193,6 +194,16 @@ class Gate(Process):
                 break
             time.sleep(0.02)
         raise RuntimeError(f"{self.name}: not in the log: {self.log.read_text()[-3000:]}")
+
+    def change(self, config: "Config | str") -> None:
+        """Writes another configuration into its file."""
+        self.file.write_text(str(config))
+
+    def file_for_commands(self) -> Path:
+        """Its file with the admin port that it chose."""
+        file = self.file.with_suffix(".command.toml")
+        file.write_text(str(self.config.but(admin={"address": f"127.0.0.1:{self.admin}"})))
+        return file
 
     def ready(self) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=PATIENCE)
@@ -232,22 +243,86 @@ def login(gate: Gate, ca: Path, key: str) -> dict:
     return answer
 
 
-def base(certificates: Certificates, upstream: int, level: str = "trace") -> str:
-    """The part of a configuration that all tests share."""
-    return f"""
-[listen]
-address = "127.0.0.1:0"
-certificate = "{certificates.pem}"
-key = "{certificates.key}"
-[admin]
-address = "127.0.0.1:0"
-[log]
-level = "{level}"
-[accounts.prod]
-host = "localhost"
-address = "127.0.0.1:{upstream}"
-ca = "{certificates.ca}"
-"""
+class Config:
+    """A gate's configuration as values: tables by their dotted names. It becomes TOML only when a gate is given it."""
+
+    def __init__(self, tables: dict[str, dict]):
+        self.tables = tables
+
+    def but(self, **changes: dict | None) -> "Config":
+        """The same with other values; `None` takes a key or a table out. A dot in a table's name is written as two underscores."""
+        tables = {name: dict(table) for name, table in self.tables.items()}
+        for name, changed in changes.items():
+            name = name.replace("__", ".")
+            if changed is None:
+                tables.pop(name, None)
+                continue
+            table = tables.setdefault(name, {})
+            for key, value in changed.items():
+                table[key] = value
+                if value is None:
+                    del table[key]
+        return Config(tables)
+
+    def __str__(self) -> str:
+        return "".join(
+            f"[{name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in table.items()) for name, table in self.tables.items()
+        )
+
+
+def toml(value) -> str:
+    """A value as TOML writes it."""
+    match value:
+        case bool() | int() | float() | str():
+            return json.dumps(value, ensure_ascii=False)
+        case Path():
+            return toml(str(value))
+        case dict():
+            return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
+        case list() | tuple():
+            return "[" + ", ".join(toml(inner) for inner in value) + "]"
+        case _:
+            raise TypeError(f"no TOML for {type(value).__name__}")
+
+
+def base(certificates: Certificates, upstream: int, level: str = "trace") -> Config:
+    """What all configurations share."""
+    return Config({
+        "listen": {"address": "127.0.0.1:0", "certificate": certificates.pem, "key": certificates.key},
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"level": level},
+        "accounts.prod": {"host": "localhost", "address": f"127.0.0.1:{upstream}", "ca": certificates.ca},
+    })  # fmt: skip
+
+
+class Ground:
+    """What most suites begin with: certificates, a stand-in with one active PAT, a file store that holds it, a client's key."""
+
+    def __init__(self, place: Path, user: str, pat: str):
+        self.place, self.user, self.pat = place, user, pat
+        self.certificates = Certificates(place)
+        self.key, key_hash = new_key("bi")
+        (place / "pat").write_text(pat + "\n")
+        self.standin = StandIn(place, self.certificates)
+        self.activate(user, pat)
+        self.config = base(self.certificates, self.standin.port).but(
+            stores__local__file={"path": "."},
+            credentials__bi={"account": "prod", "user": user, "pat": "local:pat"},
+            clients__bi={"credential": "bi", "keys": [key_hash]},
+        )
+
+    def activate(self, user: str, pat: str, state: str = "active") -> None:
+        self.standin.ask("pat", {"user": user, "pat": pat, "state": state})
+
+    def login(self, gate: "Gate", key: str | None = None) -> dict:
+        return login(gate, self.certificates.ca, key or self.key)
+
+    def end(self, checks: Checks, **secrets: str) -> None:
+        """No key has reached Snowflake, and no secret stands in a log."""
+        checks.check("no client key reached Snowflake", lambda: same(self.standin.ask("seen")["leaks"], 0))
+        self.standin.kill()
+        known = {"PAT": self.pat, "key": self.key, "session token": "ver:3-hint:1-session"}
+        hunt(checks, self.place, {**known, **{name.replace("_", " "): secret for name, secret in secrets.items()}})
 
 
 def same(got, wanted) -> None:

@@ -109,9 +109,9 @@ class Contract:
 
     # What a store holds, by `check --online`.
 
-    def config(self, credentials: dict[str, str], table: str = "", extra: str = "") -> str:
-        """A configuration with these credentials: name, reference."""
-        text = world.base(self.certificates, self.standin.port) + extra + (table or self.backend.table())
+    def config(self, credentials: dict[str, str], table: str = "", extra: str = "", **changes: dict) -> str:
+        """A configuration with these credentials: name, reference; `changes` go to the tables that all share."""
+        text = str(world.base(self.certificates, self.standin.port).but(**changes)) + extra + (table or self.backend.table())
         for name, reference in credentials.items():
             text += f'[credentials.{name}]\naccount = "prod"\nuser = "{USER}"\npat = {json.dumps(reference)}\n'
         return text + f'[clients.bi]\ncredential = "{next(iter(credentials))}"\nkeys = ["{self.hash}"]\n'

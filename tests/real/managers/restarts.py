@@ -16,9 +16,9 @@ class Restarts:
     def __init__(self, contract: Contract):
         self.contract, self.backend, self.standin = contract, contract.backend, contract.standin
         self.admin = free_ports()[0]
-        config = contract.config({"one": self.backend.reference("restarts")}, extra='[login]\nhold = "300ms"\n')
-        config = config.replace('[admin]\naddress = "127.0.0.1:0"', f'[admin]\naddress = "127.0.0.1:{self.admin}"')
-        self.config, self.number = config, 0
+        changes = {"admin": {"address": f"127.0.0.1:{self.admin}"}, "login": {"hold": "300ms"}}
+        self.config = contract.config({"one": self.backend.reference("restarts")}, **changes)
+        self.number = 0
 
     def gate(self) -> Gate:
         self.number += 1
