@@ -11,7 +11,7 @@ mod listen;
 mod read;
 mod replicas;
 pub mod report;
-mod stores;
+pub mod stores;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
-pub use stores::{AwsStore, AzureLogin, AzureStore, GcpStore, KvVersion, SecretSource, Store, VaultLogin, VaultStore};
+pub use stores::{SecretSource, Store};
 use units::Rate;
 
 /// Everything the operator said, with defaults where nothing was said.

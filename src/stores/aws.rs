@@ -32,7 +32,7 @@ use super::login::{LoginCache, with_login};
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
-use crate::config::AwsStore;
+use crate::config::stores::AwsStore;
 use crate::tls::TlsError;
 
 const CURRENT: &str = "AWSCURRENT";

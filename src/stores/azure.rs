@@ -31,7 +31,7 @@ use super::secret_source::load;
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
-use crate::config::{AzureLogin, AzureStore};
+use crate::config::stores::{AzureLogin, AzureStore};
 use crate::tls::TlsError;
 
 /// One key vault.

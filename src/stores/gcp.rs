@@ -25,7 +25,7 @@ use super::login::{LoginCache, with_login};
 use super::secret_source::load;
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
 use crate::base::secret::Secret;
-use crate::config::GcpStore;
+use crate::config::stores::GcpStore;
 use crate::tls::TlsError;
 
 const ADDRESS: &str = "https://secretmanager.googleapis.com";

@@ -36,7 +36,8 @@ use crate::base::clock::Clock;
 use crate::base::fault::chain;
 use crate::base::rfc3339;
 use crate::base::secret::Secret;
-use crate::config::{KeyPair, KvVersion, VaultLogin, VaultStore};
+use crate::config::KeyPair;
+use crate::config::stores::{KvVersion, VaultLogin, VaultStore};
 use crate::tls::TlsError;
 
 /// How long a 403 that a new login did not mend is taken for what it says: each login leaves a lease behind.

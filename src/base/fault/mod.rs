@@ -216,14 +216,12 @@ pub fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a
 /// An error and its sources in one line, without the repetition of a source that its parent already quotes.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
+    for source in error.source().into_iter().flat_map(sources) {
         let said = source.to_string();
         if !text.ends_with(&said) {
             text.push_str(": ");
             text.push_str(&said);
         }
-        next = source.source();
     }
     text
 }

@@ -15,7 +15,7 @@ use clap::Args;
 
 use super::shell::{CommandError, control_runtime, say};
 use super::signal::Signals;
-use crate::telemetry::logs::Captured;
+use crate::telemetry::captured_logs::Captured;
 use set_up::Stage;
 
 /// What to show.

@@ -11,7 +11,7 @@ use crate::base::clock::SystemRandom;
 use crate::base::names::{CLIENT_KEY_PREFIX, ClientName};
 use crate::cli::shell::{CommandError, say};
 use crate::standin::StandIn;
-use crate::telemetry::logs::Captured;
+use crate::telemetry::captured_logs::Captured;
 
 /// How often the PAT is rotated, and how many clients log in meanwhile.
 const ROTATIONS: u64 = 20;
