@@ -11,7 +11,7 @@ use crate::admit::RequestPermit;
 use crate::base::fault::chain;
 use crate::base::names::TraceId;
 use crate::telemetry::record::Record;
-use crate::upstream::{InFlightPermit, ResponseBody};
+use crate::upstream::ResponseBody;
 
 /// A body, with the record of its request.
 pub struct AnswerBody {
@@ -23,15 +23,8 @@ pub struct AnswerBody {
 pub(super) enum Content {
     /// Ours.
     Whole(Full<Bytes>),
-    /// Snowflake's, with what is given back with its last byte.
-    Streamed(ResponseBody, #[expect(dead_code, reason = "it is given back when it is dropped")] Held),
-}
-
-/// What a request holds until its answer has ended.
-#[derive(Default)]
-pub(super) struct Held {
-    pub _admitted: RequestPermit,
-    pub _in_flight: InFlightPermit,
+    /// Snowflake's, with its request's share of the limits, which ends with its last byte.
+    Streamed(ResponseBody, #[expect(dead_code, reason = "it is given back when it is dropped")] RequestPermit),
 }
 
 impl Content {

@@ -124,13 +124,12 @@ impl Upstream<'_, '_> {
         // Others may hold the places and wait for leases: whoever has a lease does not wait long.
         let in_flight = self.account.in_flight(PLACE.min(generation.config.login.hold)).await?;
         let exchange = Exchange {
-            _in_flight: in_flight,
             account: self.account.clone(),
             sessions: generation.services.sessions.clone(),
             grant: self.grant.clone(),
             record: record.lend(),
         };
-        match tokio::spawn(exchange.run(request, lease)).await {
+        match tokio::spawn(exchange.run(request, in_flight, lease)).await {
             Ok((sent, lent)) => {
                 record.take_back(lent);
                 sent
@@ -174,7 +173,6 @@ enum Sent {
 
 /// One login over one connection.
 struct Exchange {
-    _in_flight: InFlightPermit,
     account: Arc<AccountClient>,
     sessions: Option<Arc<Sessions>>,
     grant: Grant,
@@ -184,21 +182,31 @@ struct Exchange {
 impl Exchange {
     /// Sends the login; the lease is told what came of it. The record comes back with the outcome; where the client has
     /// left, it is closed here.
-    async fn run(mut self, request: Request<RequestBody>, mut lease: Lease) -> (Result<Sent, Fault>, Record) {
+    async fn run(
+        mut self,
+        request: Request<RequestBody>,
+        in_flight: InFlightPermit,
+        mut lease: Lease,
+    ) -> (Result<Sent, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);
-        let sent = self.exchange(request, lease).await;
+        let sent = self.exchange(request, in_flight, lease).await;
         self.record.step(Step::Answered);
         (sent, self.record)
     }
 
-    async fn exchange(&mut self, request: Request<RequestBody>, lease: Lease) -> Result<Sent, Fault> {
+    async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        in_flight: InFlightPermit,
+        lease: Lease,
+    ) -> Result<Sent, Fault> {
         // The answer is lost: the lease is dropped without a word.
         let late = |_| {
             let cause = format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs());
             Fault::new(Kind::SnowflakeSilent).with_cause(cause)
         };
-        let response = match timeout(ANSWER_TIME, self.account.send_held(request)).await.map_err(late)? {
+        let response = match timeout(ANSWER_TIME, self.account.send_held(request, in_flight)).await.map_err(late)? {
             Ok(response) => response,
             Err(failure) => {
                 let reach = failure.reach();

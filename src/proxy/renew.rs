@@ -18,7 +18,7 @@ use crate::snowflake::answer::RenewalAnswer;
 use crate::snowflake::renewal::Renewal;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
-use crate::upstream::{Again, Hold, Reach, RequestBody};
+use crate::upstream::{Again, Hold, InFlightPermit, Reach, RequestBody};
 
 /// A renewal holds two tokens and a word; ten times that is still small.
 const BODY: usize = 16 << 10;
@@ -89,7 +89,7 @@ impl Worker {
             request.headers_mut().insert(header::AUTHORIZATION, authorization(master)?);
             record.step(Step::Sent);
             record.note(|facts| facts.attempts += 1);
-            let (fault, reach) = match account.send(request).await {
+            let (fault, reach) = match account.send(request, InFlightPermit::exempt()).await {
                 Ok(response) => {
                     record.step(Step::Answered);
                     no_redirect(&response)?;

@@ -17,11 +17,11 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::body::{Content, Held};
+use super::body::Content;
 use super::buffered::{self, Caps, PendingBody};
 use super::error_map::{no_redirect, not_allowed};
 use super::{Worker, headers};
-use crate::admit::{Grant, Peer};
+use crate::admit::{Grant, Peer, RequestPermit};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refusal};
@@ -84,9 +84,7 @@ impl Worker {
             // Only now: who waits for a lease holds no place that another with a lease waits for.
             let in_flight = account.in_flight(generation.config.limits.delay).await?;
             let refusal = match exchange(account.clone(), in_flight, request, lease, record).await? {
-                Looked::NotRefused(response, in_flight) => {
-                    return Ok(passed_on(response, Held { _admitted: admitted, _in_flight: in_flight }));
-                }
+                Looked::NotRefused(response) => return Ok(passed_on(response, admitted)),
                 Looked::Refused(refusal) => refusal,
             };
             lease = match body {
@@ -155,7 +153,7 @@ fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
     Ok(value)
 }
 
-type Sending = Pin<Box<dyn Future<Output = (Result<Response<ResponseBody>, Failure>, InFlightPermit)> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Failure>> + Send>>;
 
 /// How far a try has come when Snowflake must have looked at the token.
 enum Phase {
@@ -175,7 +173,7 @@ async fn exchange(
     record: &mut Record,
 ) -> Result<Looked, Fault> {
     let (tell, mut written) = oneshot::channel();
-    let mut sending: Sending = Box::pin(async move { (account.send_telling(request, Some(tell)).await, in_flight) });
+    let mut sending: Sending = Box::pin(async move { account.send_telling(request, in_flight, Some(tell)).await });
     let mut lent = record.lend();
     let begun = tokio::spawn(async move {
         tokio::select! {
@@ -208,16 +206,13 @@ async fn exchange(
 /// What an answer says of the PAT.
 enum Looked {
     /// It is good, or nobody has looked at it.
-    NotRefused(Response<Content>, InFlightPermit),
+    NotRefused(Response<Content>),
     /// It is not.
     Refused(Refusal),
 }
 
 /// Tells the lease what an answer says of the PAT.
-async fn judge(
-    (sent, in_flight): (Result<Response<ResponseBody>, Failure>, InFlightPermit),
-    lease: Lease,
-) -> Result<Looked, Fault> {
+async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> Result<Looked, Fault> {
     let response = match sent {
         Ok(response) => response,
         Err(failure) => {
@@ -238,7 +233,7 @@ async fn judge(
             Some(kind) => Looked::Refused(lease.refused(kind)),
             None => {
                 lease.unsent();
-                Looked::NotRefused(response.map(|()| Content::whole(body)), in_flight)
+                Looked::NotRefused(response.map(|()| Content::whole(body)))
             }
         });
     }
@@ -246,10 +241,10 @@ async fn judge(
         true => lease.accepted(),
         false => lease.unsent(),
     }
-    Ok(Looked::NotRefused(response.map(|body| Content::Streamed(body, Held::default())), in_flight))
+    Ok(Looked::NotRefused(response.map(|body| Content::Streamed(body, RequestPermit::default()))))
 }
 
-fn passed_on(response: Response<Content>, held: Held) -> Response<Content> {
+fn passed_on(response: Response<Content>, admitted: RequestPermit) -> Response<Content> {
     let (mut head, content) = response.into_parts();
     headers::strip_hop(&mut head.headers);
     head.version = Version::HTTP_11;
@@ -258,7 +253,7 @@ fn passed_on(response: Response<Content>, held: Held) -> Response<Content> {
             head.headers.remove(header::CONTENT_LENGTH);
             Content::Whole(body)
         }
-        Content::Streamed(body, _) => Content::Streamed(body, held),
+        Content::Streamed(body, _) => Content::Streamed(body, admitted),
     };
     Response::from_parts(head, content)
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
 
-use super::body::{Content, Held};
+use super::body::Content;
 use super::buffered::PendingBody;
 use super::error_map::no_redirect;
 use super::{Worker, headers};
@@ -58,10 +58,11 @@ impl Worker {
         head.version = Version::HTTP_11;
         let in_flight = match limited {
             true => account.in_flight(generation.config.limits.delay).await?,
-            false => InFlightPermit::default(),
+            false => InFlightPermit::exempt(),
         };
         record.step(Step::Sent);
-        let mut response = account.send(Request::from_parts(head, RequestBody::Streamed(body.take()?))).await?;
+        let request = Request::from_parts(head, RequestBody::Streamed(body.take()?));
+        let mut response = account.send(request, in_flight).await?;
         record.step(Step::Answered);
         no_redirect(&response)?;
         headers::strip_hop(response.headers_mut());
@@ -69,8 +70,7 @@ impl Worker {
         if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
             sessions.logged_out(session);
         }
-        let held = Held { _admitted: admitted, _in_flight: in_flight };
-        Ok(response.map(|body| Content::Streamed(body, held)))
+        Ok(response.map(|body| Content::Streamed(body, admitted)))
     }
 }
 

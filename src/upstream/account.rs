@@ -48,10 +48,17 @@ pub enum AccountError {
     Name(#[from] io::Error),
 }
 
-/// A place among the requests that may be under way at the account; it is free again when this is dropped.
-#[derive(Default)]
+/// A place among the requests that may be under way at the account. A request is sent with one; it is free again when
+/// the last byte of its answer has come, or nothing of it will.
 pub struct InFlightPermit {
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl InFlightPermit {
+    /// For what must not wait for a place: it makes less work at the account, or ends what holds one.
+    pub fn exempt() -> Self {
+        Self { _place: None }
+    }
 }
 
 impl AccountState {
@@ -127,7 +134,7 @@ impl AccountClient {
     /// # Errors
     /// [`Failure::Busy`].
     pub async fn in_flight(&self, within: Duration) -> Result<InFlightPermit, Failure> {
-        let Some(places) = &self.state.in_flight else { return Ok(InFlightPermit::default()) };
+        let Some(places) = &self.state.in_flight else { return Ok(InFlightPermit::exempt()) };
         match tokio::time::timeout(within, places.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(InFlightPermit { _place: Some(place) }),
             _ => Err(Failure::Busy(format!("in_flight of account {}", self.state.account.host))),
@@ -138,8 +145,12 @@ impl AccountClient {
     ///
     /// # Errors
     /// [`Failure`], which says how far the request had come, and whose failure it is.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Failure> {
-        self.send_telling(request, None).await
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+        place: InFlightPermit,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        self.send_telling(request, place, None).await
     }
 
     /// The same; `written` hears when the request is about to be written.
@@ -149,10 +160,11 @@ impl AccountClient {
     pub async fn send_telling(
         &self,
         request: Request<RequestBody>,
+        place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<ResponseBody>, Failure> {
         self.check()?;
-        let sent = self.exchange(request, written).await;
+        let sent = self.exchange(request, place, written).await;
         if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
             self.state.breaker.failed(cause);
         }
@@ -164,8 +176,12 @@ impl AccountClient {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send_held(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Failure> {
-        self.exchange(request, None).await
+    pub async fn send_held(
+        &self,
+        request: Request<RequestBody>,
+        place: InFlightPermit,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        self.exchange(request, place, None).await
     }
 
     /// A request that was held for all of `hold` could not connect.
@@ -195,13 +211,12 @@ impl AccountClient {
     async fn exchange(
         &self,
         request: Request<RequestBody>,
+        place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let sent = self.pool.send(request, written).await;
-        if sent.is_ok() {
-            self.state.breaker.close();
-        }
-        sent
+        let response = self.pool.send(request, written).await?;
+        self.state.breaker.close();
+        Ok(response.map(|body| body.holding(place)))
     }
 }
 

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::account::InFlightPermit;
 use super::connect::Connection;
 use super::idle_pool::IdlePool;
 
@@ -22,6 +23,7 @@ pub struct ResponseBody {
     /// Armed by the first wait and moved only when it rings, so that a busy body pays nothing for it.
     watch: Option<Pin<Box<Sleep>>>,
     last: Instant,
+    _place: InFlightPermit,
 }
 
 /// Why an answer broke off.
@@ -37,12 +39,24 @@ pub enum BrokeOff {
 
 impl ResponseBody {
     pub(super) fn new(body: Incoming, connection: Box<Connection>, idle: Arc<IdlePool>, silence: Duration) -> Self {
-        let mut response_body =
-            Self { body, connection: Some(connection), idle, silence, watch: None, last: Instant::now() };
+        let mut response_body = Self {
+            body,
+            connection: Some(connection),
+            idle,
+            silence,
+            watch: None,
+            last: Instant::now(),
+            _place: InFlightPermit::exempt(),
+        };
         if response_body.body.is_end_stream() {
             response_body.finish(None);
         }
         response_body
+    }
+
+    /// The same, which holds its request's place at the account until it is dropped.
+    pub(super) fn holding(self, place: InFlightPermit) -> Self {
+        Self { _place: place, ..self }
     }
 
     /// Hands the connection back, when it can serve another request.
