@@ -170,7 +170,7 @@ pub mod internal {
     }
     #[cfg(feature = "demo")]
     pub mod standin {
-        pub use crate::standin::{Certificates, Knob, PatState, Place, StandIn, State, start};
+        pub use crate::standin::{Certificates, Knob, PatState, RouteName, StandIn, State, start};
     }
     pub mod ticket {
         pub use crate::ticket::{Bound, Keyring, Sealer, Ticket, TokenKind};

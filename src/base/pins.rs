@@ -27,9 +27,9 @@ pub enum Pin {
     OneOf(Arc<[String]>),
 }
 
-/// A place of the context.
+/// One of the four fields of a session's context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ContextField {
     Role,
     Warehouse,
     Database,
@@ -40,12 +40,12 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAllowed {
     /// Where.
-    pub place: Place,
+    pub place: ContextField,
     /// What was asked for.
     pub asked: String,
 }
 
-impl Place {
+impl ContextField {
     /// The word for a person.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,12 +59,12 @@ impl Place {
 
 impl Pins {
     /// All places, in the order in which they are written.
-    pub fn places(&self) -> [(Place, &Pin); 4] {
+    pub fn places(&self) -> [(ContextField, &Pin); 4] {
         [
-            (Place::Role, &self.role),
-            (Place::Warehouse, &self.warehouse),
-            (Place::Database, &self.database),
-            (Place::Schema, &self.schema),
+            (ContextField::Role, &self.role),
+            (ContextField::Warehouse, &self.warehouse),
+            (ContextField::Database, &self.database),
+            (ContextField::Schema, &self.schema),
         ]
     }
 

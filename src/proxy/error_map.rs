@@ -3,7 +3,7 @@
 use http::{Response, StatusCode, Uri, header};
 
 use crate::base::fault::{Fault, Kind};
-use crate::base::pins::{NotAllowed, Place};
+use crate::base::pins::{ContextField, NotAllowed};
 
 /// A redirect would lead the client past the gate, with a session token in its hand.
 pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
@@ -27,7 +27,7 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
 pub(super) fn not_allowed(what: NotAllowed) -> Fault {
     let asked: String = what.asked.chars().filter(|c| !c.is_control()).take(100).collect();
     match what.place {
-        Place::Role => Fault::new(Kind::RoleDenied).detail(asked),
+        ContextField::Role => Fault::new(Kind::RoleDenied).detail(asked),
         place => Fault::new(Kind::ContextDenied).detail(format_args!("{} {asked}", place.as_str())),
     }
 }

@@ -6,18 +6,18 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::base::pins::{NotAllowed, Pins, Place};
+use crate::base::pins::{ContextField, NotAllowed, Pins};
 
 /// Everything but the unreserved characters is encoded (RFC 3986, section 2.3).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The parameter of a place.
-fn name(place: Place) -> &'static str {
+fn name(place: ContextField) -> &'static str {
     match place {
-        Place::Role => "roleName",
-        Place::Warehouse => "warehouse",
-        Place::Database => "databaseName",
-        Place::Schema => "schemaName",
+        ContextField::Role => "roleName",
+        ContextField::Warehouse => "warehouse",
+        ContextField::Database => "databaseName",
+        ContextField::Schema => "schemaName",
     }
 }
 

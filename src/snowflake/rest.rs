@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::answer::{is_the_client_s, refused_credential};
 use super::members::{self, Members};
 use crate::base::fault::Kind;
-use crate::base::pins::{NotAllowed, Pins, Place};
+use crate::base::pins::{ContextField, NotAllowed, Pins};
 
 /// The header that says what kind of token the bearer is.
 pub const TOKEN_TYPE: HeaderName = HeaderName::from_static("x-snowflake-authorization-token-type");
@@ -42,12 +42,12 @@ pub fn taken(status: u16) -> bool {
 
 /// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of
 /// them; where one is not known it does no harm.)
-fn header(place: Place) -> HeaderName {
+fn header(place: ContextField) -> HeaderName {
     HeaderName::from_static(match place {
-        Place::Role => "x-snowflake-role",
-        Place::Warehouse => "x-snowflake-warehouse",
-        Place::Database => "x-snowflake-database",
-        Place::Schema => "x-snowflake-schema",
+        ContextField::Role => "x-snowflake-role",
+        ContextField::Warehouse => "x-snowflake-warehouse",
+        ContextField::Database => "x-snowflake-database",
+        ContextField::Schema => "x-snowflake-schema",
     })
 }
 

@@ -11,7 +11,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::knob::{Knob, Place};
+use super::knob::{Knob, RouteName};
 use super::state::{PatState, State};
 
 pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) -> Value {
@@ -40,7 +40,7 @@ pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) ->
                     Knob::Canned { status, body: text("body").to_owned(), location: None }
                 }
             };
-            state.turn(Place(text("place").to_owned()), knob, number("times").unwrap_or(1));
+            state.turn(RouteName(text("place").to_owned()), knob, number("times").unwrap_or(1));
         }
         (&Method::GET, "/standin/seen") => {
             let logins: Vec<_> = state

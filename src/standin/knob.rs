@@ -32,10 +32,10 @@ pub enum Knob {
 
 /// Which requests a knob is for: the route's name in records, such as `login` or `query`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place(pub String);
+pub struct RouteName(pub String);
 
-impl Place {
-    /// The place of a route.
+impl RouteName {
+    /// The name of a route.
     pub fn of(route: Route) -> Self {
         Self(route.as_str().to_owned())
     }

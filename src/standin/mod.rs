@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 pub use certificates::Certificates;
-pub use knob::{Knob, Place};
+pub use knob::{Knob, RouteName};
 pub use state::{PatState, State};
 
 use crate::base::clock::Random;

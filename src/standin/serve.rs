@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::body::{Made, Source};
-use super::knob::{Knob, Place};
+use super::knob::{Knob, RouteName};
 use super::query::{self, Rows};
 use super::state::{LoginRefused, Running, Seen, Session, State};
 use crate::base::secret::Secret;
@@ -62,7 +62,7 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ans
     }
     let route = Route::of(&asked.method, &asked.path);
     state.count_request(route.as_str(), asked.leaks());
-    let knob = state.knob(&Place::of(route));
+    let knob = state.knob(&RouteName::of(route));
     match &knob {
         Some(Knob::Stall) => std::future::pending::<()>().await,
         Some(Knob::Drop) => {

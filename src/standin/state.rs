@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use tokio::sync::Notify;
 
-use super::knob::{Knob, Place};
+use super::knob::{Knob, RouteName};
 use crate::base::clock::Random;
 
 /// The state of one PAT at Snowflake.
@@ -70,7 +70,7 @@ pub(super) struct Inner {
     pub bad_in_a_row: HashMap<String, u32>,
     pub sessions: HashMap<String, Session>,
     pub running: HashMap<String, Running>,
-    pub knobs: HashMap<Place, VecDeque<(Knob, usize)>>,
+    pub knobs: HashMap<RouteName, VecDeque<(Knob, usize)>>,
     pub seen: VecDeque<Seen>,
     pub counts: HashMap<&'static str, u64>,
     pub bad_by_credential: HashMap<String, u64>,
@@ -161,7 +161,7 @@ impl State {
     }
 
     /// Turns a knob for the next `times` requests to a place.
-    pub fn turn(&self, place: Place, knob: Knob, times: usize) {
+    pub fn turn(&self, place: RouteName, knob: Knob, times: usize) {
         self.lock().knobs.entry(place).or_default().push_back((knob, times));
     }
 
@@ -245,7 +245,7 @@ impl State {
     }
 
     /// The knob for a request to this place, if one is turned.
-    pub(super) fn knob(&self, place: &Place) -> Option<Knob> {
+    pub(super) fn knob(&self, place: &RouteName) -> Option<Knob> {
         let mut inner = self.lock();
         let queue = inner.knobs.get_mut(place)?;
         let (knob, left) = queue.front_mut()?;

@@ -6,7 +6,7 @@ use http::Method;
 use patgate::internal::base::clock::ManualClock;
 use patgate::internal::base::secret::Secret;
 use patgate::internal::config::Config;
-use patgate::internal::standin::{Knob, Place};
+use patgate::internal::standin::{Knob, RouteName};
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
@@ -142,7 +142,11 @@ async fn a_client_has_so_many_sessions_and_a_closed_one_makes_room() {
     let list = world.admin(&world.app, Method::GET, "/sessions").await.1;
     let one = list["sessions"][0]["session"].as_str().unwrap();
     world.admin(&world.app, Method::POST, &format!("/sessions/kill?target=session:{one}")).await;
-    world.standin.state.turn(Place("login".into()), Knob::Canned { status: 400, body: "x".into(), location: None }, 1);
+    world.standin.state.turn(
+        RouteName("login".into()),
+        Knob::Canned { status: 400, body: "x".into(), location: None },
+        1,
+    );
     world.login(world.key.expose()).await.refusal("390999");
     world.session().await;
     Arc::into_inner(world).unwrap().finish().await;

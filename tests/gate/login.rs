@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use patgate::internal::base::clock::ManualClock;
 use patgate::internal::base::secret::Secret;
-use patgate::internal::standin::{Knob, PatState, Place};
+use patgate::internal::standin::{Knob, PatState, RouteName};
 use tokio::task::JoinSet;
 
 use crate::settings::{Settings, fixed, hash, one_of};
@@ -124,7 +124,7 @@ async fn a_store_that_is_behind_in_a_rotation_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_outage_is_held_and_not_told() {
     let world = World::start().await;
-    world.standin.state.turn(Place("login".into()), Knob::Drop, 1);
+    world.standin.state.turn(RouteName("login".into()), Knob::Drop, 1);
     world.session().await;
     assert_eq!(world.standin.state.count("login"), 2);
     world.finish().await;
@@ -137,7 +137,11 @@ async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
         r#"{"data":null,"code":"390189","message":"Role 'X' specified in the connect string does not exist","#,
         r#""success":false,"headers":null}"#
     );
-    world.standin.state.turn(Place("login".into()), Knob::Canned { status: 200, body: body.into(), location: None }, 1);
+    world.standin.state.turn(
+        RouteName("login".into()),
+        Knob::Canned { status: 200, body: body.into(), location: None },
+        1,
+    );
     let got = world.login(world.key.expose()).await;
     assert_eq!(got.body, body);
     assert_eq!(got.headers["x-patgate-trace"].len(), 32);
@@ -150,7 +154,7 @@ async fn a_refusal_that_nobody_hears_counts_all_the_same() {
     world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
     // The client goes away while Snowflake thinks.
     for _ in 0..6 {
-        world.standin.state.turn(Place("login".into()), Knob::Late(Duration::from_millis(200)), 1);
+        world.standin.state.turn(RouteName("login".into()), Knob::Late(Duration::from_millis(200)), 1);
         let sent = world.standin.state.count("login");
         tokio::select! {
             () = world.standin.state.wait_until(|state| state.count("login") > sent) => {}
@@ -169,7 +173,7 @@ async fn a_lost_answer_may_have_been_a_refusal() {
     let clock = ManualClock::start();
     let world = World::at(&clock, |config| config.login.hold = HOLD).await;
     world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
-    world.standin.state.turn(Place("login".into()), Knob::CutAfter(20), 8);
+    world.standin.state.turn(RouteName("login".into()), Knob::CutAfter(20), 8);
     let world = Arc::new(world);
     let mut crowd = JoinSet::new();
     for _ in 0..4 {

@@ -1,7 +1,7 @@
 //! The hunt at the end of a world finds what it is for: each of these plants one thing that should not be.
 
 use http::Method;
-use patgate::internal::standin::{Knob, Place};
+use patgate::internal::standin::{Knob, RouteName};
 
 use crate::world::World;
 
@@ -78,7 +78,7 @@ async fn a_secret_in_an_answer_to_a_client_is_found_and_so_is_a_token_that_shoul
     let world = World::start().await;
     let (token, _) = world.session().await;
     let says = |body| Knob::Canned { status: 200, body, location: None };
-    world.standin.state.turn(Place("query".into()), says(world.pat()), 1);
+    world.standin.state.turn(RouteName("query".into()), says(world.pat()), 1);
     world.query(&token, "select 1").await;
     assert_eq!(only(world).await, "a PAT or a password in an answer to a client");
 
@@ -86,7 +86,7 @@ async fn a_secret_in_an_answer_to_a_client_is_found_and_so_is_a_token_that_shoul
         let world = World::with(|config| config.seal = config.seal.take().filter(|_| sealed)).await;
         let (token, _) = world.session().await;
         let planted = format!("ver:3-hint:1-master-{}-0123456789abcdef", world.standin.state.mark());
-        world.standin.state.turn(Place("heartbeat".into()), says(planted), 1);
+        world.standin.state.turn(RouteName("heartbeat".into()), says(planted), 1);
         world.ask(Method::POST, "/session/heartbeat", &token, "").await;
         let found = world.found().await;
         let wanted = ["a token of Snowflake's in an answer to a client"];

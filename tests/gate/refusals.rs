@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use patgate::internal::config::Config;
-use patgate::internal::standin::{Knob, PatState, Place};
+use patgate::internal::standin::{Knob, PatState, RouteName};
 
 use crate::settings::{Settings, networks, rates};
 use crate::world::{USER, World, asked};
@@ -108,12 +108,12 @@ async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
     ] {
         world.standin.state.set_pat(USER, &world.canary("pat-3"), PatState::Active);
         world.write("pat", &world.canary("pat-3"));
-        world.standin.state.turn(Place("login".into()), knob, 1);
+        world.standin.state.turn(RouteName("login".into()), knob, 1);
         assert!(world.login(&key).await.refusal("390999").contains("did not speak its protocol"));
     }
     for status in [429, 502, 503] {
         world.standin.state.turn(
-            Place("login".into()),
+            RouteName("login".into()),
             Knob::Canned { status, body: String::new(), location: None },
             4,
         );
@@ -122,7 +122,7 @@ async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
         while world.login(&key).await.json()["success"] != true {}
     }
     let before = world.standin.state.count("login");
-    world.standin.state.turn(Place("login".into()), Knob::Drop, 100);
+    world.standin.state.turn(RouteName("login".into()), Knob::Drop, 100);
     assert!(world.login(&key).await.refusal("390999").contains("cannot reach Snowflake"));
     assert!(world.standin.state.count("login") <= before + 2, "what was sent is not sent again and again");
     world.finish().await;

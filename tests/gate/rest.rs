@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use patgate::internal::base::secret::Secret;
-use patgate::internal::standin::{Knob, PatState, Place};
+use patgate::internal::standin::{Knob, PatState, RouteName};
 use tokio::task::JoinSet;
 
 use crate::settings::{Settings, fixed, networks, one_of};
@@ -76,7 +76,7 @@ async fn refusals_come_with_the_status_that_rest_clients_read() {
     let body = format!(r#"{{"statement":"select '{key}'"}}"#);
     let got = world.send(request(Method::POST, STATEMENTS, &format!("Bearer {key}"), body)).await;
     assert!(got.status == 400 && got.message().contains("more than one place"), "{:?}", got.body);
-    world.standin.state.turn(Place("rest".into()), Knob::Drop, 1);
+    world.standin.state.turn(RouteName("rest".into()), Knob::Drop, 1);
     let got = statement(&world, "select 1").await;
     assert_eq!((got.status, got.headers["retry-after"].as_bytes()), (503, &b"2"[..]));
     world.finish().await;
@@ -142,11 +142,11 @@ async fn what_is_refused_here_costs_nothing_of_the_budget() {
     // What an answer of somebody between says is no word about the PAT.
     let canned = |status| Knob::Canned { status, body: "<html>".into(), location: None };
     for status in [404, 403, 407, 500] {
-        world.standin.state.turn(Place("rest".into()), canned(status), 1);
+        world.standin.state.turn(RouteName("rest".into()), canned(status), 1);
         assert_eq!(statement(&world, "select 1").await.status, status);
     }
     let wrong_role = Knob::Canned { status: 401, body: r#"{"code":"390189","message":"m"}"#.into(), location: None };
-    world.standin.state.turn(Place("rest".into()), wrong_role, 3);
+    world.standin.state.turn(RouteName("rest".into()), wrong_role, 3);
     for _ in 0..3 {
         assert_eq!(statement(&world, "select 1").await.status, 401);
     }

@@ -9,7 +9,7 @@ use http::{Method, Request};
 use patgate::internal::app::App;
 use patgate::internal::base::clock::{ManualClock, SystemRandom};
 use patgate::internal::config::{Bind, Config};
-use patgate::internal::standin::{self, Certificates, Knob, PatState, Place};
+use patgate::internal::standin::{self, Certificates, Knob, PatState, RouteName};
 use patgate::internal::tls;
 use tokio::task::JoinSet;
 
@@ -114,10 +114,10 @@ async fn a_renewal_gets_over_a_short_trouble_that_its_driver_would_not() {
     let (token, master) = world.session().await;
     let canned = |status| Knob::Canned { status, body: String::new(), location: None };
     for (knob, times) in [(canned(503), 2), (canned(429), 1), (Knob::Drop, 1)] {
-        world.standin.state.turn(Place("renew".into()), knob, times);
+        world.standin.state.turn(RouteName("renew".into()), knob, times);
     }
     let (token, master) = pair(&world.renew(&token, &master).await.json(), "sessionToken");
-    world.standin.state.turn(Place("renew".into()), Knob::Drop, 2);
+    world.standin.state.turn(RouteName("renew".into()), Knob::Drop, 2);
     let before = world.standin.state.count("renew");
     assert_eq!(world.renew(&token, &master).await.status, 503);
     assert_eq!(world.standin.state.count("renew") - before, 2, "what may have been carried out is sent once more");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use patgate::internal::standin::{Knob, Place};
+use patgate::internal::standin::{Knob, RouteName};
 
 use crate::world::World;
 
@@ -71,7 +71,7 @@ async fn long_queries_are_polled_and_cancelled_over_other_connections() {
 async fn a_broken_answer_is_reset_and_never_looks_whole() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    world.standin.state.turn(Place("query".into()), Knob::CutAfter(300_000), 1);
+    world.standin.state.turn(RouteName("query".into()), Knob::CutAfter(300_000), 1);
     let request = Request::post("/queries/v1/query-request")
         .header("authorization", format!("Snowflake Token=\"{token}\""))
         .body(Bytes::from(r#"{"sqlText":"select repeat('x', 100) from table(generator(rowcount => 100000))"}"#))
@@ -90,7 +90,7 @@ async fn a_client_that_goes_away_takes_its_request_along() {
     for knob in [Knob::Stall, Knob::Slow(Duration::from_millis(20))] {
         let before = world.standin.state.dropped();
         let asked = world.standin.state.count("query");
-        world.standin.state.turn(Place("query".into()), knob, 1);
+        world.standin.state.turn(RouteName("query".into()), knob, 1);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
         let driving = tokio::spawn(connection);
@@ -163,7 +163,7 @@ async fn a_drain_lets_running_answers_end() {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
     tokio::spawn(connection);
-    world.standin.state.turn(Place("query".into()), Knob::Slow(Duration::from_millis(5)), 1);
+    world.standin.state.turn(RouteName("query".into()), Knob::Slow(Duration::from_millis(5)), 1);
     let body = Bytes::from(r#"{"sqlText":"select repeat('x', 100) from table(generator(rowcount => 20000))"}"#);
     let request = Request::post("/queries/v1/query-request")
         .header("host", "gate.test")
