@@ -213,7 +213,7 @@ fn over_limit(action: Action, scope: Scope<'_>, wait: Duration) -> Fault {
     let (many, seconds) = (action.as_str(), wait.as_secs_f64().ceil());
     let text = format!("{} has made too many {many}; the next is possible in {seconds} s", scope.said());
     Fault::new(kind)
-        .with_cause(format_args!("a rate of {} is reached: {text}", scope.name(action)))
+        .with_cause(format_args!("a rate limit of {} is reached: {text}", scope.name(action)))
         .detail(text)
         .after(wait)
 }

@@ -141,7 +141,7 @@ impl Admission {
 
     fn address(&self, peer: &Peer) -> Result<(), Fault> {
         let anyone = self.clients.values().any(|client| client.admits(peer));
-        if anyone { Ok(()) } else { Err(denied(peer).with_cause("no client's networks hold this address")) }
+        if anyone { Ok(()) } else { Err(denied(peer).with_cause("this address is in no client's networks")) }
     }
 
     /// Whether some client is told by whose socket its connection is.
@@ -237,8 +237,8 @@ impl Admission {
         let mut fitting = keyless.filter(|(name, entry)| entry.fits(peer, name).is_ok());
         match (fitting.next(), fitting.next()) {
             (Some((one, _)), Some((other, _))) => Err(Fault::new(Kind::PeerDenied)
-                .detail("it cannot be told which client this is")
-                .with_cause(format_args!("the connection is one of client {one} and of client {other}"))),
+                .detail("the gate cannot tell which client this is")
+                .with_cause(format_args!("the connection fits client {one} and client {other}"))),
             (Some((_, entry)), None) => Ok(entry.grant.as_ref().map(|grant| (entry, grant))),
             (None, _) => Ok(None),
         }
@@ -279,12 +279,12 @@ impl Admission {
         }
         let same = (grant.credential(), grant.account()) == (&ticket.credential, &ticket.account);
         if !same || grant.user_tag() != ticket.user_tag {
-            return Err(ended("it has another credential now, or that is of another account or user"));
+            return Err(ended("it has another credential now, or the credential has another account or user"));
         }
         entry.fits(peer, &ticket.client)?;
         let elsewhere = |from: &dyn fmt::Display| {
             let cause =
-                format_args!("a session of client {} that is bound to {from} came from {}", ticket.client, peer.ip);
+                format_args!("a session of client {} is bound to {from} and came from {}", ticket.client, peer.ip);
             Fault::new(Kind::SessionElsewhere).with_cause(cause)
         };
         if let Some(network) = ticket.bound.network
@@ -325,33 +325,39 @@ impl Entry {
     /// Whether the connection is one that this client may come over: its network, its certificate, its place.
     fn fits(&self, peer: &Peer, name: &ClientName) -> Result<(), Fault> {
         if !self.admits(peer) {
-            return Err(denied(peer).with_cause(format_args!("not among the networks of client {name}")));
+            return Err(denied(peer).with_cause(format_args!("the address is not in the networks of client {name}")));
         }
         let refused = |action: &str, cause: &str| {
             Err(Fault::new(Kind::PeerDenied).detail(action).with_cause(format_args!("client {name}: {cause}")))
         };
         if !self.listeners.is_empty() && !self.listeners.contains(&peer.listener) {
             return refused(
-                "it comes by another address of the gate",
-                &format!("it came by {} and may come by {:?} alone", peer.listener, self.listeners),
+                "it must use another listener",
+                &format!("it used {} and may use only {:?}", peer.listener, self.listeners),
             );
         }
         if !self.certificates.is_empty() && !peer.shows(&self.certificates) {
             let cause = match &peer.certificate {
-                None => "no certificate was shown".to_owned(),
-                Some(shown) => format!("the certificate shown is for {:?}", shown.names),
+                None => "the connection has no certificate".to_owned(),
+                Some(shown) => format!("the certificate is for {:?}", shown.names),
             };
-            return refused("it has to show a TLS certificate of its own", &cause);
+            return refused("it must show a TLS certificate of its own", &cause);
         }
         if self.bind == Bind::Certificate && peer.certificate.is_none() {
-            return refused("it has to show a TLS certificate", "no certificate was shown");
+            return refused("it must show a TLS certificate", "the connection has no certificate");
         }
         if let Some(users) = &self.trusted {
             if !peer.is_local() {
-                return refused("only programs on the gate's own machine", "the connection is not from this machine");
+                return refused(
+                    "only programs on the gate's machine may use it",
+                    "the connection is not from this machine",
+                );
             }
             if !users.is_empty() && !peer.user.as_ref().is_some_and(|user| users.iter().any(|one| user.is(one))) {
-                return refused("only programs of certain users", &format!("the socket is that of {:?}", peer.user));
+                return refused(
+                    "only programs of certain users may use it",
+                    &format!("the socket belongs to {:?}", peer.user),
+                );
             }
         }
         Ok(())

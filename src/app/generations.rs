@@ -79,7 +79,7 @@ impl Generations {
         let config = Arc::new(config);
         if old.config.seal.is_some() != config.seal.is_some() {
             return Err(io::Error::other(
-                "`seal` is switched on or off at a start only, since open sessions do not survive it",
+                "`seal` can be switched at a start only, since open sessions do not survive it",
             ));
         }
         let mut next = Vec::new();
@@ -88,7 +88,7 @@ impl Generations {
             if place.load().tls.is_some() != listen.tls.is_some() {
                 // The socket may be bound to another address than the file says by now.
                 return Err(io::Error::other(format!(
-                    "the listener {} changes between TLS and none at a start only",
+                    "the listener {} can switch TLS on or off at a start only",
                     listen.name
                 )));
             }

@@ -33,13 +33,13 @@ pub enum OperatorError {
     #[error("no such credential: {0}")]
     NoSuchCredential(String),
     /// The gate was started without a file.
-    #[error("this gate's configuration is no file")]
+    #[error("this gate has no configuration file")]
     NoFile,
     /// What is wrong with the configuration; the old one stays in use.
     #[error("{0}")]
     NotReloaded(String),
     /// Tokens are not sealed, so the gate knows no sessions.
-    #[error("tokens are not sealed (seal = false): the gate knows no sessions")]
+    #[error("the gate does not seal tokens (seal = false), so it knows no sessions")]
     NotSealed,
     /// Why no key can be added to the ring.
     #[error("{0}")]
@@ -148,7 +148,7 @@ impl Operator {
         };
         let cached = |which: fn(&CachedPatStatus) -> bool| names(&|one| one.cached.as_ref().is_some_and(which));
         let credentials = names(&|one| !one.ready);
-        let why = "these credentials have no PAT that may be used; GET /pats says why";
+        let why = "these credentials have no usable PAT; GET /pats says why";
         Readiness {
             ready: credentials.is_empty(),
             why: (!credentials.is_empty()).then(|| why.to_owned()),
@@ -197,7 +197,7 @@ impl Operator {
         }
         let outcomes = self.generation().pats.refresh(credential).await;
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
-        tracing::info!(credential, references = outcomes.len(), failed, "the operator had PATs read");
+        tracing::info!(credential, references = outcomes.len(), failed, "read PATs again for the operator");
         Ok(Refreshed { failed, pats: self.pats().await })
     }
 
@@ -218,7 +218,7 @@ impl Operator {
     /// [`OperatorError::NoFile`], [`OperatorError::NotReloaded`].
     pub async fn reload(&self) -> Result<Reloaded, OperatorError> {
         let reloads = self.reloads.get().ok_or(OperatorError::NoFile)?;
-        reloads.now("the operator asked for it").await.map_err(OperatorError::NotReloaded)
+        reloads.now("the operator's request").await.map_err(OperatorError::NotReloaded)
     }
 
     /// The sessions that were lately served.
@@ -249,7 +249,7 @@ impl Operator {
             Revocation::Pat(_) | Revocation::Session(_) => None,
         };
         let ended = self.sealed()?.end(what).await;
-        let unwritten = |error| format!("it holds until the gate restarts, for it cannot be written down: {error}");
+        let unwritten = |error| format!("it holds only until the gate restarts: it cannot be written to disk: {error}");
         Ok(EndedSessions {
             ended: ended.here,
             known: client.unwrap_or(ended.here > 0),

@@ -69,7 +69,8 @@ impl Reloads {
                 owner = "gate",
                 why,
                 cause,
-                next_step = "mend the file, or what it names. The old configuration stays in use",
+                next_step =
+                    "correct the configuration file, or a file that it names; the old configuration stays in use",
                 "the configuration was not reloaded"
             ),
         }
@@ -121,7 +122,7 @@ fn told(why: &str, reloaded: &Reloaded) {
         tracing::info!(audit = true, change, why, "configuration");
     }
     for key in &reloaded.at_restart {
-        tracing::warn!(key, "this change takes effect when the gate is started again");
+        tracing::warn!(key, "this change takes effect when the gate restarts");
     }
     tracing::info!(why, changes = reloaded.changes.len(), "the configuration was reloaded");
 }

@@ -53,7 +53,7 @@ fn state(state: &config::State) -> io::Result<Option<StateDir>> {
         tracing::warn!(
             directory = %state.beside.display(),
             cause = %error,
-            "bad logins are not remembered over a restart; name a directory in state.directory"
+            "a restart forgets bad logins; name a directory in state.directory"
         );
     }
     Ok(opened.ok())
@@ -63,7 +63,7 @@ fn state(state: &config::State) -> io::Result<Option<StateDir>> {
 fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Guard>> {
     match Guard::open(config.pat.budget, clock.clone(), state) {
         Err(error) if config.state.directory.is_none() => {
-            tracing::warn!(cause = %error, "bad logins are not remembered over a restart: nothing can be written");
+            tracing::warn!(cause = %error, "a restart forgets bad logins: cannot write to the state directory");
             Guard::open(config.pat.budget, clock.clone(), None)
         }
         opened => opened,
@@ -78,7 +78,7 @@ fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Replicas>>> {
 
 fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<DiskCache>> {
     let Some(source) = &settings.warm_key else { return Ok(None) };
-    let missing = "state.warm_key is set, and there is no state directory to keep the copy in";
+    let missing = "state.warm_key is set, but the gate has no state directory for the copy";
     let directory = state.ok_or_else(|| io::Error::other(missing))?;
     DiskCache::open(directory.clone(), source).map(Some).map_err(io::Error::other)
 }
@@ -124,7 +124,7 @@ impl Listeners {
     pub(super) fn check_private(&self, config: &Config) -> io::Result<()> {
         let private = |what: &str, address: SocketAddr| {
             let text = format!(
-                "{what} is bound to {address}, which is no loopback address; look at the service manager's socket"
+                "{what} is bound to {address}, which is not a loopback address; check the service manager's socket"
             );
             if address.ip().is_loopback() { Ok(()) } else { Err(io::Error::other(text)) }
         };

@@ -37,13 +37,13 @@ pub(super) fn ask<T: DeserializeOwned>(
     };
     let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, target)).await };
     let answered = control_runtime()?.block_on(asked);
-    let answered = answered.map_err(|_| failed("nothing came in a minute".into()))?;
+    let answered = answered.map_err(|_| failed("no answer within a minute".into()))?;
     let (status, body) = answered.map_err(|error| failed(error.to_string()))?;
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),
         Err(unexpected) => match serde_json::from_slice::<Refused>(&body) {
             Ok(Refused { error }) => Err(CommandError::gate(format!("the gate answers: {error}"))),
-            Err(_) => Err(failed(format!("the answer is of another version of patgate ({unexpected})"))),
+            Err(_) => Err(failed(format!("the answer is from another version of patgate ({unexpected})"))),
         },
     }
 }

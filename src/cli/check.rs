@@ -13,7 +13,7 @@ use crate::config::report::Report;
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Read every secret reference once, and say its store, version, age and expiry.
+    /// Read every secret reference once, and print its store, version, age and expiry.
     #[arg(long)]
     online: bool,
 }

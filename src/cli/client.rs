@@ -20,7 +20,7 @@ pub(super) struct NewArgs {
 /// The command. The key is shown once and stored nowhere.
 pub(super) fn new(args: &NewArgs) -> Result<(), CommandError> {
     let name = ClientName::parse(&args.name)
-        .ok_or_else(|| CommandError::gate(format!("this is no name for a client. Use {}.", ClientName::RULE)))?;
+        .ok_or_else(|| CommandError::gate(format!("this is not a valid client name. Use {}.", ClientName::RULE)))?;
     let issued = key::issue(&name, &SystemRandom).map_err(CommandError::gate)?;
     let hash = key::stored(&issued);
     if args.json {
@@ -28,7 +28,7 @@ pub(super) fn new(args: &NewArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     say(&format!(
-        "The key, shown once; it goes into the password field of the tool:\n\n  {}\n\n\
+        "The key, shown only now. Put it into the password field of the tool:\n\n  {}\n\n\
          For the configuration of the gate:\n\n  [clients.{name}]\n  credential = \"…\"\n  keys = [\"{hash}\"]\n  \
          networks = [\"…\"]   # without it: this machine only\n\n\
          To exchange a key without a gap, put the new hash beside the old one, change the tools, take the old one out.",

@@ -36,27 +36,27 @@ struct Cli {
 enum Command {
     /// Run the gate until SIGTERM or Ctrl-C.
     Run(ConfigArgs),
-    /// Check the configuration file; every error at once, and without any network unless that is asked for.
+    /// Check the configuration file and print every error; without `--online` it uses no network.
     Check(check::CheckArgs),
-    /// Have a running gate read its configuration again; what is wrong with it changes nothing.
+    /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(ConfigArgs),
-    /// PATs of a running gate: what it holds, and from where.
+    /// Show and manage the PATs of a running gate.
     #[command(subcommand)]
     Pat(pat::PatCommand),
-    /// Sessions of a running gate: who has one, and how to end it.
+    /// List and end the sessions of a running gate.
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// Clients and their keys.
+    /// Manage clients and their keys.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// See all of it on this machine, with a built-in stand-in for Snowflake.
+    /// Show patgate at work on this machine, with a built-in stand-in for Snowflake.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
 
 #[derive(Subcommand)]
 enum ClientCommand {
-    /// Issue a key: it is shown once, with the lines for the configuration.
+    /// Issue a key, and print it once, with the lines for the configuration.
     New(client::NewArgs),
 }
 

@@ -82,8 +82,8 @@ impl Probe {
         let head = format!("{}: {} ({})", self.credential, self.reference, self.kind);
         match &self.read {
             Ok(found) => {
-                let age = self.age(found).map_or_else(|| "not told by the store".to_owned(), shown);
-                let expires = found.expires.map_or_else(|| "not told by the store".to_owned(), rfc3339::show);
+                let age = self.age(found).map_or_else(|| "not given by the store".to_owned(), shown);
+                let expires = found.expires.map_or_else(|| "not given by the store".to_owned(), rfc3339::show);
                 format!("{head}: ok, version {}, PAT {}, age {age}, expiry {expires}", found.version, found.id)
             }
             Err(error) => format!("{head}: {}: {error}", error.kind()),

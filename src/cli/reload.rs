@@ -18,9 +18,9 @@ pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     say(&match reloaded.changes.is_empty() {
-        true => "nothing has changed but what the files hold".to_owned(),
+        true => "no key has changed; the gate has read all files again".to_owned(),
         false => reloaded.changes.join("\n"),
     });
-    reloaded.at_restart.iter().for_each(|key| say(&format!("{key} takes effect when the gate is started again")));
+    reloaded.at_restart.iter().for_each(|key| say(&format!("{key} takes effect when the gate restarts")));
     Ok(())
 }

@@ -28,7 +28,10 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
         );
     }
     if config.listen.tls.is_none() {
-        tracing::warn!(address = %config.listen.address, "danger_plaintext: client keys and data are readable on this loopback address");
+        tracing::warn!(
+            address = %config.listen.address,
+            "danger_plaintext: client keys and data are readable on this loopback address"
+        );
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
@@ -59,7 +62,7 @@ async fn serve(config: Config, args: ConfigArgs, seen: Seen) -> Result<(), Comma
         }
     };
     service::tell(&Phase::Stopping);
-    tracing::info!(signal, "draining; a second signal ends it at once");
+    tracing::info!(signal, "draining; a second signal stops the gate at once");
     let clean = tokio::select! {
         clean = app.stop() => clean,
         () = signals.stop() => false,

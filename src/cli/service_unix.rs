@@ -38,6 +38,6 @@ pub(super) fn tell(phase: &Phase) {
         Phase::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
     };
     if let Err(error) = told {
-        tracing::warn!(cause = %error, "the service manager cannot be told");
+        tracing::warn!(cause = %error, "cannot notify the service manager");
     }
 }

@@ -108,11 +108,16 @@ fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> 
                 &list.span,
                 many,
                 "the list is empty, or a name in it is",
-                "Write names, or take the list out",
+                "Write names, or remove the list",
             );
         }
         if fixed.is_some() {
-            section.error_at(&list.span, many, "one is fixed already", format!("Write `{one}` or `{many}`, not both"));
+            section.error_at(
+                &list.span,
+                many,
+                "another key already fixes one",
+                format!("Write `{one}` or `{many}`, not both"),
+            );
         }
     }
     match (fixed, list) {
@@ -129,7 +134,7 @@ pub(super) fn client(
     listener_names: &[String],
 ) -> Option<Client> {
     if ClientName::parse(name).is_none() {
-        section.error("this is no name for a client", format!("Use {}", ClientName::RULE));
+        section.error("this is not a valid client name", format!("Use {}", ClientName::RULE));
     }
     let credential = section.required("credential", "the name of a credential");
     if let Some(credential) = &credential {
@@ -140,23 +145,23 @@ pub(super) fn client(
     }
     let certificates = section.list("certificates", "\"dns:NAME\" or \"uri:URI\"", CertificateName::parse);
     if let Some(certificates) = certificates.as_ref().filter(|list| list.value.is_empty()) {
-        let what = "the list is empty, so that it would ask for nothing";
-        section.error_at(&certificates.span, "certificates", what, "Write a name, or take it out");
+        let what = "the list is empty, so it would ask for nothing";
+        section.error_at(&certificates.span, "certificates", what, "Write a name, or remove it");
     }
-    let trust = section.parsed("trust", "\"loopback\": a program on this machine needs to show nothing", |text| {
+    let trust = section.parsed("trust", "\"loopback\": a program on this machine needs no key", |text| {
         (text == "loopback").then_some(())
     });
     if let Some(trust) = &trust
         && ["keys", "certificates"].iter().any(|key| section.has(key))
     {
-        section.error_at(&trust.span, "trust", "it has no use beside keys or certificates", "Take one of the two out");
+        section.error_at(&trust.span, "trust", "it has no effect beside keys or certificates", "Remove one of the two");
     }
     let users = section.list("users", "the name or number of a user of this machine", |text| {
         (!text.is_empty()).then(|| text.to_owned())
     });
     if let Some(trust) = trust.as_ref().filter(|_| users.is_none()) {
-        let what = "every program of every user on this machine is admitted";
-        section.warning_at(&trust.span, "trust", what, "Write `users` if that is not meant");
+        let what = "every program of every user on this machine may log in";
+        section.warning_at(&trust.span, "trust", what, "Write `users` to allow only some users");
     }
     if let Some(users) = &users {
         if users.value.is_empty() {
@@ -164,14 +169,19 @@ pub(super) fn client(
                 &users.span,
                 "users",
                 "the list is empty",
-                "Write a user, or take it out for all of this machine",
+                "Write a user, or remove it to allow all users of this machine",
             );
         }
         if trust.is_none() {
             section.error_at(&users.span, "users", "it needs trust = \"loopback\"", "Write both, or neither");
         }
         if cfg!(windows) {
-            section.error_at(&users.span, "users", "users cannot be told apart on Windows", "Give the client a key");
+            section.error_at(
+                &users.span,
+                "users",
+                "the gate cannot tell users apart on Windows",
+                "Give the client a key",
+            );
         }
     }
     let keys = section.list(
@@ -185,7 +195,7 @@ pub(super) fn client(
         section.error_at(
             &keys.span,
             "keys",
-            "a client has one key, or two while a key is exchanged",
+            "a client has one key, or two during a change of keys",
             "Leave one or two",
         );
     }
@@ -193,8 +203,8 @@ pub(super) fn client(
     if let (Some(trust), Some(networks)) = (&trust, &networks) {
         let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
         if !networks.value.iter().any(|network| local.iter().any(|ip| network.contains(ip))) {
-            let what = "no network of this client's holds a loopback address";
-            section.error_at(&trust.span, "trust", what, "Take `networks` out, or add 127.0.0.0/8");
+            let what = "no network of this client has a loopback address";
+            section.error_at(&trust.span, "trust", what, "Remove `networks`, or add 127.0.0.0/8");
         }
     }
     let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
@@ -259,7 +269,7 @@ pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &
         Some(near) => format!("Known: {}. The nearest is `{near}`", names.join(", ")),
         None => "None is configured".to_owned(),
     };
-    section.error_at(span, key, "it names nothing in this file", remedy);
+    section.error_at(span, key, "nothing in this file has this name", remedy);
 }
 
 fn key_hash(text: &str) -> Option<[u8; 32]> {

@@ -83,7 +83,7 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
                 &span,
                 "",
                 "this is not valid TOML",
-                "Check quotes, brackets and `key = value`; strings stand in double quotes",
+                "Check quotes, brackets and `key = value`; strings need double quotes",
             );
         }
         return Err(report.into_inner());
@@ -133,8 +133,8 @@ fn config(top: Section<'_>) -> Option<Config> {
     );
     if seal.is_none() {
         for (name, _) in clients.values.iter().filter(|(_, client)| client.limits.sessions.is_some()) {
-            let what = format!("clients.{name} has a limit on sessions, and tokens are not sealed");
-            top.error(what, "Take `seal = false` out, or the limit: without seals the gate knows no sessions");
+            let what = format!("clients.{name} has a limit on sessions, but tokens are not sealed");
+            top.error(what, "Remove `seal = false`, or the limit: without sealed tokens the gate knows no sessions");
         }
     }
     let addresses = listen.iter().chain(listeners.values()).map(|listen| listen.address);
@@ -147,16 +147,22 @@ fn config(top: Section<'_>) -> Option<Config> {
         top.error(format!("two listeners have the address {twice}"), "Give each a port of its own");
     }
     if pat.stale < pat.refresh {
-        top.error("`pat.stale` is shorter than `pat.refresh`", "A PAT would be given up before it is read again");
+        top.error(
+            "`pat.stale` is shorter than `pat.refresh`",
+            "Make it longer: a PAT must not expire before the gate reads it again",
+        );
     }
     if pat.refresh < pat.pace {
-        top.error("`pat.refresh` is shorter than `pat.pace`", "No reference is read oftener than `pat.pace`");
+        top.error(
+            "`pat.refresh` is shorter than `pat.pace`",
+            "Make it longer: the gate reads a reference at most once per `pat.pace`",
+        );
     }
     if accounts.values.len() > 1 && seal.is_none() {
         // Nothing in a later request would say which account its session belongs to.
         top.error(
-            "there is more than one account, and tokens are not sealed",
-            "Take `seal = false` out, or run a gate an account",
+            "there is more than one account, but tokens are not sealed",
+            "Remove `seal = false`, or run one gate per account",
         );
     }
     admission(&top, listen.iter().chain(listeners.values()), &clients.values);
@@ -192,8 +198,8 @@ fn admission<'a>(
     let asks = listen.any(|listen| listen.client_ca.is_some());
     if let Some((name, _)) = clients.iter().find(|(_, client)| !client.certificates.is_empty()).filter(|_| !asks) {
         top.error(
-            format!("clients.{name} asks for a certificate, and `listen.client_ca` is missing"),
-            "Name the roots of client certificates",
+            format!("clients.{name} needs a certificate, but `listen.client_ca` is missing"),
+            "Write the path of the roots for client certificates",
         );
     }
     let keyless: Vec<_> = clients.iter().filter(|(_, client)| client.keys.is_empty()).collect();
@@ -206,7 +212,7 @@ fn admission<'a>(
                 && (any(client) || any(another) || client.users.iter().any(|one| another.users.contains(one)));
             if certificate || users {
                 top.error(
-                    format!("clients.{name} and clients.{other} cannot be told apart"),
+                    format!("the gate cannot tell clients.{name} and clients.{other} apart"),
                     "Give each its own certificate names or users, or a key",
                 );
             }
@@ -314,7 +320,7 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
         false => match top.flag("seal") {
             Some(flag) if !flag.value => {
                 let what = "clients hold Snowflake's own tokens, which are as good as a PAT for hours";
-                top.warning_at(&flag.span, "seal", what, "Take it out unless a client cannot do with sealed ones");
+                top.warning_at(&flag.span, "seal", what, "Remove it, unless a client does not work with sealed tokens");
                 return None;
             }
             _ => None,
@@ -330,8 +336,8 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
         let rotate = duration_in(section, "rotate", 24 * HOUR, MINUTE..30 * 24 * HOUR);
         let keep = duration_in(section, "keep", 24 * HOUR, 4 * HOUR..30 * 24 * HOUR);
         if let Some(section) = section.filter(|_| keep.as_secs() / rotate.as_secs() > 500) {
-            let what = "`rotate` is so short that more than 500 keys would be open at a time";
-            section.error(what, "Let a key seal for longer, or keep them for less");
+            let what = "`rotate` is too short: the ring would hold more than 500 keys";
+            section.error(what, "Write a longer `rotate` or a shorter `keep`");
         }
         Seal { keys, rotate, keep, refresh: duration_in(section, "refresh", 10 * SECOND, SECOND..HOUR) }
     }))

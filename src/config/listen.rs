@@ -53,7 +53,7 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
 /// `[listeners.NAME]`: a listener of its own; what it does not say is that of `[listen]`.
 pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Option<(Arc<str>, Listen)> {
     if name == Listen::MAIN {
-        section.error("this is the name of [listen]", "Give it another");
+        section.error("this is the name of [listen]", "Choose another name");
     }
     let name: Arc<str> = name.into();
     let OwnSettings { address, tls, client_ca, proxy } = own_settings(&section, main.tls.as_ref());
@@ -75,8 +75,8 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
                     section.error_at(
                         &path.span,
                         key,
-                        "it has no use with danger_plaintext = true",
-                        "Take one of the two out",
+                        "it has no effect with danger_plaintext = true",
+                        "Remove one of the two",
                     );
                 }
             }
@@ -87,7 +87,7 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
                     &flag.span,
                     "danger_plaintext",
                     "plain HTTP is for loopback addresses only",
-                    "Listen on 127.0.0.1, or take this out and give certificate and key",
+                    "Listen on 127.0.0.1, or remove this and write certificate and key",
                 );
             }
             None

@@ -258,7 +258,7 @@ impl<'a> Section<'a> {
                 None => parent.error_at(
                     &span,
                     &name,
-                    "this is no table",
+                    "this is not a table",
                     format!("Write [{}.NAME] and its keys below.", parent.path),
                 ),
             }

@@ -275,7 +275,8 @@ fn azure(section: Section<'_>) -> Option<Store> {
     one_of(
         &section,
         "an Azure store has exactly one login",
-        "Write managed_identity = {}, workload_identity = {}, or client_secret = { tenant = …, client = …, secret = \"file:…\" }",
+        "Write managed_identity = {}, workload_identity = {}, \
+         or client_secret = { tenant = …, client = …, secret = \"file:…\" }",
         &["managed_identity", "workload_identity", "client_secret"],
     );
     section.finish();
@@ -351,7 +352,7 @@ fn origin(text: &str) -> Option<String> {
     (rooted && plain && scheme).then(|| text.trim_end_matches('/').to_owned())
 }
 
-const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\"; the secret itself never stands here";
+const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", never the secret itself";
 
 /// A value that names a secret of the gate's own.
 pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {

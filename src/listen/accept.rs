@@ -54,7 +54,7 @@ fn share(socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
     match reuse_port {
         false => Ok(()),
-        true => Err(io::Error::other("listen.reuse_port is not to be had on Windows")),
+        true => Err(io::Error::other("Windows does not support listen.reuse_port")),
     }
 }
 
@@ -85,12 +85,15 @@ impl Acceptor {
                         let Some(permit) = self.permit(&full).await else { return };
                         self.workers.hand_over(stream, peer, self.state.clone(), permit, shutdown.clone());
                     }
-                    Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
+                    Err(error) => tracing::warn!(cause = %error, "cannot take over a connection"),
                 },
                 Err(error) if concerns_one(&error) => {}
                 Err(error) => {
                     if failed.now() {
-                        tracing::error!(owner = "gate", cause = %error, "cannot accept connections; trying on");
+                        tracing::error!(
+                            owner = "gate", cause = %error,
+                            "cannot accept connections; the gate keeps trying"
+                        );
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -105,7 +108,7 @@ impl Acceptor {
             return Some(permit);
         }
         if full.now() {
-            tracing::warn!(owner = "gate", "listen.connections is reached; new connections wait");
+            tracing::warn!(owner = "gate", "the limit listen.connections is reached; new connections wait");
         }
         // It is never closed.
         self.permits.clone().acquire_owned().await.ok()

@@ -102,7 +102,7 @@ impl WorkerContext {
         listen: &Listen,
         record: &ConnectionRecord,
     ) -> Option<Peer> {
-        const CLOSED: &str = "a balancer's connection was closed";
+        const CLOSED: &str = "closed a balancer's connection";
         let mut peer = Peer::at(&listen.name, from.ip());
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
             match timeout(listen.handshake, proxy_header::read(stream)).await {
@@ -211,7 +211,7 @@ async fn requests<T>(
         End::Clean => return,
         End::Late(Waiting::Idle) => {}
         End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
-        End::Broken(error) => record.ended(Owner::Network, "a connection broke", &chain(&error)),
+        End::Broken(error) => record.ended(Owner::Network, "a connection failed", &chain(&error)),
     }
     let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
     if activity.waiting() == Waiting::Answer || activity.unread().is_some() {

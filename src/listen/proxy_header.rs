@@ -36,7 +36,7 @@ pub(super) async fn read<T: AsyncRead + Unpin>(stream: &mut T) -> io::Result<Opt
     } else {
         while header.last() != Some(&b'\n') {
             if header.len() >= LONGEST_V1 || !header.starts_with(b"PROXY ") {
-                return Err(no_header("it does not begin like one, or does not end"));
+                return Err(no_header("its start or its end is wrong"));
             }
             header.push(stream.read_u8().await?);
         }

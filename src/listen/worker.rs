@@ -73,7 +73,7 @@ impl Workers {
         };
         let slot = ConnectionSlot::new(handle.connections.clone(), permit);
         if handle.sender.send(Arrival { stream, peer, listener, slot, shutdown }).is_err() {
-            tracing::error!(owner = "gate", "a worker has ended; its connection is lost");
+            tracing::error!(owner = "gate", "a worker has stopped; a connection for it is lost");
         }
     }
 }
@@ -90,7 +90,7 @@ async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext)
                     Ok(stream) => {
                         connections.spawn(connection::serve(context.clone(), listener, stream, peer, shutdown, slot));
                     }
-                    Err(error) => tracing::warn!(cause = %error, "a connection cannot be taken over"),
+                    Err(error) => tracing::warn!(cause = %error, "cannot take over a connection"),
                 },
                 None => break,
             },

@@ -223,7 +223,7 @@ impl Cache {
                     if reading.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_cancelled())) {
                         return;
                     }
-                    tracing::error!(owner = "gate", "the background reader of a PAT ended in a panic and begins anew");
+                    tracing::error!(owner = "gate", "the background reader of a PAT panicked and restarts");
                     tokio::time::sleep(FIRST_PAUSE).await;
                 }
             };
@@ -278,7 +278,7 @@ impl Inner {
                 }
                 Err(error) => {
                     if complaint.now() {
-                        tracing::warn!(references = %key, cause = %error, owner = "store", "a PAT cannot be read");
+                        tracing::warn!(references = %key, cause = %error, owner = "store", "cannot read a PAT");
                     }
                     failures += 1;
                     let holds = self.usable(key).await.is_some();
@@ -321,7 +321,7 @@ impl Inner {
             Ok(Op::Put(Arc::new(CachedPat { fetched: fresh, from_disk: false, again })))
         });
         let entry = computed.await?.into_entry();
-        let gone = || StoreError::Unavailable("the cache gave up the value".into());
+        let gone = || StoreError::Unavailable("the cache has dropped the value".into());
         entry.map(moka::Entry::into_value).ok_or_else(gone)
     }
 
@@ -335,11 +335,11 @@ impl Inner {
             });
             match kept {
                 Some(_) if refused.contains(&found.id) => {
-                    Err(StoreError::Refused("the store gives a version that Snowflake has refused".into()))
+                    Err(StoreError::Refused("the store has a version that Snowflake has refused".into()))
                 }
                 Some(kept) if found.rank > kept.fetched.rank => {
                     let first = failed.first().map(|failed| format!("{}: {}", failed.reference, failed.error));
-                    let text = format!("{}; {} gives another version", first.unwrap_or_default(), found.from);
+                    let text = format!("{}; {} has another version", first.unwrap_or_default(), found.from);
                     Err(StoreError::Unavailable(text))
                 }
                 _ => Ok(found),
@@ -379,12 +379,15 @@ impl Inner {
         let mut health = self.health();
         let health = health.entry(key.clone()).or_default();
         if health.failure.is_some() {
-            tracing::info!(references = %key, from = %found.from, "a PAT can be read again");
+            tracing::info!(references = %key, from = %found.from, "the PAT can be read again");
         }
         let known = |failed: &FailedReference| health.failed.iter().any(|known| known.reference == failed.reference);
         for failed in failed.iter().filter(|failed| !known(failed)) {
             let (reference, cause) = (&failed.reference, &failed.error);
-            tracing::warn!(%reference, %cause, owner = "store", from = %found.from, "a reference gives nothing; another does");
+            tracing::warn!(
+                %reference, %cause, owner = "store", from = %found.from,
+                "a reference gives nothing; another one has a PAT"
+            );
         }
         *health = Health { failure: None, failed };
     }
@@ -397,7 +400,7 @@ impl Inner {
                 let cached = CachedPat { fetched: found, from_disk: true, again: None };
                 if self.is_usable(&cached) {
                     let age_s = cached.age(&*self.options.env.clock).as_secs();
-                    tracing::info!(references = %key, pat = %cached.fetched.id, age_s, "a PAT from the warm copy");
+                    tracing::info!(references = %key, pat = %cached.fetched.id, age_s, "took a PAT from the warm copy");
                     self.values.insert(key.clone(), Arc::new(cached)).await;
                 }
             }

@@ -91,10 +91,13 @@ impl DiskCache {
             Ok(Some(sealed)) => match unseal(&key, &sealed) {
                 Some(all) => entries.all = all,
                 None => {
-                    tracing::warn!(owner = "gate", "the warm copy cannot be opened: another key, or it was changed")
+                    tracing::warn!(
+                        owner = "gate",
+                        "cannot open the warm copy: the key is another one, or the copy was changed"
+                    )
                 }
             },
-            Err(error) => tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be read"),
+            Err(error) => tracing::warn!(cause = %error, owner = "gate", "cannot read the warm copy"),
         }
         Ok(Self { key, directory, entries: Arc::new(Mutex::new(entries)), turn: Arc::default() })
     }
@@ -163,7 +166,7 @@ impl DiskCache {
             let sealed = seal(&key, &entries.lock().all);
             let written = sealed.map(|sealed| directory.lock(FILE).and_then(|file| file.replace(&sealed)));
             if let Some(Err(error)) = written {
-                tracing::warn!(cause = %error, owner = "gate", "the warm copy cannot be written");
+                tracing::warn!(cause = %error, owner = "gate", "cannot write the warm copy");
             }
         });
     }

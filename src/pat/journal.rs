@@ -109,7 +109,11 @@ impl Journal {
         let lost: Vec<RiskForm> =
             left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
         if !lost.is_empty() {
-            tracing::warn!(logins = lost.len(), owner = "gate", "the last process was ended with logins under way");
+            tracing::warn!(
+                logins = lost.len(),
+                owner = "gate",
+                "the last process stopped with logins under way; they count as refused"
+            );
             journal.change(users, clock, |users| {
                 for (account, user, id) in lost {
                     let user = ServiceUser::new(&account, &user);
@@ -212,7 +216,10 @@ impl Journal {
     fn complain(&self, error: &io::Error) {
         if self.complaint.now() {
             let directory = self.directory.path().display();
-            tracing::error!(%directory, cause = %error, owner = "gate", "bad logins cannot be written down: a restart would forget them");
+            tracing::error!(
+                %directory, cause = %error, owner = "gate",
+                "cannot write bad logins to disk: a restart would forget them"
+            );
         }
     }
 }
@@ -222,7 +229,7 @@ impl Journal {
 fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {
-        tracing::error!(owner = "gate", "the file of bad logins cannot be read: what it knew is forgotten");
+        tracing::error!(owner = "gate", "cannot read the file of bad logins: the gate forgets what it recorded");
         return;
     };
     for form in forms {

@@ -33,7 +33,8 @@ const QUEUE: Duration = Duration::from_secs(30);
 const VERSIONS: u32 = 8;
 
 /// What is said of a version that is not sent again.
-const EXHAUSTED: &str = "it has been refused as often as may be risked and is not sent again before a new one comes, or `patgate pat retry`";
+const EXHAUSTED: &str = "it has been refused as often as pat.budget allows; the gate does not send it again \
+    before the store has a new one, or the operator runs `patgate pat retry`";
 
 /// How long a request waits, whatever it waits for.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +152,7 @@ impl Refusal {
     /// version.
     pub async fn give_up(self, why: &str) -> Fault {
         match self.newer().await {
-            Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, and {why}")),
+            Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, but {why}")),
             Err(fault) => fault,
         }
     }
@@ -193,20 +194,22 @@ impl Request {
             };
             match verdict {
                 Verdict::Granted(permit) => return Ok(Lease { request: self, pat, permit }),
-                Verdict::NeedNewer => match self.newer(&pat, Kind::PatRefused, "it has been refused before").await {
+                Verdict::NeedNewer => match self.newer(&pat, Kind::PatRefused, "Snowflake has refused it before").await
+                {
                     Ok(newer) => pat = newer,
                     Err(_none) => without_another = Some(version.clone()),
                 },
                 Verdict::Exhausted => pat = self.newer(&pat, Kind::PatRefused, EXHAUSTED).await?,
                 Verdict::Cooldown(kind) => {
-                    return Err(Fault::new(kind).with_cause("Snowflake refused a moment ago; nothing is sent for now"));
+                    return Err(Fault::new(kind)
+                        .with_cause("Snowflake has just refused a login; the gate sends none for a short time"));
                 }
                 Verdict::Retry(after) if Instant::now() < self.deadlines.queue => {
                     let _asked_again = timeout(after, freed).await;
                     pat = self.current().await?;
                 }
                 Verdict::Retry(_) => {
-                    let cause = "other logins of the same service user were under way all the time";
+                    let cause = "other logins of the same service user were under way for the whole time";
                     return Err(Fault::new(Kind::GateBusy).with_cause(cause));
                 }
             }
@@ -250,7 +253,7 @@ impl Request {
             let why = match inner.cache.newer_than(&self.grant, refused).await {
                 Ok(Some(newer)) => return Ok(newer),
                 Ok(None) => "the store has no newer one".to_owned(),
-                Err(error) => format!("a newer one cannot be read: {error}"),
+                Err(error) => format!("the gate cannot read a newer one: {error}"),
             };
             if until.is_none_or(|until| Instant::now() + next >= until) {
                 return Err(Fault::new(kind).with_cause(format_args!("{cause}; {why}")));

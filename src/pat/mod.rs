@@ -122,7 +122,7 @@ impl Pats {
     /// enabled a PAT again, or unlocked the user. `None` when there is no such credential.
     pub async fn retry(&self, credential: &str) -> Option<Vec<(SecretRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
-        tracing::warn!(credential, "the operator had the bad logins of a credential's user forgotten");
+        tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");
         self.inner.guard.forget_refusals(user);
         self.inner.replicas.iter().for_each(|replicas| replicas.forget_refusals(user));
         Some(self.refresh(Some(credential)).await)

@@ -34,7 +34,7 @@ impl PendingBody {
 
     /// The body, which is to be had once.
     pub(super) fn take(&mut self) -> Result<Incoming, Fault> {
-        self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("a body that has been taken already"))
+        self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("the body has been taken already"))
     }
 
     /// Reads what nobody has taken.
@@ -77,7 +77,7 @@ impl Unread {
         match self {
             Self::Malformed(what, cause) => Fault::new(malformed).detail(what).with_cause(cause),
             Self::TooLarge(cap, which) => Fault::new(too_large).detail(bytes(cap)).with_cause(which),
-            Self::Slow => Fault::new(Kind::RequestSlow).with_cause("login.deadline has passed"),
+            Self::Slow => Fault::new(Kind::RequestSlow).with_cause("the deadline login.deadline has passed"),
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread
     let read = timeout(caps.deadline, Limited::new(body, caps.body).collect()).await;
     let read = read.map_err(|_late| Unread::Slow)?;
     let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {
-        Ok(broken) => Unread::Malformed("it is not whole", chain(&*broken)),
+        Ok(broken) => Unread::Malformed("it is incomplete", chain(&*broken)),
         Err(_limit) => Unread::TooLarge(caps.body, "as sent"),
     })?;
     Ok(sent.to_bytes())
@@ -114,10 +114,8 @@ pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread
 pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response<()>, Bytes), Fault> {
     let (mut head, body) = response.into_parts();
     let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).with_cause(cause);
-    let body = Limited::new(body, ANSWER_CAP)
-        .collect()
-        .await
-        .map_err(|_| garbled("an answer that is read whole broke off or is too large"))?;
+    let body =
+        Limited::new(body, ANSWER_CAP).collect().await.map_err(|_| garbled("an answer is incomplete or too large"))?;
     let mut body = body.to_bytes();
     if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
         // Not asked for, and yet it happens behind some middleboxes.

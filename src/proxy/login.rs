@@ -148,7 +148,7 @@ impl Upstream<'_, '_> {
         }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is no URI"))?;
+        *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is not a URI"))?;
         let mut headers = headers::for_whole_body(&self.head.headers, self.account.authority());
         for name in [header::AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")] {
             headers.remove(name);
@@ -229,7 +229,7 @@ impl Exchange {
         let Some(answer) = LoginAnswer::read(&body) else {
             // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
             lease.unsent();
-            let cause = format!("HTTP {} and no login answer in it", status.as_u16());
+            let cause = format!("HTTP {} without a login answer", status.as_u16());
             if is_busy(status) {
                 let fault = Fault::new(Kind::SnowflakeBusy).with_cause(cause);
                 return Ok(Sent::Away { fault, reach: Reach::Answered });

@@ -50,7 +50,7 @@ impl Worker {
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;
         let old = sessions.unseal(old.expose(), TokenKind::Session).await?;
         if old.session != master.session {
-            return Err(Fault::new(Kind::SessionUnknown).with_cause("its two tokens are of two sessions"));
+            return Err(Fault::new(Kind::SessionUnknown).with_cause("its two tokens belong to different sessions"));
         }
         record.step(Step::Admitted);
         let (response, body) = self.renew_upstream(&head, &renewal.write(&old.token), &master, record).await?;
@@ -66,7 +66,7 @@ impl Worker {
                 record.refused(code);
                 body
             }
-            None => return Err(Fault::new(Kind::SnowflakeGarbled).with_cause("no answer to a renewal in it")),
+            None => return Err(Fault::new(Kind::SnowflakeGarbled).with_cause("the answer is not one to a renewal")),
         };
         Ok(passed_on(response, body))
     }

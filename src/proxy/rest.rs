@@ -88,7 +88,9 @@ impl Worker {
                 Looked::Refused(refusal) => refusal,
             };
             lease = match body {
-                Sent::Streamed(_) => return Err(refusal.give_up("the body was too large to be kept for it").await),
+                Sent::Streamed(_) => {
+                    return Err(refusal.give_up("the body was too large to keep for a second try").await);
+                }
                 Sent::Kept(_) | Sent::Written(_) => refusal.another().await?,
             };
         }
@@ -120,7 +122,7 @@ impl Worker {
 impl Sent {
     /// The body of the next try.
     fn next(&mut self) -> Result<RequestBody, Fault> {
-        let gone = || Fault::new(Kind::GateBroken).with_cause("a body that was sent already");
+        let gone = || Fault::new(Kind::GateBroken).with_cause("the body was sent already");
         Ok(match self {
             Self::Kept(bytes) | Self::Written(bytes) => RequestBody::whole(bytes.clone()),
             Self::Streamed(body) => RequestBody::Streamed(body.take().ok_or_else(gone)?),
@@ -147,7 +149,7 @@ fn outgoing(head: &request::Parts, body: &Sent, grant: &Grant, authority: &Heade
 }
 
 fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
-    let no_header = |_| Fault::new(Kind::SecretUnusable).with_cause("a PAT that fits no header");
+    let no_header = |_| Fault::new(Kind::SecretUnusable).with_cause("the PAT does not fit into a header");
     let mut value = HeaderValue::from_str(&format!("Bearer {}", pat.expose())).map_err(no_header)?;
     value.set_sensitive(true);
     Ok(value)

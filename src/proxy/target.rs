@@ -15,14 +15,16 @@ pub(super) fn check(head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
     }
     for name in ["origin", "sec-fetch-site"] {
         if head.headers.contains_key(name) {
-            return Err(Fault::new(Kind::RouteUnknown).with_cause(format_args!("a browser's request: it has {name}")));
+            return Err(
+                Fault::new(Kind::RouteUnknown).with_cause(format_args!("the request is a browser's: it has {name}"))
+            );
         }
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         // Without TLS a page of any name could be served from here, when its name is made to point to this machine.
         (Some(host), None) if !peer.tls && !is_this_machine(host.as_bytes()) => {
-            wrong("a door without TLS, and a Host that is not this machine")
+            wrong("the listener has no TLS, and the Host is not this machine")
         }
         (Some(_), None) => Ok(()),
         (None, _) => wrong("no Host"),

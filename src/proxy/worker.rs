@@ -36,7 +36,7 @@ impl WorkerSlot {
             match Worker::new(Arc::clone(&generation), Some(&worker)) {
                 Ok(next) => *worker = next,
                 // The generation was tried out before it was published.
-                Err(error) => tracing::error!(owner = "gate", cause = %error, "the old configuration serves on"),
+                Err(error) => tracing::error!(owner = "gate", cause = %error, "the gate keeps the old configuration"),
             }
         }
         worker.clone()
@@ -78,7 +78,7 @@ impl Worker {
     }
 
     pub(super) fn account(&self, name: &str) -> Result<&Arc<AccountClient>, Fault> {
-        let missing = || Fault::new(Kind::GateBroken).with_cause("an account without connections");
+        let missing = || Fault::new(Kind::GateBroken).with_cause("the account has no connections");
         self.accounts.get(name).ok_or_else(missing)
     }
 

@@ -253,7 +253,7 @@ impl Replicas {
             tracing::error!(
                 owner = "gate",
                 cause,
-                "Redis does not answer: each replica counts by itself until it does"
+                "Redis does not answer: until it does, each replica counts for itself"
             );
         }
         None

@@ -87,8 +87,8 @@ impl KeyFile {
         let Some(content) = self.directory.read(FILE)?.map(Zeroizing::new) else { return Ok(Vec::new()) };
         let damaged = || {
             let file = self.directory.path().join(FILE);
-            let remedy = "move it away and a new one is made; sessions that are open then have to log in again";
-            io::Error::other(format!("{} holds no keys of this gate's: {remedy}", file.display()))
+            let remedy = "move it away, and the gate makes a new one; open sessions then have to log in again";
+            io::Error::other(format!("{} has no keys of this gate: {remedy}", file.display()))
         };
         let text = std::str::from_utf8(&content).map_err(|_| damaged())?;
         text.lines()

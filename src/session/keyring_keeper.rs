@@ -42,7 +42,7 @@ pub(super) async fn open(
         (Some(references), _) => KeyringSource::Store(resolver.clone(), references.clone()),
         (None, Some(state)) => KeyringSource::Made(KeyFile::new(state.clone(), settings.rotate, settings.keep)),
         (None, None) => {
-            tracing::warn!("there is no state directory: sessions do not survive a restart of the gate");
+            tracing::warn!("the gate has no state directory: sessions do not survive its restart");
             KeyringSource::Nowhere
         }
     };
@@ -54,7 +54,7 @@ pub(super) async fn open(
             tracing::error!(
                 owner = "store",
                 cause,
-                "seal.keys cannot be read; a key of this process's own seals for now"
+                "cannot read seal.keys; until it can, the gate seals with a key of its own"
             );
             let own = Keyring::own().map_err(io::Error::other)?;
             keeper.last = Some((own.clone(), Standing::Own));
@@ -130,11 +130,7 @@ impl Keeper {
                 }
                 Err(cause) => {
                     if self.failed.now() {
-                        tracing::warn!(
-                            owner = "store",
-                            cause,
-                            "the ring of keys cannot be read; the last one goes on serving"
-                        );
+                        tracing::warn!(owner = "store", cause, "cannot read the key ring; the gate keeps the last one");
                     }
                     false
                 }
@@ -151,12 +147,12 @@ impl Keeper {
 
     fn rotate(&self, sealer: &Sealer) -> Result<usize, String> {
         let KeyringSource::Made(made) = &self.source else {
-            return Err("the ring is kept in a store: put the new key in front of the others there".to_owned());
+            return Err("the key ring is in a store: put the new key in front of the others there".to_owned());
         };
         let ring = made.rotate(self.env.clock.wall(), &*self.env.random).map_err(|error| error.to_string())?;
         let count = ring.len();
         sealer.publish(ring);
-        tracing::info!(keys = count, "the operator had a key added to the ring");
+        tracing::info!(keys = count, "added a key to the ring for the operator");
         Ok(count)
     }
 }

@@ -124,10 +124,9 @@ impl Sessions {
     pub async fn in_header(&self, headers: &HeaderMap, kind: TokenKind) -> Result<Ticket, Fault> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(unknown("it has not exactly one Authorization header"));
+            return Err(unknown("it does not have exactly one Authorization header"));
         };
-        let text =
-            token_header::read(value).ok_or_else(|| unknown("its Authorization header holds no session's token"))?;
+        let text = token_header::read(value).ok_or_else(|| unknown("its Authorization header has no session token"))?;
         self.unseal(text, kind).await
     }
 
@@ -141,14 +140,14 @@ impl Sessions {
             NotOpened::Foreign | NotOpened::Key | NotOpened::Seal => unknown(why),
         })?;
         if ticket.kind != kind {
-            return Err(unknown("a session token stands where a master token belongs, or the other way round"));
+            return Err(unknown("it has a session token in place of a master token, or the reverse"));
         }
         if ticket.is_over(self.env.clock.wall()) {
-            return Err(unknown("its time is over"));
+            return Err(unknown("it has expired"));
         }
         if self.revoked.covers(&ticket) {
             self.registry.ended(ticket.session);
-            let cause = format_args!("session {} of client {} has been ended", ticket.session, ticket.client);
+            let cause = format_args!("session {} of client {} was ended", ticket.session, ticket.client);
             return Err(Fault::new(Kind::SessionEnded).with_cause(cause));
         }
         Ok(ticket)
@@ -208,7 +207,7 @@ impl Sessions {
             self.exchange_ended(replicas).await;
         }
         if let Err(error) = self.revoked.catch_up() {
-            tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be read");
+            tracing::warn!(cause = %error, owner = "gate", "cannot read the ended sessions");
         }
         self.registry.sweep(self.env.clock.now());
         if let Err(error) = self.revoked.tidy(self.env.clock.wall(), self.longest) {
@@ -230,7 +229,7 @@ impl Sessions {
         let known = |(name, until): (String, EpochMillis)| Some((Revocation::parse(&name)?, until));
         let matters = told.into_iter().filter_map(known).filter(|(_, until)| *until >= oldest);
         match self.revoked.merge(matters) {
-            Ok(true) => tracing::warn!("sessions are ended because another gate was told so"),
+            Ok(true) => tracing::warn!("ended sessions that the operator ended on another gate"),
             Ok(false) => {}
             Err(error) => unwritten(&error),
         }
@@ -254,7 +253,7 @@ impl Sessions {
         let written = granted.written().unwrap_or_default();
         let stands = |token: &Secret| written.contains(token.expose());
         if stands(&ticket.token) || master.as_ref().is_some_and(stands) {
-            let cause = "Snowflake's answer holds a token in a place that is not known; it is not passed on";
+            let cause = "Snowflake's answer has a token in an unknown place; the gate does not pass it on";
             return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
         }
         Ok(written)
@@ -266,12 +265,12 @@ impl Sessions {
 /// # Errors
 /// [`Kind::GateBroken`], when Snowflake has given out a token that fits no header.
 pub fn authorization(ticket: &Ticket) -> Result<HeaderValue, Fault> {
-    let no_header = || Fault::new(Kind::GateBroken).with_cause("a token that fits no header");
+    let no_header = || Fault::new(Kind::GateBroken).with_cause("a token does not fit into a header");
     token_header::write(&ticket.token).ok_or_else(no_header)
 }
 
 fn unwritten(error: &io::Error) {
-    tracing::warn!(cause = %error, owner = "gate", "ended sessions cannot be written down");
+    tracing::warn!(cause = %error, owner = "gate", "cannot write the ended sessions to disk");
 }
 
 fn unknown(cause: impl std::fmt::Display) -> Fault {

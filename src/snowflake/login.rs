@@ -70,7 +70,7 @@ impl<'a> Login<'a> {
         }
         let Envelope { outer, data } =
             Envelope::parse(text).map_err(|_| Refused::Malformed("it is not a JSON object"))?;
-        let data = data.ok_or(Refused::Malformed("it has not exactly one member \"data\" that is an object"))?;
+        let data = data.ok_or(Refused::Malformed("it does not have exactly one member \"data\" that is an object"))?;
         check_authenticator(&data)?;
         let presented = presented(&data)?;
         Ok(Self { outer, data, presented })
@@ -161,12 +161,12 @@ fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, Ref
     let mut found = data.all(name);
     let Some(raw) = found.next() else { return Ok(None) };
     if found.next().is_some() {
-        return Err(Refused::Malformed("a credential stands in it twice"));
+        return Err(Refused::Malformed("it has the same credential member twice"));
     }
     if raw == "null" {
         return Ok(None);
     }
-    let text = super::members::string(raw).ok_or(Refused::Malformed("a credential in it is no string"))?;
+    let text = super::members::string(raw).ok_or(Refused::Malformed("a credential in it is not a string"))?;
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 

@@ -130,7 +130,7 @@ impl StateDir {
                 Some(_) => drop(private::file(&path)?),
             }
         }
-        let own = own.ok_or_else(|| io::Error::other(format!("{PROCESSES} processes share this directory")))?;
+        let own = own.ok_or_else(|| io::Error::other(format!("{PROCESSES} processes already share this directory")))?;
         Ok((own, left))
     }
 

@@ -90,7 +90,7 @@ impl Aws {
         let answer = read.map_err(|error| explain(&error))?;
         let text = answer.secret_string.map(Ok).or_else(|| {
             let bytes = answer.secret_binary.map(aws_smithy_types::Blob::into_inner)?;
-            Some(String::from_utf8(bytes).map_err(|_| StoreError::Unusable("the secret is binary and no text".into())))
+            Some(String::from_utf8(bytes).map_err(|_| StoreError::Unusable("the secret is binary, not text".into())))
         });
         let text = text.unwrap_or_else(|| Err(StoreError::Unusable("the answer holds no secret".into())))?;
         Ok(StoredSecret {
@@ -145,7 +145,7 @@ fn explain(failed: &Failed) -> StoreError {
         Failed::Store(error) => return error.clone(),
     };
     if let Some(ours) = inside(&**error) {
-        return StoreError::Unavailable(format!("Secrets Manager, or the way to the gate's credentials: {ours}"));
+        return StoreError::Unavailable(format!("Secrets Manager, or the source of the gate's credentials: {ours}"));
     }
     match &**error {
         SdkError::ServiceError(refusal) => {
@@ -169,16 +169,16 @@ fn explain(failed: &Failed) -> StoreError {
         }
         SdkError::TimeoutError(_) => StoreError::Unavailable("no answer in time".into()),
         SdkError::ResponseError(_) => {
-            StoreError::Unavailable("what answered in Secrets Manager's place did not speak its protocol".into())
+            StoreError::Unavailable("the server that answered did not speak Secrets Manager's protocol".into())
         }
         // A provider of the chain; their own words may quote an answer.
         SdkError::DispatchFailure(_) => match sources(&**error).find_map(|error| error.downcast_ref()) {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
-                StoreError::Unavailable("where the gate's AWS credentials come from, no answer can be used".into())
+                StoreError::Unavailable("the source of the gate's AWS credentials gave no usable answer".into())
             }
-            _ => StoreError::Refused("the gate finds no AWS credentials that can be used".into()),
+            _ => StoreError::Refused("the gate finds no usable AWS credentials".into()),
         },
-        _ => StoreError::Refused("the request cannot be made: look at region and reference".into()),
+        _ => StoreError::Refused("the request cannot be made: check region and reference".into()),
     }
 }
 

@@ -83,13 +83,13 @@ impl Azure {
                     tenant_id: tenant.clone(),
                     token_file_path: token.clone(),
                 }))
-                .map_err(unusable("tenant, client or token file is missing; on AKS they come by the environment"))?
+                .map_err(unusable("tenant, client or token file is missing; on AKS the environment has them"))?
             }
             AzureLogin::ClientSecret { tenant, client, secret } => {
                 let secret = AzureSecret::new(load(secret).await?.expose().to_owned());
                 let options = ClientSecretCredentialOptions { client_options: self.options() };
                 ClientSecretCredential::new(tenant, client.clone(), secret, Some(options))
-                    .map_err(unusable("tenant, client or secret has no possible form"))?
+                    .map_err(unusable("tenant, client or secret has a wrong form"))?
             }
         })
     }
@@ -195,7 +195,7 @@ fn explain(failed: &Failed) -> StoreError {
             ErrorKind::Other => StoreError::Refused(
                 "Key Vault asks for a token of another resource than its own domain; see danger_any_resource".into(),
             ),
-            _ => StoreError::Unavailable(format!("what answered in the place of {who} did not speak its protocol")),
+            _ => StoreError::Unavailable(format!("the server that answered for {who} did not speak its protocol")),
         };
     };
     let told = format!("{who} answered {} {code}", u16::from(status));

@@ -29,7 +29,7 @@ impl SecretStore for File {
         // A reference names what is below the directory, and nothing beside it.
         let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !below {
-            let text = format!("{path}: a reference to a file names one below the store's directory, without `..`");
+            let text = format!("{path}: the file of a reference must be below the store's directory, without `..`");
             return Box::pin(std::future::ready(Err(StoreError::Refused(text))));
         }
         let path = self.directory.join(path);
@@ -58,7 +58,7 @@ fn read(path: &Path) -> Result<StoredSecret, StoreError> {
     let metadata = std::fs::metadata(path).map_err(failed)?;
     let created = metadata.modified().ok();
     if !metadata.is_file() {
-        return Err(StoreError::Refused(format!("{}: no regular file", path.display())));
+        return Err(StoreError::Refused(format!("{}: not a regular file", path.display())));
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut text = String::new();

@@ -54,7 +54,7 @@ impl Gcp {
 
     async fn credentials(&self) -> Result<AccessTokenCredentials, StoreError> {
         // The library's own words may quote the file.
-        let wrong = || StoreError::Refused("login: the credentials are not in a form that Google hands out".into());
+        let wrong = || StoreError::Refused("login: the credentials are in none of Google's formats".into());
         let Some(source) = &self.settings.credentials else {
             return Builder::default().with_scopes([SCOPE]).build_access_token_credentials().map_err(|_| wrong());
         };
@@ -103,7 +103,8 @@ impl Gcp {
             }
         };
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.token));
-        let mut bearer = bearer.map_err(|_| StoreError::Refused("the access token fits in no header".into()))?;
+        let mut bearer =
+            bearer.map_err(|_| StoreError::Refused("the access token does not fit into a header".into()))?;
         bearer.set_sensitive(true);
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
         let url = url(self.settings.address.as_deref().unwrap_or(ADDRESS), path)?;
@@ -138,14 +139,13 @@ struct Payload<'a> {
 }
 
 fn value(answer: &Response<Bytes>) -> Result<StoredSecret, StoreError> {
-    let garbled =
-        || StoreError::Unavailable("what answered in Secret Manager's place did not speak its protocol".into());
+    let garbled = || StoreError::Unavailable("the server that answered did not speak Secret Manager's protocol".into());
     let accessed: Accessed<'_> = serde_json::from_slice(answer.body()).map_err(|_| garbled())?;
     let data = STANDARD.decode(accessed.payload.data).map_err(|_| garbled())?;
     if accessed.payload.checksum.is_some_and(|sum| sum != crc32c::crc32c(&data).to_string()) {
-        return Err(StoreError::Unavailable("the secret was damaged on its way: its checksum does not fit".into()));
+        return Err(StoreError::Unavailable("the secret was damaged on its way: its checksum is wrong".into()));
     }
-    let text = String::from_utf8(data).map_err(|_| StoreError::Unusable("the secret is binary and no text".into()))?;
+    let text = String::from_utf8(data).map_err(|_| StoreError::Unusable("the secret is binary, not text".into()))?;
     let version = accessed.name.rsplit('/').next().unwrap_or("unnamed").to_owned();
     Ok(StoredSecret { value: Secret::new(text), version, created: None, expires: None })
 }

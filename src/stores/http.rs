@@ -104,7 +104,7 @@ impl From<HttpError> for StoreError {
 /// A URL below `origin` whose path is made of these segments, each encoded.
 #[cfg(any(feature = "vault", feature = "gcp"))]
 pub(super) fn url<'a>(origin: &str, segments: impl IntoIterator<Item = &'a str>) -> Result<reqwest::Url, StoreError> {
-    let wrong = || StoreError::Refused("the store's address is no URL".into());
+    let wrong = || StoreError::Refused("the store's address is not a URL".into());
     let mut url = reqwest::Url::parse(origin).map_err(|_| wrong())?;
     url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(segments);
     Ok(url)

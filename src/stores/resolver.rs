@@ -120,7 +120,7 @@ impl Resolver {
                     {
                         return Resolution { pat: Some(next), failed };
                     }
-                    StoreError::Refused("it holds the version that Snowflake has refused".into())
+                    StoreError::Refused("it still has the version that Snowflake has refused".into())
                 }
                 Err(error) => error,
             };

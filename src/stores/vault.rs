@@ -88,7 +88,7 @@ impl Vault {
 
     fn client(&self, web: &StoreHttp, token: &Secret) -> Result<VaultClient, StoreError> {
         let address = self.settings.address.parse();
-        let address = address.map_err(|_| StoreError::Refused("the address is no URL".into()))?;
+        let address = address.map_err(|_| StoreError::Refused("the address is not a URL".into()))?;
         let settings = VaultClientSettings {
             address,
             ca_certs: Vec::new(),
@@ -120,7 +120,7 @@ impl Vault {
                     Some(renewed) => Ok(renewed),
                     None => match self.log_in().await {
                         Err(error) if now < lease.end => {
-                            tracing::warn!(cause = %error, owner = "store", "Vault gives no new login; the old one has some time left");
+                            tracing::warn!(cause = %error, owner = "store", "cannot log in to Vault again; the old token is still valid");
                             Ok(held)
                         }
                         outcome => outcome,
@@ -135,13 +135,13 @@ impl Vault {
     async fn renewed(&self, held: &Login, lease: Lease) -> Option<Arc<Login>> {
         // A renewal that hangs leaves time for the rest of the read.
         let Ok(renewal) = tokio::time::timeout(self.timeout / 3, held.client.renew(None)).await else {
-            tracing::debug!("the renewal of the Vault token has no answer");
+            tracing::debug!("Vault does not answer the renewal of the token");
             return None;
         };
         match renewal {
             // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
             Ok(auth) if Duration::from_secs(auth.lease_duration) < lease.length => {
-                tracing::debug!("the Vault token is near its greatest age");
+                tracing::debug!("the Vault token is near its maximum lifetime");
                 None
             }
             Ok(auth) => {
@@ -266,7 +266,9 @@ impl Vault {
     async fn get<'a>(&self, login: &Login, path: impl Iterator<Item = &'a str>) -> Result<Response<Bytes>, StoreError> {
         let header = |text: &str| {
             let value = HeaderValue::from_str(text);
-            value.map_err(|_| StoreError::Refused("the Vault token, or the namespace, fits in no header".into()))
+            value.map_err(|_| {
+                StoreError::Refused("the Vault token, or the namespace, does not fit into a header".into())
+            })
         };
         let mut headers = HeaderMap::new();
         let mut token = header(login.token.expose())?;
@@ -369,6 +371,6 @@ fn explain(error: &ClientError) -> StoreError {
         ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError => {
             StoreError::Unusable("Vault's answer holds no data".into())
         }
-        _ => StoreError::Unavailable("what answered in Vault's place did not speak its protocol".into()),
+        _ => StoreError::Unavailable("the server that answered did not speak Vault's protocol".into()),
     }
 }

@@ -126,7 +126,7 @@ impl Metrics {
     /// Never in practice: text in memory does not fail.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("patgate");
-        registry.register("store_reads", "Reads of a secrets manager, by what came of them", self.reads.clone());
+        registry.register("store_reads", "Reads of a secrets manager, by outcome", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
         registry.register(
@@ -134,13 +134,13 @@ impl Metrics {
             "Requests that the gate did not serve, by kind and owner",
             self.failed.clone(),
         );
-        registry.register("config_reloads", "Reloads of the configuration, by what came of them", self.reloads.clone());
-        let up = "Whether Redis answers; while it does not each replica counts by itself (0 also where there is none)";
+        registry.register("config_reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
+        let up = "Whether Redis answers; while it does not, each replica counts for itself (0 also without Redis)";
         registry.register("replicas_up", up, self.replicas_up.clone());
-        registry.register("replicas_errors", "Questions that Redis did not answer", self.replicas_errors.clone());
-        registry.register("pat_ready", "Whether there is a PAT that may be used", self.ready.clone());
+        registry.register("replicas_errors", "Commands that Redis did not answer", self.replicas_errors.clone());
+        registry.register("pat_ready", "Whether the credential has a usable PAT", self.ready.clone());
         registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
-        registry.register("pat_expires_timestamp_seconds", "When the PAT ends, where known", self.expires.clone());
+        registry.register("pat_expires_timestamp_seconds", "When the PAT expires, if known", self.expires.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)

@@ -32,7 +32,7 @@ struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// Nothing stands there.
-    #[error("there is no key")]
+    #[error("the ring has no key")]
     Empty,
     /// One is too short to be a key.
     #[error(
@@ -40,7 +40,7 @@ pub enum KeyringError {
     )]
     Short(usize),
     /// Far too many.
-    #[error("there are more than {MOST} keys")]
+    #[error("the ring has more than {MOST} keys")]
     TooMany,
     /// Snowflake's token is longer than anything that fits a header.
     #[error("the token is too long to be sealed")]

@@ -42,10 +42,10 @@ pub enum KeyringRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOpened {
     /// It is no sealed token.
-    #[error("it is no sealed token of this gate's")]
+    #[error("it is not a sealed token of this gate")]
     Foreign,
     /// It names a key that is not on the ring, and the ring cannot be read at this moment.
-    #[error("its key is not known, and the ring cannot be read now")]
+    #[error("its key is unknown, and the gate cannot read the key ring now")]
     Later,
     /// It names a key that is not on the ring.
     #[error("its key is not on the ring: it is too old, another gate's, or forged")]
@@ -73,7 +73,7 @@ impl Sealer {
     /// Why that cannot be.
     pub async fn rotate(&self) -> Result<usize, String> {
         let (tell, told) = oneshot::channel();
-        let gone = || "nobody keeps this ring: it lasts as long as the process".to_owned();
+        let gone = || "this key ring has no source: it lasts as long as the process".to_owned();
         self.ask.send(KeyringRequest::Rotate(tell)).await.map_err(|_| gone())?;
         told.await.unwrap_or_else(|_| Err(gone()))
     }

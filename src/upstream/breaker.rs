@@ -75,7 +75,7 @@ impl Breaker {
             tracing::error!(
                 owner = "snowflake",
                 cause,
-                "Snowflake cannot be reached; requests are told so at once until it can"
+                "the gate cannot reach Snowflake; until it can, requests fail at once"
             );
         }
     }
@@ -90,7 +90,7 @@ impl Breaker {
     /// What is known of an account that is away.
     pub fn cause(&self) -> String {
         format!(
-            "it is known to be away, and another request looks whether it still is; the last could not connect: {}",
+            "it is known to be unreachable, and another request tests it now; the last connect failed: {}",
             self.lock().cause
         )
     }

@@ -30,7 +30,7 @@ pub struct ResponseBody {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokeOff {
     /// Snowflake's connection failed, or what it sent is no valid body.
-    #[error("the upstream body broke off")]
+    #[error("the upstream body is incomplete")]
     Upstream(#[source] hyper::Error),
     /// No byte for too long.
     #[error("the upstream body was silent for too long")]

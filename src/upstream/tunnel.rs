@@ -32,7 +32,7 @@ impl Tunnel {
     pub fn new(address: &str, user: Option<(&str, &Secret)>) -> io::Result<Self> {
         let basic = |(user, password): (&str, &Secret)| {
             if user.contains(':') {
-                return Err(io::Error::other("the forward proxy's user name holds a colon"));
+                return Err(io::Error::other("the forward proxy's user name has a colon"));
             }
             let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
             let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*pair)));
@@ -52,9 +52,12 @@ impl Tunnel {
         tokio::spawn(connection.with_upgrades());
         let mut ask = Request::new(Empty::<Bytes>::new());
         *ask.method_mut() = Method::CONNECT;
-        *ask.uri_mut() =
-            Uri::builder().authority(target).build().map_err(|_| failed("the account's address is no authority"))?;
-        let host = HeaderValue::from_str(target).map_err(|_| failed("the account's address is no header"))?;
+        *ask.uri_mut() = Uri::builder()
+            .authority(target)
+            .build()
+            .map_err(|_| failed("the account's address is not a URI authority"))?;
+        let host =
+            HeaderValue::from_str(target).map_err(|_| failed("the account's address does not fit into a header"))?;
         ask.headers_mut().insert(header::HOST, host);
         if let Some(authorization) = &self.authorization {
             ask.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
@@ -64,11 +67,12 @@ impl Tunnel {
             return Err(failed(&format!("it refuses the tunnel with {}", answer.status())));
         }
         let tunnel = hyper::upgrade::on(answer).await.map_err(|error| failed(&error.to_string()))?;
-        let parts = tunnel.downcast::<TokioIo<TcpStream>>().map_err(|_| failed("the connection is another one"))?;
+        let parts =
+            tunnel.downcast::<TokioIo<TcpStream>>().map_err(|_| failed("the connection has an unexpected type"))?;
         // Snowflake says nothing before it is spoken to.
         match parts.read_buf.is_empty() {
             true => Ok(parts.io.into_inner()),
-            false => Err(failed("it sent something into the tunnel")),
+            false => Err(failed("it sent data of its own into the tunnel")),
         }
     }
 }

@@ -185,7 +185,7 @@ async fn a_client_may_be_held_to_some_doors() {
     let world = World::with(doors).await;
     let login = || login_request(login_body(world.key.expose()));
     let said = world.send(login()).await.refusal("390100");
-    assert!(said.contains("comes by another address"), "{said}");
+    assert!(said.contains("must use another listener"), "{said}");
     let inside = world.app.others["internal"];
     let got = world.send_from(LOCALHOST, inside, login()).await.unwrap().json();
     let (token, _) = crate::world::pair(&got, "token");

@@ -129,7 +129,7 @@ async fn a_client_has_so_many_sessions_and_a_closed_one_makes_room() {
     let (first, _) = world.session().await;
     world.session().await;
     let said = world.login(world.key.expose()).await.refusal("390100");
-    assert!(said.contains("this client has 2 sessions open"), "{said}");
+    assert!(said.contains("this client has 2 open sessions"), "{said}");
     world.ask(Method::POST, "/session?delete=true", &first, "").await;
     // Many at once find the one place that is free.
     let mut crowd = JoinSet::new();

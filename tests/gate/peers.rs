@@ -72,7 +72,7 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
     })
     .await;
     let key = world.key.expose().to_owned();
-    assert!(world.login(&key).await.refusal("390100").contains("has to show a TLS certificate"));
+    assert!(world.login(&key).await.refusal("390100").contains("must show a TLS certificate"));
     world.show(Some(&other));
     world.login(&key).await.refusal("390100");
     world.show(Some(&stranger));

@@ -109,7 +109,7 @@ async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
         world.standin.state.set_pat(USER, &world.canary("pat-3"), PatState::Active);
         world.write("pat", &world.canary("pat-3"));
         world.standin.state.turn(RouteName("login".into()), knob, 1);
-        assert!(world.login(&key).await.refusal("390999").contains("did not speak its protocol"));
+        assert!(world.login(&key).await.refusal("390999").contains("did not speak Snowflake's protocol"));
     }
     for status in [429, 502, 503] {
         world.standin.state.turn(

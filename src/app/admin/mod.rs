@@ -57,7 +57,7 @@ impl AdminService {
                 http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
                 let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
                 if let Err(error) = served.await {
-                    tracing::debug!(cause = %error, "an admin connection broke");
+                    tracing::debug!(cause = %error, "an admin connection failed");
                 }
             });
         }
@@ -66,13 +66,14 @@ impl AdminService {
     async fn answer<B>(&self, request: &Request<B>) -> Answer {
         let verb = routes::find(request.method(), request.uri().path());
         if !verb.as_ref().is_ok_and(|verb| verb.is_harmless()) && is_from_a_page(request) {
-            let why = "this door is not for browsers: Origin, or a Host that is not this machine";
+            let why =
+                "the admin address refuses browsers: the request has an Origin, or a Host that is not this machine";
             return error(StatusCode::FORBIDDEN, why);
         }
         let verb = match verb {
             Ok(verb) => verb,
             Err(NoRoute::WrongMethod) => {
-                return error(StatusCode::METHOD_NOT_ALLOWED, "the wrong method: GET asks, POST acts");
+                return error(StatusCode::METHOD_NOT_ALLOWED, "wrong method: GET reads, POST acts");
             }
             Err(NoRoute::Unknown) => {
                 let known: Vec<_> = routes::paths().collect();
@@ -104,13 +105,13 @@ impl AdminService {
             }
             Verb::Metrics => match operator.metrics().await {
                 Ok(text) => answer(StatusCode::OK, MEDIA_TYPE, text),
-                Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "no text of the metrics"),
+                Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written as text"),
             },
             Verb::Pats => json_answer(StatusCode::OK, &operator.pats().await),
             Verb::Refresh => refreshed(operator.refresh(parameter(request, "credential").as_deref()).await?),
             Verb::Retry => match parameter(request, "credential") {
                 Some(credential) => refreshed(operator.retry(&credential).await?),
-                None => error(StatusCode::UNPROCESSABLE_ENTITY, "say which: ?credential=NAME"),
+                None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
             Verb::Sessions => json_answer(StatusCode::OK, &operator.sessions()?),
@@ -125,7 +126,7 @@ impl AdminService {
                     json_answer(status, &ended)
                 }
                 None => {
-                    let why = "say what: ?target=client:NAME, pat:FINGERPRINT or session:ID";
+                    let why = "name the target: ?target=client:NAME, pat:FINGERPRINT or session:ID";
                     error(StatusCode::UNPROCESSABLE_ENTITY, why)
                 }
             },

@@ -58,7 +58,7 @@ faults! {
     /// A client key whose check digits do not fit: a character was lost or changed.
     KeyDamaged = 103, "key_damaged", Client, Warn, DENIED, DENIED,
         "the client key is damaged: its check digits do not fit",
-        "Copy the whole key once more, without spaces or line breaks.";
+        "Copy the whole key again, without spaces or line breaks.";
 
     /// A well-formed key of a client that the configuration does not know.
     ClientUnknown = 104, "client_unknown", Client, Warn, DENIED, DENIED,
@@ -77,7 +77,7 @@ faults! {
 
     /// The client has to show a certificate of its own, or to be a program of certain users on this machine.
     PeerDenied = 301, "peer_denied", Policy, Warn, DENIED, Refusal(390_111),
-        "this client may not be used like this: {}",
+        "this client may not connect this way: {}",
         "Ask the operator of the gate.";
 
     /// More logins than a limit allows.
@@ -88,32 +88,32 @@ faults! {
     /// More requests than a limit allows.
     RequestLimit = 303, "request_limit", Policy, Debug, Retry(429, 1), Retry(429, 1),
         "{}",
-        "Wait; drivers try again by themselves.";
+        "Wait; drivers retry such a request.";
 
     /// More sessions than the client may have.
     SessionLimit = 304, "session_limit", Policy, Warn, DENIED, DENIED,
-        "this client has {} sessions open, which is as many as it may",
-        "Close connections that nobody uses, or ask the operator of the gate.";
+        "this client has {} open sessions, the most that it may have",
+        "Close unused connections, or ask the operator of the gate.";
 
     /// A login body that cannot be read.
     LoginMalformed = 106, "login_malformed", Client, Warn, Refusal(390_400), Refusal(390_400),
         "the login request cannot be read: {}",
-        "Check that a Snowflake driver sends it and that nothing between changes it.";
+        "Check that a Snowflake driver sends it, and that no proxy changes it.";
 
     /// A login body over the cap, before or after inflating.
     TooLarge = 107, "request_too_large", Client, Warn, Status(413), Status(413),
         "the request is larger than {}",
-        "What a driver sends here is a few KB; look for what sends this.";
+        "A driver sends a few KB here; find the program that sends this request.";
 
     /// A request whose body did not arrive within its deadline.
     RequestSlow = 202, "request_slow", Network, Warn, Status(408), Status(408),
         "the request did not arrive in time",
-        "Look at the network between the tool and the gate.";
+        "Check the network between the tool and the gate.";
 
     /// A body that its client broke off on the way to Snowflake, or that is framed wrongly.
     BodyBroken = 108, "request_body_broken", Client, Warn, Refusal(390_400), Refusal(390_400),
-        "the body of the request broke off, or cannot be read",
-        "Look at what sends it, and at the network between the tool and the gate.";
+        "the body of the request is incomplete, or cannot be read",
+        "Check the program that sends it, and the network between the tool and the gate.";
 
     /// A login by SSO, OAuth, key pair or workload identity.
     AuthenticatorForeign = 109, "authenticator_foreign", Client, Warn, DENIED, DENIED,
@@ -123,33 +123,33 @@ faults! {
 
     /// A path of the browser or OAuth flows.
     FlowForeign = 110, "flow_foreign", Client, Warn, DENIED, DENIED,
-        "single sign-on and OAuth do not go through this gate",
+        "this gate does not support single sign-on and OAuth",
         "Use user name and password, or PROGRAMMATIC_ACCESS_TOKEN, with your patgate client key as password \
          or token.";
 
     /// A role that the client may not ask for.
     RoleDenied = 305, "role_denied", Policy, Warn, Refusal(390_189), Refusal(390_189),
         "this client may not use the role {}",
-        "Take the role out of the tool's settings, or ask the operator of the gate.";
+        "Remove the role from the tool's settings, or ask the operator of the gate.";
 
     /// A warehouse, database or schema that the client may not ask for.
     ContextDenied = 306, "context_denied", Policy, Warn, Refusal(390_201), Refusal(390_201),
         "this client may not use the {}",
-        "Take it out of the tool's settings, or ask the operator of the gate.";
+        "Remove it from the tool's settings, or ask the operator of the gate.";
 
     /// A renewal that cannot be read.
     RenewalMalformed = 111, "renewal_malformed", Client, Warn, Refusal(390_400), Refusal(390_400),
         "the renewal of the session cannot be read: {}",
-        "Check that a Snowflake driver sends it and that nothing between changes it.";
+        "Check that a Snowflake driver sends it, and that no proxy changes it.";
 
     /// A request without a token that this gate has sealed for such a request.
     SessionUnknown = 112, "session_unknown", Client, Warn, GiveUp, GiveUp,
-        "this session is not, or no longer, known to this gate",
+        "this gate does not know this session, or the session has expired",
         "Open the connection again; give the trace id to the operator if it happens often.";
 
     /// A token whose key may be on the ring, which cannot be read at this moment.
     RingAway = 501, "ring_away", Store, Error, Retry(503, 1), Retry(503, 1),
-        "the gate cannot read the keys of its sessions at this moment",
+        "the gate cannot read its key ring now",
         "Try again; give the trace id to the operator if it lasts.";
 
     /// A session that somebody has ended, or whose client may no longer enter.
@@ -160,7 +160,7 @@ faults! {
     /// A session that came from elsewhere than it is bound to.
     SessionElsewhere = 308, "session_elsewhere", Policy, Warn, Refusal(390_111), Refusal(390_111),
         "this session was opened elsewhere and may not be used from here",
-        "Open a connection of your own; give the trace id to the operator if nobody has copied anything.";
+        "Open a new connection; give the trace id to the operator if nobody has copied the session.";
 
     /// A REST request without a client key as its bearer token.
     BearerMissing = 113, "bearer_missing", Client, Warn, DENIED, DENIED,
@@ -170,7 +170,7 @@ faults! {
     /// A REST request that cannot be read.
     RestMalformed = 114, "rest_malformed", Client, Warn, Refusal(390_400), Refusal(390_400),
         "the request cannot be read: {}",
-        "Look at what sends it, and at what stands between.";
+        "Check the program that sends it, and every proxy on the way.";
 
     /// A path that no driver uses.
     RouteUnknown = 115, "route_unknown", Client, Warn, Status(404), Status(404),
@@ -179,27 +179,27 @@ faults! {
 
     /// A known path with the wrong method.
     MethodWrong = 116, "method_wrong", Client, Warn, Status(405), Status(405),
-        "this path is not used with this method",
+        "this path does not take this method",
         "Point a Snowflake driver here, not a browser.";
 
     /// CONNECT, a target in absolute form, or not exactly one Host.
     TargetForm = 117, "target_form", Client, Warn, Status(421), Status(421),
-        "this gate is no forward proxy and takes one Host",
-        "Take the gate out of the tool's proxy settings and enter it as the server.";
+        "this gate is not a forward proxy, and takes exactly one Host",
+        "Remove the gate from the tool's proxy settings, and enter it as the server.";
 
     /// Too many logins with one credential are waiting for their turn.
     GateBusy = 401, "gate_busy", Gate, Error, Retry(503, 5), Retry(503, 5),
-        "more logins are waiting for this gate than Snowflake answers",
+        "too many logins of this gate are waiting for Snowflake",
         "Try again; let tools keep their connections, or ask the operator for a second credential.";
 
     /// As many requests are under way at the account as may.
     AccountBusy = 309, "account_busy", Policy, Warn, Retry(503, 1), Retry(503, 1),
-        "as many requests are under way at Snowflake as this gate may have there",
-        "Try again; ask the operator of the gate whether that is enough.";
+        "this gate has reached its limit of requests in flight to Snowflake",
+        "Try again; ask the operator of the gate for a higher limit if it lasts.";
 
     /// The gate did something it should not.
     GateBroken = 402, "gate_broken", Gate, Error, BEHIND, Retry(503, 1),
-        "the gate failed inside",
+        "the gate has an internal error",
         "Give the trace id to the operator.";
 
     /// The secrets manager did not answer, and no PAT is in memory.
@@ -210,12 +210,12 @@ faults! {
     /// The secrets manager refused, or does not know the secret.
     StoreRefused = 503, "store_refused", Store, Error, BEHIND, BEHIND,
         "your key is fine, but the secrets manager does not give the gate the Snowflake token",
-        "Give the trace id to the operator: the reference or the gate's rights in the store need a look.";
+        "Give the trace id to the operator, who checks the reference and the gate's rights in the store.";
 
     /// The secret is there and cannot be a PAT.
     SecretUnusable = 504, "secret_unusable", Store, Error, BEHIND, BEHIND,
-        "your key is fine, but what the secrets manager holds is not a usable Snowflake token",
-        "Give the trace id to the operator: the secret's form needs a look.";
+        "your key is fine, but the secret in the secrets manager is not a usable Snowflake token",
+        "Give the trace id to the operator, who checks the form of the secret.";
 
     /// Snowflake cannot be reached.
     SnowflakeUnreachable = 601, "snowflake_unreachable", Snowflake, Error, BEHIND, Retry(503, 2),
@@ -234,8 +234,8 @@ faults! {
 
     /// Snowflake, or something in its place, answered with what is no answer to this request.
     SnowflakeGarbled = 604, "snowflake_garbled", Snowflake, Error, BEHIND, Retry(502, 2),
-        "what answered in Snowflake's place did not speak its protocol",
-        "Give the trace id to the operator: a proxy or a wrong address may stand between gate and Snowflake.";
+        "the server that answered did not speak Snowflake's protocol",
+        "Give the trace id to the operator: a proxy may have answered, or the account's address is wrong.";
 
     /// Snowflake refused the PAT, and the store has no newer one.
     PatRefused = 605, "pat_refused", Snowflake, Error, BEHIND, BEHIND,

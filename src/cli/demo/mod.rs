@@ -21,16 +21,16 @@ use set_up::Stage;
 /// What to show.
 #[derive(Args)]
 pub(super) struct DemoArgs {
-    /// End after the show instead of staying up.
+    /// Stop after the demo instead of serving on.
     #[arg(long)]
     once: bool,
-    /// Where the gate listens; another free port is taken when this one is in use.
+    /// The port of the gate; if it is in use, the demo takes a free one.
     #[arg(long, default_value_t = 8443)]
     port: u16,
-    /// A Snowflake to use in place of the built-in stand-in: <https://HOST:PORT>.
+    /// A Snowflake to use instead of the built-in stand-in: <https://HOST:PORT>.
     #[arg(long, value_name = "URL", requires = "pat_file")]
     upstream: Option<String>,
-    /// The roots that the upstream's certificate chains to, PEM; the platform's by default.
+    /// The roots for the upstream's certificate, PEM; the platform's by default.
     #[arg(long, value_name = "FILE", requires = "upstream")]
     upstream_ca: Option<PathBuf>,
     /// The service user at the upstream.

@@ -32,7 +32,7 @@ pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), CommandErr
     login(stage, &driver, log, &ink).await?;
     match &stage.standin {
         Some(standin) => rotation(stage, standin, &driver, &ink).await?,
-        None => say("The rotation is not shown: this Snowflake's PATs are not the demo's to rotate.\n"),
+        None => say("The demo skips the rotation: it cannot rotate the PATs of this Snowflake.\n"),
     }
     refusal(&driver, log, &ink).await
 }
@@ -69,7 +69,7 @@ async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Res
 /// Logins go on while the PAT is rotated with no overlap at all.
 async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) -> Result<(), CommandError> {
     say(&ink.bold(&format!(
-        "2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in, the old one dead at once"
+        "2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in; each revokes the old PAT at once"
     )));
     let (good, bad) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let stop = Arc::new(AtomicBool::new(false));
@@ -90,7 +90,7 @@ async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) 
         stage.rotate(standin)?;
         let enough = standin.state.wait_until(|state| state.count("login") >= next);
         if tokio::time::timeout(std::time::Duration::from_secs(30), enough).await.is_err() {
-            return Err(CommandError::gate("no logins reach Snowflake any more"));
+            return Err(CommandError::gate("logins no longer reach Snowflake"));
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -112,7 +112,7 @@ async fn refusal(driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), Comma
     let wrong = key::issue(&name, &SystemRandom).map_err(CommandError::gate)?;
     let answer = driver.login(wrong.expose()).await.map_err(unexpected)?;
     if answer.ok() {
-        return Err(CommandError::gate("a wrong key was let in"));
+        return Err(CommandError::gate("the gate accepted a wrong key"));
     }
     let message = answer.body["message"].as_str().unwrap_or_default();
     say(&format!("   the tool shows        {}", ink.red(message)));
@@ -138,12 +138,12 @@ fn trace(id: &str, log: &Captured, ink: &Ink) {
 fn accepted(answer: Answered) -> Result<Answered, String> {
     match answer.ok() {
         true => Ok(answer),
-        false => Err(answer.body["message"].as_str().unwrap_or("refused without a word").to_owned()),
+        false => Err(answer.body["message"].as_str().unwrap_or("refused without a message").to_owned()),
     }
 }
 
 fn unexpected(why: String) -> CommandError {
-    CommandError::gate(format!("the demo did not go as it should: {why}"))
+    CommandError::gate(format!("the demo failed: {why}"))
 }
 
 /// Colours, where there is a terminal to show them.

@@ -16,11 +16,11 @@ use crate::pat::PatStatus;
 /// What to do.
 #[derive(Subcommand)]
 pub(super) enum PatCommand {
-    /// What is held for each credential, from where, and how old it is.
+    /// Show the PAT of each credential: its source and its age.
     Status(ConfigArgs),
-    /// Read from the stores now, for instance because a PAT was rotated.
+    /// Read the PATs from the stores now, for example after a rotation.
     Refresh(refresh::RefreshArgs),
-    /// Forget the bad logins of a credential's user, because its PAT was enabled again.
+    /// Forget the bad logins of a credential's user, after its PAT was enabled again.
     Retry(retry::RetryArgs),
 }
 
@@ -42,7 +42,7 @@ fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), Com
     match status {
         StatusCode::OK => Ok(()),
         _ => {
-            let text = "a PAT cannot be read; what was in memory goes on serving".into();
+            let text = "a PAT cannot be read; the gate still uses the PAT in memory".into();
             Err(CommandError { owner: Owner::Store, text })
         }
     }
@@ -50,17 +50,18 @@ fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), Com
 
 /// One credential for a person.
 fn line(pat: &PatStatus) -> String {
-    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "not known".to_owned(), rfc3339::show);
+    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "unknown".to_owned(), rfc3339::show);
     let mut out = format!("{}: ", pat.credential);
     match &pat.cached {
         None => out += "nothing in memory",
         Some(cached) => {
             let (id, version, from) = (&cached.id, &cached.version, &cached.from);
             let (age, expires) = (cached.age.as_secs(), when(cached.expires));
-            let old = if cached.usable { "" } else { ", too old to be used" };
+            let old = if cached.usable { "" } else { ", too old to use" };
             let copy = if cached.from_disk { ", from the warm copy" } else { "" };
             let dead = if cached.refused {
-                "\n  Snowflake has refused it: put a new one into the store, or enable it again and say `patgate pat retry`"
+                "\n  Snowflake has refused it: put a new one into the store, or enable it again and run \
+                 `patgate pat retry`"
             } else {
                 ""
             };
@@ -71,7 +72,7 @@ fn line(pat: &PatStatus) -> String {
         out += &format!("\n  cannot be read since {}: {}", when(failure.since), failure.cause);
     }
     for failed in &pat.failed {
-        out += &format!("\n  gives nothing: {}: {}", failed.reference, failed.cause);
+        out += &format!("\n  has no PAT: {}: {}", failed.reference, failed.cause);
     }
     out
 }

@@ -33,9 +33,9 @@ pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
         say_json(&ended);
         return Ok(());
     }
-    say(&format!("{}: what was opened until now is over, {} here", args.target, ended.ended));
+    say(&format!("{}: all sessions opened until now are ended, {} of them on this gate", args.target, ended.ended));
     if !ended.known {
-        say("But nothing of that name is known to this gate: compare it with `patgate sessions list`.");
+        say("But this gate knows nothing of that name: compare it with `patgate sessions list`.");
     }
     Ok(())
 }

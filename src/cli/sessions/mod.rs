@@ -11,11 +11,11 @@ use super::shell::{CommandError, ConfigArgs};
 /// What to do.
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
-    /// The sessions that this gate has served within the last hour.
+    /// List the sessions that this gate has served within the last hour.
     List(ConfigArgs),
-    /// Add a key to the ring that the gate has made for itself; it seals from now on, and the others go on opening.
+    /// Add a key to the key ring in the state directory; the new key seals, and the others still open.
     Rotate(ConfigArgs),
-    /// End sessions now: the next request of each is refused, and so is every renewal.
+    /// End sessions now: the gate refuses their next request, and every renewal.
     Kill(kill::KillArgs),
 }
 

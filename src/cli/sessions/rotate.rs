@@ -11,7 +11,7 @@ pub(super) fn rotate(args: &ConfigArgs) -> Result<(), CommandError> {
     let (_, rotated): (_, RotatedKeys) = ask(args, Method::POST, "/sessions/rotate")?;
     match args.json {
         true => say_json(&rotated),
-        false => say(&format!("{} keys open, and the new one seals", rotated.keys)),
+        false => say(&format!("the new key seals; {} keys open", rotated.keys)),
     }
     Ok(())
 }
