@@ -23,6 +23,11 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
         .with_cause(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
 }
 
+/// Whether a status says that the same request may be served in a moment.
+pub(super) fn is_unready(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
+}
+
 /// What it means that a client asks for what it may not have.
 pub(super) fn not_allowed(what: NotAllowed) -> Fault {
     let asked: String = what.asked.chars().filter(|c| !c.is_control()).take(100).collect();

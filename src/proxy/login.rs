@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, header, request};
+use http::{HeaderName, Request, Response, header, request};
 use tokio::time::timeout;
 
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody, passed_on};
-use super::error_map::{no_redirect, not_allowed};
+use super::error_map::{is_unready, no_redirect, not_allowed};
 use super::{Worker, headers};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
@@ -21,7 +21,7 @@ use crate::snowflake::login::{Injection, Login, Refused};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
-use crate::upstream::{AccountClient, Again, Hold, InFlightPermit, Reach, RequestBody};
+use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody};
 
 /// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers
 /// give up at 60 s.
@@ -80,7 +80,7 @@ impl Upstream<'_, '_> {
         let generation = &self.worker.generation;
         let hold = generation.config.login.hold;
         let deadlines = Deadlines::new(record.started(), hold);
-        let mut held = Hold::from_first_failure(hold);
+        let mut held = self.account.hold_login(hold);
         let mut lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
         loop {
             record.step(Step::Leased);
@@ -97,17 +97,15 @@ impl Upstream<'_, '_> {
                 }
                 Sent::Other { response, body } => return Ok(passed_on(response, body)),
                 Sent::Refused(refusal) => lease = refusal.another().await?,
-                Sent::Away { fault, reach } => match held.again(reach).await {
-                    Again::Yes => {
-                        tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a login waits for Snowflake");
-                        lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
-                    }
-                    Again::Over if reach == Reach::Unsent => {
-                        self.account.gave_up(hold, fault.cause());
+                Sent::Failed(failure) => {
+                    let again = held.again(&failure).await;
+                    let fault = Fault::from(failure);
+                    if !again {
                         return Err(fault);
                     }
-                    Again::Over | Again::No => return Err(fault),
-                },
+                    tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a login waits for Snowflake");
+                    lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
+                }
             }
         }
     }
@@ -116,7 +114,6 @@ impl Upstream<'_, '_> {
     /// refused has to be known.
     async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<Sent, Fault> {
         // What fails from here to the exchange drops the lease unsent.
-        self.account.check()?;
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
         let request = self.request(body)?;
@@ -166,9 +163,8 @@ enum Sent {
     Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
     Refused(Refusal),
-    /// Snowflake was not reached, cannot serve now, or the connection broke. The login may be tried again: the worst
-    /// that comes of it is a session that nobody uses.
-    Away { fault: Fault, reach: Reach },
+    /// There is no answer to the login. It may be tried again: the worst that comes of it is a session that nobody uses.
+    Failed(Failure),
 }
 
 /// One login over one connection.
@@ -209,15 +205,10 @@ impl Exchange {
         let response = match timeout(ANSWER_TIME, self.account.send_held(request, in_flight)).await.map_err(late)? {
             Ok(response) => response,
             Err(failure) => {
-                let reach = failure.reach();
                 if failure.is_unsent() {
                     lease.unsent();
                 }
-                let fault = Fault::from(failure);
-                return match reach {
-                    Some(reach) => Ok(Sent::Away { fault, reach }),
-                    None => Err(fault),
-                };
+                return Ok(Sent::Failed(failure));
             }
         };
         if let Err(fault) = no_redirect(&response) {
@@ -230,9 +221,8 @@ impl Exchange {
             // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
             lease.unsent();
             let cause = format!("HTTP {} without a login answer", status.as_u16());
-            if is_busy(status) {
-                let fault = Fault::new(Kind::SnowflakeBusy).with_cause(cause);
-                return Ok(Sent::Away { fault, reach: Reach::Answered });
+            if is_unready(status) {
+                return Ok(Sent::Failed(Failure::Unready(cause)));
             }
             return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
         };
@@ -263,11 +253,6 @@ impl Exchange {
             LoginAnswer::Credential(kind) => Sent::Refused(lease.refused(kind)),
         })
     }
-}
-
-/// Whether a status says that the same request may be served in a moment.
-pub(super) fn is_busy(status: StatusCode) -> bool {
-    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
 }
 
 fn malformed(what: &str) -> Fault {

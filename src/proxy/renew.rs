@@ -8,8 +8,7 @@ use http::{Method, Request, Response, header, request};
 
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody, passed_on};
-use super::error_map::no_redirect;
-use super::login::is_busy;
+use super::error_map::{is_unready, no_redirect};
 use super::{Worker, headers};
 use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
@@ -18,7 +17,7 @@ use crate::snowflake::answer::RenewalAnswer;
 use crate::snowflake::renewal::Renewal;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
-use crate::upstream::{Again, Hold, InFlightPermit, Reach, RequestBody};
+use crate::upstream::{Failure, InFlightPermit, RequestBody};
 
 /// A renewal holds two tokens and a word; ten times that is still small.
 const BODY: usize = 16 << 10;
@@ -80,7 +79,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<(Response<()>, Bytes), Fault> {
         let account = self.account(&master.account)?;
-        let mut hold = Hold::from_now(self.generation.config.login.hold);
+        let mut hold = account.hold_renewal(self.generation.config.login.hold);
         loop {
             let mut request = Request::new(RequestBody::whole(body.to_owned()));
             *request.method_mut() = Method::POST;
@@ -89,28 +88,24 @@ impl Worker {
             request.headers_mut().insert(header::AUTHORIZATION, authorization(master)?);
             record.step(Step::Sent);
             record.note(|facts| facts.attempts += 1);
-            let (fault, reach) = match account.send(request, InFlightPermit::exempt()).await {
+            let failure = match account.send_held(request, InFlightPermit::exempt()).await {
                 Ok(response) => {
                     record.step(Step::Answered);
                     no_redirect(&response)?;
                     let status = response.status();
-                    if !is_busy(status) {
+                    if !is_unready(status) {
                         return buffered::answer(response).await;
                     }
-                    let cause = format_args!("HTTP {} to a renewal", status.as_u16());
-                    (Fault::new(Kind::SnowflakeBusy).with_cause(cause), Reach::Answered)
+                    Failure::Unready(format!("HTTP {} to a renewal", status.as_u16()))
                 }
-                Err(failure) => match failure.reach() {
-                    Some(reach) => (Fault::from(failure), reach),
-                    None => return Err(failure.into()),
-                },
+                Err(failure) => failure,
             };
-            match hold.again(reach).await {
-                Again::Yes => {
-                    tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a renewal waits for Snowflake");
-                }
-                Again::No | Again::Over => return Err(fault),
+            let again = hold.again(&failure).await;
+            let fault = Fault::from(failure);
+            if !again {
+                return Err(fault);
             }
+            tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a renewal waits for Snowflake");
         }
     }
 }

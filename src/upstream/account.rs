@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::body::RequestBody;
 use super::breaker::{Breaker, State};
 use super::failure::{Blame, Failure};
+use super::hold::Hold;
 use super::pool::Pool;
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
@@ -171,8 +172,7 @@ impl AccountClient {
         sent
     }
 
-    /// One of several tries of a request that is held while Snowflake is away; [`AccountClient::check`] has let it
-    /// through. Such tries count as one failure, which is told by [`AccountClient::gave_up`].
+    /// One of several tries of a request that is held while Snowflake is away; [`Hold::again`] counts them as one.
     ///
     /// # Errors
     /// [`Failure`].
@@ -181,22 +181,22 @@ impl AccountClient {
         request: Request<RequestBody>,
         place: InFlightPermit,
     ) -> Result<Response<ResponseBody>, Failure> {
+        self.check()?;
         self.exchange(request, place, None).await
     }
 
-    /// A request that was held for all of `hold` could not connect.
-    pub fn gave_up(&self, hold: Duration, cause: &str) {
-        match hold.is_zero() {
-            true => self.state.breaker.failed(cause),
-            false => self.state.breaker.open(cause),
-        }
+    /// What holds a login for at most `time`.
+    pub fn hold_login(&self, time: Duration) -> Hold {
+        Hold::of_login(time, self.state.breaker.clone())
+    }
+
+    /// What holds a renewal for at most `time`.
+    pub fn hold_renewal(&self, time: Duration) -> Hold {
+        Hold::of_renewal(time, self.state.breaker.clone())
     }
 
     /// Asks the breaker for one try.
-    ///
-    /// # Errors
-    /// [`Failure::Away`].
-    pub fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), Failure> {
         match self.state.breaker.try_acquire() {
             State::Closed | State::Probe => Ok(()),
             State::Open => Err(Failure::Away(self.state.breaker.cause())),

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::hold::Reach;
 use crate::base::fault::{Fault, Kind};
 
 #[cfg_attr(unix, path = "exhausted_unix.rs")]
@@ -30,6 +29,8 @@ pub enum Failure {
         /// For the operator.
         cause: String,
     },
+    /// The whole answer is there, and says that Snowflake cannot serve now.
+    Unready(String),
     /// The request was sent whole, and nothing came back in time.
     Silent,
     /// The client stopped sending the body.
@@ -45,7 +46,7 @@ pub enum Blame {
     Machine,
     /// The way's: name resolution, TCP, a forward proxy, TLS.
     Way,
-    /// Snowflake's, or the limit on what is sent there.
+    /// Snowflake's.
     Snowflake,
 }
 
@@ -58,31 +59,11 @@ impl Failure {
         Self::Broken { blame, cause }
     }
 
-    /// Whose failure it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Unsent { blame, .. } | Self::Broken { blame, .. } => *blame,
-            Self::Away(_) => Blame::Way,
-            Self::Busy(_) | Self::Silent => Blame::Snowflake,
-            Self::ClientStalled => Blame::Client,
-        }
-    }
-
     /// Whether Snowflake can have seen nothing of the request.
     pub fn is_unsent(&self) -> bool {
         match self {
             Self::Away(_) | Self::Busy(_) | Self::Unsent { .. } => true,
-            Self::Broken { .. } | Self::Silent | Self::ClientStalled => false,
-        }
-    }
-
-    /// How far the request came, where it may be tried again.
-    pub fn reach(&self) -> Option<Reach> {
-        match self {
-            Self::Away(_) | Self::Unsent { .. } => Some(Reach::Unsent),
-            Self::Broken { blame: Blame::Client, .. } => None,
-            Self::Broken { .. } => Some(Reach::Broken),
-            Self::Busy(_) | Self::Silent | Self::ClientStalled => None,
+            Self::Broken { .. } | Self::Unready(_) | Self::Silent | Self::ClientStalled => false,
         }
     }
 }
@@ -92,6 +73,7 @@ impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(cause) => Self::new(Kind::SnowflakeUnreachable).with_cause(cause),
+            Failure::Unready(cause) => Self::new(Kind::SnowflakeBusy).with_cause(cause),
             Failure::Busy(cause) => Self::new(Kind::AccountBusy).with_cause(cause),
             Failure::Unsent { blame, cause } | Failure::Broken { blame, cause } => match blame {
                 Blame::Client => Self::new(Kind::BodyBroken).with_cause(cause),

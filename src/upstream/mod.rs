@@ -10,7 +10,7 @@
 //! # No retry
 //! Nothing is sent twice here, but for a request that was never written because a kept connection turned out to be
 //! closed. Drivers repeat by themselves, with the same `requestId`. Logins and renewals are repeated by the gate, under
-//! a [`Hold`].
+//! a [`Hold`](hold::Hold).
 
 mod account;
 mod body;
@@ -26,5 +26,4 @@ mod tunnel;
 pub use account::{AccountClient, AccountError, AccountState, InFlightPermit};
 pub use body::RequestBody;
 pub use failure::Failure;
-pub use hold::{Again, Hold, Reach};
 pub use response_body::ResponseBody;
