@@ -188,9 +188,10 @@ impl Request {
             let version = &pat.fetched.id;
             let insists = without_another.as_ref() == Some(version);
             let (verdict, freed) = guard.ask(user, version, insists);
-            let verdict = match verdict {
-                Verdict::Granted(permit) => self.shared(permit).await,
-                alone => alone,
+            // A place that comes free here is no place at the other gates: after their word nobody calls.
+            let (verdict, freed) = match verdict {
+                Verdict::Granted(permit) => (self.shared(permit).await, None),
+                alone => (alone, Some(freed)),
             };
             match verdict {
                 Verdict::Granted(permit) => return Ok(Lease { request: self, pat, permit }),
@@ -205,7 +206,10 @@ impl Request {
                         .with_cause("Snowflake has just refused a login; the gate sends none for a short time"));
                 }
                 Verdict::Retry(after) if Instant::now() < self.deadlines.queue => {
-                    let _asked_again = timeout(after, freed).await;
+                    match freed {
+                        Some(freed) => drop(timeout(after, freed).await),
+                        None => tokio::time::sleep(after).await,
+                    }
                     pat = self.current().await?;
                 }
                 Verdict::Retry(_) => {

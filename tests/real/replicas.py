@@ -4,6 +4,7 @@
 """
 
 import http.client
+import re
 import socket
 import ssl
 import sys
@@ -64,6 +65,14 @@ class Redis(Process):
         )  # fmt: skip
         self.port = port
         world.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+
+    def ask(self, *words: str) -> str:
+        return world.run("redis-cli", "-p", self.port, *words)
+
+    def questions(self) -> int:
+        """How many scripts were run here."""
+        stats = re.findall(r"cmdstat_evalsha:calls=(\d+)", self.ask("INFO", "commandstats"))
+        return int(stats[0]) if stats else 0
 
 
 def main() -> None:
@@ -185,6 +194,19 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
         bad = list(standin.ask("seen")["bad_logins"].values())
         assert sum(bad) <= 2, bad
 
+    def politely():
+        """All places are taken at other gates: a login here waits, and asks Redis again at a steady pace."""
+        refused = redis.ask("--scan", "--pattern", "*refused:*/LATE").strip()
+        assert world.login(gates[1], certificates.ca, key)["success"]
+        pat = gates[1].logged(lambda line: line["message"] == "login" and line.get("client") == "bi")["pat"]
+        leases = refused.replace("refused:", "leases:").replace("/LATE", f"/{USER}") + f":{pat}"
+        until, before, began = (time.time() + 2) * 1000, redis.questions(), time.monotonic()
+        redis.ask("ZADD", leases, str(int(until)), "elsewhere-1", str(int(until)), "elsewhere-2")
+        assert world.login(gates[1], certificates.ca, key)["success"]
+        waited, asked = time.monotonic() - began, redis.questions() - before
+        print(f"       a login waited {waited:.1f} s for a place and asked Redis {asked} times")
+        assert waited > 1.5 and 20 < asked < 150, (waited, asked)
+
     def ended_everywhere():
         tokens = [world.login(gates[0], certificates.ca, key)["data"]["token"] for _ in gates]
         alive = lambda gate, token: world.request(gate.port, certificates.ca, "POST", "/session/heartbeat", {}, token)[1]  # noqa: E731
@@ -229,6 +251,7 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
     checks.check("Redis is reached over TLS, with a password", over_tls)
     checks.check("three replicas hold one limit within 2 %", one_limit)
     checks.check("a dead PAT costs two bad logins over all three", dead_pat)
+    checks.check("a login that waits for a place at the other gates asks at a steady pace", politely)
     checks.check("sessions that are ended at one are ended at all", ended_everywhere)
     checks.check("Redis is killed and comes back under load: no request fails, and metrics say it", away)
     for gate in gates:
