@@ -63,9 +63,9 @@ impl Worker {
                 response
             }
             Err(fault) => {
-                body.drain().await;
                 let response = refusal(&fault, route, trace);
                 record.failed(fault, response.status().as_u16());
+                body.drain().await;
                 response
             }
         };

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::log_throttle::LogThrottle;
 use super::metrics::Metrics;
 use crate::base::epoch::millis;
-use crate::base::fault::{Fault, Level, Owner};
+use crate::base::fault::{Fault, Kind, Level, Owner};
 use crate::base::ids::{PatId, SessionId};
 use crate::base::names::{ClientName, TraceId};
 use crate::snowflake::route::Route;
@@ -217,6 +217,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failed(Fault::new(Kind::GateBroken).with_cause("a bug: the task that served the request panicked"), 0);
+        }
         self.close();
     }
 }
