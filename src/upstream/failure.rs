@@ -1,4 +1,4 @@
-//! [`Failure`]: why there is no answer, how far the request had come, and whose failure it is.
+//! [`Failure`]: why there is no answer, how far the request came, and whose failure it is.
 
 use std::io;
 
@@ -12,9 +12,9 @@ mod exhausted;
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The breaker is open: Snowflake is known to be away, and nothing was tried.
+    /// The breaker is open: Snowflake is known to be unreachable, and the gate did not try.
     Away(String),
-    /// As many requests as may be are under way at the account, and none ended in time.
+    /// The account's in-flight limit is reached, and no request ended in time.
     Busy(String),
     /// Nothing of the request has left the gate.
     Unsent {
@@ -39,13 +39,13 @@ pub enum Failure {
 /// Whose failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The client's: it broke its body off, or sent none that can be read.
+    /// The client's: its body is incomplete or malformed.
     Client,
     /// This machine's: it has no descriptor, port or memory left. It says nothing about Snowflake.
     Machine,
-    /// The way's: name resolution, TCP, a forward proxy, TLS.
+    /// The path's: name resolution, TCP, a forward proxy, TLS.
     Way,
-    /// Snowflake's, or the limit on what is sent there.
+    /// Snowflake's, or the in-flight limit's.
     Snowflake,
 }
 
@@ -76,7 +76,7 @@ impl Failure {
         }
     }
 
-    /// How far the request came, where it may be tried again.
+    /// How far the request came, if the gate may try it again.
     pub fn reach(&self) -> Option<Reach> {
         match self {
             Self::Away(_) | Self::Unsent { .. } => Some(Reach::Unsent),
@@ -88,7 +88,7 @@ impl Failure {
 }
 
 impl From<Failure> for Fault {
-    /// What a failed request means to a client.
+    /// The fault for the client of a failed request.
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(cause) => Self::new(Kind::SnowflakeUnreachable).with_cause(cause),
@@ -104,7 +104,7 @@ impl From<Failure> for Fault {
     }
 }
 
-/// Whether a connection failed because this machine has nothing left to make one with.
+/// Whether a connection failed because this machine has no resources left for it.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory};
     matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory)

@@ -1,6 +1,6 @@
-//! [`Hold`]: a request that is tried again while Snowflake is away, for a bounded time.
+//! [`Hold`]: retries of a request while Snowflake is unreachable, for a limited time.
 //!
-//! What may have been carried out is sent once more and no oftener.
+//! If Snowflake may have executed a request, the gate sends it once more at most.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a request is held, and what its tries have come to.
+/// How long the gate holds a request, and the outcome of its tries.
 #[derive(Debug)]
 pub struct Hold {
     hold: Duration,
@@ -17,25 +17,25 @@ pub struct Hold {
     broken: u32,
 }
 
-/// How far a try came that may be repeated.
+/// How far a try came that the gate may repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Snowflake was not reached.
     Unsent,
-    /// Something was sent, and the connection broke.
+    /// The gate sent something, and the connection failed.
     Broken,
     /// Snowflake answered that it cannot serve now.
     Answered,
 }
 
-/// Whether a request is to be sent again.
+/// Whether to send a request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
-    /// It is; the pause is over.
+    /// Yes; the pause is over.
     Yes,
-    /// It may have been carried out twice already.
+    /// No: Snowflake may have executed it twice already.
     No,
-    /// Its time is up.
+    /// No: its time is over.
     Over,
 }
 
@@ -50,7 +50,7 @@ impl Hold {
         Self { hold, since: Some(Instant::now()), broken: 0 }
     }
 
-    /// Waits before the next try, if there is to be one.
+    /// Waits before the next try, if another try is allowed.
     pub async fn again(&mut self, reach: Reach) -> Again {
         self.broken += u32::from(reach == Reach::Broken);
         let since = *self.since.get_or_insert_with(Instant::now);
