@@ -1,17 +1,17 @@
 //! [`Cache`]: PATs in memory.
 //!
-//! moka holds the values and gives single flight: computations on one key run one after the other, and one that finds a
-//! value newer than what its caller had seen leaves it at that. Expiry is ours, because moka's clock is not ours to
-//! turn: every value is read again each `refresh`, in the background, while it goes on serving, and one older than
-//! `stale` is not used.
+//! moka holds the values and gives single flight: computations on one key run one after the other, and a computation
+//! that finds a newer value than its caller has seen returns that value. The cache handles expiry itself, because tests
+//! cannot set moka's clock: it reads every value again each `refresh`, in the background, while the old value serves,
+//! and does not use a value older than `stale`.
 //!
-//! # What takes a value's place
-//! A read that fails changes nothing. One that succeeds takes its place, with two exceptions: a version that Snowflake
-//! has refused never follows one that it has not, and what a fallback says counts for nothing while a reference before
-//! it has given something usable, for the fallback may be behind. It counts as soon as it says the same, or Snowflake
-//! refuses what is held.
+//! # Which read replaces a value
+//! A read that fails changes nothing. A read that succeeds replaces the value, with two exceptions. A version that
+//! Snowflake has refused never replaces one that it has not refused. And the value of a fallback does not replace a
+//! usable value of an earlier reference, because the fallback may be behind. The fallback counts as soon as it has the
+//! same value, or Snowflake refuses the value in memory.
 //!
-//! Reads run on the control runtime, so that a client that hangs up does not end one.
+//! Reads run on the control runtime, so that a client that disconnects does not stop one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,11 +37,11 @@ use crate::stores::{FailedReference, FetchedPat, Resolution, Resolver, StoreErro
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a failed read answers for those that ask right after it.
+/// How long a failed read also answers the requests that follow it.
 const FAILURE_HOLDS: Duration = Duration::from_millis(500);
-/// How soon after a read that brought only a refused version the stores are asked again; twice as long each time.
+/// The pause before the next read after a read that found only a refused version. It doubles each time.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The longest such pause: a login that comes when the new version is there has to wait for it.
+/// The longest such pause. A login that arrives just after the store has the new version waits that long.
 const LONGEST_AGAIN: Duration = Duration::from_secs(2);
 
 /// The PATs of all credentials. Background reads end with the last handle to them.
@@ -51,7 +51,7 @@ pub(super) struct Cache {
     background: Arc<Mutex<JoinSet<()>>>,
 }
 
-/// What the cache is made of.
+/// The parts of the cache.
 pub(super) struct CacheOptions {
     /// `[pat]`.
     pub settings: config::Pat,
@@ -61,11 +61,11 @@ pub(super) struct CacheOptions {
     pub resolver: Arc<Resolver>,
     /// Which versions Snowflake has refused.
     pub guard: Arc<Guard>,
-    /// The copy on disk, where one is kept.
+    /// The copy on disk, if the gate keeps one.
     pub disk_cache: Option<DiskCache>,
-    /// Where reads and staleness are counted.
+    /// Counts reads and staleness.
     pub metrics: Arc<Metrics>,
-    /// Time, and chance for jitter.
+    /// Clock, and randomness for jitter.
     pub env: Env,
     /// Runs the reads.
     pub control: Handle,
@@ -79,11 +79,11 @@ struct Inner {
     wake: HashMap<SecretRefs, Notify>,
 }
 
-/// Why a read is asked for.
+/// The reason for a read.
 enum Why {
-    /// Its time has come.
+    /// The refresh is due.
     Fresh,
-    /// Somebody says that there is something new.
+    /// The operator or a store's event hook reports a new version.
     Pushed,
     /// Snowflake has refused this version.
     Refused(PatId),
@@ -100,22 +100,22 @@ impl Cache {
         Self { inner: Arc::new(inner), background: Arc::default() }
     }
 
-    /// The PAT for an admitted client, from memory where there is one.
+    /// The PAT for an admitted client, from memory if possible.
     ///
     /// # Errors
-    /// When there is none in memory that may be used, and the store gives none.
+    /// If memory has no usable PAT, and the store gives none.
     pub(super) async fn current(&self, grant: &Grant) -> Result<Arc<CachedPat>, StoreError> {
         let (inner, key) = (&self.inner, grant.pat());
         let Some(cached) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
         if cached.age(&*inner.options.env.clock) > inner.schedule.overdue() {
-            // The background reader would have been here: the store fails, or the machine has slept.
+            // The background reader should have read it by now: the store fails, or the machine was asleep.
             inner.options.metrics.stale_served(grant.credential());
             inner.wake.get(key).inspect(|wake| wake.notify_one());
         }
         Ok(cached)
     }
 
-    /// A PAT other than the one that Snowflake refused, as the guard knows; `None` when no reference has another.
+    /// A PAT other than the one that Snowflake refused, according to the guard; `None` if no reference has another.
     ///
     /// # Errors
     /// When no store answers.
@@ -124,7 +124,7 @@ impl Cache {
         grant: &Grant,
         refused: &CachedPat,
     ) -> Result<Option<Arc<CachedPat>>, StoreError> {
-        // Many may ask, each at its own time: the store hears of it now and then, and then once.
+        // Many requests may ask at different times; the cache limits how often it reads the store for them.
         let again = self
             .inner
             .values
@@ -138,8 +138,8 @@ impl Cache {
         Ok((cached.fetched.id != refused.fetched.id).then_some(cached))
     }
 
-    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the
-    /// credentials asked for, or of all, with what came of each.
+    /// Reads now, regardless of earlier reads; the value in memory serves meanwhile. Returns the references of the
+    /// given credentials, or of all, with the outcome of each.
     pub(super) async fn refresh(
         &self,
         credential: Option<&str>,
@@ -167,7 +167,7 @@ impl Cache {
         outcomes
     }
 
-    /// What the operator is told, in the order of the credentials' names.
+    /// The status for the operator, in the order of the credentials' names.
     pub(super) async fn status(&self) -> Vec<PatStatus> {
         let refused = self.inner.options.guard.refused_versions();
         let mut all = Vec::new();
@@ -186,7 +186,7 @@ impl Cache {
         all
     }
 
-    /// Takes over what another cache holds of the same references, as far as `unchanged` lets them mean the same.
+    /// Takes over the values of another cache for the same references, if `unchanged` says that they mean the same.
     pub(super) async fn take_over(&self, other: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
         for key in self.inner.wake.keys().filter(|key| unchanged(key)) {
             if let Some(cached) = other.inner.values.get(key).await {
@@ -195,19 +195,18 @@ impl Cache {
         }
     }
 
-    /// Takes up the copy on disk: for the start of the process.
+    /// Loads the copy on disk, at the start of the process.
     pub(super) async fn load_disk_cache(&self) {
         self.inner.load_disk_cache().await;
     }
 
-    /// Whether two handles are of one cache.
+    /// Whether two handles share one cache.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Reads every credential's PAT and keeps on reading, until the last handle is gone; the copy on disk is from now
-    /// on of these. A PAT that nobody asks for is kept fresh too, so that the first client after a quiet night finds
-    /// it.
+    /// Reads every credential's PAT again and again, until the last handle is dropped; from now on the copy on disk has
+    /// these PATs. It also keeps unused PATs fresh, so that the first client after a quiet night finds one.
     pub(super) fn keep_fresh(&self) {
         if let Some(warm) = &self.inner.options.disk_cache {
             warm.retain(&self.inner.wake.keys().map(ToString::to_string).collect());
@@ -217,7 +216,7 @@ impl Cache {
             let keep = async move {
                 loop {
                     let (reader, key) = (inner.clone(), key.clone());
-                    // A set of one: it ends with this task.
+                    // A set of one task, so that the task stops with this one.
                     let mut reading = JoinSet::new();
                     reading.spawn(async move { reader.keep(&key).await });
                     if reading.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_cancelled())) {
@@ -232,8 +231,7 @@ impl Cache {
         }
     }
 
-    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is
-    /// over.
+    /// Returns when the gate has read every credential's references once, with any outcome, or after `patience`.
     pub(super) async fn first_reads(&self, patience: Duration) {
         let reads = self.inner.wake.keys().map(|key| self.inner.clone().looked_at(key.clone()));
         let mut all: JoinSet<()> = reads.collect();
@@ -249,10 +247,10 @@ impl Cache {
 }
 
 impl Inner {
-    /// Ends when there is a value, or a read has failed.
+    /// Returns when there is a value, or after a failed read.
     async fn looked_at(self: Arc<Self>, key: SecretRefs) {
         if self.usable(&key).await.is_none() {
-            // What is wrong is told by the reader in the background.
+            // The background reader logs the failure.
             let _told_elsewhere = self.read_now(&key, &Why::Fresh).await;
         }
     }
@@ -294,13 +292,13 @@ impl Inner {
         }
     }
 
-    /// Reads a credential's references, once for all who ask at the same time.
+    /// Reads a credential's references, once for all callers at the same time.
     async fn read_now(&self, key: &SecretRefs, why: &Why) -> Result<Arc<CachedPat>, StoreError> {
         let asked = self.options.env.clock.now();
         let computed = self.values.entry_by_ref(key).and_try_compute_with(|entry| async move {
             let cached = entry.map(moka::Entry::into_value);
             if let Some(cached) = &cached {
-                // After a refusal only a read that began later can have seen what came after it.
+                // After a refusal only a read that began after it can find the newer version.
                 let answered = match why {
                     Why::Refused(refused) => cached.fetched.id != *refused || cached.fetched.began > asked,
                     Why::Pushed => cached.fetched.began > asked,
@@ -325,7 +323,7 @@ impl Inner {
         entry.map(moka::Entry::into_value).ok_or_else(gone)
     }
 
-    /// Asks the stores, and judges whether what they say takes the place of what is held.
+    /// Reads the stores, and decides whether their value replaces the one in memory.
     async fn fetch(&self, key: &SecretRefs, cached: Option<&CachedPat>) -> Result<FetchedPat, StoreError> {
         let refused = self.options.guard.refused_versions();
         let Resolution { pat: found, failed } = self.options.resolver.first(key, &refused).await;
@@ -392,7 +390,7 @@ impl Inner {
         *health = Health { failure: None, failed };
     }
 
-    /// Fills the cache from the copy on disk, as far as that is young enough.
+    /// Fills the cache from the copy on disk, if that is young enough.
     async fn load_disk_cache(&self) {
         let Some(warm) = &self.options.disk_cache else { return };
         for key in self.wake.keys() {
@@ -426,7 +424,7 @@ impl Inner {
     fn failed_just_now(&self, key: &SecretRefs, asked: Instant, why: &Why) -> Option<StoreError> {
         let health = self.health();
         let failure = health.get(key)?.failure.as_ref()?;
-        // Who pushes knows better than a store that wanted to be left alone a while ago.
+        // A push overrides the pause that the store asked for.
         let pause = if matches!(why, Why::Pushed) { Duration::ZERO } else { failure.error.pause() };
         let holds = FAILURE_HOLDS.max(pause);
         (failure.at + holds > asked).then(|| failure.error.clone())

@@ -1,9 +1,9 @@
-//! [`DiskCache`]: a sealed copy of the PATs in memory, for a cold start while the stores are away.
+//! [`DiskCache`]: a sealed copy of the PATs in memory, for a cold start while the stores are unreachable.
 //!
-//! One file in the state directory, replaced whole: all entries under a [`Cipher`] whose secret does not lie beside it.
-//! An entry carries the time of the read that gave it, so that the bound on staleness holds over restarts. A copy that
-//! cannot be opened is no error of the gate's start: it is said, and left alone until the first read replaces it. It
-//! holds the credentials of one gate: two that keep a copy each need a directory each.
+//! It is one file in the state directory, always replaced whole. A [`Cipher`] seals all entries; its secret is not in
+//! that directory. An entry has the time of its read, so that the limit on staleness holds over restarts. If the gate
+//! cannot open the copy, it starts anyway: it logs that, and leaves the file until the first read replaces it. The file
+//! has the credentials of one gate: two gates with a copy need two directories.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::state::StateDir;
 use crate::stores::{FetchedPat, StoreError, load_now};
 
 const FILE: &str = "warm";
-/// What is sealed is for this use and this form of it alone.
+/// Binds the seal to this use and this form.
 const PURPOSE: &[u8] = b"patgate warm copy, form 1";
 /// How far two clocks may differ.
 const SLACK: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ impl DiskCache {
     /// Opens the copy in `directory`, sealed with a key from `source`.
     ///
     /// # Errors
-    /// When the key cannot be had. A copy that cannot be opened is logged and counts as none.
+    /// If the key is missing or unusable. The gate logs a copy that it cannot open, and continues without it.
     pub fn open(directory: StateDir, source: &SecretSource) -> Result<Self, DiskCacheError> {
         let secret = load_now(source)?;
         if secret.expose().len() < LEAST_SECRET {
@@ -102,7 +102,7 @@ impl DiskCache {
         Ok(Self { key, directory, entries: Arc::new(Mutex::new(entries)), turn: Arc::default() })
     }
 
-    /// The PAT that was last kept for these references, with the age that it really has.
+    /// The PAT that was last kept for these references, with its real age.
     pub(super) fn find(&self, key: &SecretRefs, clock: &dyn Clock) -> Option<FetchedPat> {
         let entry = self.lock().all.get(&key.to_string()).cloned()?;
         let (now, wall) = (clock.now(), clock.wall());
@@ -132,13 +132,13 @@ impl DiskCache {
         })
     }
 
-    /// Forgets what is not among these references.
+    /// Forgets all other references.
     pub(super) fn retain(&self, keys: &HashSet<String>) {
         self.lock().all.retain(|key, _| keys.contains(key));
     }
 
-    /// Keeps what was read, in the background: at once when the version is a new one, else now and then for its time's
-    /// sake.
+    /// Keeps the value of a read, in the background: a new version at once, an unchanged one now and then, to update
+    /// its time.
     pub(super) fn keep(&self, key: &SecretRefs, found: &FetchedPat, now: SystemTime) {
         let entry = Entry {
             pat: found.pat.clone(),
@@ -161,7 +161,7 @@ impl DiskCache {
         let (key, directory, entries, turn) =
             (self.key.clone(), self.directory.clone(), self.entries.clone(), self.turn.clone());
         let _runs_on = tokio::task::spawn_blocking(move || {
-            // One at a time, each with what is known by then: the last to write has the last word.
+            // One write at a time, each with the newest values: the last write wins.
             let _turn = turn.lock();
             let sealed = seal(&key, &entries.lock().all);
             let written = sealed.map(|sealed| directory.lock(FILE).and_then(|file| file.replace(&sealed)));

@@ -1,23 +1,23 @@
-//! [`Guard`]: how many requests may be risked with one version of a PAT.
+//! [`Guard`]: the budget of requests with one version of a PAT.
 //!
-//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. So the guard
-//! lets only so many requests be under way with one version at once, counts those that were refused, and sends nothing
-//! more with a version whose budget is spent; only a newer version reopens the way. Once a version has been refused, a
-//! request looks for another version before it risks that one again: so a rotation mostly costs one bad login, however
-//! many come at once. What is under way counts as spent until it is answered: a PAT that is revoked between two answers
-//! must not cost more than one that was revoked long ago. An answer that was lost may have been a refusal and counts as
-//! one for a while, or until that version succeeds.
+//! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. The guard
+//! therefore limits the requests under way with one version, counts the refused ones, and sends none with a version
+//! whose budget is spent, until there is a newer version. After a refusal, a request looks for another version before
+//! it risks the refused one again, so a rotation mostly costs one bad login, however many logins arrive at once. A
+//! request under way counts as spent until its answer: a PAT that is revoked between two answers must not cost more
+//! than one that was revoked long ago. A lost answer may have been a refusal. It counts as one for a while, or until
+//! that version succeeds.
 //!
-//! The count is by service user, since it is the user that is locked, whichever credential names it.
+//! The guard counts by service user, since Snowflake locks the user, whichever credential names it.
 //!
-//! The price is that logins queue: with a budget of two and a Snowflake that answers a login in 0.3 s, six logins a
-//! second and user. Logins are rare; sessions and queries are not touched by it.
+//! The price is that logins queue: with a budget of two, and 0.3 s for a login, Snowflake gets at most six logins per
+//! second and user. Logins are rare; sessions and queries are not affected.
 //!
 //! # Over restarts
-//! [`super::ledger`] is the account that is kept; [`super::journal`] keeps it on disk. Refusals are written down before
-//! the client hears of them. A request is written down before it is sent, in a file of this process's own, and taken
-//! back within a second: what a process that was killed had under way is found there by the next one, as answers that
-//! were lost. So a restart loop spends nothing twice.
+//! [`super::ledger`] counts; [`super::journal`] keeps the counts on disk. The guard writes a refusal to disk before the
+//! client learns of it. It writes a request to disk before it sends it, in a file of this process, and removes it
+//! within a second after its end. If a process is killed, the next one finds its requests there, and counts them as
+//! lost answers. So a restart loop does not spend the budget twice.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -36,21 +36,21 @@ use crate::base::verdict::Verdict;
 use crate::replicas::{LeaseOutcome, ReplicaLease};
 use crate::state::StateDir;
 
-/// The risk taken with each service user. One guard serves the whole process, over all configurations.
+/// The budgets of all service users. One guard serves the whole process, over all configurations.
 pub struct Guard {
     max_refusals: usize,
     clock: Arc<dyn Clock>,
     accounts: Mutex<Accounts>,
 }
 
-/// All ledgers, and where they are written down.
+/// All ledgers, and their journal.
 struct Accounts {
     users: HashMap<ServiceUser, Ledger>,
     journal: Option<Journal>,
 }
 
-/// The right to send one request with one version. One that is dropped without a word after it was sent has lost its
-/// answer.
+/// The right to send one request with one version. A permit that is dropped without a report after sending counts as a
+/// lost answer.
 pub(super) struct RiskPermit {
     guard: Arc<Guard>,
     user: ServiceUser,
@@ -63,10 +63,10 @@ pub(super) struct RiskPermit {
 }
 
 impl Guard {
-    /// A guard that risks `max_refusals` for every version, remembered in `state` where there is one.
+    /// A guard that allows `max_refusals` for every version, and keeps the counts in `state` if there is one.
     ///
     /// # Errors
-    /// When nothing can be written there.
+    /// If it cannot write there.
     pub fn open(max_refusals: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
         let mut users = HashMap::new();
         let journal = state.map(|state| Journal::open(state, &mut users, max_refusals, &*clock)).transpose()?;
@@ -145,7 +145,7 @@ impl Guard {
         self.accounts.lock().tidy();
     }
 
-    /// Forgets what a user's PATs have cost: somebody has enabled one again, or unlocked the user.
+    /// Forgets the refusals of a user's PATs, after the operator has enabled a PAT again or unlocked the user.
     pub(super) fn forget_refusals(&self, user: &ServiceUser) {
         let mut accounts = self.accounts.lock();
         let free = accounts.users.get(user).map(|ledger| ledger.free.clone());
@@ -155,7 +155,7 @@ impl Guard {
 }
 
 impl Accounts {
-    /// Changes what has to be remembered.
+    /// Makes a change that the journal has to keep.
     fn change<T>(&mut self, user: &ServiceUser, clock: &dyn Clock, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let users = &mut self.users;
         match &mut self.journal {
@@ -178,12 +178,12 @@ impl Drop for Accounts {
 }
 
 impl RiskPermit {
-    /// Snowflake took the PAT, whatever was in doubt.
+    /// Snowflake accepted the PAT; this settles earlier lost answers.
     pub(super) fn accepted(mut self) {
         self.tell(Outcome::Accepted);
     }
 
-    /// The request did not reach the point where a PAT is looked at.
+    /// The request did not reach the point where Snowflake checks the PAT.
     pub(super) fn unsent(mut self) {
         self.tell(Outcome::Unsent);
     }
@@ -203,14 +203,14 @@ impl RiskPermit {
         &self.version
     }
 
-    /// Other gates are to hear what comes of it.
+    /// Also reports the outcome to other gates.
     pub(super) fn shared_with(mut self, replica_lease: Option<ReplicaLease>) -> Self {
         self.replica_lease = replica_lease;
         self
     }
 
-    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free again,
-    /// while the answer is still waited for. A refusal that comes after all counts.
+    /// Frees the place while the answer is still outstanding: Snowflake refuses at once or not at all, and enough time
+    /// has passed. A late refusal still counts.
     pub(super) fn settle(&mut self) {
         if !self.settled {
             if let Some(lease) = &mut self.replica_lease {
@@ -248,7 +248,7 @@ impl RiskPermit {
             ledger.record(&self.version, outcome, clock.now());
         }
         let ledger = accounts.users.entry(self.user.clone()).or_default();
-        // After a refusal everybody in the queue has to hear of it; else one place has come free.
+        // A refusal wakes all requests in the queue; otherwise one place is free, and one request wakes.
         if ledger.is_clean(&self.version) {
             ledger.free.notify_one();
         } else {

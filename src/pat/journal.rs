@@ -1,14 +1,13 @@
 //! [`Journal`]: the ledgers on disk.
 //!
-//! `budget` holds what has been spent, in a form that several processes change in turn; each takes up what is there
-//! before it adds its own. `risk.N` holds what one process has under way; the others read it before they let a login
-//! go. Times are wall-clock times there: monotonic time ends with the machine's run. A file that cannot be written is
-//! said, and the count goes on in memory: what is known here and what the file says then both count, until it can be
-//! written again.
+//! `budget` has the spent budgets. Several processes change it in turn; each reads it before it adds its own counts.
+//! `risk.N` has the requests that one process has under way; the others read it before they let a login go. The files
+//! use wall-clock times, because monotonic time ends when the machine stops. If the gate cannot write a file, it logs
+//! that and counts in memory; then the counts in memory and in the file both apply, until it can write again.
 //!
-//! The files are written where a login is judged, on the request's own thread: a refusal is rare, and the client must
-//! not hear of it first. The directory belongs on a disk of the machine's own; a lock that another process keeps is
-//! waited for briefly.
+//! The request's own thread writes the files when the ledger judges a login: refusals are rare, and the client must not
+//! learn of one before the file has it. The directory should be on a local disk. The gate waits only briefly for a lock
+//! that another process holds.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,12 +29,13 @@ const RISK: &str = "risk";
 /// More than the tick of any file system's clock that a gate should keep its state on.
 const TICK: Duration = Duration::from_secs(2);
 
-/// The furthest that a time in the file lies ahead: a clock that was set back must keep no user out for longer.
+/// The furthest that a time in the file may lie in the future, so that a clock that was set back blocks no user for
+/// longer.
 const FURTHEST: Duration = Duration::from_secs(3_600);
 
 type Users = HashMap<ServiceUser, Ledger>;
 
-/// Where ledgers are written down.
+/// Writes the ledgers to disk.
 pub(super) struct Journal {
     directory: StateDir,
     risk: Scratch,
@@ -87,7 +87,7 @@ type RiskForm = (String, String, PatId);
 type Risk = HashMap<(ServiceUser, PatId), usize>;
 
 impl Journal {
-    /// Takes up what is written in `directory`, and what processes that have died had under way.
+    /// Reads the files in `directory`, with the requests that dead processes had under way.
     pub(super) fn open(
         directory: StateDir,
         users: &mut Users,
@@ -126,8 +126,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Takes up what another process has written since the last look. It costs one question to the file system, and for
-    /// a moment after a change a read: what was written within the same tick of its clock looks the same.
+    /// Reads the changes of other processes. It costs one call to the file system, and just after a change also a read:
+    /// two writes within one tick of the file system's clock have the same time.
     pub(super) fn catch_up(&mut self, users: &mut Users, clock: &dyn Clock) {
         let changed = self.directory.changed(BUDGET);
         if changed != self.seen || !self.settled {
@@ -148,7 +148,7 @@ impl Journal {
         }
     }
 
-    /// Changes the ledgers and writes them down, no other process doing the same.
+    /// Changes the ledgers and writes them to disk, under a lock against other processes.
     pub(super) fn change<T>(
         &mut self,
         users: &mut Users,
@@ -169,7 +169,7 @@ impl Journal {
         outcome
     }
 
-    /// Writes down what is under way with a version, before it is sent, unless the file says as much already.
+    /// Writes the requests under way with a version to disk before sending, unless the file already has as many.
     pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &Version) {
         // The owned key is made only where the file has to change.
         let covered = |((known, id), times): (&(ServiceUser, PatId), &usize)| {
@@ -180,8 +180,8 @@ impl Journal {
         }
     }
 
-    /// Writes down what is under way and nothing more. What has ended is taken back with the next change or the next
-    /// tidying, not at once: in a storm of logins the file would be written twice for each.
+    /// Writes only the requests under way. The next change or the next call of `tidy` removes the ended ones, so that
+    /// many logins at once do not write the file twice each.
     pub(super) fn tidy(&mut self, users: &Users) {
         self.others = self.directory.others(RISK, &self.risk);
         let open = |(user, ledger): (&ServiceUser, &Ledger)| {
@@ -224,8 +224,8 @@ impl Journal {
     }
 }
 
-/// Reads the file's content into the ledgers: what it says of a version takes the place of what is known here, apart
-/// from what this process alone can know. Where the file could not be written, the worse of the two counts.
+/// Reads the file into the ledgers. Its counts of a version replace those in memory, except for what only this process
+/// knows. If the file could not be written, the worse of the two counts.
 fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {

@@ -1,12 +1,11 @@
-//! [`Lease`]: the right to send one login or REST request with one version of a PAT, and what came of it.
+//! [`Lease`]: the right to send one login or REST request with one version of a PAT, and its outcome.
 //!
-//! Whoever has an admitted client asks once ([`Pats::lease`]) and tells the outcome once: [`Lease::accepted`],
-//! [`Lease::unsent`] or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] has lost its answer.
-//! Behind the question stand the cache, the guard's budget, the other replicas, and the wait for a successor; none of
-//! them shows here.
+//! A handler takes one lease for an admitted client ([`Pats::lease`]) and reports one outcome: [`Lease::accepted`],
+//! [`Lease::unsent`] or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] counts as a lost answer.
+//! The lease hides the cache, the guard's budget, the other replicas, and the wait for a newer version.
 //!
-//! A refusal is told at once, also where the client has left meanwhile; only a client that still waits asks for
-//! [`Refusal::another`] lease with a newer version. That is why the two are two steps.
+//! Reporting a refusal and asking for [`Refusal::another`] lease are two steps: the handler reports every refusal at
+//! once, but only a client that still waits needs a newer version.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,7 @@ const QUEUE: Duration = Duration::from_secs(30);
 /// How many versions of a PAT one request may try, each newer than the one before. Two rotations can overtake a login.
 const VERSIONS: u32 = 8;
 
-/// What is said of a version that is not sent again.
+/// The cause for a version that the gate does not send again.
 const EXHAUSTED: &str = "it has been refused as often as pat.budget allows; the gate does not send it again \
     before the store has a new one, or the operator runs `patgate pat retry`";
 
@@ -68,7 +67,7 @@ pub struct Refusal {
     cause: String,
 }
 
-/// Who asks, and since when.
+/// The request, and when it began.
 #[derive(Clone)]
 struct Request {
     pats: Pats,
@@ -80,11 +79,11 @@ struct Request {
 }
 
 impl Pats {
-    /// The right to send one request for an admitted client: waits for a PAT, and for a place under the budget of its
+    /// The right to send one request for an admitted client. It waits for a PAT, and for a place in the budget of its
     /// version.
     ///
     /// # Errors
-    /// The fault that says why there is none: the store, Snowflake's refusals, or too many who wait.
+    /// The fault with the reason: the store, Snowflake's refusals, or too many waiting requests.
     pub async fn lease(&self, grant: &Grant, trace: TraceId, deadlines: Deadlines) -> Result<Lease, Fault> {
         let request = Request { pats: self.clone(), grant: grant.clone(), trace, deadlines, refusals: 0 };
         let pat = request.current().await?;
@@ -114,12 +113,12 @@ impl Lease {
         self.permit.settle();
     }
 
-    /// Snowflake took the PAT.
+    /// Snowflake accepted the PAT.
     pub fn accepted(self) {
         self.permit.accepted();
     }
 
-    /// Nobody has looked at the PAT.
+    /// Snowflake has not checked the PAT.
     pub fn unsent(self) {
         self.permit.unsent();
     }
@@ -148,8 +147,8 @@ impl Refusal {
         self.request.granted(newer).await
     }
 
-    /// What the client is told where its request cannot be sent again: to send it once more, if there is a newer
-    /// version.
+    /// The fault for a client whose request the gate cannot send again. If there is a newer version, it asks the client
+    /// to retry.
     pub async fn give_up(self, why: &str) -> Fault {
         match self.newer().await {
             Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, but {why}")),
@@ -166,7 +165,7 @@ impl Refusal {
 }
 
 impl Request {
-    /// The PAT in memory; while there is none, the request is held and the store asked again.
+    /// The PAT in memory. While there is none, the request waits, and the gate reads the store again.
     async fn current(&self) -> Result<Arc<CachedPat>, Fault> {
         loop {
             match self.pats.inner.cache.current(&self.grant).await {
@@ -180,7 +179,7 @@ impl Request {
         }
     }
 
-    /// Waits for the right to risk a version. It may be replaced meanwhile, by another request that was refused.
+    /// Waits for a place in the budget of a version. Meanwhile the refusal of another request may replace the version.
     async fn granted(self, mut pat: Arc<CachedPat>) -> Result<Lease, Fault> {
         let (guard, user) = (&self.pats.inner.guard, self.grant.service_user());
         let mut without_another = None;
@@ -220,7 +219,7 @@ impl Request {
         }
     }
 
-    /// Asks the other gates too, where there are any.
+    /// Asks the other gates too, if there are any.
     async fn shared(&self, permit: RiskPermit) -> Verdict<RiskPermit> {
         let inner = &self.pats.inner;
         let Some(replicas) = &inner.replicas else { return Verdict::Granted(permit) };
@@ -240,12 +239,12 @@ impl Request {
         }
     }
 
-    /// A PAT newer than the refused one, or the fault that says there is none. For as long as a login is held, counted
-    /// from the first refusal of that version, the store is asked again: in a rotation it may be a moment behind
+    /// A PAT newer than the refused one, or the fault that says there is none. It reads the store again until the time
+    /// `hold` has passed since the first refusal of that version: in a rotation the store may be slightly behind
     /// Snowflake.
     async fn newer(&self, refused: &CachedPat, kind: Kind, cause: &str) -> Result<Arc<CachedPat>, Fault> {
         if kind != Kind::PatRefused {
-            // A policy, or a lock: no other PAT mends it.
+            // A network policy, or a lock: another PAT does not help.
             return Err(Fault::new(kind).with_cause(cause));
         }
         let inner = &self.pats.inner;

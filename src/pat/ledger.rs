@@ -1,5 +1,6 @@
-//! [`Ledger`]: what the PATs of one service user have cost: requests under way, refusals, unknown outcomes. Pure: time
-//! comes in, nothing goes out. What "Snowflake has refused this version" means is decided here and nowhere else.
+//! [`Ledger`]: the counts of one service user's PATs: requests under way, refusals, unknown outcomes. It is pure: it
+//! takes the time as an argument and does no I/O. Only this module decides what "Snowflake has refused this version"
+//! means.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const REMEMBERED: usize = 16;
 /// way all the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs
 /// one bad login instead of two.
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
-/// How long a login waits before it asks again by itself: a place may also come free by time alone, which wakes nobody.
+/// How long a login waits before it checks again: a place can also become free by time alone, without a notification.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a request that has given its place back may still be refused.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -24,13 +25,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 const GROWTH: u32 = 4;
 /// The longest that a lost answer counts.
 const LONGEST_UNKNOWN: Duration = Duration::from_secs(240);
-/// How many refusals in a row, over all versions, are risked at all, with what is under way. One more locks the user.
+/// The most refusals in a row over all versions, including the requests under way. One more locks the user.
 const MAX_CONSECUTIVE: usize = 4;
-/// The pause after so many: as long as Snowflake's own lock, so that the fifth comes when the first ones are old.
+/// The pause after that many: as long as Snowflake's own lock, so that the first ones no longer count at the fifth.
 pub(super) const CONSECUTIVE_COOLDOWN: Duration = Duration::from_secs(15 * 60);
-/// The pause after Snowflake has locked the user by itself.
+/// The pause after Snowflake has locked the user.
 pub(super) const LOCK_COOLDOWN: Duration = Duration::from_secs(60);
-/// The pause after a refusal by network policy, which no PAT mends.
+/// The pause after a refusal by a network policy, which another PAT does not change.
 pub(super) const POLICY_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// What one user has spent.
@@ -42,7 +43,7 @@ pub(super) struct Ledger {
     pub consecutive_refusals: usize,
     /// Nothing is sent for a while.
     pub cooldown: Option<Cooldown>,
-    /// Notified when a place comes free.
+    /// Notified when a place becomes free.
     pub free: Arc<Notify>,
 }
 
@@ -83,9 +84,9 @@ pub(super) enum Outcome {
     Accepted,
     /// Snowflake refused it, or the gate.
     Refused(Kind),
-    /// Nobody has looked at the PAT.
+    /// Snowflake has not checked the PAT.
     Unsent,
-    /// Whether somebody has looked at it is not known.
+    /// It is unknown whether Snowflake has checked it.
     Lost,
 }
 
@@ -105,7 +106,7 @@ impl Version {
         }
     }
 
-    /// How many refusals it stands for, if everything that is open comes out badly.
+    /// How many refusals it counts for, if every open request is refused.
     pub(super) fn spent(&self) -> usize {
         self.refused + self.open()
     }
@@ -114,9 +115,9 @@ impl Version {
         self.under_way + self.unknown_outcomes.len()
     }
 
-    /// Counts an answer that was lost together with the process that waited for it. Snowflake may have refused each of
-    /// them, and a restart loop loses them all: more than may be risked count as refusals, and for a version that has
-    /// never worked as many as may be risked.
+    /// Counts an answer that was lost because its process stopped. Snowflake may have refused each of them, and a
+    /// restart loop loses them all: if there are more than the budget, they count as refusals; for a version that has
+    /// never worked, as many as the budget are enough.
     pub(super) fn lost_with_its_process(&mut self, max_refusals: usize, now: Instant) {
         self.doubt(now);
         let lost = usize::try_from(self.lost).unwrap_or(usize::MAX);
@@ -126,7 +127,7 @@ impl Version {
         }
     }
 
-    /// Counts a lost answer; longer each time, while nobody has seen this version work.
+    /// Counts a lost answer; for longer each time, until this version has worked.
     pub(super) fn doubt(&mut self, now: Instant) {
         let times = if self.proven { 1 } else { GROWTH.saturating_pow(self.lost) };
         self.unknown_outcomes.push(now + UNKNOWN_COUNTS.saturating_mul(times).min(LONGEST_UNKNOWN));
@@ -135,8 +136,8 @@ impl Version {
 }
 
 impl Ledger {
-    /// Judges a request; one that may go is under way from now on. One that insists has looked for another version in
-    /// vain.
+    /// Judges a request; a granted request is under way from now on. A request that `insists` has found no other
+    /// version.
     pub(super) fn judge(&mut self, id: &PatId, insists: bool, max_refusals: usize, now: Instant) -> Verdict<()> {
         match &self.cooldown {
             Some(cooldown) if cooldown.until <= now => {
@@ -172,7 +173,7 @@ impl Ledger {
         Verdict::Granted(())
     }
 
-    /// Learns what came of a request.
+    /// Records the outcome of a request.
     pub(super) fn record(&mut self, id: &PatId, outcome: Outcome, now: Instant) {
         let version = self.version(id);
         version.under_way = version.under_way.saturating_sub(1);
@@ -200,12 +201,12 @@ impl Ledger {
         }
     }
 
-    /// Learns that a request has given its place back before its answer. For a while it may still be refused.
+    /// Records that a request has returned its place before its answer. For a while Snowflake may still refuse it.
     pub(super) fn place_returned(&mut self, id: &PatId, now: Instant) {
         self.version(id).returned.push(now + SETTLING);
     }
 
-    /// Learns that a version has been refused as often as it may, by answers that others have seen.
+    /// Records that the budget of a version is spent, by refusals that other gates have seen.
     pub(super) fn exhausted_elsewhere(&mut self, id: &PatId, max_refusals: usize, now: Instant) {
         let version = self.version(id);
         (version.refused, version.suspect) = (version.refused.max(max_refusals), true);
@@ -234,7 +235,7 @@ impl Ledger {
         }
     }
 
-    /// Refusals in a row, if everything that is open comes out badly.
+    /// Refusals in a row, if every open request is refused.
     fn risk(&self) -> usize {
         self.consecutive_refusals
             + self.versions.iter().map(|version| version.open() + version.returned.len()).sum::<usize>()
@@ -258,7 +259,7 @@ impl Ledger {
         self.cooldown.is_none() && self.refusals(id) == 0
     }
 
-    /// The account of a version, opened if need be.
+    /// The counts of a version, added if missing.
     pub(super) fn version(&mut self, id: &PatId) -> &mut Version {
         let at = self.versions.iter().position(|version| version.id == *id).unwrap_or_else(|| {
             self.versions.push(Version::new(id));

@@ -1,18 +1,18 @@
 //! A PAT's life: read from a store, kept, leased to requests, replaced when Snowflake refuses it.
 //!
-//! [`Pats`] is the front door, and there is one question: [`Pats::lease`]. The operator's verbs are here too:
-//! [`Pats::refresh`], [`Pats::retry`], [`Pats::status`]. Behind the door:
+//! [`Pats`] is the entry point. Requests call [`Pats::lease`]; the operator's commands call [`Pats::refresh`],
+//! [`Pats::retry`] and [`Pats::status`]. The files:
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `lease` | one request's right to one version, and what came of it |
+//! | `lease` | one request's right to one version, and its outcome |
 //! | `cache` | the PATs in memory, read again in the background |
-//! | `guard` | what may be risked with a version: [`Guard`], one a process |
-//! | `ledger` | what each version has cost, and so what "refused" means |
+//! | `guard` | the budget of each version: [`Guard`], one per process |
+//! | `ledger` | the counts of each version, and what "refused" means |
 //! | `journal` | the ledgers on disk |
-//! | `schedule` | when a reference is read without anybody asking |
+//! | `schedule` | when the gate reads a reference again |
 //! | `disk_cache` | a sealed copy for a cold start in an outage of the stores |
-//! | `status` | what the operator is told |
+//! | `status` | the status for the operator |
 
 mod cache;
 mod disk_cache;
@@ -59,19 +59,19 @@ struct Inner {
     metrics: Arc<Metrics>,
 }
 
-/// What [`Pats`] are made of, beside the configuration.
+/// The parts of [`Pats`], beside the configuration.
 pub struct PatParts {
     /// The way to the stores.
     pub resolver: Arc<Resolver>,
-    /// What may be risked; it outlives the configuration.
+    /// The budgets; they outlive the configuration.
     pub guard: Arc<Guard>,
-    /// The other gates, where there are any.
+    /// The other gates, if there are any.
     pub replicas: Option<Arc<Replicas>>,
-    /// The copy on disk, where one is kept.
+    /// The copy on disk, if the gate keeps one.
     pub disk_cache: Option<DiskCache>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Time and chance.
+    /// Clock and randomness.
     pub env: Env,
     /// Runs the reads.
     pub control: Handle,
@@ -111,15 +111,15 @@ impl Pats {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Reads now, whatever was read when; what is in memory goes on serving meanwhile. Gives the references of the
-    /// credentials asked for, or of all, with what came of each.
+    /// Reads now, regardless of earlier reads; the value in memory serves meanwhile. Returns the references of the
+    /// given credential, or of all, with the outcome of each.
     pub async fn refresh(&self, credential: Option<&str>) -> Vec<(SecretRefs, Result<(), StoreError>)> {
         let read = self.inner.cache.refresh(credential).await;
         read.into_iter().map(|(references, outcome)| (references, outcome.map(|_: Arc<CachedPat>| ()))).collect()
     }
 
-    /// Forgets what the PATs of a credential's user have cost, here and at all replicas, and reads now: somebody has
-    /// enabled a PAT again, or unlocked the user. `None` when there is no such credential.
+    /// Forgets the bad logins of a credential's user, here and at all replicas, and reads now. The operator calls it
+    /// after enabling a PAT again, or unlocking the user. `None` if there is no such credential.
     pub async fn retry(&self, credential: &str) -> Option<Vec<(SecretRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");
@@ -128,13 +128,13 @@ impl Pats {
         Some(self.refresh(Some(credential)).await)
     }
 
-    /// What the operator is told, in the order of the credentials' names.
+    /// The status for the operator, in the order of the credentials' names.
     pub async fn status(&self) -> Vec<PatStatus> {
         self.inner.cache.status().await
     }
 
-    /// Takes over what is held of the same references under the configuration before, as far as `unchanged` lets them
-    /// mean the same.
+    /// Takes over the values of the same references from the configuration before, if `unchanged` says that they mean
+    /// the same.
     pub async fn take_over(&self, before: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
         self.inner.cache.take_over(&before.inner.cache, unchanged).await;
     }
@@ -149,8 +149,7 @@ impl Pats {
         self.inner.cache.keep_fresh();
     }
 
-    /// Ends when every credential's references have been read once, with whatever came of it, or when `patience` is
-    /// over.
+    /// Returns when the gate has read every credential's references once, with any outcome, or after `patience`.
     pub async fn first_reads(&self, patience: Duration) {
         self.inner.cache.first_reads(patience).await;
     }

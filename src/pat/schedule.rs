@@ -1,4 +1,4 @@
-//! [`Schedule`]: when a credential's references are read again without anybody asking.
+//! [`Schedule`]: when the background reader reads a credential's references again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use crate::stores::StoreError;
 /// The first pause after a failed read when nothing is in memory; it doubles up to the pace.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The operator's settings, and the dice for jitter.
+/// The operator's settings, and randomness for jitter.
 pub(super) struct Schedule {
     settings: config::Pat,
     random: Arc<dyn Random>,
@@ -21,12 +21,12 @@ impl Schedule {
         Self { settings, random }
     }
 
-    /// The least time between two reads. Reads of what is at hand cost nothing.
+    /// The least time between two reads. Reads of local files cost nothing.
     pub(super) fn pace(&self, is_local: bool) -> Duration {
         if is_local { self.settings.watch } else { self.settings.pace }
     }
 
-    /// How long a good value is left alone: `refresh`, less when its own end is near.
+    /// How long until the next read after a success: `refresh`, or less if the value expires soon.
     pub(super) fn after_success(&self, is_local: bool, expires: Option<SystemTime>, now: SystemTime) -> Duration {
         if is_local {
             return self.settings.watch;
@@ -37,8 +37,8 @@ impl Schedule {
         }
     }
 
-    /// How long to wait after so many failures in a row: the pace where something is in memory, less at first where
-    /// nothing is.
+    /// How long to wait after this many failures in a row: the pace if memory has a value, less at first if it has
+    /// none.
     pub(super) fn after_failure(&self, failures: u32, is_local: bool, holds: bool, error: &StoreError) -> Duration {
         let pace = self.pace(is_local);
         let soon = || self.jittered(pace.min(FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1))));
@@ -46,7 +46,7 @@ impl Schedule {
         pause.max(error.pause())
     }
 
-    /// The age at which a read must have failed, or have been slept through.
+    /// The age at which the background reader must have failed or been asleep.
     pub(super) fn overdue(&self) -> Duration {
         self.settings.refresh + self.settings.read * 2
     }

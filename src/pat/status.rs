@@ -1,4 +1,4 @@
-//! What is held for a credential, and what the operator is told of it.
+//! The PAT in memory of a credential, and its status for the operator.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +15,7 @@ pub struct CachedPat {
     pub fetched: FetchedPat,
     /// Whether it comes from the copy on disk and no store has confirmed it since.
     pub from_disk: bool,
-    /// Snowflake has refused it and no store had another: until then nobody need ask again, after that pause.
+    /// Snowflake has refused it and no store had another: when to read again, and the pause after that.
     pub(super) again: Option<(Instant, Duration)>,
 }
 
@@ -30,7 +30,7 @@ impl CachedPat {
     }
 }
 
-/// How reading has gone lately.
+/// The outcome of recent reads.
 #[derive(Default, Clone)]
 pub(super) struct Health {
     /// The last failure, until a read succeeds.
@@ -39,7 +39,7 @@ pub(super) struct Health {
     pub failed: Vec<FailedReference>,
 }
 
-/// A read that gave nothing that could be used.
+/// A read without a usable value.
 #[derive(Clone)]
 pub(super) struct Failure {
     /// When the last one ended.
@@ -49,7 +49,7 @@ pub(super) struct Failure {
     pub error: StoreError,
 }
 
-/// What the operator is told of one credential's PAT. Nothing in it is secret.
+/// The status of one credential's PAT for the operator. Nothing in it is secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PatStatus {
     /// The credential's name.
@@ -80,7 +80,7 @@ pub struct CachedPatStatus {
     /// When the version was written, where the store tells.
     #[serde(with = "rfc3339::option")]
     pub created: Option<SystemTime>,
-    /// When it ends, where known.
+    /// When it expires, if known.
     #[serde(with = "rfc3339::option")]
     pub expires: Option<SystemTime>,
     /// How old the last good read is; whole seconds in JSON.

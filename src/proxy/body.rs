@@ -1,4 +1,4 @@
-//! [`AnswerBody`]: what goes down to the client. The request's record goes with it to the last byte.
+//! [`AnswerBody`]: the body of an answer to the client. It carries the request's record until the last byte.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,11 +19,11 @@ pub struct AnswerBody {
     record: Record,
 }
 
-/// A body of ours, or Snowflake's as it comes.
+/// The gate's own body, or Snowflake's body as a stream.
 pub(super) enum Content {
-    /// Ours.
+    /// The gate's own.
     Whole(Full<Bytes>),
-    /// Snowflake's, with its request's share of the limits, which ends with its last byte.
+    /// Snowflake's, with the permit of its request, which the gate releases after the last byte.
     Streamed(ResponseBody, #[expect(dead_code, reason = "it is given back when it is dropped")] RequestPermit),
 }
 
@@ -39,8 +39,7 @@ impl AnswerBody {
     }
 }
 
-/// The body broke off; the connection to the client must be reset, so that the client does not take a part for the
-/// whole.
+/// The body is incomplete. The gate must reset the connection, so that the client does not take a part for the whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off (trace {0})")]
 pub struct BrokeOff(TraceId);
@@ -83,7 +82,7 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it.
+        // hyper drops a body after its last frame, or when the connection closes in the middle of it.
         if self.is_end_stream() {
             self.record.complete();
         }

@@ -1,4 +1,4 @@
-//! Bodies that are read whole, since something in them changes: those of logins and renewals, and their answers.
+//! Bodies that the gate reads whole because it changes them: logins, renewals, and their answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,15 +16,14 @@ use crate::base::fault::{Fault, Kind, chain};
 use crate::snowflake::body::{NotInflated, gunzip};
 use crate::upstream::ResponseBody;
 
-/// The largest answer that is read. Real ones are some KB, most of it parameters.
+/// The largest answer that the gate reads. Real ones have a few KB, mostly parameters.
 const ANSWER_CAP: usize = 4 << 20;
 
-/// How much of a refused request's body is read away, and for how long.
+/// How much of a refused request's body the gate reads and discards, and for how long.
 const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
 
-/// The body of a request until somebody takes it. Where a request is refused before that, the body is read all the
-/// same, if it is small: a connection whose request has not been read to its end has to be closed, and a driver that is
-/// only to wait would have to shake hands again.
+/// The body of a request until it is taken. If the gate refuses the request before that, it still reads a small body:
+/// otherwise it would have to close the connection, and a driver that retries would need a new handshake.
 pub(super) struct PendingBody(Option<Incoming>);
 
 impl PendingBody {
@@ -32,22 +31,22 @@ impl PendingBody {
         Self(Some(body))
     }
 
-    /// The body, which is to be had once.
+    /// Takes the body, once.
     pub(super) fn take(&mut self) -> Result<Incoming, Fault> {
         self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("the body has been taken already"))
     }
 
-    /// Reads what nobody has taken.
+    /// Reads and discards the body if it was not taken.
     pub(super) async fn drain(self) {
         let (most, time) = AWAY;
         if let Some(body) = self.0.filter(|body| !body.is_end_stream()) {
-            // If it is too much, or too slow, the connection is closed after the answer.
+            // If the body is too large or too slow, hyper closes the connection after the answer.
             let _closed = timeout(time, Limited::new(body, most).collect()).await;
         }
     }
 }
 
-/// How much of a request's body is read.
+/// Limits on reading a request's body.
 pub(super) struct Caps {
     /// As sent, in bytes.
     pub body: usize,
@@ -59,9 +58,9 @@ pub(super) struct Caps {
 
 /// Why a request's body cannot be read.
 pub(super) enum Unread {
-    /// Its form is wrong; how, and the private cause.
+    /// Its form is wrong: the text for the client, and the private cause.
     Malformed(&'static str, String),
-    /// It is larger than so many bytes; which cap that is.
+    /// It is larger than a cap: the cap in bytes, and its name.
     TooLarge(usize, &'static str),
     /// It did not come in time.
     Slow,
@@ -72,7 +71,7 @@ impl Unread {
         Self::Malformed(what, what.to_owned())
     }
 
-    /// The fault that it is; `malformed` and `too_large` name the kind of request.
+    /// Makes it a fault; `malformed` and `too_large` are the kinds for this sort of request.
     pub(super) fn fault(self, malformed: Kind, too_large: Kind) -> Fault {
         match self {
             Self::Malformed(what, cause) => Fault::new(malformed).detail(what).with_cause(cause),
@@ -110,7 +109,7 @@ pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread
     Ok(sent.to_bytes())
 }
 
-/// Reads an answer whole, up to a cap.
+/// Reads a whole answer, up to a cap.
 pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response<()>, Bytes), Fault> {
     let (mut head, body) = response.into_parts();
     let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).with_cause(cause);
@@ -118,15 +117,15 @@ pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response
         Limited::new(body, ANSWER_CAP).collect().await.map_err(|_| garbled("an answer is incomplete or too large"))?;
     let mut body = body.to_bytes();
     if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
-        // Not asked for, and yet it happens behind some middleboxes.
+        // The gate does not ask for gzip, but some middleboxes send it.
         body = gunzip(&body, ANSWER_CAP).map_err(|_| garbled("an answer has damaged gzip"))?.into();
         head.headers.remove(header::CONTENT_ENCODING);
     }
     Ok((Response::from_parts(head, ()), body))
 }
 
-/// Snowflake's answer with the body that the client may see: headers as they came, framing ours. The status is 200 even
-/// for a refusal that came with another: drivers show a text only then.
+/// Snowflake's answer with the body that the client may see: Snowflake's headers, the gate's framing. The status is
+/// always 200, because drivers show the text of a refusal only then.
 pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content> {
     let (mut head, ()) = response.into_parts();
     headers::strip_hop(&mut head.headers);
@@ -138,7 +137,7 @@ pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content
     Response::from_parts(head, ours.into_body())
 }
 
-/// Whether a body is gzip; the name of an encoding has no case (RFC 9110, section 8.4.1).
+/// Whether a body is gzip. Names of encodings are case-insensitive (RFC 9110, section 8.4.1).
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let (first, None) = (encodings.next(), encodings.next()) else {

@@ -1,11 +1,11 @@
-//! What a client is told of an answer that leads elsewhere, and of a request for what it may not have.
+//! Faults for an answer that redirects, and for a request for something that the client may not use.
 
 use http::{Response, StatusCode, Uri, header};
 
 use crate::base::fault::{Fault, Kind};
 use crate::base::pins::{ContextField, NotAllowed};
 
-/// A redirect would lead the client past the gate, with a session token in its hand.
+/// Refuses a redirect: the client would follow it past the gate, with a session token.
 pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
     let away = [
         StatusCode::MOVED_PERMANENTLY,
@@ -23,12 +23,12 @@ pub(super) fn no_redirect<B>(response: &Response<B>) -> Result<(), Fault> {
         .with_cause(format_args!("a redirect ({}) to host {host:?}", response.status().as_u16())))
 }
 
-/// Whether a status says that the same request may be served in a moment.
+/// Whether a status says that the same request may succeed soon.
 pub(super) fn is_unready(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
 }
 
-/// What it means that a client asks for what it may not have.
+/// The fault for a client that asks for something it may not use.
 pub(super) fn not_allowed(what: NotAllowed) -> Fault {
     let asked: String = what.asked.chars().filter(|c| !c.is_control()).take(100).collect();
     match what.place {

@@ -1,4 +1,4 @@
-//! [`Generation`]: one configuration, made ready to answer requests.
+//! [`Generation`]: one configuration, ready to answer requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::pat::Pats;
 use crate::upstream::{AccountError, AccountState};
 
-/// What all workers share of one configuration. It is published whole and read without a lock.
+/// The state of one configuration that all workers share. The gate publishes it whole; workers read it without a lock.
 pub struct Generation {
     /// The configuration.
     pub config: Arc<Config>,
@@ -19,17 +19,17 @@ pub struct Generation {
     pub admission: Admission,
     /// The PATs.
     pub pats: Pats,
-    /// What outlives the configuration.
+    /// The state that outlives the configuration.
     pub services: Services,
     pub(super) accounts: BTreeMap<Arc<str>, Arc<AccountState>>,
 }
 
-/// The generation in use; what began with one generation ends with it.
+/// The generation in use. A request keeps the generation that it began with.
 pub type Current = ArcSwap<Generation>;
 
 impl Generation {
-    /// Makes a configuration ready; nothing is connected to yet. From the generation `before`, whose place it takes, it
-    /// keeps the state of accounts and limits that stay as they are.
+    /// Makes a configuration ready, without connecting to anything. It keeps the state of unchanged accounts and limits
+    /// from the generation `before` that it replaces.
     ///
     /// # Errors
     /// [`AccountError`].

@@ -1,4 +1,4 @@
-//! Headers on their way through: what belongs to one hop stays there, everything else passes as it came.
+//! Headers on their way through the gate: it removes those of one hop and passes all others on unchanged.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -17,7 +17,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Takes out what belongs to one hop: the fixed list, and whatever `Connection` names.
+/// Removes the headers of one hop: the fixed list, and those that `Connection` names.
 pub(super) fn strip_hop(headers: &mut HeaderMap) {
     if let Some(connection) = headers.get(header::CONNECTION) {
         // Nearly always "keep-alive" or "close", which name no other header.
@@ -32,8 +32,8 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers of a request whose body is ours: as they came, but for what belongs to the body that the client sent.
-/// Neither a compressed answer is asked for nor an interim one.
+/// The headers of a request whose body the gate writes: the client's, without those that describe the client's body.
+/// They ask for neither a compressed answer nor an interim one.
 pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> HeaderMap {
     let mut headers = sent.clone();
     strip_hop(&mut headers);
@@ -45,8 +45,8 @@ pub(super) fn for_whole_body(sent: &HeaderMap, authority: &HeaderValue) -> Heade
     headers
 }
 
-/// Whether a client key stands somewhere in a request beside its own place. What a client without a key writes there is
-/// no secret of ours.
+/// Whether a request has the client key in a second place. What a client without a key sends as a key is not a secret
+/// of the gate.
 pub(super) fn hold(headers: &HeaderMap, target: &str, body: &[u8], presented: &Secret) -> bool {
     let presented = presented.expose().as_bytes();
     let holds = |bytes: &[u8]| bytes.windows(presented.len()).any(|part| part == presented);

@@ -1,5 +1,5 @@
-//! The login: read, admit, put the PAT in the key's place, send, and once more with a newer PAT when that one is
-//! refused.
+//! The login: the gate reads it, admits the client, replaces the key with the PAT, and sends it. If Snowflake refuses
+//! the PAT, the gate sends the login again with a newer one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
 use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody};
 
-/// How long Snowflake has for its answer to a login. It holds one of the few places of its service user, and drivers
-/// give up at 60 s.
+/// How long Snowflake may take to answer a login. A login uses up one of the few leases of its service user, and
+/// drivers give up after 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-/// How long a login that may be sent waits for a place at the account.
+/// How long a login with a lease waits for an in-flight permit of the account.
 const PLACE: Duration = Duration::from_secs(1);
 
 impl Worker {
@@ -56,7 +56,7 @@ impl Worker {
             facts.client = Some(grant.client().clone());
             facts.credential = Some(grant.credential().clone());
         });
-        // Counted from here on, so that logins that come together do not all find the last place free.
+        // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);
         let account = self.account(grant.account())?;
@@ -110,15 +110,15 @@ impl Upstream<'_, '_> {
         }
     }
 
-    /// Sends the login with this lease, once. It runs to its end even when the client goes away: whether the PAT was
-    /// refused has to be known.
+    /// Sends the login with this lease, once. The exchange continues after the client leaves: the gate must know
+    /// whether Snowflake refused the PAT.
     async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<Sent, Fault> {
-        // What fails from here to the exchange drops the lease unsent.
+        // A failure between here and the exchange drops the lease unsent.
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
         let request = self.request(body)?;
         let generation = &self.worker.generation;
-        // Others may hold the places and wait for leases: whoever has a lease does not wait long.
+        // Other requests may hold permits and wait for leases, so a login with a lease waits only briefly.
         let in_flight = self.account.in_flight(PLACE.min(generation.config.login.hold)).await?;
         let exchange = Exchange {
             account: self.account.clone(),
@@ -155,15 +155,16 @@ impl Upstream<'_, '_> {
     }
 }
 
-/// What became of one try.
+/// The outcome of one try.
 enum Sent {
-    /// The session stands.
+    /// The session is open.
     Success { response: Response<()>, body: Bytes, ticket: Option<Box<Ticket>> },
-    /// Snowflake refused for a reason of the client's.
+    /// Snowflake refused for a reason that concerns the client.
     Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
     Refused(Refusal),
-    /// There is no answer to the login. It may be tried again: the worst that comes of it is a session that nobody uses.
+    /// There is no answer to the login. The gate may send the login again: in the worst case Snowflake has an unused
+    /// session.
     Failed(Failure),
 }
 
@@ -176,8 +177,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Sends the login; the lease is told what came of it. The record comes back with the outcome; where the client has
-    /// left, it is closed here.
+    /// Sends the login and reports the outcome to the lease. It returns the record with the outcome; if the client has
+    /// left, the record closes here.
     async fn run(
         mut self,
         request: Request<RequestBody>,
@@ -197,7 +198,7 @@ impl Exchange {
         in_flight: InFlightPermit,
         lease: Lease,
     ) -> Result<Sent, Fault> {
-        // The answer is lost: the lease is dropped without a word.
+        // The answer is lost: drop the lease without a report.
         let late = |_| {
             let cause = format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs());
             Fault::new(Kind::SnowflakeSilent).with_cause(cause)
@@ -218,7 +219,7 @@ impl Exchange {
         let (response, body) = buffered::answer(response).await?;
         let status = response.status();
         let Some(answer) = LoginAnswer::read(&body) else {
-            // Whole, and not Snowflake's answer to a login: nobody has looked at the PAT.
+            // The answer is complete but not a login answer: Snowflake has not checked the PAT.
             lease.unsent();
             let cause = format!("HTTP {} without a login answer", status.as_u16());
             if is_unready(status) {

@@ -1,16 +1,16 @@
 //! One request, from head to last byte.
 //!
-//! [`Worker::answer`] opens the record, names the request, sends it down its way ([`login`], [`renew`], [`rest`] or
-//! [`stream`]) and is the only place where a [`Fault`] becomes an answer. The record goes with the answer's body and is
-//! closed with its last byte.
+//! [`Worker::answer`] opens the record, finds the route and calls one of the four handlers ([`login`], [`renew`],
+//! [`rest`] or [`stream`]). It is the only place where a [`Fault`] becomes an answer. The record travels with the
+//! answer's body and closes with its last byte.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `generation`, `services` | what answering needs: one configuration, and what outlives it |
-//! | `worker` | one thread's part of it |
-//! | `login`, `renew`, `rest`, `stream` | the four ways |
-//! | `target`, `headers`, `buffered`, `error_map` | what they share |
-//! | `body` | what goes down to the client |
+//! | `generation`, `services` | shared state: of one configuration, and of the process |
+//! | `worker` | the state of one thread |
+//! | `login`, `renew`, `rest`, `stream` | the four handlers |
+//! | `target`, `headers`, `buffered`, `error_map` | what the handlers share |
+//! | `body` | the body of an answer |
 
 mod body;
 mod buffered;
@@ -50,7 +50,7 @@ use crate::telemetry::record::Record;
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-patgate-trace");
 
 impl Worker {
-    /// Answers a request. It never fails: what goes wrong becomes an answer.
+    /// Answers a request. It never fails: a fault becomes an answer.
     pub async fn answer(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
@@ -98,7 +98,7 @@ impl Worker {
         }
     }
 
-    /// The client's own trace id where it sends one, or a new one.
+    /// The client's own trace id if it sends one, otherwise a new one.
     fn trace_of(&self, request: &Request<Incoming>) -> TraceId {
         let theirs = request.headers().get("traceparent").and_then(|value| TraceId::from_traceparent(value.as_bytes()));
         theirs.unwrap_or_else(|| self.new_trace())

@@ -1,7 +1,7 @@
-//! The renewal of a sealed session: tickets in, tokens to Snowflake, new tickets out.
+//! The renewal of a sealed session: the gate unseals the tickets, sends the tokens to Snowflake, and seals new tickets.
 //!
-//! One driver sends its renewal once and gives the session up at any answer but 200 ([`crate::snowflake::renewal`]), so
-//! the gate itself tries again for as long as it would hold a login.
+//! One driver sends its renewal once and drops the session on any answer but 200 ([`crate::snowflake::renewal`]), so
+//! the gate retries for as long as it would hold a login.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header, request};
@@ -19,7 +19,7 @@ use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
 use crate::upstream::{Failure, InFlightPermit, RequestBody};
 
-/// A renewal holds two tokens and a word; ten times that is still small.
+/// The largest renewal. It has two tokens and one word; ten times that is still small.
 const BODY: usize = 16 << 10;
 const INFLATED: usize = 64 << 10;
 
@@ -58,7 +58,7 @@ impl Worker {
                 sessions.seen(&master, peer.ip, count);
                 sessions.seal_renewal(granted, &master)?.into()
             }
-            // The driver understands what Snowflake says here.
+            // The driver understands Snowflake's own code here.
             Some(RenewalAnswer::Refused { code }) => {
                 let client = master.client.as_str();
                 tracing::info!(trace = %record.trace(), client, code, "Snowflake refused a renewal");
@@ -70,7 +70,7 @@ impl Worker {
         Ok(passed_on(response, body))
     }
 
-    /// Sends a renewal until Snowflake has answered it, or the hold is over.
+    /// Sends a renewal until Snowflake answers it, or until the hold ends.
     async fn renew_upstream(
         &self,
         head: &request::Parts,

@@ -1,10 +1,10 @@
-//! A REST request, such as a statement of the SQL API: the client's key in its header is swapped for the PAT, every
-//! time.
+//! A REST request, such as a statement of the SQL API: the gate replaces the client's key in the header of each request
+//! with the PAT.
 //!
-//! Each of them is, for Snowflake, a login: a PAT that is dead must not be sent without bound. So it needs a lease, and
-//! gives its place back when the head of the answer is there, or after [`SETTLED`]: Snowflake refuses a token at once
-//! or not at all, and a statement may run for 45 s. A body up to [`KEPT`] is kept for a second try with a newer PAT; a
-//! larger one is streamed, and its client is asked to send it again.
+//! For Snowflake each request is a login, so the gate must limit how often it sends a dead PAT. A request therefore
+//! needs a lease. It returns the lease when the head of the answer arrives, or after [`SETTLED`]: Snowflake refuses a
+//! token at once or not at all, and a statement may run for 45 s. The gate keeps a body up to [`KEPT`] for a second try
+//! with a newer PAT. It streams a larger body, and asks the client to send it again.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,18 +29,18 @@ use crate::snowflake::{PAT_AUTHENTICATOR, rest};
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody, ResponseBody};
 
-/// How long Snowflake may take to refuse a token. It looks at the token before it does anything else.
+/// How long Snowflake may take to refuse a token. It checks the token first.
 const SETTLED: Duration = Duration::from_millis(500);
-/// The largest body that is kept, in bytes. Statements are a few KB.
+/// The largest body that the gate keeps, in bytes. Statements have a few KB.
 const KEPT: usize = 1 << 20;
 
-/// What is sent.
+/// The body that the gate sends.
 enum Sent {
-    /// As the client sent it; it can be sent again.
+    /// As the client sent it; the gate can send it again.
     Kept(Bytes),
-    /// Changed by us, and no longer compressed.
+    /// Changed by the gate, and not compressed.
     Written(Bytes),
-    /// As it comes.
+    /// A stream from the client.
     Streamed(Option<Incoming>),
 }
 
@@ -66,7 +66,7 @@ impl Worker {
             nowhere_else(&head, &body, key)?;
         }
         let account = self.account(grant.account())?;
-        // Everything that may be refused before a lease is taken for it.
+        // First all checks that can refuse the request; then it takes a lease.
         let headers = outgoing(&head, &body, &grant, account.authority())?;
         let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
         let mut lease = generation.pats.lease(&grant, record.trace(), deadlines).await?;
@@ -81,7 +81,8 @@ impl Worker {
             *request.uri_mut() = head.uri.clone();
             *request.headers_mut() = headers.clone();
             request.headers_mut().insert(header::AUTHORIZATION, bearer_of(lease.pat())?);
-            // Only now: who waits for a lease holds no place that another with a lease waits for.
+            // After the lease, so that a request that waits for a lease holds no permit that a request with a lease
+            // needs.
             let in_flight = account.in_flight(generation.config.limits.delay).await?;
             let refusal = match exchange(account.clone(), in_flight, request, lease, record).await? {
                 Looked::NotRefused(response) => return Ok(passed_on(response, admitted)),
@@ -96,7 +97,7 @@ impl Worker {
         }
     }
 
-    /// Reads the body where it is small, or has to be changed.
+    /// Reads the body if it is small, or if the gate has to change it.
     async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<Sent, Fault> {
         let statement = head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS;
         let pinned = statement && !grant.pins().are_free();
@@ -130,7 +131,7 @@ impl Sent {
     }
 }
 
-/// The headers of every try, but for the token.
+/// The headers of every try, without the token.
 fn outgoing(head: &request::Parts, body: &Sent, grant: &Grant, authority: &HeaderValue) -> Result<HeaderMap, Fault> {
     let mut headers = head.headers.clone();
     headers::strip_hop(&mut headers);
@@ -157,16 +158,16 @@ fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Failure>> + Send>>;
 
-/// How far a try has come when Snowflake must have looked at the token.
+/// The state of a try at the time when Snowflake must have checked the token.
 enum Phase {
-    /// The head of its answer is there.
+    /// The head of the answer has arrived.
     Judged(Result<Looked, Fault>),
-    /// Not yet.
+    /// The answer has not arrived.
     Settled(Sending, Lease),
 }
 
-/// One try; the lease is told what came of it. Until it is settled it goes on even when the client goes away: whether
-/// the PAT was refused has to be known.
+/// One try; it reports the outcome to the lease. Until then it continues after the client leaves: the gate must know
+/// whether Snowflake refused the PAT.
 async fn exchange(
     account: Arc<AccountClient>,
     in_flight: InFlightPermit,
@@ -205,15 +206,15 @@ async fn exchange(
     looked
 }
 
-/// What an answer says of the PAT.
+/// What an answer says about the PAT.
 enum Looked {
-    /// It is good, or nobody has looked at it.
+    /// Snowflake accepted the PAT or did not check it.
     NotRefused(Response<Content>),
-    /// It is not.
+    /// Snowflake refused the PAT.
     Refused(Refusal),
 }
 
-/// Tells the lease what an answer says of the PAT.
+/// Reports to the lease what an answer says about the PAT.
 async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> Result<Looked, Fault> {
     let response = match sent {
         Ok(response) => response,
@@ -260,7 +261,7 @@ fn passed_on(response: Response<Content>, admitted: RequestPermit) -> Response<C
     Response::from_parts(head, content)
 }
 
-/// The client key of a REST request; `None` where it has no Authorization header.
+/// The client key of a REST request; `None` without an Authorization header.
 fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
     let missing = |what: &'static str| Fault::new(Kind::BearerMissing).with_cause(what);
     let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
@@ -269,7 +270,7 @@ fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Err(missing("more than one Authorization header")),
     };
-    // The scheme's name has no case (RFC 9110, section 11.1).
+    // The scheme's name is case-insensitive (RFC 9110, section 11.1).
     let text = value.to_str().ok().and_then(|text| text.split_once(' '));
     match text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
         Some((_, key)) => Ok(Some(Secret::new(key.trim().to_owned()))),
@@ -277,8 +278,8 @@ fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
     }
 }
 
-/// Refuses a request that holds the key in a second place, from where it would be sent on. A body that is streamed is
-/// not looked at.
+/// Refuses a request that has the key in a second place: the gate would send that copy to Snowflake. It does not check
+/// a streamed body.
 fn nowhere_else(head: &request::Parts, body: &Sent, key: &Secret) -> Result<(), Fault> {
     let body: &[u8] = match body {
         Sent::Kept(bytes) | Sent::Written(bytes) => bytes,

@@ -1,4 +1,4 @@
-//! [`Services`]: what outlives a configuration.
+//! [`Services`]: the state that outlives a configuration.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::session::Sessions;
 use crate::stores::Resolver;
 use crate::telemetry::metrics::Metrics;
 
-/// What every generation of the process is built around.
+/// The state that all generations of the process share.
 #[derive(Clone)]
 pub struct Services {
-    /// What may be risked with each PAT version.
+    /// The budget of bad logins of each PAT version.
     pub guard: Arc<Guard>,
-    /// The sessions, where their tokens are sealed.
+    /// The sessions, if the gate seals tokens.
     pub sessions: Option<Arc<Sessions>>,
-    /// The other gates, where there are any.
+    /// The other gates, if there are any.
     pub replicas: Option<Arc<Replicas>>,
-    /// The copy of PATs on disk, where one is kept.
+    /// The copy of the PATs on disk, if the gate keeps one.
     pub disk_cache: Option<DiskCache>,
-    /// What is counted for the operator.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Time and chance.
+    /// Clock and randomness.
     pub env: Env,
-    /// Runs what is slow.
+    /// The runtime for slow work.
     pub control: Handle,
 }
 
 impl Services {
-    /// What PATs are made of, with this way to the stores.
+    /// The parts that PATs need, with this resolver for the stores.
     pub fn pat_parts(&self, resolver: Arc<Resolver>) -> PatParts {
         PatParts {
             resolver,

@@ -1,4 +1,4 @@
-//! Every driver route but the login and the renewal: the head is adjusted, both bodies stream untouched.
+//! Every driver route but the login and the renewal: the gate adjusts the head, and streams both bodies unchanged.
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
 
@@ -80,7 +80,8 @@ fn deletes(head: &request::Parts) -> bool {
     head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "delete=true")
 }
 
-/// A cancellation, a logout or a sign of life makes less work, not more: it never waits behind what it is about.
+/// Whether a request is a cancellation, a logout or a heartbeat. It makes less work, so it must not wait behind the
+/// requests that it concerns.
 fn makes_less_work(route: Route) -> bool {
     match route {
         Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat) => true,
@@ -89,9 +90,8 @@ fn makes_less_work(route: Route) -> bool {
     }
 }
 
-/// Lets Snowflake's session and master tokens through and nothing else in their place: a client key must not leave the
-/// gate, a foreign bearer token has no business here, and what some drivers write without a token (`Basic`, alone) is
-/// dropped.
+/// Passes only Snowflake's session and master tokens. A client key must not leave the gate, and a foreign bearer token
+/// does not belong here. Some drivers send `Basic` alone when they have no token; the gate drops it.
 fn session_token_only(headers: &mut HeaderMap) -> Result<(), Fault> {
     let holds_key = |value: &HeaderValue| key::stands_in(value.as_bytes());
     if headers.get_all(header::AUTHORIZATION).iter().any(holds_key) {

@@ -1,5 +1,6 @@
-//! The form of a request's target: a path, and one Host, which chooses nothing. And whose it is: no browser is served,
-//! since a client may be one by its place alone, and any page can make a browser on that place ask.
+//! Checks of a request's target. It must be a path with exactly one Host; the Host does not choose an account. The gate
+//! refuses browsers: some clients are identified only by their address or machine, and any web page can make a browser
+//! there send requests.
 
 use http::{header, request};
 
@@ -7,7 +8,7 @@ use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::is_this_machine;
 
-/// Refuses what belongs to a forward proxy and what two readers could understand differently.
+/// Refuses the target forms of a forward proxy, and forms that two readers could understand differently.
 pub(super) fn check(head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
     let wrong = |cause: &str| Err(Fault::new(Kind::TargetForm).with_cause(cause));
     if head.uri.scheme().is_some() || head.uri.authority().is_some() {
@@ -22,7 +23,7 @@ pub(super) fn check(head: &request::Parts, peer: &Peer) -> Result<(), Fault> {
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        // Without TLS a page of any name could be served from here, when its name is made to point to this machine.
+        // Without TLS, DNS rebinding could make any web page's name point to this machine.
         (Some(host), None) if !peer.tls && !is_this_machine(host.as_bytes()) => {
             wrong("the listener has no TLS, and the Host is not this machine")
         }

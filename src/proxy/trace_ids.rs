@@ -1,4 +1,4 @@
-//! [`TraceIds`]: new trace ids, at a small part of a draw of random bytes each.
+//! [`TraceIds`]: new trace ids. One draw of random bytes gives many ids.
 
 use parking_lot::Mutex;
 
@@ -27,7 +27,7 @@ impl TraceIds {
     pub(super) fn next(&self, random: &dyn Random) -> TraceId {
         let mut stock = self.0.lock();
         if stock.used == STOCK {
-            // Without entropy the old bytes serve once more: an id that is not unique is better than no answer.
+            // Without entropy the gate uses the old bytes again: an id that is not unique is better than no answer.
             let _stale = random.fill(&mut stock.bytes);
             stock.used = 0;
         }

@@ -1,4 +1,4 @@
-//! [`Worker`]: one thread's part of one generation; [`WorkerSlot`]: always a worker of the generation in use.
+//! [`Worker`]: one thread's state of one generation. [`WorkerSlot`]: a worker of the generation in use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::upstream::AccountClient;
 
-/// A thread's worker, renewed when another generation is published.
+/// A thread's worker. The slot makes a new one when the gate publishes another generation.
 pub struct WorkerSlot {
     current: Arc<Current>,
     worker: Mutex<Arc<Worker>>,
@@ -27,15 +27,15 @@ impl WorkerSlot {
         Ok(Self { current, worker: Mutex::new(worker) })
     }
 
-    /// The worker of the generation in use. After a change it takes over the connections to accounts that stayed as
-    /// they were.
+    /// The worker of the generation in use. After a change the new worker takes over the connections to unchanged
+    /// accounts.
     pub fn worker(&self) -> Arc<Worker> {
         let mut worker = self.worker.lock();
         let generation = self.current.load();
         if !Arc::ptr_eq(&generation, &worker.generation) {
             match Worker::new(Arc::clone(&generation), Some(&worker)) {
                 Ok(next) => *worker = next,
-                // The generation was tried out before it was published.
+                // Unlikely: the gate tests a generation before it publishes it.
                 Err(error) => tracing::error!(owner = "gate", cause = %error, "the gate keeps the old configuration"),
             }
         }
@@ -43,7 +43,7 @@ impl WorkerSlot {
     }
 }
 
-/// One thread's part of one generation: its own connections to Snowflake, its own stock of trace ids.
+/// One thread's state of one generation: its connections to Snowflake and its stock of trace ids.
 pub struct Worker {
     pub(super) generation: Arc<Generation>,
     accounts: BTreeMap<Arc<str>, Arc<AccountClient>>,
@@ -51,7 +51,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of this generation; `before` is the one whose place it takes.
+    /// A worker of this generation; it replaces `before`.
     fn new(generation: Arc<Generation>, before: Option<&Self>) -> std::io::Result<Arc<Self>> {
         let mut accounts = BTreeMap::new();
         for (name, state) in &generation.accounts {
@@ -62,12 +62,12 @@ impl Worker {
         Ok(Arc::new(Self { generation, accounts, traces }))
     }
 
-    /// Whether whose socket a local connection is matters to anybody.
+    /// Whether a client's rules need the user of a local connection.
     pub fn asks_for_users(&self) -> bool {
         self.generation.admission.asks_for_users()
     }
 
-    /// Closes connections to Snowflake that have waited too long for a request.
+    /// Closes connections to Snowflake that were idle for too long.
     pub fn sweep(&self) {
         self.accounts.values().for_each(|account| account.sweep());
     }
@@ -82,7 +82,7 @@ impl Worker {
         self.accounts.get(name).ok_or_else(missing)
     }
 
-    /// The account of requests that carry no client: the only one, which the configuration's check makes sure of.
+    /// The account of requests without a client. It is the only account; the configuration's check ensures that.
     pub(super) fn only_account(&self) -> Result<&Arc<AccountClient>, Fault> {
         self.accounts.values().next().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("no account"))
     }

@@ -1,7 +1,7 @@
-//! [`KeyFile`]: a ring that the gate makes for itself, in a file of its state directory.
+//! [`KeyFile`]: a key ring that the gate makes in a file of its state directory.
 //!
-//! One key a line, the youngest first: when it was made, in seconds of the Unix epoch, and 64 hex digits. Replicas that
-//! share the directory share the ring; the file's lock makes sure that only one of them adds a key.
+//! The file has one key per line, the youngest first: its time in seconds of the Unix epoch, and 64 hex digits.
+//! Replicas that share the directory share the ring; the file's lock ensures that only one of them adds a key.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -16,12 +16,12 @@ use crate::ticket::{Keyring, MOST};
 
 const FILE: &str = "sealing-keys";
 
-/// The file, and when its keys are changed.
+/// The file, and when to change its keys.
 pub(super) struct KeyFile {
     directory: StateDir,
     /// How long one key seals.
     rotate: Duration,
-    /// How long a key opens after it has sealed for the last time.
+    /// How long a key opens after its last seal.
     keep: Duration,
 }
 
@@ -34,11 +34,11 @@ impl KeyFile {
         Self { directory, rotate, keep }
     }
 
-    /// Reads the ring. A new key is added when the youngest has sealed for long enough, or when there is none; keys
-    /// that nothing alive was sealed with are taken out.
+    /// Reads the ring. It adds a key if the youngest is older than `rotate`, or if there is none. It removes the keys
+    /// of tickets that have all expired.
     ///
     /// # Errors
-    /// The file's, or that of the machine's randomness.
+    /// Those of the file, or of the machine's randomness.
     pub(super) fn ring(&self, now: SystemTime, random: &dyn Random) -> io::Result<Keyring> {
         let now = EpochMillis::of(now).as_secs();
         let due =
@@ -48,7 +48,7 @@ impl KeyFile {
             return ring(&lines);
         }
         let lock = self.directory.lock(FILE)?;
-        // Another replica may have been here.
+        // Another replica may have added a key.
         let mut lines = self.read()?;
         if due(&lines) {
             self.add(&mut lines, now, random)?;
@@ -57,7 +57,7 @@ impl KeyFile {
         ring(&lines)
     }
 
-    /// Adds a key now, whatever the age of the others.
+    /// Adds a key now, regardless of the age of the others.
     ///
     /// # Errors
     /// Like [`KeyFile::ring`].
@@ -73,7 +73,7 @@ impl KeyFile {
         let mut bytes = Zeroizing::new([0; 32]);
         random.fill(&mut *bytes).map_err(io::Error::other)?;
         lines.insert(0, (now, Zeroizing::new(hex::encode(bytes.as_slice()))));
-        // A key has sealed until the next younger one was made.
+        // A key seals until the gate makes the next one.
         lines.truncate(MOST);
         let mut retired = None;
         lines.retain(|(made, _)| {

@@ -1,5 +1,5 @@
-//! The keeper of the ring: reads it where it is kept, publishes it, and reads it again when it is time or a request
-//! needs it.
+//! The keeper of the key ring: it reads the ring from its source, publishes it, and reads it again regularly and when a
+//! request needs it.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use crate::stores::Resolver;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::ticket::{Keyring, KeyringRequest, KeyringRequests, Sealer};
 
-/// The least time between two reads of a file, and of a store: anybody may send a token that names an unknown key.
+/// The least time between two reads of a file, and of a store, because any client can send a token with an unknown key
+/// name.
 const PACES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
-/// Where the ring is kept.
+/// The source of the ring.
 enum KeyringSource {
     /// In a store; the operator changes it.
     Store(Arc<Resolver>, SecretRefs),
@@ -27,11 +28,11 @@ enum KeyringSource {
     Nowhere,
 }
 
-/// Opens the ring and keeps it. A store that is away must not keep the gate from starting: until it answers, a key of
-/// this process's own seals, and it goes on opening after that.
+/// Opens the ring and keeps it up to date. The gate must start while the store is unreachable: until the store answers,
+/// the gate seals with a key of this process, and this key still opens later.
 ///
 /// # Errors
-/// When the state directory's ring cannot be used.
+/// If the ring in the state directory is unusable.
 pub(super) async fn open(
     settings: &Seal,
     resolver: &Arc<Resolver>,
@@ -69,22 +70,22 @@ pub(super) async fn open(
 struct Keeper {
     source: KeyringSource,
     env: Env,
-    /// What was published last, as far as it goes on opening whatever is read next.
+    /// The rings published before, whose keys still open after the next read.
     last: Option<(Keyring, Standing)>,
     failed: LogThrottle,
 }
 
-/// Where a ring came from that goes on opening.
+/// The origin of a ring whose keys still open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// A key of this process's own, from before the store first answered.
+    /// A key of this process, made before the store first answered.
     Own,
-    /// The first reference, which a fallback may be behind of.
+    /// The first reference; a fallback may be behind it.
     First,
 }
 
 impl Keeper {
-    /// Reads the ring. What a fallback says adds keys and takes none away: it may be behind.
+    /// Reads the ring. A fallback only adds keys and removes none, because it may be behind.
     async fn read(&mut self) -> Result<Keyring, String> {
         match &self.source {
             KeyringSource::Store(resolver, references) => {
@@ -108,7 +109,7 @@ impl Keeper {
         }
     }
 
-    /// Publishes the ring whenever it is read. One that cannot be read leaves the last one in use.
+    /// Publishes the ring after every read. If a read fails, the last ring stays in use.
     async fn keep(mut self, sealer: Arc<Sealer>, mut requests: KeyringRequests, refresh: Duration) {
         let pace = match self.source {
             KeyringSource::Nowhere => return,

@@ -1,15 +1,15 @@
 //! A session's life: opened by a login, renewed, listed, ended.
 //!
-//! [`Sessions`] is the front door. Snowflake's tokens leave the gate as sealed tickets ([`crate::ticket`]) and come
-//! back as tokens; a session that somebody has ended is refused at its next request; the operator may list and end
-//! sessions, and turn the ring of keys.
+//! [`Sessions`] is the entry point. It seals Snowflake's tokens into tickets for the client ([`crate::ticket`]) and
+//! unseals them again, refuses the next request of an ended session, and lets the operator list and end sessions, and
+//! add a key to the ring.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `registry` | the sessions that this gate has lately served, to be counted and shown |
-//! | `revoked` | those that were ended before their time |
-//! | `keyring_keeper` | where the ring is kept, and when it is read |
-//! | `key_file` | a ring that the gate makes for itself |
+//! | `registry` | the sessions that this gate has recently served, for counting and listing |
+//! | `revoked` | the sessions that were ended early |
+//! | `keyring_keeper` | the source of the key ring, and when to read it |
+//! | `key_file` | a key ring that the gate makes |
 
 mod key_file;
 mod keyring_keeper;
@@ -42,7 +42,7 @@ use crate::stores::Resolver;
 use crate::ticket::{NotOpened, Sealer, Ticket, TokenKind};
 use revoked::Revoked;
 
-/// How long a master token is good for where Snowflake's answer does not tell: its usual time.
+/// The lifetime of a master token if Snowflake's answer does not say it: the usual one.
 const USUAL: Duration = Duration::from_secs(4 * 3_600);
 
 /// The sessions whose tokens this gate seals. They outlive a configuration.
@@ -51,25 +51,25 @@ pub struct Sessions {
     registry: Registry,
     revoked: Revoked,
     replicas: Option<Arc<Replicas>>,
-    /// How long a sealed token may live at most.
+    /// The longest lifetime of a sealed token.
     longest: Duration,
     env: Env,
 }
 
-/// What became of ending sessions.
+/// The outcome of ending sessions.
 #[derive(Debug)]
 pub struct Ended {
-    /// How many this gate has lately served.
+    /// How many of them this gate has recently served.
     pub here: usize,
-    /// Why it will be forgotten at a restart, where it cannot be written down.
+    /// Why a restart forgets it, if the gate could not write it to disk.
     pub unwritten: Option<io::Error>,
 }
 
 impl Sessions {
-    /// Sets sealing up, with the ring of keys and what is remembered of ended sessions.
+    /// Sets sealing up, with the key ring and the ended sessions on disk.
     ///
     /// # Errors
-    /// When the state directory cannot be used.
+    /// If the state directory is unusable.
     pub async fn open(
         settings: &Seal,
         resolver: &Arc<Resolver>,
@@ -82,11 +82,10 @@ impl Sessions {
         Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest: settings.keep, env: env.clone() }))
     }
 
-    /// Seals what a login was given, and names the session.
+    /// Seals the tokens of a login, and names the session.
     ///
     /// # Errors
-    /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] where the answer holds a token in a place that is not
-    /// known.
+    /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] if the answer has a token in an unknown place.
     pub fn seal_login(&self, granted: Granted<'_>, grant: &Grant, pat: &PatId) -> Result<(String, Ticket), Fault> {
         let session = SessionId::new(&*self.env.random).map_err(|error| broken(&error))?;
         let (opened, expires) = self.lasts(&granted);
@@ -107,7 +106,7 @@ impl Sessions {
         Ok((self.put(granted, &ticket)?, ticket))
     }
 
-    /// Seals what the renewal of a session was given.
+    /// Seals the tokens of a renewal.
     ///
     /// # Errors
     /// Like [`Sessions::seal_login`].
@@ -117,7 +116,7 @@ impl Sessions {
         self.put(granted, &ticket)
     }
 
-    /// The ticket in the header of a request, opened; whether its client may still come is for `admit` to say.
+    /// Unseals the ticket in the header of a request. `admit` decides whether its client may still use the gate.
     ///
     /// # Errors
     /// [`Kind::SessionUnknown`], [`Kind::SessionEnded`], [`Kind::RingAway`].
@@ -130,7 +129,7 @@ impl Sessions {
         self.unseal(text, kind).await
     }
 
-    /// A ticket, opened.
+    /// Unseals a ticket.
     ///
     /// # Errors
     /// Like [`Sessions::in_header`].
@@ -153,22 +152,22 @@ impl Sessions {
         Ok(ticket)
     }
 
-    /// A session has been opened, which has been counted already.
+    /// Records a session that a login opened; it is counted already.
     pub fn opened(&self, ticket: &Ticket, from: IpAddr, counted: Counted) {
         self.registry.opened(ticket, from, self.env.clock.now(), counted);
     }
 
-    /// A session is in use; `count` is that of its client's sessions.
+    /// Records that a session is in use; `count` counts its client's sessions.
     pub fn seen(&self, ticket: &Ticket, from: IpAddr, count: &Arc<AtomicUsize>) {
         self.registry.seen(ticket, from, self.env.clock.now(), count);
     }
 
-    /// A session has logged out.
+    /// Records a logout.
     pub fn logged_out(&self, session: SessionId) {
         self.registry.ended(session);
     }
 
-    /// The sessions that this gate has lately served, the oldest first, each with the time since its last request.
+    /// The sessions that this gate has recently served, the oldest first, each with the time since its last request.
     pub fn list(&self) -> Vec<(SessionId, Live, Duration)> {
         let now = self.env.clock.now();
         let mut all = self.registry.list();
@@ -177,7 +176,7 @@ impl Sessions {
         all.into_iter().map(|(id, live)| (id, live.clone(), idle(&live))).collect()
     }
 
-    /// Ends what was opened until now, here and at all replicas.
+    /// Ends the sessions opened until now, on this gate and all replicas.
     pub async fn end(&self, what: Revocation) -> Ended {
         let covered = |(id, live): &(SessionId, Live)| what.covers(*id, &live.client, &live.pat).then_some(*id);
         let ended: Vec<SessionId> = self.registry.list().iter().filter_map(covered).collect();
@@ -192,15 +191,16 @@ impl Sessions {
         Ended { here: ended.len(), unwritten: written.err() }
     }
 
-    /// Adds a key to a ring of the gate's own making, which seals from now on; gives how many keys open.
+    /// Adds a key to a ring that the gate makes; the key seals from now on. Returns how many keys open.
     ///
     /// # Errors
-    /// Why that cannot be.
+    /// The reason why it cannot.
     pub async fn rotate_keys(&self) -> Result<usize, String> {
         self.sealer.rotate().await
     }
 
-    /// Learns what other gates have ended, and forgets what is over. To be called each second or so.
+    /// Reads the sessions that other gates have ended, and forgets expired entries. The gate calls it about once a
+    /// second.
     pub async fn tidy(&self) {
         if let Some(replicas) = &self.replicas {
             replicas.reconnect();
@@ -215,8 +215,8 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that another gate was told to end, and tells the others what they do not know: Redis may have
-    /// been away, or have forgotten.
+    /// Exchanges ended sessions with the other gates in both directions: Redis may have been unreachable, or may have
+    /// lost entries.
     async fn exchange_ended(&self, replicas: &Replicas) {
         let Some(told) = replicas.ended_sessions().await else { return };
         for (revocation, until) in self.revoked.all() {
@@ -235,7 +235,7 @@ impl Sessions {
         }
     }
 
-    /// Now, and the end of what was granted.
+    /// The current time, and the time when the tokens expire.
     fn lasts(&self, granted: &Granted<'_>) -> (EpochMillis, EpochMillis) {
         let now = self.env.clock.wall();
         let lasts = granted.lasts().unwrap_or(USUAL).min(self.longest);
@@ -263,7 +263,7 @@ impl Sessions {
 /// The header that carries a ticket's token to Snowflake.
 ///
 /// # Errors
-/// [`Kind::GateBroken`], when Snowflake has given out a token that fits no header.
+/// [`Kind::GateBroken`], if Snowflake's token does not fit into a header.
 pub fn authorization(ticket: &Ticket) -> Result<HeaderValue, Fault> {
     let no_header = || Fault::new(Kind::GateBroken).with_cause("a token does not fit into a header");
     token_header::write(&ticket.token).ok_or_else(no_header)

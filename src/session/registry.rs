@@ -1,7 +1,7 @@
-//! [`Registry`]: the sessions that this gate has lately served, to be counted and shown.
+//! [`Registry`]: the sessions that this gate has recently served, for counting and listing.
 //!
-//! Nothing is decided by whether a session is on this list: a ticket says all that a request needs, and a replica
-//! serves sessions that it has never heard of. It is there for the limit on sessions and for the operator's eyes.
+//! The gate serves a session whether or not it is on this list: a ticket has everything that a request needs, and a
+//! replica serves sessions that are new to it. The list is only for the limit on sessions and for the operator.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,12 +17,12 @@ use crate::base::ids::{PatId, SessionId};
 use crate::base::names::ClientName;
 use crate::ticket::Ticket;
 
-/// After how long without a request a session counts no more. Drivers that keep one alive say so at least each hour,
-/// and one that was only forgotten must not keep its client from another.
+/// How long a session counts without a request. Drivers that keep a session alive send a heartbeat at least each hour,
+/// and an abandoned session must not block a new one of its client.
 const FORGOTTEN: Duration = Duration::from_secs(65 * 60);
-/// Locks are per shard, so that workers seldom meet.
+/// Locks are per shard, so that workers rarely wait for each other.
 const SHARDS: usize = 16;
-/// More sessions a shard than any gate has; what is above it is served and not listed.
+/// More sessions per shard than any gate has; the gate serves more, but does not list them.
 const MOST: usize = 16 << 10;
 
 /// The sessions.
@@ -36,12 +36,12 @@ struct Entry {
     _counted: Counted,
 }
 
-/// What is known of a session.
+/// One session.
 #[derive(Debug, Clone)]
 pub struct Live {
     /// Its client.
     pub client: ClientName,
-    /// The account it is at.
+    /// Its account.
     pub account: Arc<str>,
     /// The PAT version that opened it.
     pub pat: PatId,
@@ -54,12 +54,12 @@ pub struct Live {
 }
 
 impl Registry {
-    /// Notes that a session has been opened, which has been counted already.
+    /// Adds a session that a login opened; it is counted already.
     pub fn opened(&self, ticket: &Ticket, from: IpAddr, now: Instant, counted: Counted) {
         Self::insert(&mut self.shard(ticket.session), ticket, from, now, counted);
     }
 
-    /// Notes that a session is in use; `count` is that of its client's sessions.
+    /// Records that a session is in use; `count` counts its client's sessions.
     pub fn seen(&self, ticket: &Ticket, from: IpAddr, now: Instant, count: &Arc<AtomicUsize>) {
         let mut shard = self.shard(ticket.session);
         match shard.get_mut(&ticket.session) {
@@ -88,7 +88,7 @@ impl Registry {
         self.shard(session).remove(&session);
     }
 
-    /// Forgets what nobody uses any more.
+    /// Forgets unused sessions.
     pub fn sweep(&self, now: Instant) {
         for shard in &self.0 {
             let mut shard = shard.lock();

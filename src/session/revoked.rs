@@ -1,7 +1,7 @@
-//! [`Revoked`]: sessions that somebody has ended, before their time.
+//! [`Revoked`]: the sessions that the operator has ended early.
 //!
-//! An entry names a client, a PAT version or one session, and covers what was opened until then. It stays for as long
-//! as a ticket of such a session could live: a session that is covered gets no new ticket.
+//! An entry names a client, a PAT version or one session, and covers all sessions opened until its time. It stays as
+//! long as a ticket of such a session can live: a covered session gets no new ticket.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::ticket::Ticket;
 
 const FILE: &str = "revoked";
 
-/// What is ended.
+/// The sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Revocation {
     /// All sessions of a client.
@@ -44,7 +44,7 @@ impl Revocation {
 }
 
 impl Revocation {
-    /// Whether it is about that session.
+    /// Whether it covers this session.
     pub(super) fn covers(&self, session: SessionId, client: &ClientName, pat: &PatId) -> bool {
         match self {
             Self::Client(name) => client == name,
@@ -64,19 +64,19 @@ impl std::fmt::Display for Revocation {
     }
 }
 
-/// What has been ended, and until when. It is published whole and read without a lock.
+/// The ended sessions, each with a time. Readers get the whole table without a lock.
 pub struct Revoked {
     all: ArcSwap<HashMap<Revocation, EpochMillis>>,
     directory: Option<StateDir>,
-    /// Who changes what is known has the turn; who reads it needs none.
+    /// Held during a change; reading needs no lock.
     turn: Mutex<()>,
 }
 
 impl Revoked {
-    /// What was remembered in `directory`, where there is one.
+    /// Reads the entries in `directory`, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot read them.
     pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
         let all = directory.as_ref().map(written).transpose()?.unwrap_or_default();
         Ok(Self { all: ArcSwap::from_pointee(all), directory, turn: Mutex::default() })
@@ -89,7 +89,7 @@ impl Revoked {
             return false;
         }
         let until = |revocation: Revocation| all.get(&revocation).is_some_and(|until| ticket.opened <= *until);
-        // A session is ended whatever the clock of the gate says that has opened it.
+        // An entry for one session covers it, whatever the clock of the gate that opened it says.
         all.contains_key(&Revocation::Session(ticket.session))
             || until(Revocation::Client(ticket.client.clone()))
             || until(Revocation::Pat(ticket.pat.clone()))
@@ -100,15 +100,15 @@ impl Revoked {
         self.all.load().iter().map(|(revocation, until)| (revocation.clone(), *until)).collect()
     }
 
-    /// Ends what was opened until `at`; whether that was news.
+    /// Ends the sessions opened until `at`; returns whether the entry is new.
     ///
     /// # Errors
-    /// When it cannot be remembered; it holds all the same, until this process ends.
+    /// If it cannot write the entry to disk; the entry then holds until this process ends.
     pub fn add(&self, revocation: Revocation, at: SystemTime) -> io::Result<bool> {
         self.merge([(revocation, EpochMillis::of(at))])
     }
 
-    /// Takes over what another replica knows; whether there was news.
+    /// Takes over the entries of another replica; returns whether any is new.
     ///
     /// # Errors
     /// Like [`Revoked::add`].
@@ -118,7 +118,7 @@ impl Revoked {
         Ok(news)
     }
 
-    /// Changes what is known here, and then what is written down: what another process has written meanwhile stays.
+    /// Changes the entries in memory, then those on disk. It keeps what another process has written meanwhile.
     fn change(&self, change: impl FnOnce(&mut HashMap<Revocation, EpochMillis>)) -> io::Result<()> {
         let _one_at_a_time = self.turn.lock();
         let before = self.all.load();
@@ -137,7 +137,7 @@ impl Revoked {
         Ok(())
     }
 
-    /// Forgets what can concern nothing that lives: `longest` is how long a ticket may.
+    /// Forgets entries that no living ticket can match; `longest` is the longest lifetime of a ticket.
     ///
     /// # Errors
     /// Like [`Revoked::add`].
@@ -146,10 +146,10 @@ impl Revoked {
         self.change(|all| all.retain(|_, until| lives(*until)))
     }
 
-    /// Takes up what another process of the same directory has written down.
+    /// Reads the entries that another process has written to the same directory.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot read them.
     pub fn catch_up(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let _one_at_a_time = self.turn.lock();
@@ -167,7 +167,7 @@ impl Revoked {
     }
 }
 
-/// Adds entries, each with the later of its times; whether there was news.
+/// Adds entries, each with the later of its times; returns whether any is new.
 fn join(
     all: &mut HashMap<Revocation, EpochMillis>,
     entries: impl IntoIterator<Item = (Revocation, EpochMillis)>,
@@ -181,12 +181,12 @@ fn join(
     news
 }
 
-/// What a directory remembers.
+/// The entries in a directory.
 fn written(directory: &StateDir) -> io::Result<HashMap<Revocation, EpochMillis>> {
     Ok(directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default())
 }
 
-/// A line that cannot be read is passed over: the rest must hold.
+/// Skips a line that it cannot read, so that the other lines still hold.
 fn parse(content: &[u8]) -> HashMap<Revocation, EpochMillis> {
     let text = String::from_utf8_lossy(content);
     let entry = |line: &str| {

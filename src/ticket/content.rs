@@ -1,4 +1,4 @@
-//! [`Ticket`]: what stands in a sealed token.
+//! [`Ticket`]: the content of a sealed token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::base::secret::Secret;
 /// How far the clocks of two replicas may differ.
 const SLACK: EpochMillis = EpochMillis(60_000);
 
-/// What a token is good for.
+/// The use of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// Queries and everything else in a session.
@@ -24,37 +24,37 @@ pub enum TokenKind {
     Master,
 }
 
-/// Where else than at the gate a ticket is good for nothing, by the client's policy.
+/// What a ticket is bound to, by the client's `bind`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bound {
-    /// It is to come from this network.
+    /// Requests must come from this network.
     pub network: Option<IpNet>,
-    /// It is to come over a connection with this client certificate: the SHA-256 of its DER form.
+    /// Requests must come over a connection with this client certificate: the SHA-256 of its DER form.
     pub certificate: Option<[u8; 32]>,
 }
 
-/// A token of Snowflake's, whom it was given to and for how long.
+/// A token of Snowflake, its owner and its lifetime.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    /// What the token is good for.
+    /// The use of the token.
     pub kind: TokenKind,
     /// The session.
     pub session: SessionId,
     /// The client that logged in.
     pub client: ClientName,
-    /// The client key that it logged in with; [`KeyTag::NONE`] where it needed none.
+    /// The client key that it logged in with; [`KeyTag::NONE`] if it needs none.
     pub key: KeyTag,
-    /// Where and as whom the session was opened. Names in a configuration may come to mean something else.
+    /// The account and the service user of the session. Names in a configuration can later mean something else.
     pub user_tag: UserTag,
     /// The credential that it logged in with.
     pub credential: Arc<str>,
-    /// The account at which the session is.
+    /// The account of the session.
     pub account: Arc<str>,
     /// The fingerprint of the PAT version that opened the session.
     pub pat: PatId,
     /// When the session was opened; a renewal does not change it.
     pub opened: EpochMillis,
-    /// When the ticket ends, likewise.
+    /// When the ticket expires.
     pub expires: EpochMillis,
     /// What it is bound to beside the client.
     pub bound: Bound,
@@ -63,7 +63,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether its time is over.
+    /// Whether it has expired.
     pub fn is_over(&self, now: SystemTime) -> bool {
         EpochMillis::of(now).0 > self.expires.0.saturating_add(SLACK.0)
     }
@@ -74,7 +74,7 @@ impl Ticket {
         Self { kind, token, expires, ..self.clone() }
     }
 
-    /// The bytes that are sealed; `None` when a text is longer than can be said.
+    /// The bytes to seal; `None` if a text is too long for its length field.
     pub(super) fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(Vec::with_capacity(192 + self.token.expose().len()));
         out.push(match self.kind {
@@ -111,7 +111,7 @@ impl Ticket {
         Some(out)
     }
 
-    /// Reads what [`Ticket::write`] wrote; `None` when it is not that to the last byte.
+    /// Reads what [`Ticket::write`] wrote; `None` if any byte is wrong or left over.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut unread = Unread(bytes);
         let kind = match unread.byte()? {
@@ -161,7 +161,7 @@ impl Ticket {
     }
 }
 
-/// What is still to be read.
+/// The unread rest.
 struct Unread<'a>(&'a [u8]);
 
 impl<'a> Unread<'a> {

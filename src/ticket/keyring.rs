@@ -1,4 +1,4 @@
-//! [`Keyring`]: the keys that tickets are sealed with. One seals, several open.
+//! [`Keyring`]: the keys that seal tickets. One seals, several open.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use secrecy::zeroize::Zeroizing;
 use crate::base::cipher::{Cipher, CipherError, LEAST_SECRET, expand};
 use crate::base::secret::Secret;
 
-/// What is sealed is for this use and this form of it alone.
+/// Binds the seal to this use and this form.
 const PURPOSE: &[u8] = b"patgate sealed token, form 1";
-/// What a key is named by: bytes of its secret that tell nothing of the key.
+/// Derives a key's name from its secret; the name reveals nothing about the key.
 const NAME: &[u8] = b"patgate sealing key, name";
-/// More keys than anybody needs within a session's life.
+/// More keys than any gate needs within the lifetime of a session.
 pub const MOST: usize = 1024;
 
-/// The name of a key, which stands in clear in what it sealed.
+/// The name of a key. A sealed token has it in clear text.
 pub(super) type KeyId = [u8; 4];
 
 /// The keys, the sealing one first.
@@ -28,10 +28,10 @@ struct Key {
     cipher: Cipher,
 }
 
-/// Why a text is no ring of keys. It quotes nothing of the text.
+/// Why a text is not a key ring. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
-    /// Nothing stands there.
+    /// The text is empty.
     #[error("the ring has no key")]
     Empty,
     /// One is too short to be a key.
@@ -39,10 +39,10 @@ pub enum KeyringError {
         "key number {0} is shorter than {LEAST_SECRET} characters; make keys with `openssl rand -base64 32`, one a line"
     )]
     Short(usize),
-    /// Far too many.
+    /// There are too many keys.
     #[error("the ring has more than {MOST} keys")]
     TooMany,
-    /// Snowflake's token is longer than anything that fits a header.
+    /// Snowflake's token is too long for a header.
     #[error("the token is too long to be sealed")]
     TooLong,
     /// The cryptographic library failed.
@@ -79,7 +79,7 @@ impl Keyring {
         if keys.is_empty() { Err(KeyringError::Empty) } else { Ok(Self(keys)) }
     }
 
-    /// A ring of one random key that nobody else has.
+    /// A ring with one random key that only this process has.
     ///
     /// # Errors
     /// [`KeyringError::Crypto`].
@@ -89,7 +89,7 @@ impl Keyring {
         Self::parse(&Secret::new(hex::encode(bytes.as_slice())))
     }
 
-    /// This ring, and the keys of another behind it, which only open.
+    /// This ring, and behind it the keys of another ring, which only open.
     #[must_use]
     pub fn and_opens(mut self, other: &Self) -> Self {
         self.0.extend(other.0.iter().cloned());
@@ -115,15 +115,15 @@ impl Keyring {
         Ok(out)
     }
 
-    /// What [`Keyring::seal`] sealed, with any key of the name that stands in front.
+    /// Opens what [`Keyring::seal`] sealed, with the keys of the name in front.
     pub fn open(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let id = name_in(sealed)?;
-        // Two keys of one name are one chance in 2³²; both are tried.
+        // Two keys share a name with a probability of one in 2³²; try both.
         self.0.iter().filter(|key| key.id == id).find_map(|key| key.cipher.open_after(sealed, id.len()))
     }
 }
 
-/// The name of the key that something was sealed with.
+/// The name of the key that sealed a text.
 pub(super) fn name_in(sealed: &[u8]) -> Option<KeyId> {
     sealed.first_chunk().copied()
 }

@@ -1,17 +1,16 @@
-//! What a client holds between requests: a [`Ticket`], sealed.
+//! Sealed [`Ticket`]s: clients hold them between requests.
 //!
-//! Snowflake's session and master tokens are as good as a PAT for four hours, and drivers write what they are given
-//! into their logs. So a login's answer carries sealed tickets in their place: the token, whom it was given to and for
-//! how long, under a key of the gate's [`Keyring`]. Nothing of it has to be stored: any replica that holds the ring
-//! serves any session.
+//! Snowflake's session and master tokens are as good as a PAT for four hours, and drivers write their tokens into logs.
+//! The answer to a login therefore has sealed tickets in their place: the token, its owner and its lifetime, sealed
+//! with a key of the gate's [`Keyring`]. The gate stores nothing: any replica with the key ring serves any session.
 //!
-//! A ticket says which client and which of its keys it was given to. Opening it proves no more than that the gate made
-//! it; whether that client may still come, and from there, is for `admit` to say at every request.
+//! A ticket names its client and the client's key. Unsealing it proves only that the gate made it. `admit` decides at
+//! every request whether that client may still use the gate from its address.
 //!
 //! # The ring
-//! One key seals, all open. A new key is added where the ring is kept (a store, or a file that replicas on one host
-//! share) and the old ones stay until nothing that they sealed can be alive. A replica that meets the id of a key that
-//! it does not know has the ring read again before it refuses, so that a rotation needs no order.
+//! One key seals, all keys open. The source of the ring (a store, or a file that replicas on one host share) gets a new
+//! key, and the old keys stay until all their tickets have expired. A replica that finds an unknown key name reads the
+//! ring again before it refuses, so a rotation can reach the replicas in any order.
 
 mod content;
 mod keyring;

@@ -1,4 +1,4 @@
-//! [`Sealer`]: the ring in use, and the form of a sealed token.
+//! [`Sealer`]: the key ring in use, and the form of a sealed token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use tokio::time::timeout;
 use super::content::Ticket;
 use super::keyring::{Keyring, KeyringError, name_in};
 
-/// What a sealed token begins with: for secret scanners, and to tell it from Snowflake's.
+/// The prefix of a sealed token, for secret scanners, and to tell it from Snowflake's tokens.
 const PREFIX: &str = "pgs1_";
-/// The longest that is looked at. Ours have some 600 characters.
+/// The longest token that the gate reads. The gate's own have some 600 characters.
 const LONGEST: usize = 16 << 10;
-/// How long a request waits for the ring to be read again.
+/// How long a request waits for the next read of the ring.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many requests may wait for it.
 const WAITING: usize = 1024;
 
-/// The ring in use. It is published whole and read without a lock.
+/// The ring in use. Readers get the whole ring without a lock.
 pub struct Sealer {
     keyring: ArcSwap<Keyring>,
     ask: mpsc::Sender<KeyringRequest>,
 }
 
-/// Held by whoever keeps the ring: what is asked of it.
+/// The keeper's end: it receives the requests to the keeper of the ring.
 pub struct KeyringRequests(mpsc::Receiver<KeyringRequest>);
 
-/// What is asked of the keeper of a ring.
+/// A request to the keeper of a ring.
 pub enum KeyringRequest {
-    /// To read it again; whether that was possible.
+    /// Read it again; the answer says whether the read succeeded.
     Read(oneshot::Sender<bool>),
-    /// To add a key; how many there are then, or why that cannot be.
+    /// Add a key; the answer is the new number of keys, or why it failed.
     Rotate(oneshot::Sender<Result<usize, String>>),
 }
 
-/// Why a text cannot be opened. It quotes nothing of it.
+/// Why the gate cannot open a text. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOpened {
-    /// It is no sealed token.
+    /// It is not a sealed token.
     #[error("it is not a sealed token of this gate")]
     Foreign,
-    /// It names a key that is not on the ring, and the ring cannot be read at this moment.
+    /// It names a key that is not on the ring, and the gate cannot read the ring now.
     #[error("its key is unknown, and the gate cannot read the key ring now")]
     Later,
     /// It names a key that is not on the ring.
@@ -62,15 +62,15 @@ impl Sealer {
         (Arc::new(Self { keyring: ArcSwap::from_pointee(keyring), ask }), KeyringRequests(asked))
     }
 
-    /// Puts another ring in its place.
+    /// Replaces the ring.
     pub fn publish(&self, keyring: Keyring) {
         self.keyring.store(Arc::new(keyring));
     }
 
-    /// Has a key added to the ring, which seals from then on; gives how many there are.
+    /// Asks the keeper to add a key, which then seals; returns the new number of keys.
     ///
     /// # Errors
-    /// Why that cannot be.
+    /// The reason why it cannot.
     pub async fn rotate(&self) -> Result<usize, String> {
         let (tell, told) = oneshot::channel();
         let gone = || "this key ring has no source: it lasts as long as the process".to_owned();
@@ -78,7 +78,7 @@ impl Sealer {
         told.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Has the ring read; whether that was possible. Where nobody keeps it there is nothing to be read.
+    /// Asks the keeper to read the ring; returns whether it succeeded. A ring without a keeper has nothing to read.
     async fn read_again(&self) -> bool {
         let (tell, told) = oneshot::channel();
         match self.ask.try_send(KeyringRequest::Read(tell)) {
@@ -97,11 +97,12 @@ impl Sealer {
         let mut text = String::with_capacity(PREFIX.len() + sealed.len().div_ceil(3) * 4);
         text.push_str(PREFIX);
         BASE64_URL_SAFE_NO_PAD.encode_string(sealed, &mut text);
-        // What could not be opened again must not be given out.
+        // The gate must not send a token that it cannot open again.
         if text.len() > LONGEST { Err(KeyringError::TooLong) } else { Ok(text) }
     }
 
-    /// What was sealed. An unknown key has the ring read again first, since another replica may have begun to use it.
+    /// Opens a sealed token. If its key is unknown, the gate reads the ring again first: another replica may have begun
+    /// to use a new key.
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -119,7 +120,7 @@ impl Sealer {
 }
 
 impl KeyringRequests {
-    /// Ends when somebody asks; everything that was asked by then is in it. `None` when nobody can ask any more.
+    /// Waits for requests and returns all that are waiting; `None` if no more can come.
     pub async fn asked(&mut self) -> Option<Vec<KeyringRequest>> {
         let mut all = Vec::new();
         (self.0.recv_many(&mut all, WAITING).await > 0).then_some(all)
@@ -186,13 +187,14 @@ mod tests {
             (&format!("{}{last}", &sealed[..sealed.len() - 1]), NotOpened::Seal),
         ] {
             let opened = sealer.open(text).await;
-            // The last character of an unpadded text may hold bits that count for nothing: then it is no base64.
+            // The last character of an unpadded text can have unused bits; a text in which they are set is not valid
+            // base64.
             assert!(opened.as_ref().is_err_and(|error| *error == why || *error == NotOpened::Foreign), "{text}");
         }
     }
 
-    /// A million forgeries of every kind: none opens, and none makes the gate stumble. The dice are fixed, so that a
-    /// failure can be had again; `tests/fuzz` goes on from here.
+    /// A million forgeries of every kind: none opens, and none makes the gate panic. The seed is fixed, so that a
+    /// failure is reproducible; `tests/fuzz` goes further.
     #[tokio::test]
     async fn no_forgery_opens() {
         let (sealer, reread) = Sealer::new(keyring("a"));

@@ -1,8 +1,8 @@
-//! [`AccountClient`]: the way of a request to one account, whoever sends it.
+//! [`AccountClient`]: sends requests to one account.
 //!
-//! Connections, their reuse, TLS, the forward proxy and the deadlines are the pool's; the breaker and the limit on
-//! requests under way stand before it. What all clients of one account share is its [`AccountState`]; each worker has a
-//! client of its own, with connections of its own.
+//! The pool handles connections, their reuse, TLS, the forward proxy and the deadlines. Before the pool come the
+//! breaker and the in-flight limit. All clients of one account share its [`AccountState`]; each worker has its own
+//! client with its own connections.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use crate::config::{Account, ForwardProxy, Upstream};
 use crate::stores::{StoreError, load_now};
 use crate::tls::{self, TlsError};
 
-/// What all clients of one account share. It stays over a change of the configuration that leaves the account as it is.
+/// The state that all clients of one account share. It survives a change of the configuration that does not change the
+/// account.
 pub struct AccountState {
     account: Account,
     limits: Upstream,
@@ -44,26 +45,26 @@ pub enum AccountError {
     /// The password of a forward proxy.
     #[error(transparent)]
     Secret(#[from] StoreError),
-    /// A host that TLS cannot verify, or a user of a forward proxy that cannot be one.
+    /// A host that TLS cannot verify, or an invalid user name of a forward proxy.
     #[error(transparent)]
     Name(#[from] io::Error),
 }
 
-/// A place among the requests that may be under way at the account. A request is sent with one; it is free again when
-/// the last byte of its answer has come, or nothing of it will.
+/// A permit under the account's in-flight limit. Each request is sent with one, and holds it until its answer ends or
+/// fails.
 pub struct InFlightPermit {
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl InFlightPermit {
-    /// For what must not wait for a place: it makes less work at the account, or ends what holds one.
+    /// For a request that must not wait for a permit: it reduces the work at the account.
     pub fn exempt() -> Self {
         Self { _place: None }
     }
 }
 
 impl AccountState {
-    /// Sets an account up; nothing is connected to yet. From the state `before` it keeps what has not changed.
+    /// Sets an account up, without connecting. It keeps the unchanged parts of the state `before`.
     ///
     /// # Errors
     /// [`AccountError`].
@@ -93,13 +94,13 @@ impl AccountState {
             },
         };
         let state = Arc::new(state);
-        // Clients are made later, by the workers; what would fail there fails here.
+        // The workers make their clients later; make one here, so that errors show now.
         AccountClient::new(&state, None)?;
         Ok(state)
     }
 }
 
-/// One worker's way to one account.
+/// One worker's client of one account.
 pub struct AccountClient {
     state: Arc<AccountState>,
     authority: HeaderValue,
@@ -107,10 +108,10 @@ pub struct AccountClient {
 }
 
 impl AccountClient {
-    /// A client of an account. It takes over the connections of the one `before` where the account is the same.
+    /// A client of an account. It takes over the connections of the client `before` if the account is the same.
     ///
     /// # Errors
-    /// When the account's host is no name that TLS can verify.
+    /// If TLS cannot verify the account's host name.
     pub fn new(state: &Arc<AccountState>, before: Option<&Self>) -> io::Result<Self> {
         let pool = match before.filter(|before| Arc::ptr_eq(&before.state, state)) {
             Some(before) => before.pool.clone(),
@@ -130,7 +131,7 @@ impl AccountClient {
         &self.authority
     }
 
-    /// A place among the requests that may be under way there, once there is one.
+    /// Waits for a permit under the in-flight limit.
     ///
     /// # Errors
     /// [`Failure::Busy`].
@@ -142,10 +143,10 @@ impl AccountClient {
         }
     }
 
-    /// Sends a request once and waits for the head of the answer, unless Snowflake is known to be away.
+    /// Sends a request once and waits for the head of the answer, unless Snowflake is known to be unreachable.
     ///
     /// # Errors
-    /// [`Failure`], which says how far the request had come, and whose failure it is.
+    /// [`Failure`], which says how far the request came, and whose failure it is.
     pub async fn send(
         &self,
         request: Request<RequestBody>,
@@ -154,7 +155,7 @@ impl AccountClient {
         self.send_telling(request, place, None).await
     }
 
-    /// The same; `written` hears when the request is about to be written.
+    /// The same; it calls `written` just before it writes the request.
     ///
     /// # Errors
     /// [`Failure`].
@@ -172,7 +173,8 @@ impl AccountClient {
         sent
     }
 
-    /// One of several tries of a request that is held while Snowflake is away; [`Hold::again`] counts them as one.
+    /// One of several tries of a request that the gate holds while Snowflake is unreachable; [`Hold::again`] counts them
+    /// as one failure.
     ///
     /// # Errors
     /// [`Failure`].
@@ -185,12 +187,12 @@ impl AccountClient {
         self.exchange(request, place, None).await
     }
 
-    /// What holds a login for at most `time`.
+    /// The hold of a login: at most `time`.
     pub fn hold_login(&self, time: Duration) -> Hold {
         Hold::of_login(time, self.state.breaker.clone())
     }
 
-    /// What holds a renewal for at most `time`.
+    /// The hold of a renewal: at most `time`.
     pub fn hold_renewal(&self, time: Duration) -> Hold {
         Hold::of_renewal(time, self.state.breaker.clone())
     }
@@ -203,7 +205,8 @@ impl AccountClient {
         }
     }
 
-    /// Closes connections that have waited too long for a request; nobody polls them, so somebody has to look.
+    /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
+    /// regularly.
     pub fn sweep(&self) {
         self.pool.sweep();
     }
@@ -220,7 +223,7 @@ impl AccountClient {
     }
 }
 
-/// The way through an account's forward proxy, with what the proxy wants to hear.
+/// The tunnel through an account's forward proxy, with the login that the proxy needs.
 fn tunnel(proxy: &ForwardProxy) -> Result<Tunnel, AccountError> {
     let login = match &proxy.user {
         Some((user, source)) => Some((user.as_str(), load_now(source)?)),

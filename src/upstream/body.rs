@@ -1,4 +1,4 @@
-//! [`RequestBody`]: what goes up, streamed from the client or written by us.
+//! [`RequestBody`]: the body of a request to Snowflake, streamed from the client or written by the gate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-/// How far the body of the running request has come; one a connection, so that a request allocates nothing for it.
+/// The progress of the running request's body. There is one per connection, so that a request does not allocate it.
 #[derive(Default)]
 pub(super) struct Progress {
     frames: AtomicU32,
-    /// The client broke its body off, or sent what is none.
+    /// The client's body is incomplete or malformed.
     client_broke: AtomicBool,
 }
 
@@ -39,7 +39,7 @@ impl Progress {
         self.client_broke.load(Ordering::Relaxed)
     }
 
-    /// How many frames have gone up; `None` once all have.
+    /// How many frames are sent; `None` after the last.
     pub(super) fn frames(&self) -> Option<u32> {
         Some(self.frames.load(Ordering::Relaxed)).filter(|frames| *frames != Self::DONE)
     }
@@ -60,7 +60,7 @@ impl RequestBody {
     }
 }
 
-/// A body that tells its connection how far it has come.
+/// A body that reports its progress to its connection.
 pub(super) struct ProgressBody {
     body: RequestBody,
     progress: Arc<Progress>,
@@ -75,7 +75,7 @@ impl ProgressBody {
         Self { body, progress }
     }
 
-    /// Takes the body back from a request that was never written.
+    /// Takes the body back from a request that was not written.
     pub(super) fn into_body(self) -> RequestBody {
         self.body
     }

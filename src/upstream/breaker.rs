@@ -1,41 +1,41 @@
-//! [`Breaker`]: whether an account is known to be away.
+//! [`Breaker`]: whether an account is known to be unreachable.
 //!
-//! The first login of an outage is held and tried again; once its time is up the outage is known, and so it is when
-//! several requests in a row could not connect. From then on one request in [`LOOK`] looks whether it is over while all
-//! others are told at once. Any answer of Snowflake's ends it.
+//! The breaker opens when a held login could not connect for its whole time, or when several requests in a row could
+//! not connect. While it is open, one request per [`LOOK`] tests whether Snowflake is back, and all others fail at
+//! once. Any answer of Snowflake closes it.
 
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-/// How often one login looks whether an account is still away.
+/// How often one request tests whether an account is still unreachable.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// How many requests in a row that could not connect make an outage.
+/// How many failed connects in a row open the breaker.
 const FAILURES: u32 = 5;
 
-/// Shared by all workers; one an account. It is asked once a request.
+/// One per account, shared by all workers. Each request asks it once.
 #[derive(Default)]
 pub struct Breaker(Mutex<Outage>);
 
 #[derive(Default)]
 struct Outage {
-    /// When somebody may look again; `None` while nothing is known against the account.
+    /// When the next request may test the account; `None` while the breaker is closed.
     next: Option<Instant>,
     failures: u32,
     /// Why the last request could not connect.
     cause: String,
 }
 
-/// What a login may do.
+/// The breaker's decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is known against it.
+    /// The breaker is closed.
     Closed,
-    /// The account is away: this login looks whether it still is.
+    /// The breaker is open: this request tests the account.
     Probe,
-    /// The account is away, and somebody else is looking.
+    /// The breaker is open, and another request tests the account.
     Open,
 }
 
@@ -53,7 +53,7 @@ impl Breaker {
         }
     }
 
-    /// A whole hold has passed in which nobody could connect.
+    /// A held request could not connect during its whole hold.
     pub fn open(&self, cause: &str) {
         Self::away(&mut self.lock(), cause);
     }
@@ -87,7 +87,7 @@ impl Breaker {
         }
     }
 
-    /// What is known of an account that is away.
+    /// The state of an open breaker.
     pub fn cause(&self) -> String {
         format!(
             "it is known to be unreachable, and another request tests it now; the last connect failed: {}",

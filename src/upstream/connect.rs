@@ -18,7 +18,7 @@ use crate::tls::transport::Transport;
 
 type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
 
-/// Where to connect and whom to expect there.
+/// Where to connect, and the name to verify there.
 pub(super) struct Endpoint {
     /// `NAME:PORT` or `IP:PORT`.
     pub address: String,
@@ -30,7 +30,7 @@ pub(super) struct Endpoint {
     pub tls: TlsConnector,
 }
 
-/// One connection, which lives only while somebody polls it.
+/// One connection. It makes progress only while it is polled.
 pub(super) struct Connection {
     pub send: SendRequest<ProgressBody>,
     driver: http1::Connection<Io, ProgressBody>,
@@ -39,9 +39,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection. The name is looked up anew each time, so that a change of address is followed.
+    /// Opens a connection. It resolves the name each time, so that it follows a change of address.
     ///
-    /// It comes boxed, since it is handed from the pool to a request, to its answer and back.
+    /// It is boxed, because it moves from the pool to a request, to its answer, and back.
     pub(super) async fn open(endpoint: &Endpoint) -> io::Result<Box<Self>> {
         let tcp = match &endpoint.tunnel {
             None => TcpStream::connect(&endpoint.address).await?,
@@ -54,12 +54,12 @@ impl Connection {
         Ok(Box::new(Self { send, driver, progress: Arc::default(), ended: false }))
     }
 
-    /// Lets the connection work; ready once it has come to its end.
+    /// Drives the connection; ready when it has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended {
             return Poll::Ready(());
         }
-        // What went wrong reaches whoever waits for the answer or its body.
+        // The waiter for the answer or its body gets the error.
         let outcome = Pin::new(&mut self.driver).poll(cx);
         self.ended = outcome.is_ready();
         outcome.map(|_| ())

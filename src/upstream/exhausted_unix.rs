@@ -1,4 +1,4 @@
-//! The error codes by which a Unix system says that it has nothing left to make a connection with (errno(3)).
+//! The error codes of a Unix system that has no resources left for a connection (errno(3)).
 
 /// EMFILE, ENFILE, ENOMEM and ENOBUFS.
 pub(super) const CODES: [i32; 4] = {

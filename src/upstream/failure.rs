@@ -1,4 +1,4 @@
-//! [`Failure`]: why there is no answer, how far the request had come, and whose failure it is.
+//! [`Failure`]: why there is no answer, how far the request came, and whose failure it is.
 
 use std::io;
 
@@ -11,9 +11,9 @@ mod exhausted;
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The breaker is open: Snowflake is known to be away, and nothing was tried.
+    /// The breaker is open: Snowflake is known to be unreachable, and the gate did not try.
     Away(String),
-    /// As many requests as may be are under way at the account, and none ended in time.
+    /// The account's in-flight limit is reached, and no request ended in time.
     Busy(String),
     /// Nothing of the request has left the gate.
     Unsent {
@@ -29,7 +29,7 @@ pub enum Failure {
         /// For the operator.
         cause: String,
     },
-    /// The whole answer is there, and says that Snowflake cannot serve now.
+    /// The answer is complete and says that Snowflake cannot serve now.
     Unready(String),
     /// The request was sent whole, and nothing came back in time.
     Silent,
@@ -40,11 +40,11 @@ pub enum Failure {
 /// Whose failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The client's: it broke its body off, or sent none that can be read.
+    /// The client's: its body is incomplete or malformed.
     Client,
     /// This machine's: it has no descriptor, port or memory left. It says nothing about Snowflake.
     Machine,
-    /// The way's: name resolution, TCP, a forward proxy, TLS.
+    /// The path's: name resolution, TCP, a forward proxy, TLS.
     Way,
     /// Snowflake's.
     Snowflake,
@@ -69,7 +69,7 @@ impl Failure {
 }
 
 impl From<Failure> for Fault {
-    /// What a failed request means to a client.
+    /// The fault for the client of a failed request.
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(cause) => Self::new(Kind::SnowflakeUnreachable).with_cause(cause),
@@ -86,7 +86,7 @@ impl From<Failure> for Fault {
     }
 }
 
-/// Whether a connection failed because this machine has nothing left to make one with.
+/// Whether a connection failed because this machine has no resources left for it.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory};
     matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory)

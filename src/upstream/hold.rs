@@ -1,7 +1,7 @@
-//! [`Hold`]: a request that is tried again while Snowflake is away, for a bounded time.
+//! [`Hold`]: retries of a request while Snowflake is unreachable, for a limited time.
 //!
-//! What may have been carried out is sent once more and no oftener. All tries of one request count as one failure of the
-//! account, so that one client which waits does not make an outage for the others.
+//! If Snowflake may have executed a request, the gate sends it once more at most. All tries of one request count as one
+//! failure of the account, so that one waiting client does not open the breaker for the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,31 @@ use super::failure::{Blame, Failure};
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a request is held, and what its tries have come to.
+/// How long the gate holds a request, and the outcome of its tries.
 pub struct Hold {
     breaker: Arc<Breaker>,
     time: Duration,
     since: Option<Instant>,
-    /// Whether it waits also while the account is known to be away.
+    /// Whether it also waits while the breaker is open.
     patient: bool,
     tries: u32,
     broken: u32,
 }
 
 impl Hold {
-    /// A login's: its time begins with the first failure. Where the account is known to be away it is told at once; its
-    /// driver comes again.
+    /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the driver
+    /// tries again.
     pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
         Self { breaker, time, since: None, patient: false, tries: 0, broken: 0 }
     }
 
-    /// A renewal's: its time begins now, and it waits through an outage, because its driver gives the session up.
+    /// The hold of a renewal: its time begins now. It waits while the breaker is open too, because a driver gives up a
+    /// session whose renewal fails.
     pub(super) fn of_renewal(time: Duration, breaker: Arc<Breaker>) -> Self {
         Self { breaker, time, since: Some(Instant::now()), patient: true, tries: 0, broken: 0 }
     }
 
-    /// Whether a request that failed like this is to be sent again; the pause before it is over then.
+    /// Whether to send a request again after this failure. If so, it returns after the pause.
     pub async fn again(&mut self, failure: &Failure) -> bool {
         self.tries += 1;
         let may_be_repeated = match failure {
@@ -65,8 +66,8 @@ impl Hold {
         true
     }
 
-    /// Several tries over the whole time make an outage, one is a failure like any other. What this machine lacked is
-    /// neither.
+    /// Several failed tries over the whole time open the breaker; a single try counts as one failure. A failure of this
+    /// machine counts as none.
     fn gave_up(&self, failure: &Failure) {
         if let Failure::Unsent { blame: Blame::Way, cause } = failure {
             match self.tries > 1 {

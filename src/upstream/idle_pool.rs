@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use super::connect::Connection;
 
-/// How many are kept; more are closed when they come back.
+/// The most connections in the pool; the pool closes the others when they return.
 const MOST: usize = 256;
 
-/// One worker's unused connections to one account, the youngest last. A lock guards the list for the length of a push
-/// or a pop; no other thread ever waits for it.
+/// One worker's unused connections to one account, the youngest last. A lock protects the list during a push or a pop;
+/// no other thread waits for it.
 pub(super) struct IdlePool {
     connections: Mutex<Vec<(Box<Connection>, Instant)>>,
     longest: Duration,
 }
 
 impl IdlePool {
-    /// An empty list of connections that are kept for so long.
+    /// An empty pool that keeps connections for the given time.
     pub(super) fn new(longest: Duration) -> Self {
         Self { connections: Mutex::default(), longest }
     }
@@ -30,7 +30,7 @@ impl IdlePool {
         loop {
             let (mut connection, since) = self.lock().pop()?;
             if since.elapsed() > self.longest {
-                // The rest of the list is older still.
+                // The rest of the list is older.
                 self.lock().clear();
                 return None;
             }
@@ -41,7 +41,7 @@ impl IdlePool {
         }
     }
 
-    /// Takes a connection back, when it can serve another request.
+    /// Takes a connection back if it can serve another request.
     pub(super) fn give_back(&self, connection: Box<Connection>) {
         if !connection.is_ready() {
             return;
@@ -52,7 +52,7 @@ impl IdlePool {
         }
     }
 
-    /// Closes what has waited too long.
+    /// Closes connections that were idle for too long.
     pub(super) fn sweep(&self) {
         let old: Vec<_> = {
             let mut connections = self.lock();

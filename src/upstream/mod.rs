@@ -1,16 +1,15 @@
-//! Snowflake's side of the wire. [`AccountClient`] is the front door: whoever has one can send a request to an account,
-//! and learns of a [`Failure`] also how far the request had come and whose failure it is.
+//! Connections to Snowflake. [`AccountClient`] is the entry point: it sends requests to an account. Its [`Failure`]
+//! says how far a request came and whose failure it is.
 //!
-//! # One task a request
-//! A connection is driven by whoever uses it: the pool polls it while the answer's head is awaited, and the
-//! [`ResponseBody`] polls it until its last byte and then hands it back. No task of its own, no channel between tasks,
-//! no wake-up across threads; every worker has pools of its own. A request that is dropped takes its connection with
-//! it, which is how a client that goes away ends the request at Snowflake.
+//! # One task per request
+//! The user of a connection drives it: the pool polls it until the head of the answer arrives, and the [`ResponseBody`]
+//! polls it until the last byte and then returns it. A connection has no task of its own, no channel between tasks, and
+//! no wake-up across threads; every worker has its own pools. A dropped request drops its connection, so a client that
+//! disconnects also ends its request at Snowflake.
 //!
 //! # No retry
-//! Nothing is sent twice here, but for a request that was never written because a kept connection turned out to be
-//! closed. Drivers repeat by themselves, with the same `requestId`. Logins and renewals are repeated by the gate, under
-//! a [`Hold`](hold::Hold).
+//! This module sends nothing twice, except a request that was not written because an idle connection was closed.
+//! Drivers retry with the same `requestId`. The gate retries logins and renewals, under a [`Hold`](hold::Hold).
 
 mod account;
 mod body;

@@ -1,4 +1,4 @@
-//! [`Pool`]: one worker's connections to one account, and the way of a request over one of them.
+//! [`Pool`]: one worker's connections to one account; it sends a request over one of them.
 
 use std::future::poll_fn;
 use std::io;
@@ -32,7 +32,7 @@ impl Pool {
     /// An empty pool.
     ///
     /// # Errors
-    /// When the account's host is no name that TLS can verify.
+    /// If TLS cannot verify the account's host name.
     pub fn new(
         account: &Account,
         tunnel: Option<Tunnel>,
@@ -45,11 +45,11 @@ impl Pool {
         Ok(Arc::new(Self { endpoint, limits, idle }))
     }
 
-    /// Sends a request and waits for the head of the answer. `written` hears when a connection is there and the request
-    /// is about to be written.
+    /// Sends a request and waits for the head of the answer. It calls `written` when it has a connection, just before
+    /// it writes the request.
     ///
     /// # Errors
-    /// [`Failure`], which says how far the request had come, and whose failure it is.
+    /// [`Failure`], which says how far the request came, and whose failure it is.
     pub async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
@@ -70,7 +70,7 @@ impl Pool {
             let mut sent = pin!(sent);
             let mut answered = pin!(poll_fn(|cx| {
                 if connection.poll(cx).is_ready() {
-                    // The connection has told the waiter before it ended.
+                    // The connection gave the waiter its result before it ended.
                     return sent.as_mut().poll(cx);
                 }
                 sent.as_mut().poll(cx)
@@ -80,7 +80,7 @@ impl Pool {
                 match timeout(self.limits.first_byte, answered.as_mut()).await {
                     Ok(outcome) => break outcome,
                     Err(_late) => match (frames, progress.frames()) {
-                        // The body is still going up: the time for the answer has not begun.
+                        // The client still sends the body: the time for the answer has not begun.
                         (before, Some(now)) if before != Some(now) => frames = Some(now),
                         (_, Some(_)) => return Err(Failure::ClientStalled),
                         (Some(_), None) => frames = None,
@@ -94,7 +94,8 @@ impl Pool {
                     return Ok(response.map(|body| ResponseBody::new(body, connection, self.idle.clone(), silence)));
                 }
                 Err(mut error) => match error.take_message() {
-                    // A kept connection was closed in the meantime: nothing was written, so nothing is repeated.
+                    // An idle connection was closed in the meantime. The request was not written, so sending it is no
+                    // repetition.
                     Some(unsent) if !fresh => {
                         let (parts, body) = unsent.into_parts();
                         request = Request::from_parts(parts, body.into_body());
@@ -109,7 +110,8 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have waited too long for a request; nobody polls them, so somebody has to look.
+    /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
+    /// regularly.
     pub fn sweep(&self) {
         self.idle.sweep();
     }

@@ -1,4 +1,4 @@
-//! [`ResponseBody`]: the body of Snowflake's answer, which drives its connection and hands it back at the end.
+//! [`ResponseBody`]: the body of Snowflake's answer. It drives its connection and returns it at the end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ pub struct ResponseBody {
     connection: Option<Box<Connection>>,
     idle: Arc<IdlePool>,
     silence: Duration,
-    /// Armed by the first wait and moved only when it rings, so that a busy body pays nothing for it.
+    /// The timer for silence. The first wait starts it, and only its expiry moves it, so a busy body has no cost for
+    /// it.
     watch: Option<Pin<Box<Sleep>>>,
     last: Instant,
     _place: InFlightPermit,
 }
 
-/// Why an answer broke off.
+/// Why an answer is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokeOff {
-    /// Snowflake's connection failed, or what it sent is no valid body.
+    /// Snowflake's connection failed, or its body is invalid.
     #[error("the upstream body is incomplete")]
     Upstream(#[source] hyper::Error),
     /// No byte for too long.
@@ -54,16 +55,16 @@ impl ResponseBody {
         response_body
     }
 
-    /// The same, which holds its request's place at the account until it is dropped.
+    /// The same body, which holds the in-flight permit of its request until it is dropped.
     pub(super) fn holding(self, place: InFlightPermit) -> Self {
         Self { _place: place, ..self }
     }
 
-    /// Hands the connection back, when it can serve another request.
+    /// Returns the connection if it can serve another request.
     fn finish(&mut self, cx: Option<&mut Context<'_>>) {
         self.watch = None;
         let Some(mut connection) = self.connection.take() else { return };
-        // The connection learns that its message is over when it is polled once more.
+        // One more poll tells the connection that its message is complete.
         if let Some(cx) = cx
             && !connection.is_ready()
             && connection.poll(cx).is_ready()
@@ -97,7 +98,7 @@ impl Body for ResponseBody {
         if polled.is_pending()
             && let Some(connection) = &mut this.connection
         {
-            // An end of the connection shows as the end, or as an error, of the body.
+            // If the connection ends, the body ends or fails too.
             let _ended = connection.poll(cx);
             polled = Pin::new(&mut this.body).poll_frame(cx);
         }

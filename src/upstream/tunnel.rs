@@ -1,7 +1,7 @@
-//! [`Tunnel`]: the way through a forward proxy, which is asked for it with CONNECT (RFC 9110, section 9.3.6).
+//! [`Tunnel`]: a connection through a forward proxy, by CONNECT (RFC 9110, section 9.3.6).
 //!
-//! The proxy hears where to connect and no more: TLS goes through it to Snowflake itself, whose name is verified as
-//! ever.
+//! The proxy learns only the target: TLS goes through the proxy to Snowflake, and the gate verifies Snowflake's name as
+//! usual.
 
 use std::io;
 
@@ -25,10 +25,10 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The proxy at `HOST:PORT`, with its user and password where it wants them (RFC 7617).
+    /// The proxy at `HOST:PORT`, with user and password if it needs them (RFC 7617).
     ///
     /// # Errors
-    /// When the user's name holds a colon.
+    /// If the user name has a colon.
     pub fn new(address: &str, user: Option<(&str, &Secret)>) -> io::Result<Self> {
         let basic = |(user, password): (&str, &Secret)| {
             if user.contains(':') {
@@ -69,7 +69,7 @@ impl Tunnel {
         let tunnel = hyper::upgrade::on(answer).await.map_err(|error| failed(&error.to_string()))?;
         let parts =
             tunnel.downcast::<TokioIo<TcpStream>>().map_err(|_| failed("the connection has an unexpected type"))?;
-        // Snowflake says nothing before it is spoken to.
+        // Snowflake sends nothing before the gate does.
         match parts.read_buf.is_empty() {
             true => Ok(parts.io.into_inner()),
             false => Err(failed("it sent data of its own into the tunnel")),
