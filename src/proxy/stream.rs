@@ -12,7 +12,6 @@ use crate::session::authorization;
 use crate::snowflake::route::{Route, Stream};
 use crate::snowflake::token_header;
 use crate::telemetry::record::{Record, Step};
-use crate::ticket::TokenKind;
 use crate::upstream::{InFlightPermit, RequestBody};
 
 impl Worker {
@@ -31,17 +30,8 @@ impl Worker {
         let mut ends = None;
         let (account, admitted) = match &generation.services.sessions {
             Some(sessions) => {
-                let ticket = sessions.in_header(&head.headers, TokenKind::Session).await?;
-                record.note(|facts| {
-                    facts.client = Some(ticket.client.clone());
-                    facts.session = Some(ticket.session);
-                });
-                let count = generation.admission.session(peer, &ticket)?;
-                let admitted = match limited {
-                    true => generation.admission.request(&ticket).await?,
-                    false => RequestPermit::default(),
-                };
-                sessions.seen(&ticket, peer.ip, count);
+                let admission = &generation.admission;
+                let (ticket, admitted) = sessions.admit(&head.headers, peer, admission, limited, record).await?;
                 if route == Route::Stream(Stream::Logout) && deletes(&head) {
                     ends = Some((sessions, ticket.session));
                 }

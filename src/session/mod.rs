@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderValue, header};
 pub use registry::{Live, Registry};
 pub use revoked::Revocation;
 
-use crate::admit::{Counted, Grant};
+use crate::admit::{Admission, Counted, Grant, Peer, RequestPermit};
 use crate::base::clock::Env;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind};
@@ -39,6 +39,7 @@ use crate::snowflake::granted::Granted;
 use crate::snowflake::token_header;
 use crate::state::StateDir;
 use crate::stores::Resolver;
+use crate::telemetry::record::Record;
 use crate::ticket::{NotOpened, Sealer, Ticket, TokenKind};
 use revoked::Revoked;
 
@@ -127,6 +128,33 @@ impl Sessions {
         };
         let text = token_header::read(value).ok_or_else(|| unknown("its Authorization header has no session token"))?;
         self.unseal(text, kind).await
+    }
+
+    /// Admits a request of a session: unseals its ticket, asks `admission` about its client, and counts the session as
+    /// in use. A request that is not `limited` waits for no permit.
+    ///
+    /// # Errors
+    /// Like [`Sessions::in_header`], [`Admission::session`] and [`Admission::request`].
+    pub async fn admit(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        admission: &Admission,
+        limited: bool,
+        record: &mut Record,
+    ) -> Result<(Ticket, RequestPermit), Fault> {
+        let ticket = self.in_header(headers, TokenKind::Session).await?;
+        record.note(|facts| {
+            facts.client = Some(ticket.client.clone());
+            facts.session = Some(ticket.session);
+        });
+        let count = admission.session(peer, &ticket)?;
+        let permit = match limited {
+            true => admission.request(&ticket).await?,
+            false => RequestPermit::default(),
+        };
+        self.seen(&ticket, peer.ip, count);
+        Ok((ticket, permit))
     }
 
     /// Unseals a ticket.
