@@ -11,7 +11,7 @@ use crate::base::names::CertificateName;
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// The name of the door that it came by.
+    /// The name of the listener that it came by.
     pub listener: Arc<str>,
     /// Its address; an IPv4 address in IPv6 form is written as IPv4.
     pub ip: IpAddr,
@@ -44,7 +44,7 @@ pub struct LocalUser {
 }
 
 impl Peer {
-    /// A peer of which door and address are all that is known.
+    /// A peer of which listener and address are all that is known.
     pub fn at(listener: &Arc<str>, ip: IpAddr) -> Self {
         Self {
             listener: listener.clone(),

@@ -159,6 +159,9 @@ async fn tidy(services: Services) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         services.guard.tidy();
+        if let Some(replicas) = &services.replicas {
+            replicas.keep_connected().await;
+        }
         if let Some(sessions) = &services.sessions {
             sessions.tidy().await;
         }

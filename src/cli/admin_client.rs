@@ -23,17 +23,40 @@ struct Refused {
     error: String,
 }
 
+/// Why a question has no answer that a command can use.
+pub(super) enum NoAnswer {
+    /// The gate was not asked, or did not answer.
+    NotAsked(CommandError),
+    /// The gate refused, for this reason.
+    Refused(String),
+}
+
+impl From<NoAnswer> for CommandError {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::NotAsked(error) => error,
+            NoAnswer::Refused(reason) => Self::gate(format!("the gate answers: {reason}")),
+        }
+    }
+}
+
+impl From<CommandError> for NoAnswer {
+    fn from(error: CommandError) -> Self {
+        Self::NotAsked(error)
+    }
+}
+
 /// Asks the gate of this configuration, and reads its answer; gives the status too.
 pub(super) fn ask<T: DeserializeOwned>(
     args: &ConfigArgs,
     method: Method,
     target: &str,
-) -> Result<(StatusCode, T), CommandError> {
+) -> Result<(StatusCode, T), NoAnswer> {
     let (config, _) = file::load(&args.config).map_err(CommandError::gate)?;
     let address = config.admin.address;
     let failed = |why: String| {
         let text = format!("no answer from the gate's admin address {address}: {why}. Is it running with this file?");
-        CommandError::gate(text)
+        NoAnswer::NotAsked(CommandError::gate(text))
     };
     let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, target)).await };
     let answered = control_runtime()?.block_on(asked);
@@ -42,7 +65,7 @@ pub(super) fn ask<T: DeserializeOwned>(
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),
         Err(unexpected) => match serde_json::from_slice::<Refused>(&body) {
-            Ok(Refused { error }) => Err(CommandError::gate(format!("the gate answers: {error}"))),
+            Ok(Refused { error }) => Err(NoAnswer::Refused(error)),
             Err(_) => Err(failed(format!("the answer is from another version of patgate ({unexpected})"))),
         },
     }

@@ -2,17 +2,17 @@
 
 use http::Method;
 
-use super::admin_client;
+use super::admin_client::{NoAnswer, ask};
 use super::shell::{CommandError, ConfigArgs, say, say_json};
 use crate::app::Reloaded;
 
 /// The command.
 pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
-    let stays = |error: CommandError| CommandError {
-        text: format!("the old configuration stays in use: {}", error.text),
-        ..error
+    let stays = |why| match why {
+        NoAnswer::Refused(reason) => CommandError::gate(format!("the old configuration stays in use: {reason}")),
+        not_asked @ NoAnswer::NotAsked(_) => not_asked.into(),
     };
-    let (_, reloaded): (_, Reloaded) = admin_client::ask(args, Method::POST, "/reload").map_err(stays)?;
+    let (_, reloaded): (_, Reloaded) = ask(args, Method::POST, "/reload").map_err(stays)?;
     if args.json {
         say_json(&reloaded);
         return Ok(());

@@ -59,7 +59,7 @@ fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 }
 
 impl Acceptor {
-    /// An acceptor that lets connections in while there are `permits`, which all doors share; more wait in the kernel's
+    /// An acceptor that lets connections in while there are `permits`, which all listeners share; more wait in the kernel's
     /// queue.
     pub fn new(
         listener: TcpListener,
@@ -101,7 +101,7 @@ impl Acceptor {
         }
     }
 
-    /// A place under the cap. One connection of each door may wait for it in our hand, the others in the kernel's
+    /// A place under the cap. One connection of each listener may wait for it in our hand, the others in the kernel's
     /// queue.
     async fn permit(&self, full: &LogThrottle) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {

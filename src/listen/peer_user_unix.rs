@@ -14,7 +14,7 @@ const ESTABLISHED: &str = "01";
 
 /// The user of the socket at `peer` that is connected to `ours`.
 pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
-    // An IPv4 client of an IPv6 door has its socket in the table of IPv4.
+    // An IPv4 client of an IPv6 listener has its socket in the table of IPv4.
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (peer, ours) = (canonical(peer), canonical(ours));
     let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };

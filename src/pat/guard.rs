@@ -40,11 +40,11 @@ use crate::state::StateDir;
 pub struct Guard {
     max_refusals: usize,
     clock: Arc<dyn Clock>,
-    accounts: Mutex<Accounts>,
+    ledgers: Mutex<Ledgers>,
 }
 
 /// All ledgers, and their journal.
-struct Accounts {
+struct Ledgers {
     users: HashMap<ServiceUser, Ledger>,
     journal: Option<Journal>,
 }
@@ -70,7 +70,7 @@ impl Guard {
     pub fn open(max_refusals: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
         let mut users = HashMap::new();
         let journal = state.map(|state| Journal::open(state, &mut users, max_refusals, &*clock)).transpose()?;
-        Ok(Arc::new(Self { max_refusals, clock, accounts: Mutex::new(Accounts { users, journal }) }))
+        Ok(Arc::new(Self { max_refusals, clock, ledgers: Mutex::new(Ledgers { users, journal }) }))
     }
 
     /// Asks for a request with that version of a user's PAT; `insists` says that no other is to be had. Who has to wait
@@ -81,8 +81,8 @@ impl Guard {
         version: &PatId,
         insists: bool,
     ) -> (Verdict<RiskPermit>, OwnedNotified) {
-        let mut accounts = self.accounts.lock();
-        let Accounts { users, journal } = &mut *accounts;
+        let mut ledgers = self.ledgers.lock();
+        let Ledgers { users, journal } = &mut *ledgers;
         if let Some(journal) = journal {
             journal.catch_up(users, &*self.clock);
         }
@@ -122,39 +122,39 @@ impl Guard {
     /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a
     /// rotation, so for a while after it a request may wait for the successor.
     pub(super) fn refused_for(&self, user: &ServiceUser, version: &PatId) -> Option<Duration> {
-        let since = self.accounts.lock().users.get(user)?.refused_since(version)?;
+        let since = self.ledgers.lock().users.get(user)?.refused_since(version)?;
         Some(self.clock.now().saturating_duration_since(since))
     }
 
     /// The versions that Snowflake has refused and not taken since. A store that still gives one of them is passed
     /// over.
     pub(super) fn refused_versions(&self) -> HashSet<PatId> {
-        self.accounts.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
+        self.ledgers.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
     }
 
     /// Other gates have spent that version's budget.
     pub(super) fn exhausted_elsewhere(&self, user: &ServiceUser, version: &PatId) {
         let (max_refusals, now) = (self.max_refusals, self.clock.now());
         let change = |ledger: &mut Ledger| ledger.exhausted_elsewhere(version, max_refusals, now);
-        self.accounts.lock().change(user, &*self.clock, change);
+        self.ledgers.lock().change(user, &*self.clock, change);
     }
 
     /// Takes back, on disk, the requests that have ended. To be called each second or so: what a process that is killed
     /// leaves behind counts as answers that were lost.
     pub fn tidy(&self) {
-        self.accounts.lock().tidy();
+        self.ledgers.lock().tidy();
     }
 
     /// Forgets the refusals of a user's PATs, after the operator has enabled a PAT again or unlocked the user.
     pub(super) fn forget_refusals(&self, user: &ServiceUser) {
-        let mut accounts = self.accounts.lock();
-        let free = accounts.users.get(user).map(|ledger| ledger.free.clone());
-        accounts.change(user, &*self.clock, Ledger::forget_refusals);
+        let mut ledgers = self.ledgers.lock();
+        let free = ledgers.users.get(user).map(|ledger| ledger.free.clone());
+        ledgers.change(user, &*self.clock, Ledger::forget_refusals);
         free.inspect(|free| free.notify_waiters());
     }
 }
 
-impl Accounts {
+impl Ledgers {
     /// Makes a change that the journal has to keep.
     fn change<T>(&mut self, user: &ServiceUser, clock: &dyn Clock, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let users = &mut self.users;
@@ -171,7 +171,7 @@ impl Accounts {
     }
 }
 
-impl Drop for Accounts {
+impl Drop for Ledgers {
     fn drop(&mut self) {
         self.tidy();
     }
@@ -220,8 +220,8 @@ impl RiskPermit {
             self.tell(Outcome::Unsent);
             (self.told, self.settled, self.replica_lease) = (false, true, lease);
             let now = self.guard.clock.now();
-            let mut accounts = self.guard.accounts.lock();
-            accounts.users.entry(self.user.clone()).or_default().place_returned(&self.version, now);
+            let mut ledgers = self.guard.ledgers.lock();
+            ledgers.users.entry(self.user.clone()).or_default().place_returned(&self.version, now);
         }
     }
 
@@ -235,19 +235,19 @@ impl RiskPermit {
             });
         }
         let clock = self.guard.clock.clone();
-        let mut accounts: MutexGuard<'_, Accounts> = self.guard.accounts.lock();
-        let ledger = accounts.users.entry(self.user.clone()).or_default();
+        let mut ledgers: MutexGuard<'_, Ledgers> = self.guard.ledgers.lock();
+        let ledger = ledgers.users.entry(self.user.clone()).or_default();
         if self.settled {
             // It is counted out below.
             ledger.version(&self.version).under_way += 1;
         }
         if ledger.would_change(&self.version, outcome) {
-            accounts.change(&self.user, &*clock, |ledger| ledger.record(&self.version, outcome, clock.now()));
-            accounts.tidy();
+            ledgers.change(&self.user, &*clock, |ledger| ledger.record(&self.version, outcome, clock.now()));
+            ledgers.tidy();
         } else {
             ledger.record(&self.version, outcome, clock.now());
         }
-        let ledger = accounts.users.entry(self.user.clone()).or_default();
+        let ledger = ledgers.users.entry(self.user.clone()).or_default();
         // A refusal wakes all requests in the queue; otherwise one place is free, and one request wakes.
         if ledger.is_clean(&self.version) {
             ledger.free.notify_one();

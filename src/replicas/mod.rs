@@ -200,14 +200,16 @@ impl Replicas {
         Some(told.into_iter().map(|(target, until)| (target, EpochMillis(until))).collect())
     }
 
-    /// Makes a new connection while Redis does not answer: the old one may be to a host that is gone, or have been
-    /// refused for good. To be called now and then, on the runtime that is to carry it, and followed by a question.
-    pub fn reconnect(&self) {
+    /// Makes a new connection while Redis does not answer, and tries it: the old one may be to a host that is gone, or
+    /// Redis may have refused it for good. To be called every second or so, on the runtime that runs the connection.
+    pub async fn keep_connected(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())
         {
             self.connection.store(Arc::new(new));
             self.rests.store(0, Ordering::Relaxed);
+            let ping = redis::cmd("PING");
+            let _state_is_noted = self.ask(async |connection| ping.query_async::<()>(connection).await).await;
         }
     }
 

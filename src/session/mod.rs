@@ -231,7 +231,6 @@ impl Sessions {
     /// second.
     pub async fn tidy(&self) {
         if let Some(replicas) = &self.replicas {
-            replicas.reconnect();
             self.exchange_ended(replicas).await;
         }
         if let Err(error) = self.revoked.catch_up() {

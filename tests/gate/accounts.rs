@@ -1,4 +1,4 @@
-//! The way to an account: a forward proxy, a cap, an outage that is known; and the doors by which one comes.
+//! The way to an account: a forward proxy, a cap, an outage that is known; and the listeners by which one comes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,13 +110,13 @@ async fn an_account_takes_so_many_requests_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after_it() {
     let world = World::start().await;
-    // A door that is shut so many times, and then leads to Snowflake.
-    let (door, came) = (TcpListener::bind(local()).await.unwrap(), Arc::<AtomicUsize>::default());
-    let (address, behind, counted) = (door.local_addr().unwrap(), world.standin.address, came.clone());
+    // A listener that is shut so many times, and then leads to Snowflake.
+    let (listener, came) = (TcpListener::bind(local()).await.unwrap(), Arc::<AtomicUsize>::default());
+    let (address, behind, counted) = (listener.local_addr().unwrap(), world.standin.address, came.clone());
     const SHUT: usize = 8;
     world.standin.state.spawn(async move {
         loop {
-            let (mut stream, _) = door.accept().await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
             if counted.fetch_add(1, Ordering::Relaxed) >= SHUT {
                 let mut there = TcpStream::connect(behind).await.unwrap();
                 let _ended = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
@@ -176,13 +176,13 @@ async fn an_outage_that_is_known_is_told_at_once_and_ends_with_the_first_answer(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_may_be_held_to_some_doors() {
-    let doors = |config: &mut Config| {
+async fn a_client_may_be_held_to_some_listeners() {
+    let listeners = |config: &mut Config| {
         config.add_listener("internal");
         config.add_listener("plain").tls = None;
         config.bi().listeners = vec!["internal".into()];
     };
-    let world = World::with(doors).await;
+    let world = World::with(listeners).await;
     let login = || login_request(login_body(world.key.expose()));
     let said = world.send(login()).await.refusal("390100");
     assert!(said.contains("must use another listener"), "{said}");

@@ -4,7 +4,7 @@
 //! is random; every token of its stand-in holds the stand-in's mark. So tests that run beside each other do not mistake
 //! each other's.
 //!
-//! | | log | operator's door | state directory | answers to clients |
+//! | | log | admin address | state directory | answers to clients |
 //! |---|---|---|---|---|
 //! | PATs and passwords | no | no | no | no |
 //! | client keys | no | no | no | no |

@@ -4,7 +4,6 @@
 
 mod accounts;
 mod bad_input;
-mod doors;
 mod hunt;
 mod limits;
 mod login;
@@ -16,6 +15,7 @@ mod rest;
 mod rotation;
 mod sealed;
 mod settings;
+mod sockets;
 mod stores;
 mod streams;
 mod upgrade;

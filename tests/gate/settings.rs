@@ -65,7 +65,7 @@ pub trait Settings {
     fn add_account(&mut self, name: &str, standin: &StandIn) -> &mut Account;
     /// Another store of files, in that directory.
     fn add_files(&mut self, name: &str, directory: &Path);
-    /// Another door like the first.
+    /// Another listener like the first.
     fn add_listener(&mut self, name: &str) -> &mut Listen;
     /// No login, and no request, waits for its turn.
     fn never_wait(&mut self);
@@ -119,8 +119,8 @@ impl Settings for Config {
     }
 
     fn add_listener(&mut self, name: &str) -> &mut Listen {
-        let door = Listen { name: name.into(), ..self.listen.clone() };
-        self.listeners.entry(name.into()).insert_entry(door).into_mut()
+        let listener = Listen { name: name.into(), ..self.listen.clone() };
+        self.listeners.entry(name.into()).insert_entry(listener).into_mut()
     }
 
     fn never_wait(&mut self) {

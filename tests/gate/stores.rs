@@ -6,7 +6,7 @@ use patgate::internal::config::Config;
 use crate::settings::{Settings, reference};
 use crate::world::World;
 
-/// What the admin door answers.
+/// What the admin address answers.
 async fn ready(world: &World) -> u16 {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(world.app.admin).await.unwrap();

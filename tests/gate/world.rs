@@ -240,7 +240,7 @@ impl World {
         self.ask(Method::POST, "/session/token-request?requestId=r2", master, body).await
     }
 
-    /// Something asked of the operator's door of a gate.
+    /// Something asked of the admin address of a gate.
     pub async fn admin(&self, app: &App, method: Method, path: &str) -> (u16, Value) {
         let (status, text) = self.operator(app, method, path).await;
         (status, serde_json::from_str(&text).unwrap())
@@ -272,7 +272,7 @@ impl World {
         pair(&got, "token")
     }
 
-    /// Asks the operator's door what it shows, so that it is looked at, and ends a gate of this world.
+    /// Asks the admin address what it shows, so that it is looked at, and ends a gate of this world.
     pub async fn end(&self, app: App) {
         self.look_at(&app).await;
         assert!(app.stop().await, "the drain was not clean");

@@ -89,7 +89,13 @@ impl AdminService {
                     }
                     OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
                 };
-                error(status, &failed.to_string())
+                let body = match &failed {
+                    OperatorError::NoSuchCredential(name) => {
+                        json!({ "error": failed.to_string(), "credential": name })
+                    }
+                    _ => json!({ "error": failed.to_string() }),
+                };
+                json_answer(status, &body)
             }
         }
     }

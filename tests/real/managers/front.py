@@ -1,4 +1,4 @@
-"""A door before a secrets manager, which lets everything through or fails in the way that a test asks for.
+"""A proxy before a secrets manager, which lets everything through or fails in the way that a test asks for.
 
 Every store is reached through one, with TLS and a certificate of the tests' own CA, so that each failure is the same for all
 of them: real servers cannot be made to hang, to talk nonsense or to show an expired certificate.

@@ -69,7 +69,7 @@ async fn connections_over_the_cap_wait_for_a_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn junk_at_the_door_does_not_close_it() {
+async fn junk_at_a_listener_does_not_close_it() {
     let world = World::start().await;
     for i in 0..200_u32 {
         let mut stream = TcpStream::connect(world.app.address).await.unwrap();
