@@ -1,4 +1,4 @@
-//! [`Counted`]: one of a client's sessions, in the count that its limit is held against.
+//! [`Counted`]: one of a client's sessions, in the count for its session limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

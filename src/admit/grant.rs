@@ -1,4 +1,5 @@
-//! [`Grant`]: proof that a client was admitted. Only this room can make one, and a PAT is to be had only for one.
+//! [`Grant`]: proof that a client was admitted. Only the module `admit` makes grants, and the gate gives a PAT only for
+//! a grant.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::base::pins::Pins;
 use crate::config::{Account, Client, Credential};
 use crate::ticket::Bound;
 
-/// Proof of admission, and what it entitles to.
+/// Proof of admission, and the rights of the client.
 #[derive(Debug, Clone)]
 pub struct Grant {
     client: Arc<Inner>,
@@ -44,7 +45,7 @@ impl Grant {
         Self { client, key: KeyTag::NONE, bound: Bound::default() }
     }
 
-    /// The same for one login: by which key, and what its session is to be bound to.
+    /// The same for one login, with its key and the binding of its session.
     pub(super) fn of_login(&self, key: KeyTag, bound: Bound) -> Self {
         Self { client: self.client.clone(), key, bound }
     }
@@ -59,7 +60,7 @@ impl Grant {
         &self.bound
     }
 
-    /// Who was admitted.
+    /// The admitted client.
     pub fn client(&self) -> &ClientName {
         &self.client.client
     }
@@ -74,12 +75,12 @@ impl Grant {
         &self.client.account
     }
 
-    /// The service user, as what Snowflake locks.
+    /// The service user, which Snowflake locks.
     pub fn service_user(&self) -> &ServiceUser {
         &self.client.service_user
     }
 
-    /// The same as tickets hold it.
+    /// The service user in the form for tickets.
     pub fn user_tag(&self) -> UserTag {
         self.client.user_tag
     }
@@ -89,7 +90,7 @@ impl Grant {
         &self.client.user
     }
 
-    /// Where the service user's PAT is.
+    /// The references of the service user's PAT.
     pub fn pat(&self) -> &SecretRefs {
         &self.client.pat
     }

@@ -1,9 +1,9 @@
 //! Client keys: `pgk_<client>_<random>_<check>`.
 //!
-//! The random part is 256 bits in 43 digits of base 62; the check is the first 32 bits, in hex, of the SHA-256 of all
-//! before it, so that a key that lost a character is told apart from a wrong one. The prefix lets secret scanners find
-//! keys and lets us tell them from a PAT typed by mistake. Only the SHA-256 of the whole key is stored: with that
-//! entropy a slow hash would add nothing but a way to flood us.
+//! The random part is 256 bits in 43 digits of base 62. The check is the first 32 bits, in hex, of the SHA-256 of the
+//! text before it, so that the gate can tell a damaged key from a wrong one. With the prefix, secret scanners find
+//! keys, and the gate can tell a key from a PAT that was entered by mistake. The gate stores only the SHA-256 of the
+//! whole key: with that entropy a slow hash would only make denial of service easier.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -15,25 +15,25 @@ pub use crate::base::names::CLIENT_KEY_PREFIX as PREFIX;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_DIGITS: usize = 43;
 
-/// Whether a key, or a part of one, may stand in these bytes.
+/// Whether these bytes may contain a key or a part of one.
 pub fn stands_in(bytes: &[u8]) -> bool {
     bytes.windows(PREFIX.len()).any(|part| part == PREFIX.as_bytes())
 }
 
 /// A key as it was presented: the client it names and the hash that must be on its list.
 pub struct ClientKey {
-    /// The client that the key claims to be of.
+    /// The client that the key names.
     pub client: ClientName,
     /// SHA-256 of the whole key.
     pub hash: [u8; 32],
 }
 
-/// Why a text is no client key.
+/// Why a text is not a client key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoKey {
-    /// It does not begin like one.
+    /// It does not have the prefix.
     Foreign,
-    /// It begins like one, and a character is missing or wrong.
+    /// It has the prefix, but a character is missing or wrong.
     Damaged,
 }
 
@@ -41,7 +41,7 @@ impl ClientKey {
     /// Reads a key.
     ///
     /// # Errors
-    /// [`NoKey`], by form alone; whether the key is valid is another question.
+    /// [`NoKey`], by its form. This does not check whether the key is valid.
     pub fn parse(presented: &Secret) -> Result<Self, NoKey> {
         let text = presented.expose();
         let rest = text.strip_prefix(PREFIX).ok_or(NoKey::Foreign)?;
@@ -70,7 +70,7 @@ pub fn issue(client: &ClientName, random: &dyn Random) -> Result<Secret, NoEntro
     Ok(Secret::new(format!("{signed}_{check}")))
 }
 
-/// What the configuration holds of a key: `sha256:` and 64 hex digits.
+/// A key's hash as the configuration writes it: `sha256:` and 64 hex digits.
 pub fn stored(key: &Secret) -> String {
     format!("sha256:{}", hex::encode(sha256(key.expose())))
 }
@@ -85,7 +85,7 @@ fn check_of(signed: &str) -> String {
     hex::encode(&sha256(signed)[..4])
 }
 
-/// The number that the bytes write, in base 62, with leading zeros.
+/// The bytes as a number in base 62, with leading zeros.
 fn base62(mut number: [u8; 32]) -> String {
     let mut digits = [0; RANDOM_DIGITS];
     for digit in digits.iter_mut().rev() {

@@ -1,14 +1,14 @@
-//! [`Limits`]: how fast one may enter, and how fast go on.
+//! [`Limits`]: limits on the rates of logins and requests.
 //!
-//! Rates stand over a client, over the credential that several clients share, over a source address and over the whole
-//! gate; each may have several windows. What is over a rate waits, up to the configured time, and is refused with the
-//! seconds that are left. A source is counted before anybody knows who it is; everything else only once a client has
-//! been admitted, so that a stranger uses up nobody's share.
+//! Rates apply to a client, to the credential that several clients share, to a source address and to the whole gate;
+//! each may have several windows. A request over a rate waits, up to the configured time; then the gate refuses it with
+//! the remaining seconds. The gate counts a source before it knows the client; it counts against all other rates after
+//! admission, so that a stranger does not use up a client's share.
 //!
-//! Where gates on several hosts share what they count, each first asks itself, which is cheap, and then the others.
+//! If gates on several hosts share their counts, each first asks its own, which is cheap, and then the others.
 //!
-//! Whoever shows more wrong keys than a rate allows, by source or by the name in the key, is slowed down: each answer
-//! comes only when the rate allows one more, up to a bound. A right key never waits for that.
+//! A source, or a name in keys, with more wrong keys than a rate allows is slowed down: the answer waits until the rate
+//! allows one more, up to a limit. A right key never waits for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ use crate::config::units::Rate;
 use crate::config::{self, Rates};
 use crate::replicas::{RateQuestion, Replicas};
 
-/// What is counted.
+/// What the limits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Login,
@@ -43,7 +43,7 @@ impl Action {
     }
 }
 
-/// The rates that stand over everybody.
+/// The rates over all clients.
 pub(super) struct Limits {
     settings: config::Limits,
     replicas: Option<Arc<Replicas>>,
@@ -52,10 +52,10 @@ pub(super) struct Limits {
     failures: (Arc<Keyed<Source>>, Arc<Keyed<ClientName>>),
 }
 
-/// Rates over one thing's logins and requests.
+/// Rates over the logins and requests of one scope.
 pub(super) struct RateLimits(ByAction<Arc<MultiRateLimiter>>);
 
-/// One thing for each [`Action`].
+/// One value for each [`Action`].
 #[derive(Clone)]
 struct ByAction<T> {
     logins: T,
@@ -71,20 +71,20 @@ impl<T> ByAction<T> {
     }
 }
 
-/// What a client has beside rates: how many sessions, and how many requests at a time.
+/// A client's limits beside rates: its sessions, and its requests in flight.
 pub(super) struct ConcurrencyLimit {
     pub sessions: Arc<AtomicUsize>,
     most_sessions: Option<usize>,
     in_flight: Option<(usize, Arc<Semaphore>)>,
 }
 
-/// A rate, and whose it is.
+/// A rate and its scope.
 struct LimitedBy<'a> {
     limiter: Arc<MultiRateLimiter>,
     scope: Scope<'a>,
 }
 
-/// Over what a rate stands.
+/// The scope of a rate.
 #[derive(Clone, Copy)]
 enum Scope<'a> {
     Source(Source),
@@ -94,7 +94,7 @@ enum Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// For the person at the tool.
+    /// The text for the user of the tool.
     fn said(self) -> &'static str {
         match self {
             Self::Source(_) => "your address",
@@ -104,7 +104,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Among replicas.
+    /// The name that replicas share.
     fn name(self, action: Action) -> String {
         let action = action.as_str();
         match self {
@@ -117,7 +117,7 @@ impl Scope<'_> {
 }
 
 impl Limits {
-    /// The rates of a configuration; those that were there `before` and have not changed go on counting.
+    /// The rates of a configuration. Unchanged rates of `before` keep their counts.
     pub(super) fn new(
         settings: &config::Limits,
         replicas: Option<Arc<Replicas>>,
@@ -137,19 +137,19 @@ impl Limits {
         Self { settings: settings.clone(), replicas, gate, sources, failures }
     }
 
-    /// How long a request may wait for its turn.
+    /// How long a request may wait for a rate.
     pub(super) fn delay(&self) -> Duration {
         self.settings.delay
     }
 
-    /// Counts something against its source, before anybody knows who it is.
+    /// Counts an action against its source, before the gate knows the client.
     pub(super) async fn source(&self, action: Action, peer: &Peer) -> Result<(), Fault> {
         let source = Source::of(peer.ip);
         let Some(limiter) = self.sources.of(action).of(source) else { return Ok(()) };
         self.pass(action, &[LimitedBy { limiter, scope: Scope::Source(source) }]).await
     }
 
-    /// Counts something against its client, its credential and the gate.
+    /// Counts an action against its client, its credential and the gate.
     pub(super) async fn client(
         &self,
         action: Action,
@@ -175,7 +175,7 @@ impl Limits {
             scope.limiter.wait(may_wait).await.map_err(|wait| over_limit(action, scope.scope, wait))?;
         }
         let Some(replicas) = &self.replicas else { return Ok(()) };
-        // What one gate alone lets through may be too much of all together.
+        // One gate may allow what is too much for all gates together.
         let names: Vec<_> = scopes.iter().map(|scope| scope.scope.name(action)).collect();
         let (counted, scope): (Vec<_>, Vec<_>) = scopes
             .iter()
@@ -195,7 +195,7 @@ impl Limits {
         Ok(())
     }
 
-    /// How much later the answer to a wrong key comes.
+    /// How long to delay the answer to a wrong key.
     pub(super) fn slow_down(&self, peer: &Peer, name: Option<&ClientName>) -> Duration {
         let (sources, names) = &self.failures;
         let source = sources.of(Source::of(peer.ip)).and_then(|limiter| limiter.count().err());
@@ -204,7 +204,7 @@ impl Limits {
     }
 }
 
-/// A fault that says whose limit it is, and for how long.
+/// A fault that names the limit's scope and the time to wait.
 fn over_limit(action: Action, scope: Scope<'_>, wait: Duration) -> Fault {
     let kind = match action {
         Action::Login => Kind::LoginLimit,
@@ -242,7 +242,7 @@ impl ConcurrencyLimit {
         Self { sessions, most_sessions: limits.sessions, in_flight }
     }
 
-    /// One more session, if there is room for it.
+    /// Counts one more session if the limit allows it.
     pub(super) fn session(&self) -> Result<Counted, Fault> {
         let most = self.most_sessions.unwrap_or(usize::MAX);
         Counted::up_to(&self.sessions, most).ok_or_else(|| {
@@ -251,7 +251,7 @@ impl ConcurrencyLimit {
         })
     }
 
-    /// One more request at a time, once there is room for it.
+    /// Waits for a permit for one more request in flight.
     pub(super) async fn request(&self, within: Duration) -> Result<Option<OwnedSemaphorePermit>, Fault> {
         let Some((most, concurrency)) = &self.in_flight else { return Ok(None) };
         match tokio::time::timeout(within, concurrency.clone().acquire_owned()).await {

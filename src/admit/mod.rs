@@ -1,16 +1,16 @@
-//! Who may enter: [`Admission`] turns a presented key and a source address into a [`Grant`], or into a [`Fault`].
+//! Admission: [`Admission`] turns a key and a source address into a [`Grant`] or a [`Fault`].
 //!
 //! # Order
-//! An address that no client may come from is told so and nothing else. Otherwise the key decides first: only the
-//! holder of a client's key learns that its network is the trouble. An unknown client costs the same work as a wrong
-//! key and reads the same.
+//! If the address is in no client's networks, the gate says only that. Otherwise it checks the key first: only the
+//! holder of a client's key learns that the network is wrong. An unknown client takes the same work as a wrong key and
+//! gets the same text.
 //!
-//! A client may have no key: then the certificate of its connection, or its being a program on this machine, is all
-//! that says who it is, and whatever it writes into the password field is dropped.
+//! A client without a key is identified by the certificate of its connection, or as a program on this machine. The gate
+//! ignores its password.
 //!
-//! A request in a session shows a [`Ticket`] instead of a key. That the gate made it is proven by then; here it is held
-//! against the configuration of this moment, so that taking out a client, or one of its keys, ends its sessions at
-//! their next request.
+//! A request in a session has a [`Ticket`] instead of a key. The ticket is already unsealed, so the gate made it.
+//! Admission checks it against the current configuration, so that removing a client, or one of its keys, ends its
+//! sessions at their next request.
 
 mod counted;
 mod grant;
@@ -43,20 +43,19 @@ use crate::ticket::{Bound, Ticket};
 use key::{ClientKey, NoKey};
 use limits::{Action, ConcurrencyLimit, Limits, RateLimits};
 
-/// What stands in the place of a key's hash where there is no key; no key has it.
+/// The hash for a client without a key; no key has this hash.
 const NO_KEY: [u8; 32] = [0; 32];
 
-/// The clients and what they must show.
+/// The clients and their rules.
 pub struct Admission {
     clients: HashMap<ClientName, Entry>,
-    /// What an unknown client is compared with.
+    /// The hash to compare the key of an unknown client with.
     nobody: Entry,
     limits: Limits,
     credentials: HashMap<Arc<str>, Arc<RateLimits>>,
 }
 
-/// The right to one request; its place under the limit is free again when this is dropped: with the last byte of the
-/// answer.
+/// The permit for one request in flight. The request drops it with the last byte of the answer.
 #[derive(Default)]
 pub struct RequestPermit {
     _place: Option<OwnedSemaphorePermit>,
@@ -66,10 +65,10 @@ struct Entry {
     hashes: [[u8; 32]; 2],
     keyed: bool,
     certificates: Vec<CertificateName>,
-    /// Programs on this machine need to show nothing; those of which users, where that matters.
+    /// Programs on this machine need no key; the users whose programs may log in, if that is limited.
     trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
-    /// The listeners that it may come by; none means all.
+    /// The listeners that it may use; none means all.
     listeners: Vec<Arc<str>>,
     bind: Bind,
     rates: RateLimits,
@@ -79,7 +78,7 @@ struct Entry {
 }
 
 impl Admission {
-    /// The clients of a configuration. What has been counted `before` for a limit that stays goes on counting.
+    /// The clients of a configuration. Unchanged limits of `before` keep their counts.
     pub fn new(
         config: &Config,
         replicas: Option<Arc<Replicas>>,
@@ -96,7 +95,7 @@ impl Admission {
             let before = before.and_then(|before| before.clients.get(name));
             let credential = config.credentials.get(&client.credential)?;
             let entry = Entry {
-                // One key stands twice, so that every comparison is of two.
+                // A single key is there twice, so that every comparison takes two.
                 hashes: [first, client.keys.get(1).copied().unwrap_or(first)],
                 keyed: !client.keys.is_empty(),
                 certificates: client.certificates.clone(),
@@ -130,7 +129,7 @@ impl Admission {
         Self { clients, nobody, limits, credentials }
     }
 
-    /// Whether a login may come from this address, and whether it does so too often.
+    /// Checks whether a login may come from this address, and whether its rate allows it.
     ///
     /// # Errors
     /// [`Kind::NetworkDenied`], [`Kind::LoginLimit`].
@@ -144,16 +143,15 @@ impl Admission {
         if anyone { Ok(()) } else { Err(denied(peer).with_cause("this address is in no client's networks")) }
     }
 
-    /// Whether some client is told by whose socket its connection is.
+    /// Whether a client's rules need the user of its connection.
     pub fn asks_for_users(&self) -> bool {
         self.clients.values().any(|client| client.trusted.as_ref().is_some_and(|users| !users.is_empty()))
     }
 
-    /// Decides about a login; it waits for its turn where it is over a limit, and a wrong key waits for its answer
-    /// where there were many.
+    /// Decides about a login. A login over a limit waits; the answer to a wrong key waits after many wrong keys.
     ///
     /// # Errors
-    /// A fault that says which rule it broke; `Ok` is the only way to a [`Grant`].
+    /// A fault that names the broken rule; `Ok` is the only way to a [`Grant`].
     pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
         let (entry, grant) = self.admit(peer, presented).await?;
         self.limits
@@ -162,7 +160,7 @@ impl Admission {
         Ok(grant)
     }
 
-    /// Makes room for the session that a login opens.
+    /// Counts the session that a login opens.
     ///
     /// # Errors
     /// [`Kind::SessionLimit`].
@@ -170,7 +168,7 @@ impl Admission {
         self.clients.get(grant.client()).unwrap_or(&self.nobody).concurrency.session()
     }
 
-    /// Decides about a REST request, which shows the key each time.
+    /// Decides about a REST request, which has the key each time.
     ///
     /// # Errors
     /// Like [`Admission::login`], and [`Kind::RequestLimit`].
@@ -181,7 +179,7 @@ impl Admission {
         Ok((grant, permit))
     }
 
-    /// Who that is; a wrong answer comes late where there were many.
+    /// Identifies the client; delays the answer to a wrong key after many of them.
     async fn admit(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
         let identified = self.identify(peer, presented);
         if let Err(fault) = &identified
@@ -198,14 +196,14 @@ impl Admission {
         Ok(RequestPermit { _place: entry.concurrency.request(self.limits.delay()).await? })
     }
 
-    /// Who that is.
+    /// Identifies the client.
     fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
         let key = presented.map(ClientKey::parse);
         if let Some(Err(NoKey::Damaged)) = key {
             return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not fit"));
         }
         let Some(Ok(key)) = key else {
-            // Without a key of ours the connection itself has to say who it is.
+            // Without a client key, only the connection can identify the client.
             if let Some((entry, grant)) = self.without_key(peer)? {
                 return Ok((entry, grant.of_login(KeyTag::NONE, entry.bound(peer))));
             }
@@ -230,8 +228,9 @@ impl Admission {
         Ok((entry, grant.of_login(KeyTag::of_hash(&key.hash), entry.bound(peer))))
     }
 
-    /// The client that this peer is by its certificate or its place alone. The configuration refuses what it can see to
-    /// be ambiguous; a certificate with the names of two clients is seen only here, and is nobody's.
+    /// The client without a key that this peer is, by its certificate or as a local program. The configuration's check
+    /// refuses ambiguous clients that it can see. A certificate with the names of two clients shows only here; it
+    /// identifies no client.
     fn without_key(&self, peer: &Peer) -> Result<Option<(&Entry, &Grant)>, Fault> {
         let keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed && entry.asks_for_something());
         let mut fitting = keyless.filter(|(name, entry)| entry.fits(peer, name).is_ok());
@@ -244,7 +243,7 @@ impl Admission {
         }
     }
 
-    /// Gives a request in a session its turn, once [`Admission::session`] has let it pass.
+    /// Applies the rate limits to a request in a session, after [`Admission::session`] has admitted it.
     ///
     /// # Errors
     /// [`Kind::RequestLimit`].
@@ -253,7 +252,7 @@ impl Admission {
         self.permit(entry, &ticket.client, &ticket.credential).await
     }
 
-    /// Whether a request may come from this address, and whether it does so too often.
+    /// Checks whether a request may come from this address, and whether its rate allows it.
     ///
     /// # Errors
     /// [`Kind::NetworkDenied`], [`Kind::RequestLimit`].
@@ -262,10 +261,10 @@ impl Admission {
         self.limits.source(Action::Request, peer).await
     }
 
-    /// Decides about a request in a session; gives the count that the session is one of.
+    /// Decides about a request in a session; returns the count of its client's sessions.
     ///
     /// # Errors
-    /// A fault that says why the session is over for whoever sent this.
+    /// A fault that says why this sender may not use the session.
     pub fn session(&self, peer: &Peer, ticket: &Ticket) -> Result<&Arc<AtomicUsize>, Fault> {
         let ended =
             |cause: &str| Fault::new(Kind::SessionEnded).with_cause(format_args!("client {}: {cause}", ticket.client));
@@ -302,7 +301,7 @@ impl Admission {
 }
 
 impl Entry {
-    /// What a session that is opened from here is bound to.
+    /// The binding of a session that opens from this peer.
     fn bound(&self, peer: &Peer) -> Bound {
         let network = match self.bind {
             Bind::Client | Bind::Certificate => None,
@@ -313,7 +312,7 @@ impl Entry {
         Bound { network, certificate: shown.map(|shown| shown.fingerprint) }
     }
 
-    /// Whether a connection has to be anything at all beside near.
+    /// Whether the rules need more than the address.
     fn asks_for_something(&self) -> bool {
         !self.certificates.is_empty() || self.trusted.is_some()
     }
@@ -322,7 +321,7 @@ impl Entry {
         self.networks.iter().any(|network| network.contains(&peer.ip))
     }
 
-    /// Whether the connection is one that this client may come over: its network, its certificate, its place.
+    /// Checks whether this client may use the connection: its network, its listener, its certificate, its user.
     fn fits(&self, peer: &Peer, name: &ClientName) -> Result<(), Fault> {
         if !self.admits(peer) {
             return Err(denied(peer).with_cause(format_args!("the address is not in the networks of client {name}")));

@@ -1,4 +1,4 @@
-//! [`Peer`]: what is known of the other end of a connection before it has said anything.
+//! [`Peer`]: the other end of a connection, as the gate knows it before the first request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::base::names::CertificateName;
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// The name of the listener that it came by.
+    /// The name of its listener.
     pub listener: Arc<str>,
-    /// Its address; an IPv4 address in IPv6 form is written as IPv4.
+    /// Its address; an IPv4 address in IPv6 form becomes IPv4.
     pub ip: IpAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
-    /// The address is what a PROXY header says, not what the system sees.
+    /// Whether the address is from a PROXY header, not from the system.
     pub proxied: bool,
-    /// The client certificate that it has shown, which a trusted root has signed.
+    /// Its client certificate, signed by a trusted root.
     pub certificate: Option<Arc<PeerCertificate>>,
-    /// Whose socket it is, where it is on this machine and somebody has asked.
+    /// The user of its socket, if it is on this machine and a client's rules need the user.
     pub user: Option<LocalUser>,
 }
 
@@ -44,7 +44,7 @@ pub struct LocalUser {
 }
 
 impl Peer {
-    /// A peer of which listener and address are all that is known.
+    /// A peer with only a listener and an address.
     pub fn at(listener: &Arc<str>, ip: IpAddr) -> Self {
         Self {
             listener: listener.clone(),
@@ -56,19 +56,19 @@ impl Peer {
         }
     }
 
-    /// Whether it is a program on this machine, by the system's own word.
+    /// Whether it is a program on this machine, according to the system.
     pub(super) fn is_local(&self) -> bool {
         self.ip.is_loopback() && !self.proxied
     }
 
-    /// Whether it has shown a certificate for one of these names.
+    /// Whether it has a certificate for one of these names.
     pub(super) fn shows(&self, names: &[CertificateName]) -> bool {
         self.certificate.as_ref().is_some_and(|shown| shown.names.iter().any(|name| names.contains(name)))
     }
 }
 
 impl PeerCertificate {
-    /// Reads a certificate that TLS has verified; `None` when it cannot be read after all.
+    /// Reads a certificate that TLS has verified; `None` if it is unreadable.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let certificate = webpki::EndEntityCert::try_from(der).ok()?;
         let dns = certificate.valid_dns_names().map(|name| CertificateName::Dns(name.to_ascii_lowercase()));

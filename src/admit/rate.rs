@@ -1,9 +1,9 @@
-//! [`MultiRateLimiter`]: several rates at once over one thing, such as a client's logins: a burst, a minute, ten
-//! minutes.
+//! [`MultiRateLimiter`]: several rates at once over one scope, such as a client's logins: per second, per minute, per
+//! ten minutes.
 //!
-//! Each rate is a GCRA of governor's, which cannot look without counting. So they are asked one after the other, the
-//! shortest first, and nothing is asked further when one says no: a storm that its burst turns away uses up nothing of
-//! the longer ones.
+//! Each rate is a GCRA of governor, which cannot check without counting. The limiter therefore asks one rate after the
+//! other, the shortest window first, and stops at the first that refuses: requests that the shortest window refuses do
+//! not use up the longer ones.
 
 use std::fmt;
 use std::hash::Hash;
@@ -20,10 +20,10 @@ use moka::sync::Cache;
 use crate::base::clock::Clock;
 use crate::config::units::Rate;
 
-/// How many sources, or names, are counted at a time: those that are seen most often. An entry takes some 200 bytes.
+/// How many sources, or names, the gate counts at a time: the most frequent ones. An entry takes some 200 bytes.
 const KEYS: u64 = 64 << 10;
 
-/// Our clock as governor reads it.
+/// The gate's clock, for governor.
 #[derive(Clone)]
 struct Seam(Arc<dyn Clock>);
 
@@ -35,7 +35,7 @@ impl Timer for Seam {
     }
 }
 
-/// Rates over one thing.
+/// Rates over one scope.
 pub(super) struct MultiRateLimiter {
     rates: Arc<[Rate]>,
     limiters: Vec<Limiter>,
@@ -58,18 +58,18 @@ impl MultiRateLimiter {
         &self.rates
     }
 
-    /// Counts one more, if it fits.
+    /// Counts one more if all rates allow it.
     ///
     /// # Errors
-    /// How long it has to wait for the first window that it does not fit.
+    /// How long to wait for the first window that refuses it.
     pub(super) fn count(&self) -> Result<(), Duration> {
         (0..self.limiters.len()).try_for_each(|number| self.count_in(number))
     }
 
-    /// Counts one more and waits where that is needed, as long as `may_wait` allows.
+    /// Counts one more, and waits for that up to `may_wait`.
     ///
     /// # Errors
-    /// How long it would have to wait on.
+    /// The remaining time to wait.
     pub(super) async fn wait(&self, may_wait: impl Fn(Duration) -> bool) -> Result<(), Duration> {
         for number in 0..self.limiters.len() {
             while let Err(wait) = self.count_in(number) {
@@ -88,8 +88,8 @@ impl MultiRateLimiter {
     }
 }
 
-/// Rates over each of many things. How many are remembered is bounded; what has not been seen for the longest of its
-/// windows has nothing left to be remembered.
+/// Rates over each of many scopes. The number of entries is limited; an entry that was unused for its longest window
+/// holds no count and can go.
 pub(super) struct Keyed<K> {
     rates: Arc<[Rate]>,
     clock: Arc<dyn Clock>,
@@ -103,14 +103,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Keyed<K> {
         Self { rates, clock: clock.clone(), all }
     }
 
-    /// The rates over this one; `None` where there are none at all.
+    /// The rates over this scope; `None` if there are no rates.
     pub(super) fn of(&self, key: K) -> Option<Arc<MultiRateLimiter>> {
         (!self.rates.is_empty())
             .then(|| self.all.get_with(key, || Arc::new(MultiRateLimiter::new(&self.rates, &self.clock))))
     }
 }
 
-/// One source: an IPv4 address, or the /64 that a single host has of IPv6 (RFC 4291, section 2.5.4).
+/// One source: an IPv4 address, or the IPv6 /64 of one host (RFC 4291, section 2.5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Source(IpAddr);
 
@@ -129,7 +129,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// So many at once, and one more each time that such a part of the window has passed.
+/// The whole count at once, and then one more after each such fraction of the window.
 fn quota(rate: Rate) -> Quota {
     let each = rate.per / rate.count.get();
     Quota::with_period(each).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.count)

@@ -1,8 +1,8 @@
-//! [`Generations`]: the configuration in use, and how a new one takes its place.
+//! [`Generations`]: the configuration in use, and its replacement by a new one.
 //!
-//! A new configuration is made ready in full before anything of the old is given up: certificates and roots are read,
-//! stores set up, PATs of new credentials read. Then it is published in two steps, the generation and the listeners'
-//! states; what has begun under the old one ends under it. Anything that fails on the way leaves the old one in use.
+//! The gate first makes a new configuration ready: it reads certificates and roots, sets up stores, and reads the PATs
+//! of new credentials. Then it publishes the generation, and then the listeners' states. Requests that began under the
+//! old generation end under it. If a step fails, the old configuration stays in use.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,13 +23,13 @@ use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, TlsError};
 
-/// What is published of a configuration, and what it is built around.
+/// The published parts of a configuration, and the state behind them.
 pub struct Generations {
     /// The generation in use.
     pub current: Arc<Current>,
-    /// By name; which there are does not change while the process lives.
+    /// The listeners by name; the set does not change while the process runs.
     pub listeners: BTreeMap<Arc<str>, Arc<ArcSwap<ListenerState>>>,
-    /// What outlives a configuration.
+    /// The state that outlives a configuration.
     pub services: Services,
     /// The contents of certificate, key and client roots that each listener uses.
     contents: Mutex<BTreeMap<Arc<str>, Contents>>,
@@ -37,12 +37,12 @@ pub struct Generations {
 
 type Contents = [[u8; 32]; 3];
 
-/// What came of a reload.
+/// The outcome of a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// What differs from the configuration before, place by place.
+    /// The differences to the configuration before, one per key.
     pub changes: Vec<String>,
-    /// What of it takes effect at the next start.
+    /// The keys that take effect at the next start.
     pub at_restart: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Generations {
     /// Makes the first generation.
     ///
     /// # Errors
-    /// When a file that the configuration names cannot be used.
+    /// If a file that the configuration names is unusable.
     pub fn first(config: Arc<Config>, resolver: Arc<Resolver>, services: Services) -> io::Result<Self> {
         let pats = Pats::new(&config, services.pat_parts(resolver));
         let generation = Generation::new(config.clone(), pats, services.clone(), None).map_err(broken)?;
@@ -64,10 +64,10 @@ impl Generations {
         Ok(Self { current, listeners, services, contents: Mutex::new(contents) })
     }
 
-    /// Puts another configuration in the place of the one in use.
+    /// Replaces the configuration in use.
     ///
     /// # Errors
-    /// When a file that it names cannot be used, or a store cannot be set up; the old one stays.
+    /// If a file that it names is unusable, or it cannot set up a store; the old one stays.
     pub async fn reload(&self, config: Config) -> io::Result<Reloaded> {
         // One at a time.
         let mut contents = self.contents.lock().await;
@@ -86,7 +86,7 @@ impl Generations {
         for listen in config.all_listeners() {
             let Some(place) = self.listeners.get(&listen.name) else { continue };
             if place.load().tls.is_some() != listen.tls.is_some() {
-                // The socket may be bound to another address than the file says by now.
+                // The socket may have another address than the file has now.
                 return Err(io::Error::other(format!(
                     "the listener {} can switch TLS on or off at a start only",
                     listen.name
@@ -111,7 +111,7 @@ impl Generations {
         Ok(reloaded)
     }
 
-    /// The PATs of a configuration: those in memory where nothing about them has changed.
+    /// The PATs of a configuration: those in memory if nothing about them has changed.
     async fn pats(&self, old: &Generation, config: &Arc<Config>) -> io::Result<Pats> {
         let references = |config: &Config| -> Vec<(Arc<str>, SecretRefs)> {
             config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
@@ -131,17 +131,17 @@ impl Generations {
     }
 }
 
-/// The way to the configured stores.
+/// The resolver for the configured stores.
 ///
 /// # Errors
-/// When a store cannot be set up.
+/// If it cannot set up a store.
 pub fn resolver(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<Resolver>, SetupError> {
     let stores = stores::stores(config, clock)?;
     Ok(Arc::new(Resolver::new(stores, config.pat.read, clock.clone(), metrics.clone())))
 }
 
-/// What new connections of a listener meet. A certificate whose files have not changed stays, and with it the sessions
-/// that clients resume.
+/// The settings for new connections of a listener. It keeps a certificate with unchanged files, so that clients can
+/// still resume TLS sessions.
 fn listener_state(
     listen: &Listen,
     before: Option<(Arc<ListenerState>, Contents)>,

@@ -2,10 +2,10 @@
 //!
 //! | part | what it is | rank |
 //! |---|---|---|
-//! | `startup` | what is opened before the gate serves | 2 |
-//! | `generations` | the configuration in use, and how a new one takes its place | 1 |
-//! | `reload` | when the file is read again | 2 |
-//! | `operator` | the operator's verbs, as functions with typed values | 3 |
+//! | `startup` | what the gate opens before it serves | 2 |
+//! | `generations` | the configuration in use, and its replacement | 1 |
+//! | `reload` | when the gate reads the file again | 2 |
+//! | `operator` | the operator's commands, as functions with typed values | 3 |
 //! | `admin` | the same over HTTP | 4 |
 
 mod admin;
@@ -39,13 +39,13 @@ use generations::Generations;
 use operator::Operator;
 use reload::Reloads;
 
-/// A gate that serves.
+/// A running gate.
 pub struct App {
-    /// Where drivers connect: the configured address with the port that the system chose.
+    /// The address for drivers: the configured one, with the port that the system chose.
     pub address: SocketAddr,
     /// The other listeners, by name.
     pub others: BTreeMap<Arc<str>, SocketAddr>,
-    /// Where the operator connects.
+    /// The admin address.
     pub admin: SocketAddr,
     shutdown: Shutdown,
     ended: oneshot::Receiver<()>,
@@ -55,16 +55,16 @@ pub struct App {
 }
 
 impl App {
-    /// Starts a gate on the present runtime, which becomes its control runtime; workers get threads of their own.
+    /// Starts a gate on the current runtime, which becomes its control runtime; workers get their own threads.
     ///
     /// # Errors
-    /// When an address, a certificate or a root cannot be used. A store or a Snowflake that is away is no error.
+    /// If an address, a certificate or a root is unusable. An unreachable store or Snowflake is not an error.
     pub async fn start(config: Config, env: Env) -> io::Result<Self> {
         let listeners = Listeners::bind(&config)?;
         Self::start_on(listeners, config, env).await
     }
 
-    /// The same on listeners that are there already.
+    /// The same on existing listeners.
     ///
     /// # Errors
     /// Like [`App::start`].
@@ -104,15 +104,15 @@ impl App {
         })
     }
 
-    /// Puts another configuration in the place of the one in use; no request and no connection notices.
+    /// Replaces the configuration in use, without an effect on running requests and connections.
     ///
     /// # Errors
-    /// When it cannot be used; the old one stays.
+    /// If it is unusable; the old one stays.
     pub async fn reload(&self, config: Config) -> io::Result<Reloaded> {
         self.generations.reload(config).await
     }
 
-    /// From now on the configuration is read from a file again: when it changes, and when somebody asks for it.
+    /// From now on the gate reads the configuration from the file again: when it changes, and on request.
     pub fn follow(&self, file: PathBuf, used: Seen) {
         let _once = self.reloads.set(Reloads::new(file, self.generations.clone(), used));
         let reloads = self.reloads.clone();
@@ -123,7 +123,7 @@ impl App {
         });
     }
 
-    /// Ends when the PATs have been read once, or a store has had its time for it.
+    /// Returns when the gate has read all PATs once, or when the time for the stores is over.
     pub async fn settled(&self) {
         let generation = self.generations.current.load_full();
         generation.pats.first_reads(generation.config.pat.read).await;
@@ -132,29 +132,29 @@ impl App {
     /// Reads the file again.
     pub async fn read_again(&self, why: &str) {
         if let Some(reloads) = self.reloads.get() {
-            // What came of it stands in the log.
+            // The log has the outcome.
             let _told = reloads.now(why).await;
         }
     }
 
-    /// Comes to an end: says so on `/readyz` for `listen.notice`, stops accepting, closes idle connections, lets
-    /// running requests end within `listen.drain`; `true` when all did.
+    /// Stops the gate: says so on `/readyz` for `listen.notice`, then stops accepting, closes idle connections, and
+    /// lets running requests end within `listen.drain`; `true` if all did.
     pub async fn stop(self) -> bool {
         let listen = self.generations.current.load().config.listen.clone();
         self.stopping.cancel();
         tokio::time::sleep(listen.notice).await;
         let clean = self.shutdown.stop(listen.drain).await;
         if clean {
-            // Nothing is left to wait for but the threads' own end.
+            // Only the end of the threads is left to wait for.
             let _gone = self.ended.await;
         }
-        // What is still written down as under way by now would count as lost.
+        // Requests that the disk still has as under way would count as lost answers.
         self.generations.services.guard.tidy();
         clean
     }
 }
 
-/// Keeps what is written down of requests under way close to the truth, and forgets sessions that are over.
+/// Keeps the requests under way on disk up to date, and forgets ended sessions.
 async fn tidy(services: Services) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -168,10 +168,10 @@ async fn tidy(services: Services) {
     }
 }
 
-/// Ends when all worker threads have.
+/// Returns when all worker threads have stopped.
 fn joined(threads: Vec<JoinHandle<()>>) -> oneshot::Receiver<()> {
     let (tell, ended) = oneshot::channel();
-    // A thread of its own: a runtime waits at its end for what it was asked to run, and a late drain must not wait.
+    // A separate thread: a runtime waits at its end for its blocking tasks, and a late drain must not wait.
     std::thread::spawn(move || {
         for thread in threads {
             if thread.join().is_err() {

@@ -1,7 +1,7 @@
-//! [`Operator`]: what an operator may ask of a running gate and have it do.
+//! [`Operator`]: the operator's commands to a running gate.
 //!
-//! Each verb is a function with typed values. `admin` turns them into HTTP, the commands read the same types, and a
-//! console or a service manager would call the same functions.
+//! Each command is a function with typed values. `admin` offers them over HTTP, and the command line reads the same
+//! types.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,16 +17,16 @@ use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::metrics::PatGauges;
 
-/// The operator's way to a running gate.
+/// The operator's commands to a running gate.
 #[derive(Clone)]
 pub struct Operator {
     generations: Arc<Generations>,
-    /// Set where the configuration came from a file.
+    /// Set if the configuration came from a file.
     reloads: Arc<OnceLock<Reloads>>,
     stopping: tokio_util::sync::CancellationToken,
 }
 
-/// Why a verb was not carried out.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// A name that the configuration does not have.
@@ -35,13 +35,13 @@ pub enum OperatorError {
     /// The gate was started without a file.
     #[error("this gate has no configuration file")]
     NoFile,
-    /// What is wrong with the configuration; the old one stays in use.
+    /// The error in the configuration; the old one stays in use.
     #[error("{0}")]
     NotReloaded(String),
     /// Tokens are not sealed, so the gate knows no sessions.
     #[error("the gate does not seal tokens (seal = false), so it knows no sessions")]
     NotSealed,
-    /// Why no key can be added to the ring.
+    /// Why the gate cannot add a key to the ring.
     #[error("{0}")]
     NotRotated(String),
 }
@@ -49,12 +49,12 @@ pub enum OperatorError {
 /// Whether logins are served.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether every credential has a PAT that may be used, and no drain has begun.
+    /// Whether every credential has a usable PAT, and no drain has begun.
     pub ready: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The credentials without a PAT that may be used.
+    /// The credentials without a usable PAT.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
     /// The credentials whose PAT should have been read again by now.
@@ -72,16 +72,16 @@ pub struct PatList {
     pub pats: Vec<PatStatus>,
 }
 
-/// What came of reading PATs.
+/// The outcome of reading PATs.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// Whether some reference gave nothing; what was in memory goes on serving.
+    /// Whether any reference gave nothing; the PAT in memory still serves.
     pub failed: bool,
     /// What is held now.
     pub pats: PatList,
 }
 
-/// The sessions that this gate has lately served.
+/// The sessions that this gate has recently served.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SessionList {
     /// The oldest first.
@@ -91,11 +91,11 @@ pub struct SessionList {
 /// One session. Never a token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// The gate's own name of it.
+    /// The gate's own id of it.
     pub session: String,
     /// Its client.
     pub client: String,
-    /// The account it is at.
+    /// Its account.
     pub account: String,
     /// The PAT version that opened it.
     pub pat: String,
@@ -108,19 +108,19 @@ pub struct SessionStatus {
     pub idle_s: u64,
 }
 
-/// What came of ending sessions.
+/// The outcome of ending sessions.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EndedSessions {
-    /// How many this gate has lately served.
+    /// How many of them this gate has recently served.
     pub ended: usize,
-    /// Whether anything of that name is known to this gate.
+    /// Whether this gate knows anything of that name.
     pub known: bool,
-    /// What could not be done.
+    /// What failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What came of adding a key to the ring.
+/// The outcome of adding a key to the ring.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RotatedKeys {
     /// How many keys open now.
@@ -158,10 +158,10 @@ impl Operator {
         }
     }
 
-    /// What is counted, as a scrape wants it.
+    /// The metrics, in the form for a scrape.
     ///
     /// # Errors
-    /// Never in practice: text in memory does not fail.
+    /// Never in practice: writing text to memory does not fail.
     pub async fn metrics(&self) -> Result<String, std::fmt::Error> {
         let services = &self.generations.services;
         let metrics = &services.metrics;
@@ -182,12 +182,12 @@ impl Operator {
         metrics.text()
     }
 
-    /// What is held for each credential, and from where; never the PAT.
+    /// The status of each credential's PAT; never the PAT.
     pub async fn pats(&self) -> PatList {
         PatList { pats: self.generation().pats.status().await }
     }
 
-    /// Reads the PAT of a credential now, or all.
+    /// Reads the PAT of a credential now, or all PATs.
     ///
     /// # Errors
     /// [`OperatorError::NoSuchCredential`].
@@ -212,7 +212,7 @@ impl Operator {
         Ok(Refreshed { failed, pats: self.pats().await })
     }
 
-    /// Reads the configuration again, with what it names.
+    /// Reads the configuration again, with the files that it names.
     ///
     /// # Errors
     /// [`OperatorError::NoFile`], [`OperatorError::NotReloaded`].
@@ -221,7 +221,7 @@ impl Operator {
         reloads.now("the operator's request").await.map_err(OperatorError::NotReloaded)
     }
 
-    /// The sessions that were lately served.
+    /// The recently served sessions.
     ///
     /// # Errors
     /// [`OperatorError::NotSealed`].
@@ -239,7 +239,7 @@ impl Operator {
         Ok(SessionList { sessions: sessions.collect() })
     }
 
-    /// Ends what was opened until now.
+    /// Ends the sessions opened until now.
     ///
     /// # Errors
     /// [`OperatorError::NotSealed`].
@@ -257,7 +257,7 @@ impl Operator {
         })
     }
 
-    /// Adds a key to a ring of the gate's own making, which seals from now on.
+    /// Adds a key to a ring that the gate makes; the key seals from now on.
     ///
     /// # Errors
     /// [`OperatorError::NotSealed`], [`OperatorError::NotRotated`].

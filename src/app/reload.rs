@@ -1,4 +1,4 @@
-//! Changes of the file while the gate runs: when it is read again, and what is said about it.
+//! Changes of the file while the gate runs: when the gate reads it again, and what it logs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::config::{Config, file};
 pub struct Reloads {
     file: PathBuf,
     generations: Arc<Generations>,
-    /// What was there when the configuration in use was read.
+    /// The content at the time when the gate read the configuration in use.
     used: Mutex<Seen>,
-    /// The files that the last attempt named: one that failed is tried again when they change.
+    /// The files that the last attempt named: after a failure, the gate tries again when they change.
     files: parking_lot::Mutex<Vec<PathBuf>>,
 }
 
@@ -25,20 +25,20 @@ pub struct Reloads {
 pub struct Seen(Vec<u8>);
 
 impl Seen {
-    /// What is there now.
+    /// The content now.
     pub fn now(file: &Path, config: &Config) -> Self {
         look(file, &config.files())
     }
 }
 
 impl Reloads {
-    /// `used` is what was there when the configuration in use was read.
+    /// `used` is the content at the time when the gate read the configuration in use.
     pub(super) fn new(file: PathBuf, generations: Arc<Generations>, used: Seen) -> Self {
         let files = parking_lot::Mutex::new(generations.current.load().config.files());
         Self { file, generations, used: Mutex::new(used), files }
     }
 
-    /// Reads the file now. What is wrong with it is logged, and the old configuration stays in use.
+    /// Reads the file now. If it has an error, the gate logs it and keeps the old configuration.
     pub(super) async fn now(&self, why: &str) -> Result<Reloaded, String> {
         let mut used = self.used.lock().await;
         self.read(why, &mut used).await
@@ -47,10 +47,10 @@ impl Reloads {
     async fn read(&self, why: &str, used: &mut Seen) -> Result<Reloaded, String> {
         let path = self.file.clone();
         let known = self.files.lock().clone();
-        // A directory on a network may hang; nobody else has to wait for it.
+        // A directory on a network may hang; nothing else must wait for it.
         let loaded = tokio::task::spawn_blocking(move || {
             let files = file::load(&path).map_or(known, |(config, _)| config.files());
-            // Looked at before it is read for good, so that no change between the two is missed.
+            // Take the content before reading the configuration, so that the gate misses no change between the two.
             let seen = look(&path, &files);
             let loaded = file::load(&path).map_err(|error| error.to_string());
             (loaded, files, seen)
@@ -77,8 +77,8 @@ impl Reloads {
         outcome
     }
 
-    /// Looks for changes for as long as the process lives. What is looked at has to be the same twice, since files are
-    /// also written piece by piece.
+    /// Looks for changes as long as the process runs. It reloads only when it has seen the same content twice, because
+    /// some programs write a file piece by piece.
     pub(super) async fn watch(&self) {
         let mut last = None;
         loop {
@@ -91,7 +91,7 @@ impl Reloads {
             let mut used = self.used.lock().await;
             let seen = self.seen().await;
             if seen != *used && Some(&seen) == last.as_ref() {
-                // One that is broken is told once, and tried again when it has changed.
+                // The gate logs a broken file once, and tries it again after the next change.
                 let _told = self.read("a file has changed", &mut used).await;
             }
             last = Some(seen);

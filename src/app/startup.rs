@@ -1,4 +1,4 @@
-//! What a gate opens before it serves: its state, what outlives a configuration, its sockets.
+//! What a gate opens before it serves: its state directory, the state that outlives a configuration, its sockets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,10 +22,10 @@ use crate::telemetry::metrics::Metrics;
 
 use super::generations;
 
-/// Opens what outlives a configuration, and the way to the stores of the first one.
+/// Opens the state that outlives a configuration, and the stores of the first configuration.
 ///
 /// # Errors
-/// When the state directory, a key or an address of Redis cannot be used.
+/// If the state directory, a key or the address of Redis is unusable.
 pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services, Arc<Resolver>)> {
     let state = state(&config.state)?;
     let guard = guard(config, &env.clock, state.clone())?;
@@ -40,8 +40,8 @@ pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services,
     Ok((Services { guard, sessions, replicas, disk_cache, metrics, env, control }, resolver))
 }
 
-/// What outlives the process: where the operator says, or systemd, or beside the configuration if that can be written
-/// to.
+/// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can
+/// write there.
 fn state(state: &config::State) -> io::Result<Option<StateDir>> {
     let systemd = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
     if let Some(directory) = state.directory.clone().or(systemd) {
@@ -59,7 +59,8 @@ fn state(state: &config::State) -> io::Result<Option<StateDir>> {
     Ok(opened.ok())
 }
 
-/// The guard of PATs; what cannot be kept on disk is kept in memory, unless the operator has named the place.
+/// The guard of PATs. If it cannot write to disk, it keeps its counts in memory, unless the operator has named the
+/// directory.
 fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Guard>> {
     match Guard::open(config.pat.budget, clock.clone(), state) {
         Err(error) if config.state.directory.is_none() => {
@@ -92,7 +93,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what the configuration names.
+    /// Binds the addresses of the configuration.
     ///
     /// # Errors
     /// When an address cannot be used.
@@ -100,7 +101,7 @@ impl Listeners {
         Self::given_or_bound(config, [None, None])
     }
 
-    /// The same, but for sockets that somebody has bound for us: the first for drivers, the second for the operator.
+    /// The same, with sockets from the service manager: the first for drivers, the second for the operator.
     ///
     /// # Errors
     /// Like [`Listeners::bind`].
@@ -117,10 +118,11 @@ impl Listeners {
         Ok(Self { drivers: all, admin: or_bound(admin?, config.admin.address)? })
     }
 
-    /// Refuses a socket that has to be private and is not, whoever has bound it: a service manager reads another file.
+    /// Refuses a socket that must be a loopback address and is not, also one from a service manager, which reads
+    /// another file.
     ///
     /// # Errors
-    /// One that says which it is.
+    /// An error that names the socket.
     pub(super) fn check_private(&self, config: &Config) -> io::Result<()> {
         let private = |what: &str, address: SocketAddr| {
             let text = format!(

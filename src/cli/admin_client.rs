@@ -1,4 +1,4 @@
-//! A question to the admin address of a running gate.
+//! A request to the admin address of a running gate.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use super::shell::{CommandError, ConfigArgs, control_runtime};
 use crate::config::file;
 
-/// A gate that reads a store may take as long as that store.
+/// The deadline of a request. A gate that reads a store may take as long as that store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a refusal says.
+/// The body of a refusal.
 #[derive(Deserialize)]
 struct Refused {
     error: String,
@@ -46,7 +46,7 @@ impl From<CommandError> for NoAnswer {
     }
 }
 
-/// Asks the gate of this configuration, and reads its answer; gives the status too.
+/// Sends a request to the gate of this configuration; returns its status and its answer.
 pub(super) fn ask<T: DeserializeOwned>(
     args: &ConfigArgs,
     method: Method,
@@ -71,7 +71,7 @@ pub(super) fn ask<T: DeserializeOwned>(
     }
 }
 
-/// A value in the query of a target.
+/// A value in the query string of a target.
 pub(super) fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
     percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
 }

@@ -1,4 +1,4 @@
-//! `patgate check`: the file, and nothing but the file unless `--online` asks for the stores too.
+//! `patgate check`: checks the file only; with `--online` it also reads the stores.
 
 use clap::Args;
 
@@ -29,7 +29,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), CommandError> {
         Some(config) => {
             let runtime = control_runtime()?;
             let probes = runtime.block_on(online::probe(config)).map_err(CommandError::gate);
-            // A store that hangs must not keep the process.
+            // A store that hangs must not keep the process alive.
             runtime.shutdown_background();
             probes?
         }

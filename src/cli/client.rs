@@ -1,4 +1,4 @@
-//! `patgate client new`: a key for a client.
+//! `patgate client new`: makes a key for a client.
 
 use clap::Args;
 
@@ -17,7 +17,7 @@ pub(super) struct NewArgs {
     json: bool,
 }
 
-/// The command. The key is shown once and stored nowhere.
+/// The command. It prints the key once and stores it nowhere.
 pub(super) fn new(args: &NewArgs) -> Result<(), CommandError> {
     let name = ClientName::parse(&args.name)
         .ok_or_else(|| CommandError::gate(format!("this is not a valid client name. Use {}.", ClientName::RULE)))?;

@@ -1,4 +1,4 @@
-//! The command line: what a person types, and the exit code that comes of it. Each command is one small file.
+//! The command line: commands, and their exit codes. Each command is one small file.
 
 mod admin_client;
 mod check;
@@ -60,7 +60,7 @@ enum ClientCommand {
     New(client::NewArgs),
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of this process.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),

@@ -1,5 +1,4 @@
-//! `patgate check --online`: reads every reference of the configuration once, as a gate would, and says what came of
-//! it.
+//! `patgate check --online`: reads every reference of the configuration once, as a gate does, and prints the outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +13,7 @@ use crate::config::Config;
 use crate::stores::{FetchedPat, SetupError, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// One reference and what it gave.
+/// One reference and its outcome.
 pub(super) struct Probe {
     credential: Arc<str>,
     reference: SecretRef,
@@ -23,7 +22,7 @@ pub(super) struct Probe {
     now: SystemTime,
 }
 
-/// Reads all references, each by itself: a fallback that is never asked for has to work too.
+/// Reads each reference on its own: a fallback must work too, even if a running gate seldom reads it.
 ///
 /// # Errors
 /// When a store cannot be set up.
@@ -58,7 +57,7 @@ impl Probe {
         self.read.is_ok()
     }
 
-    /// For programs.
+    /// The line for programs.
     pub(super) fn json(&self) -> Value {
         let mut told = json!({
             "credential": &*self.credential, "reference": self.reference.to_string(), "store": &*self.reference.store,
@@ -77,7 +76,7 @@ impl Probe {
         told
     }
 
-    /// For a person.
+    /// The line for people.
     pub(super) fn line(&self) -> String {
         let head = format!("{}: {} ({})", self.credential, self.reference, self.kind);
         match &self.read {
@@ -95,7 +94,7 @@ impl Probe {
     }
 }
 
-/// An age in the largest unit that says something.
+/// An age in the largest fitting unit.
 fn shown(age: Duration) -> String {
     match age.as_secs() {
         s if s >= 2 * 86_400 => format!("{} days", s / 86_400),

@@ -1,4 +1,4 @@
-//! `patgate run`: the gate in the foreground, until it is told to stop.
+//! `patgate run`: the gate in the foreground, until a signal stops it.
 
 use super::service::{self, Phase};
 use super::shell::{CommandError, ConfigArgs, control_runtime};
@@ -11,10 +11,10 @@ use crate::telemetry::logs;
 
 /// The command.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
-    // The first random number of a process takes tens of milliseconds; it is drawn while the file is read.
+    // The first random number of a process takes tens of milliseconds; draw it while another thread reads the file.
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
-    // Which files there are to be looked at stands in the file; it is looked at before it is read for good, so that no
-    // change between the two is missed.
+    // The configuration names the files to watch. Take their content before reading the configuration, so that the gate
+    // misses no change between the two.
     let seen = Seen::now(&args.config, &load(args)?.0);
     let (config, report) = load(args)?;
     logs::start(&config.log);
@@ -36,13 +36,13 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let _warmed = warm.join();
     let runtime = control_runtime()?;
     let outcome = runtime.block_on(serve(config, args.clone(), seen));
-    // A read of a file that hangs must not keep the process.
+    // A file read that hangs must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
 async fn serve(config: Config, args: ConfigArgs, seen: Seen) -> Result<(), CommandError> {
-    // Before anything slow: a signal that comes meanwhile is not lost.
+    // Before anything slow, so that no signal is lost meanwhile.
     let mut signals = Signals::new().map_err(CommandError::gate)?;
     let sockets = service::sockets().map_err(CommandError::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;

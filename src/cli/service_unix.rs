@@ -6,20 +6,20 @@ use std::net::TcpListener;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-/// What the service manager is told.
+/// The notifications to the service manager.
 pub(super) enum Phase {
     /// The gate serves.
     Ready,
     /// It reads its configuration again.
     Reloading,
-    /// It comes to its end.
+    /// It stops.
     Stopping,
 }
 
-/// The sockets that the service manager holds for us: the first for drivers, the second for the operator.
+/// The sockets from the service manager: the first for drivers, the second for the operator.
 ///
 /// # Errors
-/// When one of them is no TCP listener.
+/// If one of them is not a TCP listener.
 pub(super) fn sockets() -> io::Result<[Option<TcpListener>; 2]> {
     let mut given = ListenFd::from_env();
     let sockets = [given.take_tcp_listener(0)?, given.take_tcp_listener(1)?];
@@ -27,7 +27,7 @@ pub(super) fn sockets() -> io::Result<[Option<TcpListener>; 2]> {
     Ok(sockets)
 }
 
-/// Tells the service manager; without one nothing happens.
+/// Notifies the service manager, if there is one.
 pub(super) fn tell(phase: &Phase) {
     let told = match phase {
         Phase::Ready => sd_notify::notify(&[NotifyState::Ready]),

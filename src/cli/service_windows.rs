@@ -1,15 +1,15 @@
-//! The service manager, on Windows: it holds no sockets for a service, and there is nothing to tell it yet.
+//! The service manager, on Windows: it holds no sockets for a service, and the gate does not notify it yet.
 
 use std::io;
 use std::net::TcpListener;
 
-/// What the service manager is told.
+/// The notifications to the service manager.
 pub(super) enum Phase {
     /// The gate serves.
     Ready,
     /// It reads its configuration again.
     Reloading,
-    /// It comes to its end.
+    /// It stops.
     Stopping,
 }
 
@@ -21,5 +21,5 @@ pub(super) fn sockets() -> io::Result<[Option<TcpListener>; 2]> {
     Ok([None, None])
 }
 
-/// Nobody listens.
+/// Does nothing.
 pub(super) fn tell(_phase: &Phase) {}

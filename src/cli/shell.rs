@@ -1,4 +1,4 @@
-//! What the commands share: the arguments that name a configuration, a failure with its exit code, a line on stdout.
+//! The parts that commands share: the arguments for the configuration, a failure with its exit code, a line on stdout.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::base::fault::Owner;
 
-/// Which configuration, and how to write.
+/// The configuration, and the output form.
 #[derive(Args, Clone)]
 pub(super) struct ConfigArgs {
     /// The configuration file.
@@ -18,7 +18,7 @@ pub(super) struct ConfigArgs {
     pub json: bool,
 }
 
-/// Why a command ended badly: whose fault, and the text for stderr.
+/// Why a command failed: whose fault it is, and the text for stderr.
 pub(super) struct CommandError {
     pub owner: Owner,
     pub text: String,
@@ -31,7 +31,7 @@ impl CommandError {
     }
 }
 
-/// Writes to stdout; a reader that has gone is no failure of ours.
+/// Writes to stdout; a closed reader is not a failure.
 pub(super) fn say(text: &str) {
     use std::io::Write;
     let _reader_gone = writeln!(std::io::stdout(), "{text}");
@@ -39,11 +39,11 @@ pub(super) fn say(text: &str) {
 
 /// Writes a value to stdout as JSON.
 pub(super) fn say_json(value: &impl serde::Serialize) {
-    // Our own types are always JSON.
+    // The gate's own types always serialize.
     say(&serde_json::to_string(value).unwrap_or_default());
 }
 
-/// One thread for everything that can be slow.
+/// A runtime with one thread for slow work.
 pub(super) fn control_runtime() -> Result<Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,16 +1,16 @@
-//! Signals that ask the process for something, on Unix.
+//! Signals to the process, on Unix.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for, with its name.
+/// The request of a signal, with its name.
 pub(super) enum SystemEvent {
-    /// The end of the process.
+    /// Stop the process.
     Stop(&'static str),
-    /// Another look at the configuration.
+    /// Read the configuration again.
     Reload(&'static str),
 }
 
-/// The signals, from the moment on at which this is made.
+/// The signals that arrive after this is made.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -18,10 +18,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over.
+    /// Installs the handlers.
     ///
     /// # Errors
-    /// When the system gives no handler.
+    /// If the system refuses a handler.
     pub(super) fn new() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
@@ -36,7 +36,7 @@ impl Signals {
         }
     }
 
-    /// Ends with the next one that asks for the end.
+    /// Returns at the next signal that stops the process.
     pub(super) async fn stop(&mut self) {
         while !matches!(self.next().await, SystemEvent::Stop(_)) {}
     }

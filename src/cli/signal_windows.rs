@@ -1,17 +1,17 @@
-//! Events that ask the process for something, on Windows.
+//! Events for the process, on Windows.
 
 use tokio::signal::windows::{CtrlC, CtrlClose, CtrlShutdown, ctrl_c, ctrl_close, ctrl_shutdown};
 
-/// What an event of the system asks for, with its name.
+/// The request of an event, with its name.
 pub(super) enum SystemEvent {
-    /// The end of the process.
+    /// Stop the process.
     Stop(&'static str),
-    /// Another look at the configuration. Windows has no such event.
+    /// Read the configuration again. Windows has no such event.
     #[expect(dead_code, reason = "there is no such event")]
     Reload(&'static str),
 }
 
-/// The events, from the moment on at which this is made.
+/// The events that arrive after this is made.
 pub(super) struct Signals {
     interrupt: CtrlC,
     close: CtrlClose,
@@ -19,15 +19,15 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the events over.
+    /// Installs the handlers.
     ///
     /// # Errors
-    /// When the system gives no handler.
+    /// If the system refuses a handler.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self { interrupt: ctrl_c()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
     }
 
-    /// The next event. There is none for a reload: the files are looked at, and `patgate reload` asks.
+    /// The next event. There is none for a reload: the gate watches the files, and `patgate reload` requests one.
     pub(super) async fn next(&mut self) -> SystemEvent {
         tokio::select! {
             _ = self.interrupt.recv() => SystemEvent::Stop("Ctrl-C"),
@@ -36,7 +36,7 @@ impl Signals {
         }
     }
 
-    /// Ends with the next one that asks for the end.
+    /// Returns at the next event that stops the process.
     pub(super) async fn stop(&mut self) {
         while !matches!(self.next().await, SystemEvent::Stop(_)) {}
     }

@@ -1,4 +1,4 @@
-//! The accept loop. No error ends it.
+//! The accept loop. No error stops it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +14,9 @@ use super::worker::Workers;
 use crate::base::shutdown::ShutdownWatch;
 use crate::telemetry::log_throttle::LogThrottle;
 
-/// The pause after an error that the next accept would meet too, such as too many open files.
+/// The pause after an error that the next accept would also have, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many connections wait in the kernel's queue; the system may allow fewer.
+/// How many connections may wait in the kernel's queue; the system may allow fewer.
 const BACKLOG: u32 = 1024;
 
 /// A bound listener and the workers it feeds.
@@ -27,11 +27,10 @@ pub struct Acceptor {
     permits: Arc<Semaphore>,
 }
 
-/// Binds a listener; with `reuse_port` another process may listen on the same port, where the system knows such a
-/// thing.
+/// Binds a listener; with `reuse_port` another process may listen on the same port, if the system supports that.
 ///
 /// # Errors
-/// The operating system's, with the address in the text.
+/// The operating system's error, with the address in the text.
 pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let bind = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -42,14 +41,14 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     bind().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// On Unix an address whose last connections have not faded yet can be bound anew.
+/// On Unix this lets the gate bind an address whose old connections are still in TIME_WAIT.
 #[cfg(unix)]
 fn share(socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(reuse_port)
 }
 
-/// On Windows the same option would let any process take the port over; a restart can bind there as it is.
+/// On Windows the same option would let any process take over the port; a restart can bind without it.
 #[cfg(windows)]
 fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
     match reuse_port {
@@ -59,8 +58,8 @@ fn share(_socket: &TcpSocket, reuse_port: bool) -> io::Result<()> {
 }
 
 impl Acceptor {
-    /// An acceptor that lets connections in while there are `permits`, which all listeners share; more wait in the kernel's
-    /// queue.
+    /// An acceptor that accepts connections while there are `permits`, which all listeners share. Other connections
+    /// wait in the kernel's queue.
     pub fn new(
         listener: TcpListener,
         state: Arc<ArcSwap<ListenerState>>,
@@ -79,7 +78,7 @@ impl Acceptor {
                 () = shutdown.stopped() => return self.last(&shutdown),
             };
             match accepted {
-                // The socket leaves this runtime's reactor for the worker's.
+                // The socket moves from this runtime's reactor to the worker's.
                 Ok((stream, peer)) => match stream.into_std() {
                     Ok(stream) => {
                         let Some(permit) = self.permit(&full).await else { return };
@@ -101,7 +100,7 @@ impl Acceptor {
         }
     }
 
-    /// A place under the cap. One connection of each listener may wait for it in our hand, the others in the kernel's
+    /// Waits for a permit. Per listener, one accepted connection may wait for it; the others wait in the kernel's
     /// queue.
     async fn permit(&self, full: &LogThrottle) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
@@ -110,13 +109,13 @@ impl Acceptor {
         if full.now() {
             tracing::warn!(owner = "gate", "the limit listen.connections is reached; new connections wait");
         }
-        // It is never closed.
+        // The semaphore is never closed.
         self.permits.clone().acquire_owned().await.ok()
     }
 
-    /// Takes in what waits in the kernel's queue, which would be reset with the socket. What arrives between the last
-    /// look and the close is lost; Linux hands also that to another process on the port where
-    /// `net.ipv4.tcp_migrate_req` is set.
+    /// Accepts the connections in the kernel's queue, because closing the socket would reset them. Connections that
+    /// arrive between the last accept and the close are lost; with `net.ipv4.tcp_migrate_req` Linux hands those to
+    /// another process on the port.
     fn last(self, shutdown: &ShutdownWatch) {
         let Ok(listener) = self.listener.into_std() else { return };
         while let Ok(permit) = self.permits.clone().try_acquire_owned()

@@ -35,27 +35,27 @@ use crate::tls::transport::Transport;
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
 
-/// For how long a connection is idle before a drain closes it.
+/// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What a new connection meets. It is published whole; a connection keeps what it met.
+/// The settings for new connections. The gate replaces them whole; a connection keeps those that it began with.
 pub struct ListenerState {
     /// Deadlines.
     pub listen: Listen,
-    /// Our certificate; `None` where plain HTTP was asked for by its dangerous name.
+    /// The gate's certificate; `None` with `danger_plaintext`.
     pub tls: Option<Arc<ServerConfig>>,
     /// The content of the client certificates' roots.
     pub roots: [u8; 32],
 }
 
-/// What all connections of a worker share.
+/// The state that all connections of a worker share.
 pub(super) struct WorkerContext {
     pub slot: WorkerSlot,
-    /// Lets a line about a failed handshake through.
+    /// Limits log lines about failed handshakes.
     pub handshakes: LogThrottle,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(super) async fn serve(
     context: Arc<WorkerContext>,
     published: Arc<ArcSwap<ListenerState>>,
@@ -64,7 +64,7 @@ pub(super) async fn serve(
     shutdown: ShutdownWatch,
     _slot: ConnectionSlot,
 ) {
-    // Without it small answers wait for an acknowledgement; that is no reason to refuse the connection.
+    // Without TCP_NODELAY small answers wait for an acknowledgement, but the connection still works.
     let _slower = stream.set_nodelay(true);
     let listener = published.load_full();
     let mut record = ConnectionRecord::open(context.slot.worker().new_trace(), &listener.listen.name, from.ip());
@@ -82,7 +82,7 @@ pub(super) async fn serve(
             peer.certificate = shown.map(Arc::new);
             requests(&context, (&published, &listener), tls, (peer, record), shutdown, tcp_below).await;
         }
-        // The commonest trouble of a new set-up: the tool does not trust our certificate.
+        // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
         Ok(Err(error)) => record.refused(Owner::Client, &chain(&error), "TLS handshake failed", &context.handshakes),
         Err(_late) => record.ended(Owner::Network, "TLS handshake took too long", ""),
     }
@@ -94,7 +94,7 @@ fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
 }
 
 impl WorkerContext {
-    /// Who is at the other end, as far as that can be told before TLS; nobody when a balancer's word is missing.
+    /// Identifies the peer, as far as possible before TLS; `None` if a balancer's PROXY header is missing.
     async fn who(
         &self,
         stream: &mut TcpStream,
@@ -107,7 +107,7 @@ impl WorkerContext {
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
             match timeout(listen.handshake, proxy_header::read(stream)).await {
                 Ok(Ok(Some(source))) => peer = Peer { proxied: true, ..Peer::at(&listen.name, source.ip()) },
-                // The balancer speaks for itself, and still it is not a program of this machine's own.
+                // The balancer's header names no other address, but the peer still does not count as a local program.
                 Ok(Ok(None)) => peer.proxied = true,
                 Ok(Err(error)) => {
                     record.refused(Owner::Network, &chain(&error), CLOSED, &self.handshakes);
@@ -122,7 +122,7 @@ impl WorkerContext {
             && self.slot.worker().asks_for_users()
             && let Ok(ours) = stream.local_addr()
         {
-            // The table may be long; the worker's other connections do not wait for it.
+            // The table may be long, so another thread reads it: the worker's other connections must not wait.
             peer.user = tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten();
         }
         Some(peer)
@@ -154,7 +154,7 @@ async fn requests<T>(
         let (worker, activity) = (context.slot.worker(), activity.clone());
         let peer = match published.load().roots == listener.roots {
             true => peer.clone(),
-            // Who signed the certificate may no longer do so.
+            // The trusted roots have changed: the root of this certificate may no longer be trusted.
             false => Arc::new(Peer { certificate: None, ..Peer::clone(&peer) }),
         };
         async move {
@@ -172,7 +172,7 @@ async fn requests<T>(
         poll_fn(|cx| {
             drained = drained || stopped.as_mut().poll(cx).is_ready();
             if drained && !stopping && activity.waiting() == Waiting::Answer {
-                // The answer says that it is the last; a connection that still owes its first request gets to that
+                // hyper marks the next answer as the last one; a connection without a request yet may still send its
                 // first.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
@@ -195,7 +195,7 @@ async fn requests<T>(
                 if waiting != Waiting::Idle || stopping {
                     return Poll::Ready(End::Late(waiting));
                 }
-                // Nobody waits for anything: the connection is closed as HTTP has it.
+                // No answer is due: close the connection in the normal way of HTTP.
                 stopping = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
@@ -215,26 +215,26 @@ async fn requests<T>(
     }
     let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
     if activity.waiting() == Waiting::Answer || activity.unread().is_some() {
-        // A part must not look like the whole: the connection is reset, not closed.
+        // A partial answer must not look complete: reset the connection instead of closing it.
         let _closed_anyway = tcp(io.inner().get_ref()).set_zero_linger();
     }
 }
 
-/// When the connection has waited too long. In a drain one that is idle is closed; but not at once, since a client that
-/// has just been answered may be sending its next request at this moment.
+/// The time when the connection has waited too long. A drain closes an idle connection, but not at once: a client that
+/// just got an answer may be sending its next request.
 fn due(activity: &Activity, listen: &Listen, drained: bool) -> Instant {
     let limit = match activity.waiting() {
         Waiting::Idle if drained => listen.idle.min(QUIET),
         Waiting::Idle => listen.idle,
         Waiting::Head => listen.head,
-        // Our own deadlines, for stores and for Snowflake, are all shorter than this.
+        // The deadlines for stores and for Snowflake are all shorter than this.
         Waiting::Answer => Duration::from_secs(7 * 86_400),
     };
     let due = activity.since() + limit;
     activity.unread().map_or(due, |unread| due.min(unread + listen.idle))
 }
 
-/// An answer's body that notes when it is over, so that the connection is idle again.
+/// An answer's body that records its end, after which the connection is idle.
 struct TrackedBody {
     body: AnswerBody,
     activity: Arc<Activity>,
@@ -242,8 +242,8 @@ struct TrackedBody {
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        // hyper drops a body when it has taken its last frame, or when the connection ends in the middle of it; the
-        // second must not look like the first.
+        // hyper drops a body after its last frame, or when the connection ends in the middle of it; the second must not
+        // look like the first.
         if self.body.is_end_stream() {
             self.activity.now(Waiting::Idle);
         }

@@ -1,8 +1,8 @@
-//! From a socket to a request.
+//! Listeners, connections and workers.
 //!
-//! The acceptor runs on the control runtime and hands each connection to the worker that holds the fewest. A worker is
-//! a thread with a single-threaded runtime and connections of its own; from the handshake to the last byte a connection
-//! never leaves it.
+//! The acceptor runs on the control runtime and gives each connection to the worker with the fewest connections. A
+//! worker is a thread with a single-threaded runtime; a connection stays on its worker from the handshake to the last
+//! byte.
 
 mod accept;
 mod connection;

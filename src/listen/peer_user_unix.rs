@@ -1,7 +1,6 @@
-//! Whose socket the other end of a loopback connection is, on Linux: `/proc/net/tcp` has the user of each
-//! (proc_net_tcp, kernel documentation), as the namespace of this process sees them: under systemd's `PrivateUsers=`
-//! all others are one. Other Unix systems have no such file; nobody is found there, and who asks for named users is
-//! refused.
+//! The user of a local peer's socket, on Linux. `/proc/net/tcp` has the user of each socket (proc_net_tcp, kernel
+//! documentation), as the user namespace of this process sees it: under systemd's `PrivateUsers=` all other users look
+//! the same. Other Unix systems have no such file; there the gate finds no user, and refuses clients with `users`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,7 +13,7 @@ const ESTABLISHED: &str = "01";
 
 /// The user of the socket at `peer` that is connected to `ours`.
 pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
-    // An IPv4 client of an IPv6 listener has its socket in the table of IPv4.
+    // An IPv4 client of an IPv6 listener has its socket in the IPv4 table.
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (peer, ours) = (canonical(peer), canonical(ours));
     let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
@@ -24,15 +23,15 @@ pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
     Some(LocalUser { id, name: user.ok().flatten().map(|user| user.name) })
 }
 
-/// The user in a line of the table, if it is about that connection.
+/// The user in a line of the table, if the line is for that connection.
 fn user_in(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     let mut columns = line.split_ascii_whitespace();
     let (from, to, state) = (columns.nth(1)?, columns.next()?, columns.next()?);
-    // A socket that its owner has closed is nobody's, which the table shows as 0.
+    // A closed socket has no owner; the table shows it as user 0.
     (from == shown(local) && to == shown(remote) && state == ESTABLISHED).then(|| columns.nth(3)?.parse().ok())?
 }
 
-/// An address as the table shows it: the words of the address as the machine holds them, then the port.
+/// An address in the form of the table: the words of the address in the machine's byte order, then the port.
 fn shown(address: SocketAddr) -> String {
     let word = |bytes: &[u8]| format!("{:08X}", u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let ip: String = match address.ip() {

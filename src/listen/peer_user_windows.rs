@@ -1,11 +1,10 @@
-//! Whose socket the other end of a loopback connection is, on Windows: not found out yet, so that who asks for named
-//! users is refused.
+//! The user of a local peer's socket, on Windows: not implemented, so the gate refuses clients with `users`.
 
 use std::net::SocketAddr;
 
 use crate::admit::LocalUser;
 
-/// Nobody.
+/// Always `None`.
 pub(super) fn of(_peer: SocketAddr, _ours: SocketAddr) -> Option<LocalUser> {
     None
 }

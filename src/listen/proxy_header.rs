@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: a balancer's word about whom it speaks for.
+//! The PROXY protocol, versions 1 and 2: a balancer sends the address of its client.
 //!
-//! The header is read to its last byte and no further, since TLS comes right behind it. From a peer whose word is
-//! trusted it has to be there; from anybody else it is no TLS, and the handshake fails.
+//! The gate reads the header to its last byte and no further, because TLS follows directly. A trusted balancer must
+//! send it. From any other peer it is not TLS, and the handshake fails.
 //! (<https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>)
 
 use std::io;
@@ -10,17 +10,17 @@ use std::net::{IpAddr, SocketAddr};
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What begins a header of version 2.
+/// The first bytes of a version 2 header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest header of version 1, with its line end.
 const LONGEST_V1: usize = 107;
-/// The longest header of version 2 that is read: addresses, and far more of the rest than balancers send.
+/// The longest version 2 header that the gate reads: addresses, and far more other data than balancers send.
 const LONGEST_V2: usize = 4 << 10;
 
-/// Reads a header; gives the address that it names, or none where the balancer speaks for itself.
+/// Reads a header; returns its address, or none if the balancer connects for itself.
 ///
 /// # Errors
-/// What is no header, too long a one, or the connection's own.
+/// If it is not a header, if it is too long, or if the connection fails.
 pub(super) async fn read<T: AsyncRead + Unpin>(stream: &mut T) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;

@@ -1,4 +1,4 @@
-//! [`ConnectionSlot`]: a connection's place, at its worker and under the cap.
+//! [`ConnectionSlot`]: counts a connection at its worker and under the connection limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

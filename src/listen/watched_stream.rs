@@ -1,13 +1,13 @@
-//! [`WatchedStream`]: the client's stream under watch.
+//! [`WatchedStream`]: the client's stream, with a record of what it waits for.
 //!
-//! It notes what the connection is waiting for, so that [`super::connection`] can end one that waits too long: a head
-//! that does not become whole, a client that sends nothing, a client that does not read. A note is two relaxed stores;
-//! no timer is touched for a request that keeps its time.
+//! With this record [`super::connection`] can close a connection that waits too long: for the rest of a head, for a
+//! client that sends nothing, or for a client that does not read. An update is two relaxed stores; a request in time
+//! touches no timer.
 //!
-//! It also refuses a head that has both Content-Length and Transfer-Encoding. hyper reads such a head in the one safe
-//! way and hides that there were two; but no driver sends it, and who does is trying something (RFC 9112, section 6.3).
-//! A head that comes in one piece with the request before it is not looked at: there hyper's safe reading, and its
-//! closing of the connection after the answer, has to do.
+//! The stream also refuses a head with both Content-Length and Transfer-Encoding. hyper reads such a head in the safe
+//! way and hides that both were there; but no driver sends it, so it is probably an attack (RFC 9112, section 6.3). The
+//! stream does not check a head that arrives together with the request before it: there the gate relies on hyper, which
+//! reads it safely and closes the connection after the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub(super) enum Waiting {
     Idle = 0,
     /// The rest of a head.
     Head = 1,
-    /// An answer of ours: the deadlines inside apply.
+    /// The gate's answer: the deadlines inside the gate apply.
     Answer = 2,
 }
 
@@ -42,17 +42,17 @@ impl Waiting {
     }
 }
 
-/// The note, shared between the stream and the one who watches it.
+/// The record, shared between the stream and its watcher.
 pub(super) struct Activity {
     start: Instant,
     waiting: AtomicU8,
     since: AtomicU64,
-    /// Since when the client takes nothing of what is written; 0 while it does.
+    /// Since when the client reads nothing; 0 while it reads.
     unread: AtomicU64,
 }
 
 impl Activity {
-    /// A new connection owes its first head at once.
+    /// A new connection waits for its first head at once.
     pub(super) fn new() -> Arc<Self> {
         let waiting = AtomicU8::new(Waiting::Head as u8);
         Arc::new(Self { start: Instant::now(), waiting, since: AtomicU64::new(0), unread: AtomicU64::new(0) })
@@ -71,12 +71,12 @@ impl Activity {
         }
     }
 
-    /// Since when it waits for that.
+    /// Since when it waits.
     pub(super) fn since(&self) -> Instant {
         self.at(self.since.load(Ordering::Relaxed))
     }
 
-    /// Since when the client reads nothing, when that is so.
+    /// Since when the client reads nothing; `None` while it reads.
     pub(super) fn unread(&self) -> Option<Instant> {
         Some(self.unread.load(Ordering::Relaxed)).filter(|since| *since != 0).map(|since| self.at(since))
     }
@@ -97,7 +97,7 @@ impl Activity {
     }
 }
 
-/// A stream that keeps its note.
+/// A stream that updates its record.
 pub(super) struct WatchedStream<T> {
     inner: T,
     activity: Arc<Activity>,
@@ -165,19 +165,19 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     }
 }
 
-/// Looks through one head for the two framing headers.
+/// Searches one head for the two framing headers.
 #[derive(Default)]
 struct Head {
-    /// A line that is not empty has been seen; empty ones before it do not count (RFC 9112, section 2.2).
+    /// Whether there was a line that is not empty; empty lines before it do not count (RFC 9112, section 2.2).
     begun: bool,
     done: bool,
     content_length: bool,
     transfer_encoding: bool,
-    /// The line that the last piece ended in; heads mostly come in one piece.
+    /// The unfinished last line of the last piece; heads mostly arrive in one piece.
     rest: Vec<u8>,
 }
 
-/// The longest start of a line that is kept from piece to piece.
+/// The longest start of a line to keep from piece to piece.
 const KEPT: usize = 64;
 
 impl Head {
@@ -196,7 +196,7 @@ impl Head {
         let mut lines = piece.split(|byte| *byte == b'\n').peekable();
         while let Some(line) = lines.next() {
             if lines.peek().is_none() {
-                // Not whole yet; of an overlong line only the name matters.
+                // The line is incomplete; of a very long line only the name matters.
                 self.rest = line[..line.len().min(KEPT)].to_vec();
                 break;
             }

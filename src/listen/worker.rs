@@ -1,4 +1,4 @@
-//! Worker threads, and who gets the next connection.
+//! Worker threads, and the choice of the worker for a new connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use crate::base::shutdown::ShutdownWatch;
 use crate::proxy::{Current, WorkerSlot};
 use crate::telemetry::log_throttle::LogThrottle;
 
-/// How often a worker looks after connections that wait.
+/// How often a worker checks waiting connections.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// The worker threads. They end when the last handle to them is dropped and their connections are done.
+/// The worker threads. They stop when the last handle is dropped and their connections have ended.
 #[derive(Clone)]
 pub struct Workers(Arc<[WorkerHandle]>);
 
@@ -30,7 +30,7 @@ struct WorkerHandle {
     connections: Arc<AtomicUsize>,
 }
 
-/// A connection on its way to its worker. The queue is bounded by the permits.
+/// A connection on its way to its worker. The permits limit the queue.
 struct Arrival {
     stream: std::net::TcpStream,
     peer: SocketAddr,
@@ -40,10 +40,10 @@ struct Arrival {
 }
 
 impl Workers {
-    /// Starts so many threads, or one a core; also gives the handles to wait for their end.
+    /// Starts the given number of threads, or one per core; also returns the handles to wait for their end.
     ///
     /// # Errors
-    /// When a thread or a runtime cannot be made, or an account cannot be set up.
+    /// If it cannot start a thread or a runtime, or cannot set up an account.
     pub fn start(count: Option<usize>, current: &Arc<Current>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let count = count.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut handles = Vec::with_capacity(count);
@@ -59,7 +59,7 @@ impl Workers {
         Ok((Self(handles.into()), threads))
     }
 
-    /// Gives a connection, which does not block, to the worker that holds the fewest.
+    /// Gives a connection, in non-blocking mode, to the worker with the fewest connections.
     pub fn hand_over(
         &self,
         stream: std::net::TcpStream,

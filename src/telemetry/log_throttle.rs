@@ -1,4 +1,4 @@
-//! [`LogThrottle`]: lets a repeated line through once in ten seconds, so that an attack does not fill a disk.
+//! [`LogThrottle`]: writes a repeated line once in ten seconds, so that an attack does not fill the disk.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// A gate for one kind of line.
+/// The limit for one kind of line.
 #[derive(Default)]
 pub struct LogThrottle(Mutex<Option<Instant>>);
 

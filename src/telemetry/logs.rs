@@ -10,8 +10,8 @@ use crate::config::{Level, Log, LogFormat};
 
 /// Starts logging for this process; a second call changes nothing.
 ///
-/// The level holds for our own lines. Of the libraries only warnings are let through, and nothing at all of the stores'
-/// clients and what is below them: their lines carry tokens and whole answers.
+/// The level applies to the gate's own lines. Libraries write only warnings. The stores' clients, and the libraries
+/// below them, write nothing: their lines contain tokens and whole answers.
 pub fn start(log: &Log) {
     let json = match log.format {
         LogFormat::Json => true,
@@ -20,7 +20,7 @@ pub fn start(log: &Log) {
     };
     let base = tracing_subscriber::registry().with(filter(log.level));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // An error means that a subscriber is there already, as in tests that run in one process.
+    // An error means that there is a subscriber already, as in tests that run in one process.
     let _already = if json {
         base.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false)).try_init()
     } else {
@@ -36,7 +36,7 @@ pub(super) fn filter(level: Level) -> EnvFilter {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    // A directive holds for every target that begins with its name.
+    // A directive applies to every target that begins with its name.
     let silent = ["aws", "azure", "google_cloud", "hyper", "reqwest", "rustify", "rustls", "typespec", "vaultrs"];
     let silent: String = silent.iter().map(|name| format!(",{name}=off")).collect();
     EnvFilter::new(format!("warn,patgate={level}{silent}"))

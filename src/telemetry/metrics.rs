@@ -1,7 +1,7 @@
-//! [`Metrics`]: what is counted for the operator, in the text form of Prometheus.
+//! [`Metrics`]: the operator's metrics, in the text form of Prometheus.
 //!
-//! The registry is a value that is handed around; nothing is global. Names follow the conventions of OpenMetrics: a
-//! unit at the end, `_total` for what only grows.
+//! The registry is a value, not a global. Names follow the conventions of OpenMetrics: a unit at the end, and `_total`
+//! for counters.
 
 use std::sync::atomic::AtomicU64;
 
@@ -54,59 +54,59 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// One credential's PAT at the moment of a scrape.
+/// One credential's PAT at the time of a scrape.
 pub struct PatGauges<'a> {
     /// The credential's name.
     pub credential: &'a str,
-    /// Whether logins are served.
+    /// Whether the PAT is usable.
     pub ready: bool,
     /// Seconds since the last good read.
     pub age: Option<f64>,
-    /// When the PAT ends, in seconds since 1970.
+    /// When the PAT expires, in seconds since 1970.
     pub expires: Option<f64>,
 }
 
 impl Metrics {
-    /// A read of a store came to this: `ok`, or the kind of error.
+    /// Counts a read of a store by outcome: `ok`, or the kind of error.
     pub fn store_read(&self, store: &str, outcome: &'static str) {
         self.reads.get_or_create(&ReadLabels { store: store.to_owned(), outcome }).inc();
     }
 
-    /// A login was served with a PAT that should have been read again by now.
+    /// Counts a login with a PAT whose refresh is overdue.
     pub fn stale_served(&self, credential: &str) {
         self.stale.get_or_create(&of(credential)).inc();
     }
 
-    /// Snowflake refused a PAT.
+    /// Counts a refusal of a PAT by Snowflake.
     pub fn pat_refused(&self, credential: &str) {
         self.refused.get_or_create(&of(credential)).inc();
     }
 
-    /// A request was answered with a fault.
+    /// Counts an answer with a fault.
     pub fn failed(&self, kind: Kind) {
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
-    /// The configuration was read again.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.get_or_create(&OutcomeLabel { outcome: if ok { "ok" } else { "refused" } }).inc();
     }
 
-    /// Whether Redis answers, and how often it did not by now.
+    /// Sets whether Redis answers, and how often it has not answered.
     pub fn set_replicas(&self, up: bool, errors: u64) {
         self.replicas_up.set(i64::from(up));
         self.replicas_errors.inc_by(errors.saturating_sub(self.replicas_errors.get()));
     }
 
-    /// Forgets what was told of every credential: some may be gone.
+    /// Forgets the values of every credential, because some may be gone.
     pub fn clear_pats(&self) {
         self.ready.clear();
         self.age.clear();
         self.expires.clear();
     }
 
-    /// Sets what is told of a credential's PAT.
+    /// Sets the values of a credential's PAT.
     pub fn set_pat(&self, pat: &PatGauges<'_>) {
         let label = of(pat.credential);
         self.ready.get_or_create(&label).set(i64::from(pat.ready));
@@ -120,10 +120,10 @@ impl Metrics {
         }
     }
 
-    /// Everything, as a scrape wants it.
+    /// All metrics, in the form for a scrape.
     ///
     /// # Errors
-    /// Never in practice: text in memory does not fail.
+    /// Never in practice: writing text to memory does not fail.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("patgate");
         registry.register("store_reads", "Reads of a secrets manager, by outcome", self.reads.clone());

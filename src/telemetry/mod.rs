@@ -1,4 +1,4 @@
-//! What the gate tells its operator: log lines, metrics, and the record of each request. It observes; it never decides.
+//! Log lines, metrics, and the record of each request. This module observes; it never decides.
 
 #[cfg(feature = "demo")]
 pub mod captured_logs;

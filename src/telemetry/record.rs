@@ -1,9 +1,9 @@
 //! [`Record`]: the facts of one request, from its first byte to its last.
 //!
-//! It is opened when the head is there, filled as the request goes on, carried over every spawn ([`Record::lend`]),
-//! moved into the answer's body, and closed with the body's last byte, or where the body breaks off or its client
-//! leaves. Closing writes the log line and counts; nothing is formatted before. It observes: no code path may depend on
-//! what stands in it.
+//! The gate opens the record when the head arrives, adds facts during the request, lends it to spawned tasks
+//! ([`Record::lend`]), and moves it into the answer's body. The record closes with the body's last byte, when the body
+//! fails, or when the client leaves. Closing writes the log line and counts; nothing is formatted before. The record
+//! only observes: no code path may depend on its content.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::snowflake::route::Route;
 /// The record of one request. Dropping it closes it.
 pub struct Record {
     trace: TraceId,
-    /// Empty while it is lent; else it is one allocation, so that the record moves through tasks and bodies as a
+    /// Empty while it is lent; otherwise one allocation, so that the record moves through tasks and bodies as a
     /// pointer.
     facts: Option<Box<Facts>>,
 }
@@ -39,9 +39,9 @@ pub struct Facts {
     pub credential: Option<Arc<str>>,
     /// The PAT version used, or the one that opened the session.
     pub pat: Option<PatId>,
-    /// The gate's own name of the session, where its tokens are sealed.
+    /// The gate's own id of the session, if its tokens are sealed.
     pub session: Option<SessionId>,
-    /// How many times the request was sent upstream.
+    /// How many times the gate sent the request upstream.
     pub attempts: u32,
     /// The HTTP status of the answer; 0 while there is none.
     pub status: u16,
@@ -55,7 +55,7 @@ pub struct Facts {
     metrics: Arc<Metrics>,
 }
 
-/// What a login tells about itself.
+/// What a login says about itself.
 #[derive(Debug, Default)]
 pub struct LoginFacts {
     /// `CLIENT_APP_ID`.
@@ -70,29 +70,30 @@ pub struct LoginFacts {
     pub role: Option<String>,
 }
 
-/// The steps of a request. Each is noted when it is done; a request that waits does so in the step that comes next.
+/// The steps of a request. The record notes each when it is done; a waiting request is in the step after the last noted
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// As much of the request was read as the gate reads before it decides.
+    /// The gate has read as much of the request as it needs for its decision.
     Received,
-    /// The client was admitted, within its limits.
+    /// The gate admitted the client, within its limits.
     Admitted,
-    /// A PAT may be sent.
+    /// The request has a lease of a PAT.
     Leased,
     /// The request goes to Snowflake.
     Sent,
-    /// The head of Snowflake's answer is there.
+    /// The head of Snowflake's answer has arrived.
     Answered,
 }
 
 const STEPS: usize = 5;
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 enum Outcome {
     /// Nothing yet.
     Open,
-    /// Snowflake's answer, or ours, is on its way to the client.
+    /// Snowflake's answer, or the gate's, is on its way to the client.
     Answered,
     /// Snowflake refused, for a reason of the client's, with this code.
     Refused(String),
@@ -100,12 +101,12 @@ enum Outcome {
     Failed(Fault),
     /// The whole answer was sent.
     Complete,
-    /// The answer's body broke off.
+    /// The answer's body is incomplete.
     BrokeOff(String),
 }
 
 impl Record {
-    /// The record of a request whose head is there.
+    /// The record of a request whose head has arrived.
     pub fn open(trace: TraceId, peer: IpAddr, route: Route, metrics: &Arc<Metrics>) -> Self {
         let facts = Facts {
             peer,
@@ -126,7 +127,7 @@ impl Record {
         Self { trace, facts: Some(Box::new(facts)) }
     }
 
-    /// The id under which everything about this request is found.
+    /// The trace id of everything about this request.
     pub fn trace(&self) -> TraceId {
         self.trace
     }
@@ -147,13 +148,13 @@ impl Record {
     pub fn step(&mut self, step: Step) {
         self.note(|facts| {
             let micros = u32::try_from(facts.started.elapsed().as_micros()).unwrap_or(u32::MAX);
-            // 0 stands for a step that was not reached.
+            // 0 means that the request did not reach the step.
             facts.steps[step.index()] = micros.max(1);
         });
     }
 
-    /// The same record for a task of its own, which goes on when the client leaves. Until it is given back, the record
-    /// is closed by whoever has it.
+    /// The same record for a separate task, which continues when the client leaves. Until it is returned, its holder
+    /// closes it.
     #[must_use]
     pub fn lend(&mut self) -> Self {
         Self { trace: self.trace, facts: self.facts.take() }
@@ -187,7 +188,7 @@ impl Record {
         });
     }
 
-    /// So many bytes of the answer's body went to the client.
+    /// Adds bytes of the answer's body that went to the client.
     pub fn sent_down(&mut self, bytes: usize) {
         self.note(|facts| facts.bytes_down += bytes as u64);
     }
@@ -202,7 +203,7 @@ impl Record {
         self.close();
     }
 
-    /// The answer's body broke off after its head was sent.
+    /// The answer's body failed after its head was sent.
     pub fn broke_off(&mut self, cause: String) {
         self.note(|facts| facts.outcome = Outcome::BrokeOff(cause));
         self.close();
@@ -242,7 +243,7 @@ impl Facts {
         self.login.get_or_insert_default()
     }
 
-    /// How long after the beginning a step was done.
+    /// The time from the beginning to the end of a step.
     fn after(&self, step: Step) -> Option<Duration> {
         let micros = self.steps[step.index()];
         (micros != 0).then(|| Duration::from_micros(micros.into()))
@@ -271,8 +272,8 @@ impl Facts {
         }
     }
 
-    /// One line about a request that was served: a login and a REST request show the credential and are lines of their
-    /// own; the others are many, and are written at debug level.
+    /// One line about a served request. Logins and REST requests have lines with the credential; the others are many,
+    /// so their level is debug.
     fn log_served(&self, trace: TraceId, outcome: &str) {
         let client = self.client.as_ref().map(ClientName::as_str);
         let (credential, pat) = (self.credential.as_deref(), self.pat.as_ref().map(PatId::as_str));
@@ -367,7 +368,7 @@ impl Facts {
     }
 }
 
-/// The record of a connection: for what fails before there is a request, or between two of them.
+/// The record of a connection, for failures before a request or between two requests.
 pub struct ConnectionRecord {
     trace: TraceId,
     listener: Arc<str>,
@@ -381,13 +382,13 @@ impl ConnectionRecord {
         Self { trace, listener: listener.clone(), peer: peer.to_canonical(), started: Instant::now() }
     }
 
-    /// A balancer says whom it speaks for.
+    /// Sets the address from a balancer's PROXY header.
     pub fn source(&mut self, peer: IpAddr) {
         self.peer = peer;
     }
 
-    /// The connection came to nothing. The line is a warning where `throttle` lets it through, so that a scan does not
-    /// fill a disk.
+    /// The connection failed before its first request. The line is a warning if `throttle` allows it, so that a scan
+    /// does not fill the disk.
     pub fn refused(&self, owner: Owner, cause: &str, what: &str, throttle: &LogThrottle) {
         let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
         if throttle.now() {
@@ -401,7 +402,7 @@ impl ConnectionRecord {
         }
     }
 
-    /// The connection ended otherwise than it should, and it concerns nobody but its client.
+    /// The connection ended abnormally, which concerns only its client.
     pub fn ended(&self, owner: Owner, what: &str, cause: &str) {
         let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
         tracing::debug!(trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}");

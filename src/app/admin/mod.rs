@@ -1,9 +1,9 @@
-//! [`AdminService`]: the operator's verbs over plain HTTP on loopback.
+//! [`AdminService`]: the operator's commands over plain HTTP on loopback.
 //!
-//! Every path stands in one table, `routes`, with its method and what it does. Both posts on PATs take
-//! `credential=NAME` for one credential alone. A post, or a look at PATs or sessions, that a web page makes somebody's
-//! browser send is refused: it carries `Origin`, or a `Host` that is no name of this machine. Whoever may connect here
-//! may act: the address is loopback, and a hook from outside comes by way of something on this host.
+//! One table, `routes`, has every path with its method and its command. Both posts on PATs take `credential=NAME` for
+//! one credential. The service refuses a post, or a read of PATs or sessions, that a web page makes a browser send:
+//! such a request has `Origin`, or a `Host` that is not this machine. There is no other login: the address is loopback,
+//! and a hook from outside needs a program on this host.
 
 mod routes;
 
@@ -29,7 +29,7 @@ use routes::{NoRoute, Verb};
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(5);
 
-/// The service at the admin address.
+/// The service of the admin address.
 #[derive(Clone)]
 pub(super) struct AdminService {
     operator: Operator,
@@ -161,7 +161,7 @@ fn error(status: StatusCode, why: &str) -> Answer {
 }
 
 fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
-    // Our own types are always JSON.
+    // The gate's own types always serialize.
     answer(status, "application/json", serde_json::to_string(body).unwrap_or_default())
 }
 

@@ -2,28 +2,28 @@
 
 use http::Method;
 
-/// What is asked for.
+/// The command of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// The process runs.
+    /// Whether the process runs.
     Live,
-    /// Every credential has a PAT that may be used, and no drain has begun.
+    /// Whether every credential has a usable PAT, and no drain has begun.
     Ready,
-    /// What is counted, for Prometheus.
+    /// The metrics, for Prometheus.
     Metrics,
-    /// What is held for each credential, and from where; never the PAT.
+    /// The status of each credential's PAT; never the PAT.
     Pats,
     /// Reads every PAT now, or that of `?credential=NAME`: for a store's event hook.
     Refresh,
     /// Forgets the bad logins of `?credential=NAME`, then reads its PAT.
     Retry,
-    /// Reads the configuration again, with what it names.
+    /// Reads the configuration again, with the files that it names.
     Reload,
-    /// The sessions that were lately served; never a token.
+    /// The sessions that this gate has recently served; never a token.
     Sessions,
-    /// Adds a key to a ring of the gate's own making, which seals from now on.
+    /// Adds a key to a ring that the gate makes; the key seals from now on.
     RotateKeys,
-    /// Ends what was opened until now: `?target=client:NAME`, `pat:FINGERPRINT` or `session:ID`.
+    /// Ends the sessions opened until now: `?target=client:NAME`, `pat:FINGERPRINT` or `session:ID`.
     EndSessions,
 }
 
@@ -40,16 +40,16 @@ const ROUTES: [(Method, &str, Verb); 10] = [
     (Method::POST, "/sessions/kill", Verb::EndSessions),
 ];
 
-/// Why a request is none of these.
+/// Why a request has no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoRoute {
-    /// The path is there, with another method.
+    /// The path exists, with another method.
     WrongMethod,
     /// There is no such path.
     Unknown,
 }
 
-/// The verb of a request.
+/// The command for a method and a path.
 pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
     match ROUTES.iter().find(|(_, known, _)| *known == path) {
         Some((known, _, verb)) if known == method => Ok(*verb),
@@ -64,7 +64,7 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 impl Verb {
-    /// Whether a page in a browser may ask it too: it tells nothing but how the gate is.
+    /// Whether a web page may send it too: it reveals only the health of the gate.
     pub(super) fn is_harmless(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,

@@ -1,4 +1,4 @@
-//! A driver in miniature: it logs in and asks a query, as any client of the gate does.
+//! A minimal driver: it logs in and sends a query, as any client of the gate does.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    /// Whether Snowflake, or the gate in its place, said yes.
+    /// Whether Snowflake, or the gate, reported success.
     pub fn ok(&self) -> bool {
         self.body["success"] == true
     }
@@ -59,7 +59,7 @@ impl Driver {
         self.post("/session/v1/login-request", None, &body).await
     }
 
-    /// Asks a query in a session.
+    /// Sends a query in a session.
     pub(super) async fn query(&self, token: &str, sql: &str) -> Result<Answered, String> {
         let body = serde_json::json!({ "sqlText": sql });
         self.post("/queries/v1/query-request?requestId=1", Some(token), &body).await

@@ -1,8 +1,8 @@
-//! `patgate demo`: all of it on one machine, without a network.
+//! `patgate demo`: a complete set-up on one machine, without a network.
 //!
-//! It makes a CA, a file store with a PAT and a client key, starts a stand-in for Snowflake and a gate before it, and
-//! then acts three scenes: a login, a rotation under load, a wrong key. Afterwards it stays up, so that real tools can
-//! be pointed at it.
+//! It makes a CA, a file store with a PAT, and a client key, and starts a stand-in for Snowflake with a gate before it.
+//! Then it shows three scenes: a login, a rotation under load, a wrong key. Afterwards it stays up, so that real tools
+//! can connect.
 
 mod driver;
 mod scene;
@@ -18,7 +18,7 @@ use super::signal::Signals;
 use crate::telemetry::captured_logs::Captured;
 use set_up::Stage;
 
-/// What to show.
+/// The options of the demo.
 #[derive(Args)]
 pub(super) struct DemoArgs {
     /// Stop after the demo instead of serving on.

@@ -1,4 +1,4 @@
-//! The show: three scenes, each a few lines.
+//! The three scenes of the demo, each a few lines.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::cli::shell::{CommandError, say};
 use crate::standin::StandIn;
 use crate::telemetry::captured_logs::Captured;
 
-/// How often the PAT is rotated, and how many clients log in meanwhile.
+/// How often the demo rotates the PAT, and how many clients log in meanwhile.
 const ROTATIONS: u64 = 20;
 const CLIENTS: usize = 8;
 /// How many logins pass between two rotations.
 const BETWEEN: u64 = 25;
 
-/// Plays all scenes.
+/// Shows all scenes.
 pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), CommandError> {
     let ink = Ink(std::io::stdout().is_terminal());
     let driver = Driver::new(stage.app.address, &stage.certificates.ca).map_err(CommandError::gate)?;
@@ -37,7 +37,7 @@ pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), CommandErr
     refusal(&driver, log, &ink).await
 }
 
-/// What the client holds, what Snowflake gets, what the operator sees.
+/// Shows what the client holds, what Snowflake gets, and what the operator sees.
 async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), CommandError> {
     say(&ink.bold("1  A login"));
     let answer = driver.login(stage.client_key.expose()).await.and_then(accepted).map_err(unexpected)?;
@@ -66,7 +66,7 @@ async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Res
     Ok(())
 }
 
-/// Logins go on while the PAT is rotated with no overlap at all.
+/// Clients log in while the demo rotates the PAT without any overlap.
 async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) -> Result<(), CommandError> {
     say(&ink.bold(&format!(
         "2  {ROTATIONS} rotations of the PAT while {CLIENTS} clients log in; each revokes the old PAT at once"
@@ -105,7 +105,7 @@ async fn rotation(stage: &Stage, standin: &StandIn, driver: &Driver, ink: &Ink) 
     if failed == 0 { Ok(()) } else { Err(CommandError::gate("logins failed during the rotation")) }
 }
 
-/// What a wrong key looks like, on both sides.
+/// Shows a wrong key, on both sides.
 async fn refusal(driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), CommandError> {
     say(&ink.bold("3  A wrong key"));
     let name = ClientName::parse(CLIENT).ok_or_else(|| CommandError::gate("no name"))?;
@@ -120,7 +120,7 @@ async fn refusal(driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), Comma
     Ok(())
 }
 
-/// What the operator finds under a trace id.
+/// The log lines of a trace id, as the operator finds them.
 fn trace(id: &str, log: &Captured, ink: &Ink) {
     say(&format!("   trace                 {}", ink.cyan(id)));
     for line in log.lines_with(id) {
@@ -146,7 +146,7 @@ fn unexpected(why: String) -> CommandError {
     CommandError::gate(format!("the demo failed: {why}"))
 }
 
-/// Colours, where there is a terminal to show them.
+/// Colours, if stdout is a terminal.
 struct Ink(bool);
 
 impl Ink {

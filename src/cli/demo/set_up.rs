@@ -1,4 +1,4 @@
-//! Everything the demo needs, made in a directory of its own.
+//! Everything that the demo needs, in its own directory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::tls;
 /// The client that the demo issues a key for.
 pub(super) const CLIENT: &str = "demo";
 
-/// A gate, and Snowflake or what stands in for it.
+/// A gate, and Snowflake or its stand-in.
 pub(super) struct Stage {
     pub app: App,
-    /// `None` when an upstream was given.
+    /// `None` with `--upstream`.
     pub standin: Option<StandIn>,
     pub client_key: Secret,
     pub user: String,
@@ -29,7 +29,7 @@ pub(super) struct Stage {
     pub certificates: Certificates,
 }
 
-/// A directory that goes with the demo.
+/// A directory that the demo removes at its end.
 pub(super) struct Home(PathBuf);
 
 impl Home {
@@ -48,7 +48,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // What cannot be removed is the system's to clean.
+        // The system cleans up what the demo cannot remove.
         let _left_behind = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -88,7 +88,7 @@ impl Stage {
         Ok(Self { app, standin, client_key, user, home, certificates })
     }
 
-    /// Rotates the PAT as an operator with no overlap does: the old one is dead before the store has the new one.
+    /// Rotates the PAT as an operator without overlap does: the old PAT is dead before the store has the new one.
     pub(super) fn rotate(&self, standin: &StandIn) -> Result<(), CommandError> {
         let pat = new_pat()?;
         standin.state.rotate(&self.user, pat.expose());
@@ -108,7 +108,7 @@ async fn stand_in(certificates: &Certificates, user: &str, pat: &Secret) -> Resu
     Ok(standin)
 }
 
-/// Writes the secret as a careful operator's tool does: whole, then renamed over the old one.
+/// Writes the secret as a careful tool does: to a new file, which it renames over the old one.
 fn store(home: &Home, pat: &Secret) -> Result<(), CommandError> {
     let (new, path) = (home.path().join("secrets/powerbi.new"), home.path().join("secrets/powerbi.json"));
     let text = format!("{{\"token\":{}}}\n", crate::snowflake::members::quoted(pat.expose()));
@@ -142,7 +142,7 @@ fn upstream(url: &str, ca: Option<&Path>) -> Result<String, CommandError> {
     Ok(format!("host = \"{authority}\"{ca}"))
 }
 
-/// The wanted port if it is free, or one that is.
+/// The wanted port if it is free, otherwise another free port.
 fn address(port: u16) -> SocketAddr {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match std::net::TcpListener::bind(wanted) {

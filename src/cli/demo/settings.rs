@@ -1,9 +1,9 @@
-//! How to point real tools at the running demo.
+//! How to connect real tools to the running demo.
 
 use super::set_up::Stage;
 use crate::cli::shell::say;
 
-/// Prints settings that can be pasted. The key is shown here on purpose: it opens nothing but this demo.
+/// Prints settings to paste. It shows the key on purpose: the key works only in this demo.
 pub(super) fn print(stage: &Stage) {
     let port = stage.app.address.port();
     let key = stage.client_key.expose();

@@ -33,7 +33,7 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
     }
 }
 
-/// Shows what a gate holds, and says where a read has failed.
+/// Prints the PATs of a gate, and the failed reads.
 fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), CommandError> {
     match args.json {
         true => say_json(list),
@@ -48,7 +48,7 @@ fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), Com
     }
 }
 
-/// One credential for a person.
+/// The text about one credential.
 fn line(pat: &PatStatus) -> String {
     let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "unknown".to_owned(), rfc3339::show);
     let mut out = format!("{}: ", pat.credential);

@@ -17,7 +17,7 @@ pub(super) fn list(args: &ConfigArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// One session for a person.
+/// The line about one session.
 fn line(session: &SessionStatus) -> String {
     let SessionStatus { session, client, account, pat, from, opened, idle_s } = session;
     let opened = opened.map(rfc3339::show).unwrap_or_default();
