@@ -58,14 +58,16 @@
 //!   searches for its secrets when it ends.
 //! - A PAT that is rotated at any moment, with or without overlap, fails no login. A store that is down changes nothing
 //!   for `pat.stale`.
-//! - At most `pat.budget` bad logins are sent with one version of a PAT, over restarts and replicas.
+//! - At most `pat.budget` bad logins are sent with one version of a PAT, over restarts and over replicas that reach
+//!   Redis. Without Redis each replica keeps the budget for itself.
 //! - A reload, a certificate change and a drain break no request. A bad configuration leaves the old one in use.
-//! - Whatever decides about authentication fails closed; whatever observes fails open.
+//! - Whatever decides about authentication fails closed; whatever observes, and the replicas' common count, fails open.
 //!
 //! # Threads
 //! The request path runs on workers: one single-threaded runtime a core, each with its own connections. What is slow or
-//! can block (stores, reloads, the admin address) runs on the control runtime. What they share is published whole and
-//! read without a lock.
+//! can block (stores, reloads, the admin address) runs on the control runtime. A configuration is
+//! published whole and read without a lock. The rest of what workers share (the guard's ledgers with their journal, the
+//! list of sessions, an account's breaker) stands behind short locks, none of which is held over an await.
 
 // A blank line between the modules keeps them in the order of their ranks.
 

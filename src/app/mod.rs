@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use admin::Verb;
 pub use generations::{Reloaded, resolver};
 pub use reload::Seen;
 pub use startup::Listeners;

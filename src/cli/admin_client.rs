@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::shell::{CommandError, ConfigArgs, control_runtime};
+use crate::app::Verb;
 use crate::config::file;
 
 /// The deadline of a request. A gate that reads a store may take as long as that store.
@@ -49,16 +50,18 @@ impl From<CommandError> for NoAnswer {
 /// Sends a request to the gate of this configuration; returns its status and its answer.
 pub(super) fn ask<T: DeserializeOwned>(
     args: &ConfigArgs,
-    method: Method,
-    target: &str,
+    verb: Verb,
+    query: &str,
 ) -> Result<(StatusCode, T), NoAnswer> {
+    let (method, path) = verb.route();
+    let target = format!("{path}{query}");
     let (config, _) = file::load(&args.config).map_err(CommandError::gate)?;
     let address = config.admin.address;
     let failed = |why: String| {
         let text = format!("no answer from the gate's admin address {address}: {why}. Is it running with this file?");
         NoAnswer::NotAsked(CommandError::gate(text))
     };
-    let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, target)).await };
+    let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, &target)).await };
     let answered = control_runtime()?.block_on(asked);
     let answered = answered.map_err(|_| failed("no answer within a minute".into()))?;
     let (status, body) = answered.map_err(|error| failed(error.to_string()))?;

@@ -1,10 +1,8 @@
 //! `patgate reload`: a running gate reads its configuration again.
 
-use http::Method;
-
 use super::admin_client::{NoAnswer, ask};
 use super::shell::{CommandError, ConfigArgs, say, say_json};
-use crate::app::Reloaded;
+use crate::app::{Reloaded, Verb};
 
 /// The command.
 pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
@@ -12,7 +10,7 @@ pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
         NoAnswer::Refused(reason) => CommandError::gate(format!("the old configuration stays in use: {reason}")),
         not_asked @ NoAnswer::NotAsked(_) => not_asked.into(),
     };
-    let (_, reloaded): (_, Reloaded) = ask(args, Method::POST, "/reload").map_err(stays)?;
+    let (_, reloaded): (_, Reloaded) = ask(args, Verb::Reload, "").map_err(stays)?;
     if args.json {
         say_json(&reloaded);
         return Ok(());

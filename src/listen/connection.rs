@@ -28,8 +28,8 @@ use crate::base::fault::{Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
+use crate::telemetry::connection_record::ConnectionRecord;
 use crate::telemetry::log_throttle::LogThrottle;
-use crate::telemetry::record::ConnectionRecord;
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.

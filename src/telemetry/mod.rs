@@ -2,8 +2,8 @@
 
 #[cfg(feature = "demo")]
 pub mod captured_logs;
+pub mod connection_record;
 pub mod log_throttle;
 pub mod logs;
 pub mod metrics;
-
 pub mod record;

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::log_throttle::LogThrottle;
 use super::metrics::Metrics;
 use crate::base::epoch::millis;
-use crate::base::fault::{Fault, Kind, Level, Owner};
+use crate::base::fault::{Fault, Kind, Level};
 use crate::base::ids::{PatId, SessionId};
 use crate::base::names::{ClientName, TraceId};
 use crate::snowflake::route::Route;
@@ -47,7 +46,7 @@ pub struct Facts {
     pub status: u16,
     /// Facts of a login; boxed, since most requests have none.
     pub login: Option<Box<LoginFacts>>,
-    /// Bytes of the answer's body that went to the client.
+    /// Bytes of the answer's body that the client's connection took.
     pub bytes_down: u64,
     outcome: Outcome,
     started: Instant,
@@ -188,7 +187,7 @@ impl Record {
         });
     }
 
-    /// Adds bytes of the answer's body that went to the client.
+    /// Adds bytes of the answer's body that the client's connection took.
     pub fn sent_down(&mut self, bytes: usize) {
         self.note(|facts| facts.bytes_down += bytes as u64);
     }
@@ -365,46 +364,5 @@ impl Facts {
             Level::Warn => line!(warn),
             Level::Debug => line!(debug),
         }
-    }
-}
-
-/// The record of a connection, for failures before a request or between two requests.
-pub struct ConnectionRecord {
-    trace: TraceId,
-    listener: Arc<str>,
-    peer: IpAddr,
-    started: Instant,
-}
-
-impl ConnectionRecord {
-    /// The record of a connection that was just accepted.
-    pub fn open(trace: TraceId, listener: &Arc<str>, peer: IpAddr) -> Self {
-        Self { trace, listener: listener.clone(), peer: peer.to_canonical(), started: Instant::now() }
-    }
-
-    /// Sets the address from a balancer's PROXY header.
-    pub fn source(&mut self, peer: IpAddr) {
-        self.peer = peer;
-    }
-
-    /// The connection failed before its first request. The line is a warning if `throttle` allows it, so that a scan
-    /// does not fill the disk.
-    pub fn refused(&self, owner: Owner, cause: &str, what: &str, throttle: &LogThrottle) {
-        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
-        if throttle.now() {
-            tracing::warn!(
-                trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
-            );
-        } else {
-            tracing::debug!(
-                trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
-            );
-        }
-    }
-
-    /// The connection ended abnormally, which concerns only its client.
-    pub fn ended(&self, owner: Owner, what: &str, cause: &str) {
-        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
-        tracing::debug!(trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}");
     }
 }

@@ -173,8 +173,8 @@ impl AccountClient {
         sent
     }
 
-    /// One of several tries of a request that the gate holds while Snowflake is unreachable; [`Hold::again`] counts them
-    /// as one failure.
+    /// One of several tries of a request that the gate holds while Snowflake is unreachable; [`Hold::again`] counts
+    /// them as one failure.
     ///
     /// # Errors
     /// [`Failure`].

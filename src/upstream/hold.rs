@@ -26,8 +26,8 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the driver
-    /// tries again.
+    /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the
+    /// driver tries again.
     pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
         Self { breaker, time, since: None, patient: false, tries: 0, broken: 0 }
     }

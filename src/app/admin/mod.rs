@@ -24,7 +24,8 @@ use crate::app::operator::{Operator, OperatorError, Refreshed};
 use crate::base::names::is_this_machine;
 use crate::session::Revocation;
 use crate::telemetry::metrics::MEDIA_TYPE;
-use routes::{NoRoute, Verb};
+use routes::NoRoute;
+pub use routes::Verb;
 
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use http::Method;
 
 /// The command of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub enum Verb {
     /// Whether the process runs.
     Live,
     /// Whether every credential has a usable PAT, and no drain has begun.
@@ -27,19 +27,6 @@ pub(super) enum Verb {
     EndSessions,
 }
 
-const ROUTES: [(Method, &str, Verb); 10] = [
-    (Method::GET, "/livez", Verb::Live),
-    (Method::GET, "/readyz", Verb::Ready),
-    (Method::GET, "/metrics", Verb::Metrics),
-    (Method::GET, "/pats", Verb::Pats),
-    (Method::POST, "/pats/refresh", Verb::Refresh),
-    (Method::POST, "/pats/retry", Verb::Retry),
-    (Method::POST, "/reload", Verb::Reload),
-    (Method::GET, "/sessions", Verb::Sessions),
-    (Method::POST, "/sessions/rotate", Verb::RotateKeys),
-    (Method::POST, "/sessions/kill", Verb::EndSessions),
-];
-
 /// Why a request has no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoRoute {
@@ -51,8 +38,8 @@ pub(super) enum NoRoute {
 
 /// The command for a method and a path.
 pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
-    match ROUTES.iter().find(|(_, known, _)| *known == path) {
-        Some((known, _, verb)) if known == method => Ok(*verb),
+    match Verb::ALL.into_iter().map(|verb| (verb, verb.route())).find(|(_, (_, known))| *known == path) {
+        Some((verb, (known, _))) if known == *method => Ok(verb),
         Some(_) => Err(NoRoute::WrongMethod),
         None => Err(NoRoute::Unknown),
     }
@@ -60,10 +47,39 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
 
 /// All paths.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    ROUTES.iter().map(|(_, path, _)| *path)
+    Verb::ALL.into_iter().map(|verb| verb.route().1)
 }
 
 impl Verb {
+    const ALL: [Self; 10] = [
+        Self::Live,
+        Self::Ready,
+        Self::Metrics,
+        Self::Pats,
+        Self::Refresh,
+        Self::Retry,
+        Self::Reload,
+        Self::Sessions,
+        Self::RotateKeys,
+        Self::EndSessions,
+    ];
+
+    /// The method and the path of its requests; the gate and its commands share them.
+    pub fn route(self) -> (Method, &'static str) {
+        match self {
+            Self::Live => (Method::GET, "/livez"),
+            Self::Ready => (Method::GET, "/readyz"),
+            Self::Metrics => (Method::GET, "/metrics"),
+            Self::Pats => (Method::GET, "/pats"),
+            Self::Refresh => (Method::POST, "/pats/refresh"),
+            Self::Retry => (Method::POST, "/pats/retry"),
+            Self::Reload => (Method::POST, "/reload"),
+            Self::Sessions => (Method::GET, "/sessions"),
+            Self::RotateKeys => (Method::POST, "/sessions/rotate"),
+            Self::EndSessions => (Method::POST, "/sessions/kill"),
+        }
+    }
+
     /// Whether a web page may send it too: it reveals only the health of the gate.
     pub(super) fn is_harmless(self) -> bool {
         match self {
@@ -86,6 +102,6 @@ mod tests {
         let mut all: Vec<_> = paths().collect();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), ROUTES.len());
+        assert_eq!(all.len(), Verb::ALL.len());
     }
 }

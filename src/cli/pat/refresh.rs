@@ -1,9 +1,9 @@
 //! `patgate pat refresh [CREDENTIAL]`.
 
 use clap::Args;
-use http::Method;
 
 use super::show;
+use crate::app::Verb;
 use crate::cli::admin_client::{ask, encoded};
 use crate::cli::shell::{CommandError, ConfigArgs};
 
@@ -19,6 +19,6 @@ pub(in crate::cli) struct RefreshArgs {
 /// The command.
 pub(super) fn refresh(args: &RefreshArgs) -> Result<(), CommandError> {
     let one = args.credential.as_ref().map(|name| format!("?credential={}", encoded(name))).unwrap_or_default();
-    let (status, list) = ask(&args.config, Method::POST, &format!("/pats/refresh{one}"))?;
+    let (status, list) = ask(&args.config, Verb::Refresh, &one)?;
     show(&args.config, status, &list)
 }

@@ -1,9 +1,9 @@
 //! `patgate pat retry CREDENTIAL`.
 
 use clap::Args;
-use http::Method;
 
 use super::show;
+use crate::app::Verb;
 use crate::cli::admin_client::{ask, encoded};
 use crate::cli::shell::{CommandError, ConfigArgs};
 
@@ -18,7 +18,7 @@ pub(in crate::cli) struct RetryArgs {
 
 /// The command.
 pub(super) fn retry(args: &RetryArgs) -> Result<(), CommandError> {
-    let target = format!("/pats/retry?credential={}", encoded(&args.credential));
-    let (status, list) = ask(&args.config, Method::POST, &target)?;
+    let one = format!("?credential={}", encoded(&args.credential));
+    let (status, list) = ask(&args.config, Verb::Retry, &one)?;
     show(&args.config, status, &list)
 }

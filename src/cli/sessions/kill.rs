@@ -1,8 +1,8 @@
 //! `patgate sessions kill TARGET`.
 
 use clap::Args;
-use http::Method;
 
+use crate::app::Verb;
 use crate::app::operator::EndedSessions;
 use crate::cli::admin_client::ask;
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
@@ -24,8 +24,8 @@ fn target(text: &str) -> Result<Revocation, String> {
 
 /// The command.
 pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
-    let target = format!("/sessions/kill?target={}", args.target);
-    let (_, ended): (_, EndedSessions) = ask(&args.config, Method::POST, &target)?;
+    let target = format!("?target={}", args.target);
+    let (_, ended): (_, EndedSessions) = ask(&args.config, Verb::EndSessions, &target)?;
     if let Some(error) = &ended.error {
         return Err(CommandError::gate(format!("the gate answers: {error}")));
     }

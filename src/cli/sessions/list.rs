@@ -1,7 +1,6 @@
 //! `patgate sessions list`.
 
-use http::Method;
-
+use crate::app::Verb;
 use crate::app::operator::{SessionList, SessionStatus};
 use crate::base::rfc3339;
 use crate::cli::admin_client::ask;
@@ -9,7 +8,7 @@ use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
 
 /// The command.
 pub(super) fn list(args: &ConfigArgs) -> Result<(), CommandError> {
-    let (_, list): (_, SessionList) = ask(args, Method::GET, "/sessions")?;
+    let (_, list): (_, SessionList) = ask(args, Verb::Sessions, "")?;
     match args.json {
         true => say_json(&list),
         false => list.sessions.iter().for_each(|one| say(&line(one))),
