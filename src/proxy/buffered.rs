@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, Version, header, request};
+use http::{HeaderMap, Response, header, request};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -121,6 +121,8 @@ pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response
         body = gunzip(&body, ANSWER_CAP).map_err(|_| garbled("an answer has damaged gzip"))?.into();
         head.headers.remove(header::CONTENT_ENCODING);
     }
+    // hyper writes the length of what is sent.
+    head.headers.remove(header::CONTENT_LENGTH);
     Ok((Response::from_parts(head, ()), body))
 }
 
@@ -128,9 +130,7 @@ pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response
 /// always 200, because drivers show the text of a refusal only then.
 pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content> {
     let (mut head, ()) = response.into_parts();
-    headers::strip_hop(&mut head.headers);
-    head.headers.remove(header::CONTENT_LENGTH);
-    head.version = Version::HTTP_11;
+    headers::for_client(&mut head);
     head.status = http::StatusCode::OK;
     let ours = json(body);
     head.headers.insert(header::CONTENT_TYPE, ours.headers()[header::CONTENT_TYPE].clone());

@@ -1,6 +1,6 @@
 //! Headers on their way through the gate: it removes those of one hop and passes all others on unchanged.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response};
 
 use crate::admit::key;
 use crate::base::secret::Secret;
@@ -16,6 +16,12 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::PROXY_AUTHORIZATION,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// Prepares the head of Snowflake's answer for the client: its headers, the gate's framing.
+pub(super) fn for_client(head: &mut response::Parts) {
+    strip_hop(&mut head.headers);
+    head.version = Version::HTTP_11;
+}
 
 /// Removes the headers of one hop: the fixed list, and those that `Connection` names.
 pub(super) fn strip_hop(headers: &mut HeaderMap) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
@@ -249,13 +249,9 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
 
 fn passed_on(response: Response<Content>, admitted: RequestPermit) -> Response<Content> {
     let (mut head, content) = response.into_parts();
-    headers::strip_hop(&mut head.headers);
-    head.version = Version::HTTP_11;
+    headers::for_client(&mut head);
     let content = match content {
-        Content::Whole(body) => {
-            head.headers.remove(header::CONTENT_LENGTH);
-            Content::Whole(body)
-        }
+        Content::Whole(body) => Content::Whole(body),
         Content::Streamed(body, _) => Content::Streamed(body, admitted),
     };
     Response::from_parts(head, content)

@@ -52,15 +52,15 @@ impl Worker {
         };
         record.step(Step::Sent);
         let request = Request::from_parts(head, RequestBody::Streamed(body.take()?));
-        let mut response = account.send(request, in_flight).await?;
+        let response = account.send(request, in_flight).await?;
         record.step(Step::Answered);
         no_redirect(&response)?;
-        headers::strip_hop(response.headers_mut());
-        *response.version_mut() = Version::HTTP_11;
         if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
             sessions.logged_out(session);
         }
-        Ok(response.map(|body| Content::Streamed(body, admitted)))
+        let (mut head, body) = response.into_parts();
+        headers::for_client(&mut head);
+        Ok(Response::from_parts(head, Content::Streamed(body, admitted)))
     }
 }
 
