@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use rustls::ClientConfig;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::body::RequestBody;
 use super::breaker::{Breaker, State};
 use super::failure::{Blame, Failure};
 use super::hold::Hold;
+use super::in_flight::{InFlight, InFlightPermit};
 use super::pool::Pool;
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
@@ -33,7 +34,7 @@ pub struct AccountState {
     tls: Arc<ClientConfig>,
     tunnel: Option<Tunnel>,
     breaker: Arc<Breaker>,
-    in_flight: Option<Arc<Semaphore>>,
+    in_flight: InFlight,
 }
 
 /// Why an account cannot be set up.
@@ -48,19 +49,6 @@ pub enum AccountError {
     /// A host that TLS cannot verify, or an invalid user name of a forward proxy.
     #[error(transparent)]
     Name(#[from] io::Error),
-}
-
-/// A permit under the account's in-flight limit. Each request is sent with one, and holds it until its answer ends or
-/// fails.
-pub struct InFlightPermit {
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl InFlightPermit {
-    /// For a request that must not wait for a permit: it reduces the work at the account.
-    pub fn exempt() -> Self {
-        Self { _place: None }
-    }
 }
 
 impl AccountState {
@@ -90,7 +78,7 @@ impl AccountState {
                 tls: Arc::new(tls::client(account.ca.as_deref())?),
                 tunnel,
                 breaker: Arc::default(),
-                in_flight: account.in_flight.map(|most| Arc::new(Semaphore::new(most))),
+                in_flight: InFlight::new(account.in_flight),
             },
         };
         let state = Arc::new(state);
@@ -136,11 +124,8 @@ impl AccountClient {
     /// # Errors
     /// [`Failure::Busy`].
     pub async fn in_flight(&self, within: Duration) -> Result<InFlightPermit, Failure> {
-        let Some(places) = &self.state.in_flight else { return Ok(InFlightPermit::exempt()) };
-        match tokio::time::timeout(within, places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(InFlightPermit { _place: Some(place) }),
-            _ => Err(Failure::Busy(format!("in_flight of account {}", self.state.account.host))),
-        }
+        let busy = || Failure::Busy(format!("in_flight of account {}", self.state.account.host));
+        self.state.in_flight.permit(within).await.ok_or_else(busy)
     }
 
     /// Sends a request once and waits for the head of the answer, unless Snowflake is known to be unreachable.

@@ -18,11 +18,13 @@ mod connect;
 mod failure;
 mod hold;
 mod idle_pool;
+mod in_flight;
 mod pool;
 mod response_body;
 mod tunnel;
 
-pub use account::{AccountClient, AccountError, AccountState, InFlightPermit};
+pub use account::{AccountClient, AccountError, AccountState};
 pub use body::RequestBody;
 pub use failure::Failure;
+pub use in_flight::InFlightPermit;
 pub use response_body::ResponseBody;

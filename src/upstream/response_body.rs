@@ -10,9 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::account::InFlightPermit;
 use super::connect::Connection;
 use super::idle_pool::IdlePool;
+use super::in_flight::InFlightPermit;
 
 /// A streamed answer.
 pub struct ResponseBody {
