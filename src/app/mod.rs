@@ -161,7 +161,7 @@ async fn tidy(services: Services) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         services.guard.tidy();
         if let Some(replicas) = &services.replicas {
-            replicas.keep_connected().await;
+            replicas.reconnect().await;
         }
         if let Some(sessions) = &services.sessions {
             sessions.tidy().await;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The body of a refusal.
 #[derive(Deserialize)]
-struct Refused {
+struct ErrorAnswer {
     error: String,
 }
 
@@ -67,8 +67,8 @@ pub(super) fn ask<T: DeserializeOwned>(
     let (status, body) = answered.map_err(|error| failed(error.to_string()))?;
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),
-        Err(unexpected) => match serde_json::from_slice::<Refused>(&body) {
-            Ok(Refused { error }) => Err(NoAnswer::Refused(error)),
+        Err(unexpected) => match serde_json::from_slice::<ErrorAnswer>(&body) {
+            Ok(ErrorAnswer { error }) => Err(NoAnswer::Refused(error)),
             Err(_) => Err(failed(format!("the answer is from another version of patgate ({unexpected})"))),
         },
     }

@@ -27,7 +27,7 @@ use super::disk_cache::DiskCache;
 use super::guard::Guard;
 use super::schedule::{FIRST_PAUSE, Schedule};
 pub(super) use super::status::CachedPat;
-use super::status::{CachedPatStatus, Failure, Health, PatStatus};
+use super::status::{CachedPatStatus, Health, PatStatus, StoreFailure};
 use crate::admit::Grant;
 use crate::base::clock::Env;
 use crate::base::ids::PatId;
@@ -353,7 +353,7 @@ impl Inner {
                 let mut health = self.health();
                 let health = health.entry(key.clone()).or_default();
                 let since = health.failure.as_ref().map_or(since, |failure| failure.since);
-                health.failure = Some(Failure { at, since, error: error.clone() });
+                health.failure = Some(StoreFailure { at, since, error: error.clone() });
                 health.failed = failed;
                 Err(error)
             }

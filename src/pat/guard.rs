@@ -28,7 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::futures::OwnedNotified;
 
 use super::journal::Journal;
-use super::ledger::{Ledger, Outcome, SPREAD};
+use super::ledger::{Ledger, RiskOutcome, SPREAD};
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
@@ -98,7 +98,7 @@ impl Guard {
             journal.write_risk(users, user, known);
             if known.spent() + journal.elsewhere(user, version) > self.max_refusals {
                 let ledger = users.entry(user.clone()).or_default();
-                ledger.record(version, Outcome::Unsent, self.clock.now());
+                ledger.record(version, RiskOutcome::Unsent, self.clock.now());
                 return (Verdict::Retry(SPREAD), ledger.free.clone().notified_owned());
             }
         }
@@ -180,17 +180,17 @@ impl Drop for Ledgers {
 impl RiskPermit {
     /// Snowflake accepted the PAT; this settles earlier lost answers.
     pub(super) fn accepted(mut self) {
-        self.tell(Outcome::Accepted);
+        self.tell(RiskOutcome::Accepted);
     }
 
     /// The request did not reach the point where Snowflake checks the PAT.
     pub(super) fn unsent(mut self) {
-        self.tell(Outcome::Unsent);
+        self.tell(RiskOutcome::Unsent);
     }
 
     /// Snowflake refused; returns how often it has refused this version by now.
     pub(super) fn refused(mut self, kind: Kind) -> usize {
-        self.tell(Outcome::Refused(kind))
+        self.tell(RiskOutcome::Refused(kind))
     }
 
     /// From now on Snowflake may see it.
@@ -217,7 +217,7 @@ impl RiskPermit {
                 lease.settle();
             }
             let lease = self.replica_lease.take();
-            self.tell(Outcome::Unsent);
+            self.tell(RiskOutcome::Unsent);
             (self.told, self.settled, self.replica_lease) = (false, true, lease);
             let now = self.guard.clock.now();
             let mut ledgers = self.guard.ledgers.lock();
@@ -225,13 +225,13 @@ impl RiskPermit {
         }
     }
 
-    fn tell(&mut self, outcome: Outcome) -> usize {
+    fn tell(&mut self, outcome: RiskOutcome) -> usize {
         self.told = true;
         if let Some(lease) = self.replica_lease.take() {
             lease.answered(match outcome {
-                Outcome::Refused(Kind::PatRefused) => LeaseOutcome::Refused,
-                Outcome::Lost => LeaseOutcome::Lost,
-                Outcome::Accepted | Outcome::Unsent | Outcome::Refused(_) => LeaseOutcome::Harmless,
+                RiskOutcome::Refused(Kind::PatRefused) => LeaseOutcome::Refused,
+                RiskOutcome::Lost => LeaseOutcome::Lost,
+                RiskOutcome::Accepted | RiskOutcome::Unsent | RiskOutcome::Refused(_) => LeaseOutcome::Harmless,
             });
         }
         let clock = self.guard.clock.clone();
@@ -261,7 +261,7 @@ impl RiskPermit {
 impl Drop for RiskPermit {
     fn drop(&mut self) {
         if !self.told && !self.settled {
-            self.tell(if self.sent { Outcome::Lost } else { Outcome::Unsent });
+            self.tell(if self.sent { RiskOutcome::Lost } else { RiskOutcome::Unsent });
         }
     }
 }

@@ -53,14 +53,14 @@ impl Deadlines {
 
 /// The right to send one request with one version of a PAT.
 pub struct Lease {
-    request: Request,
+    request: LeaseRequest,
     pat: Arc<CachedPat>,
     permit: RiskPermit,
 }
 
 /// A lease whose version Snowflake has refused; the refusal is on record.
 pub struct Refusal {
-    request: Request,
+    request: LeaseRequest,
     pat: Arc<CachedPat>,
     kind: Kind,
     /// For the log.
@@ -69,7 +69,7 @@ pub struct Refusal {
 
 /// The request, and when it began.
 #[derive(Clone)]
-struct Request {
+struct LeaseRequest {
     pats: Pats,
     grant: Grant,
     trace: TraceId,
@@ -85,7 +85,7 @@ impl Pats {
     /// # Errors
     /// The fault with the reason: the store, Snowflake's refusals, or too many waiting requests.
     pub async fn lease(&self, grant: &Grant, trace: TraceId, deadlines: Deadlines) -> Result<Lease, Fault> {
-        let request = Request { pats: self.clone(), grant: grant.clone(), trace, deadlines, refusals: 0 };
+        let request = LeaseRequest { pats: self.clone(), grant: grant.clone(), trace, deadlines, refusals: 0 };
         let pat = request.current().await?;
         request.granted(pat).await
     }
@@ -164,7 +164,7 @@ impl Refusal {
     }
 }
 
-impl Request {
+impl LeaseRequest {
     /// The PAT in memory. While there is none, the request waits, and the gate reads the store again.
     async fn current(&self) -> Result<Arc<CachedPat>, Fault> {
         loop {

@@ -79,7 +79,7 @@ pub(super) struct Cooldown {
 
 /// What came of a request.
 #[derive(Clone, Copy)]
-pub(super) enum Outcome {
+pub(super) enum RiskOutcome {
     /// Snowflake took the PAT.
     Accepted,
     /// Snowflake refused it, or the gate.
@@ -174,21 +174,23 @@ impl Ledger {
     }
 
     /// Records the outcome of a request.
-    pub(super) fn record(&mut self, id: &PatId, outcome: Outcome, now: Instant) {
+    pub(super) fn record(&mut self, id: &PatId, outcome: RiskOutcome, now: Instant) {
         let version = self.version(id);
         version.under_way = version.under_way.saturating_sub(1);
         match outcome {
-            Outcome::Unsent => {}
-            Outcome::Lost => version.doubt(now),
-            Outcome::Accepted => {
+            RiskOutcome::Unsent => {}
+            RiskOutcome::Lost => version.doubt(now),
+            RiskOutcome::Accepted => {
                 version.unknown_outcomes.clear();
                 version.lost = 0;
                 (version.proven, version.suspect) = (true, false);
                 self.consecutive_refusals = 0;
             }
-            Outcome::Refused(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_COOLDOWN, None),
-            Outcome::Refused(Kind::PatPolicy) => self.pause(Kind::PatPolicy, now + POLICY_COOLDOWN, Some(id.clone())),
-            Outcome::Refused(kind) => {
+            RiskOutcome::Refused(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_COOLDOWN, None),
+            RiskOutcome::Refused(Kind::PatPolicy) => {
+                self.pause(Kind::PatPolicy, now + POLICY_COOLDOWN, Some(id.clone()))
+            }
+            RiskOutcome::Refused(kind) => {
                 version.refused += 1;
                 version.suspect = true;
                 version.lost = 0;
@@ -214,15 +216,15 @@ impl Ledger {
     }
 
     /// Whether an answer changes anything that a restart must not forget.
-    pub(super) fn would_change(&self, id: &PatId, outcome: Outcome) -> bool {
+    pub(super) fn would_change(&self, id: &PatId, outcome: RiskOutcome) -> bool {
         let version = self.find(id);
         match outcome {
-            Outcome::Unsent => false,
-            Outcome::Accepted => {
+            RiskOutcome::Unsent => false,
+            RiskOutcome::Accepted => {
                 self.consecutive_refusals > 0
                     || version.is_none_or(|version| version.lost > 0 || version.suspect || !version.proven)
             }
-            Outcome::Lost | Outcome::Refused(_) => true,
+            RiskOutcome::Lost | RiskOutcome::Refused(_) => true,
         }
     }
 

@@ -34,14 +34,14 @@ impl CachedPat {
 #[derive(Default, Clone)]
 pub(super) struct Health {
     /// The last failure, until a read succeeds.
-    pub failure: Option<Failure>,
+    pub failure: Option<StoreFailure>,
     /// References that gave nothing at the last read, although another did.
     pub failed: Vec<FailedReference>,
 }
 
 /// A read without a usable value.
 #[derive(Clone)]
-pub(super) struct Failure {
+pub(super) struct StoreFailure {
     /// When the last one ended.
     pub at: Instant,
     /// Since when there was no success.
@@ -120,8 +120,8 @@ pub struct FailedReferenceStatus {
     pub cause: String,
 }
 
-impl From<&Failure> for FailureStatus {
-    fn from(failure: &Failure) -> Self {
+impl From<&StoreFailure> for FailureStatus {
+    fn from(failure: &StoreFailure) -> Self {
         let (kind, cause) = (failure.error.kind().to_owned(), failure.error.to_string());
         Self { since: Some(failure.since), kind, cause }
     }

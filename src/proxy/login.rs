@@ -17,7 +17,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::pat::{Deadlines, Lease, Refusal};
 use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
-use crate::snowflake::login::{Injection, Login, Refused};
+use crate::snowflake::login::{Injection, Login, NotALogin};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
@@ -60,13 +60,13 @@ impl Worker {
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);
         let account = self.account(grant.account())?;
-        let mut upstream = Upstream { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
+        let mut upstream = AdmittedLogin { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
         upstream.run(record, counted).await
     }
 }
 
 /// An admitted login on its way to Snowflake.
-struct Upstream<'a, 'b> {
+struct AdmittedLogin<'a, 'b> {
     worker: &'a Worker,
     peer: &'a Peer,
     grant: &'a Grant,
@@ -75,7 +75,7 @@ struct Upstream<'a, 'b> {
     login: &'a mut Login<'b>,
 }
 
-impl Upstream<'_, '_> {
+impl AdmittedLogin<'_, '_> {
     async fn run(&mut self, record: &mut Record, counted: Counted) -> Result<Response<Content>, Fault> {
         let generation = &self.worker.generation;
         let hold = generation.config.login.hold;
@@ -89,15 +89,15 @@ impl Upstream<'_, '_> {
                 facts.attempts += 1;
             });
             match self.send(lease, record).await? {
-                Sent::Success { response, body, ticket } => {
+                LoginOutcome::Success { response, body, ticket } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
                     }
                     return Ok(passed_on(response, body));
                 }
-                Sent::Other { response, body } => return Ok(passed_on(response, body)),
-                Sent::Refused(refusal) => lease = refusal.another().await?,
-                Sent::Failed(failure) => {
+                LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
+                LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
+                LoginOutcome::Failed(failure) => {
                     let again = held.again(&failure).await;
                     let fault = Fault::from(failure);
                     if !again {
@@ -112,7 +112,7 @@ impl Upstream<'_, '_> {
 
     /// Sends the login with this lease, once. The exchange continues after the client leaves: the gate must know
     /// whether Snowflake refused the PAT.
-    async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<Sent, Fault> {
+    async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<LoginOutcome, Fault> {
         // A failure between here and the exchange drops the lease unsent.
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
@@ -156,7 +156,7 @@ impl Upstream<'_, '_> {
 }
 
 /// The outcome of one try.
-enum Sent {
+enum LoginOutcome {
     /// The session is open.
     Success { response: Response<()>, body: Bytes, ticket: Option<Box<Ticket>> },
     /// Snowflake refused for a reason that concerns the client.
@@ -184,7 +184,7 @@ impl Exchange {
         request: Request<RequestBody>,
         in_flight: InFlightPermit,
         mut lease: Lease,
-    ) -> (Result<Sent, Fault>, Record) {
+    ) -> (Result<LoginOutcome, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);
         let sent = self.exchange(request, in_flight, lease).await;
@@ -197,7 +197,7 @@ impl Exchange {
         request: Request<RequestBody>,
         in_flight: InFlightPermit,
         lease: Lease,
-    ) -> Result<Sent, Fault> {
+    ) -> Result<LoginOutcome, Fault> {
         // The answer is lost: drop the lease without a report.
         let late = |_| {
             let cause = format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs());
@@ -209,7 +209,7 @@ impl Exchange {
                 if failure.is_unsent() {
                     lease.unsent();
                 }
-                return Ok(Sent::Failed(failure));
+                return Ok(LoginOutcome::Failed(failure));
             }
         };
         if let Err(fault) = no_redirect(&response) {
@@ -223,7 +223,7 @@ impl Exchange {
             lease.unsent();
             let cause = format!("HTTP {} without a login answer", status.as_u16());
             if is_unready(status) {
-                return Ok(Sent::Failed(Failure::Unready(cause)));
+                return Ok(LoginOutcome::Failed(Failure::Unready(cause)));
             }
             return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
         };
@@ -244,14 +244,14 @@ impl Exchange {
                     }
                     None => (granted.written(), None),
                 };
-                Sent::Success { response, body: written.map_or(body, Bytes::from), ticket }
+                LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket }
             }
             LoginAnswer::Other { code } => {
                 lease.unsent();
                 self.record.refused(code);
-                Sent::Other { response, body }
+                LoginOutcome::Other { response, body }
             }
-            LoginAnswer::Credential(kind) => Sent::Refused(lease.refused(kind)),
+            LoginAnswer::Credential(kind) => LoginOutcome::Refused(lease.refused(kind)),
         })
     }
 }
@@ -260,10 +260,10 @@ fn malformed(what: &str) -> Fault {
     Fault::new(Kind::LoginMalformed).detail(what).with_cause(what)
 }
 
-fn refused(why: Refused) -> Fault {
+fn refused(why: NotALogin) -> Fault {
     match why {
-        Refused::Malformed(what) => malformed(what),
-        Refused::NoKey(what) => Fault::new(Kind::KeyMissing).detail(what),
-        Refused::Authenticator(name) => Fault::new(Kind::AuthenticatorForeign).detail(name),
+        NotALogin::Malformed(what) => malformed(what),
+        NotALogin::NoKey(what) => Fault::new(Kind::KeyMissing).detail(what),
+        NotALogin::Authenticator(name) => Fault::new(Kind::AuthenticatorForeign).detail(name),
     }
 }

@@ -35,7 +35,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 const KEPT: usize = 1 << 20;
 
 /// The body that the gate sends.
-enum Sent {
+enum OutgoingBody {
     /// As the client sent it; the gate can send it again.
     Kept(Bytes),
     /// Changed by the gate, and not compressed.
@@ -89,26 +89,26 @@ impl Worker {
                 Looked::Refused(refusal) => refusal,
             };
             lease = match body {
-                Sent::Streamed(_) => {
+                OutgoingBody::Streamed(_) => {
                     return Err(refusal.give_up("the body was too large to keep for a second try").await);
                 }
-                Sent::Kept(_) | Sent::Written(_) => refusal.another().await?,
+                OutgoingBody::Kept(_) | OutgoingBody::Written(_) => refusal.another().await?,
             };
         }
     }
 
     /// Reads the body if it is small, or if the gate has to change it.
-    async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<Sent, Fault> {
+    async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<OutgoingBody, Fault> {
         let statement = head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS;
         let pinned = statement && !grant.pins().are_free();
         let small = body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
         if !small && !pinned {
-            return Ok(Sent::Streamed(Some(body)));
+            return Ok(OutgoingBody::Streamed(Some(body)));
         }
         let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.generation.config.login.deadline };
         let unread = |why: buffered::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
         if !pinned {
-            return buffered::as_sent(body, &caps).await.map(Sent::Kept).map_err(unread);
+            return buffered::as_sent(body, &caps).await.map(OutgoingBody::Kept).map_err(unread);
         }
         let read = buffered::request(head, body, &caps).await.map_err(unread)?;
         let malformed = || {
@@ -116,11 +116,11 @@ impl Worker {
             Fault::new(Kind::RestMalformed).detail(what).with_cause(what)
         };
         let written = rest::pinned(grant.pins(), &read).ok_or_else(malformed)?;
-        Ok(Sent::Written(written.map_err(not_allowed)?.into()))
+        Ok(OutgoingBody::Written(written.map_err(not_allowed)?.into()))
     }
 }
 
-impl Sent {
+impl OutgoingBody {
     /// The body of the next try.
     fn next(&mut self) -> Result<RequestBody, Fault> {
         let gone = || Fault::new(Kind::GateBroken).with_cause("the body was sent already");
@@ -132,14 +132,19 @@ impl Sent {
 }
 
 /// The headers of every try, without the token.
-fn outgoing(head: &request::Parts, body: &Sent, grant: &Grant, authority: &HeaderValue) -> Result<HeaderMap, Fault> {
+fn outgoing(
+    head: &request::Parts,
+    body: &OutgoingBody,
+    grant: &Grant,
+    authority: &HeaderValue,
+) -> Result<HeaderMap, Fault> {
     let mut headers = head.headers.clone();
     headers::strip_hop(&mut headers);
-    if !matches!(body, Sent::Streamed(_)) {
+    if !matches!(body, OutgoingBody::Streamed(_)) {
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::EXPECT);
     }
-    if matches!(body, Sent::Written(_)) {
+    if matches!(body, OutgoingBody::Written(_)) {
         headers.remove(header::CONTENT_ENCODING);
     }
     headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
@@ -276,10 +281,10 @@ fn bearer(head: &request::Parts) -> Result<Option<Secret>, Fault> {
 
 /// Refuses a request that has the key in a second place: the gate would send that copy to Snowflake. It does not check
 /// a streamed body.
-fn nowhere_else(head: &request::Parts, body: &Sent, key: &Secret) -> Result<(), Fault> {
+fn nowhere_else(head: &request::Parts, body: &OutgoingBody, key: &Secret) -> Result<(), Fault> {
     let body: &[u8] = match body {
-        Sent::Kept(bytes) | Sent::Written(bytes) => bytes,
-        Sent::Streamed(_) => &[],
+        OutgoingBody::Kept(bytes) | OutgoingBody::Written(bytes) => bytes,
+        OutgoingBody::Streamed(_) => &[],
     };
     let mut headers = head.headers.clone();
     headers.remove(header::AUTHORIZATION);

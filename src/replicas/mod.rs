@@ -202,7 +202,7 @@ impl Replicas {
 
     /// Makes a new connection while Redis does not answer, and tries it: the old one may be to a host that is gone, or
     /// Redis may have refused it for good. To be called every second or so, on the runtime that runs the connection.
-    pub async fn keep_connected(&self) {
+    pub async fn reconnect(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())
         {

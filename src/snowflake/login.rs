@@ -39,7 +39,7 @@ pub struct Login<'a> {
 
 /// Why a login is refused before anybody is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum NotALogin {
     /// The body is not a login.
     Malformed(&'static str),
     /// Two different values in PASSWORD and TOKEN.
@@ -62,15 +62,16 @@ impl<'a> Login<'a> {
     /// Reads a login body.
     ///
     /// # Errors
-    /// [`Refused`]; no part of the body is quoted in it.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Refused> {
-        let text = std::str::from_utf8(body).map_err(|_| Refused::Malformed("it is not UTF-8"))?;
+    /// [`NotALogin`]; no part of the body is quoted in it.
+    pub fn parse(body: &'a [u8]) -> Result<Self, NotALogin> {
+        let text = std::str::from_utf8(body).map_err(|_| NotALogin::Malformed("it is not UTF-8"))?;
         if too_deep(text) {
-            return Err(Refused::Malformed("it is nested too deeply"));
+            return Err(NotALogin::Malformed("it is nested too deeply"));
         }
         let Envelope { outer, data } =
-            Envelope::parse(text).map_err(|_| Refused::Malformed("it is not a JSON object"))?;
-        let data = data.ok_or(Refused::Malformed("it does not have exactly one member \"data\" that is an object"))?;
+            Envelope::parse(text).map_err(|_| NotALogin::Malformed("it is not a JSON object"))?;
+        let data =
+            data.ok_or(NotALogin::Malformed("it does not have exactly one member \"data\" that is an object"))?;
         check_authenticator(&data)?;
         let presented = presented(&data)?;
         Ok(Self { outer, data, presented })
@@ -116,7 +117,7 @@ fn short(text: &str) -> String {
 
 /// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node
 /// releases).
-fn check_authenticator(data: &Members<'_>) -> Result<(), Refused> {
+fn check_authenticator(data: &Members<'_>) -> Result<(), NotALogin> {
     let Some(name) = present(data, "AUTHENTICATOR")? else { return Ok(()) };
     let known = ["SNOWFLAKE", PAT_AUTHENTICATOR];
     if known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
@@ -140,33 +141,33 @@ fn check_authenticator(data: &Members<'_>) -> Result<(), Refused> {
     ];
     let shown = foreign.into_iter().find(|foreign| name.eq_ignore_ascii_case(foreign));
     let url = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
-    Err(Refused::Authenticator(shown.unwrap_or(if url { "Okta" } else { "of this kind" })))
+    Err(NotALogin::Authenticator(shown.unwrap_or(if url { "Okta" } else { "of this kind" })))
 }
 
-fn presented(data: &Members<'_>) -> Result<Option<Secret>, Refused> {
+fn presented(data: &Members<'_>) -> Result<Option<Secret>, NotALogin> {
     let (password, token) = (present(data, "PASSWORD")?, present(data, "TOKEN")?);
     match (password, token) {
         (Some(one), None) | (None, Some(one)) => Ok(Some(Secret::new(one))),
         (Some(a), Some(b)) => {
             // Some tools fill both fields with the same value; two different ones are a mistake worth a word.
             let (a, b) = (Secret::new(a), Secret::new(b));
-            if a.same_as(&b) { Ok(Some(a)) } else { Err(Refused::NoKey("two different credentials")) }
+            if a.same_as(&b) { Ok(Some(a)) } else { Err(NotALogin::NoKey("two different credentials")) }
         }
         (None, None) => Ok(None),
     }
 }
 
 /// A member that is there, not null and not empty. One that stands twice or is no string makes the login ambiguous.
-fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, Refused> {
+fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, NotALogin> {
     let mut found = data.all(name);
     let Some(raw) = found.next() else { return Ok(None) };
     if found.next().is_some() {
-        return Err(Refused::Malformed("it has the same credential member twice"));
+        return Err(NotALogin::Malformed("it has the same credential member twice"));
     }
     if raw == "null" {
         return Ok(None);
     }
-    let text = super::members::string(raw).ok_or(Refused::Malformed("a credential in it is not a string"))?;
+    let text = super::members::string(raw).ok_or(NotALogin::Malformed("a credential in it is not a string"))?;
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 
@@ -225,14 +226,14 @@ mod tests {
             ["OAUTH", "snowflake_jwt", "ExternalBrowser", "https://x.okta.com", "USERNAME_PASSWORD_MFA", "canary"]
         {
             let why = refused(&format!(r#"{{"data":{{"AUTHENTICATOR":"{name}","TOKEN":"pgk_x"}}}}"#));
-            assert!(matches!(why, Refused::Authenticator(shown) if !shown.contains("canary")), "{name}");
+            assert!(matches!(why, NotALogin::Authenticator(shown) if !shown.contains("canary")), "{name}");
         }
         for body in ["{}", "[]", r#"{"data":1}"#, r#"{"data":{},"data":{}}"#, r#"{"data":{"TOKEN":1}}"#, "\u{0}"] {
-            assert!(matches!(refused(body), Refused::Malformed(_)), "{body}");
+            assert!(matches!(refused(body), NotALogin::Malformed(_)), "{body}");
         }
-        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","PASSWORD":"b"}}"#), Refused::Malformed(_)));
-        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","TOKEN":"b"}}"#), Refused::NoKey(_)));
+        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","PASSWORD":"b"}}"#), NotALogin::Malformed(_)));
+        assert!(matches!(refused(r#"{"data":{"PASSWORD":"a","TOKEN":"b"}}"#), NotALogin::NoKey(_)));
         assert!(Login::parse(br#"{"data":{"PASSWORD":"","TOKEN":null}}"#).is_ok_and(|login| login.presented.is_none()));
-        assert!(matches!(Login::parse(b"\xff\xfe{"), Err(Refused::Malformed("it is not UTF-8"))));
+        assert!(matches!(Login::parse(b"\xff\xfe{"), Err(NotALogin::Malformed("it is not UTF-8"))));
     }
 }

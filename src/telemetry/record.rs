@@ -48,7 +48,7 @@ pub struct Facts {
     pub login: Option<Box<LoginFacts>>,
     /// Bytes of the answer's body that the client's connection took.
     pub bytes_down: u64,
-    outcome: Outcome,
+    outcome: Ending,
     started: Instant,
     steps: [u32; STEPS],
     metrics: Arc<Metrics>,
@@ -89,7 +89,7 @@ const STEPS: usize = 5;
 
 /// The outcome of a request.
 #[derive(Debug)]
-enum Outcome {
+enum Ending {
     /// Nothing yet.
     Open,
     /// Snowflake's answer, or the gate's, is on its way to the client.
@@ -118,7 +118,7 @@ impl Record {
             status: 0,
             login: None,
             bytes_down: 0,
-            outcome: Outcome::Open,
+            outcome: Ending::Open,
             started: Instant::now(),
             steps: [0; STEPS],
             metrics: metrics.clone(),
@@ -166,14 +166,14 @@ impl Record {
 
     /// Snowflake refused, for a reason of the client's.
     pub fn refused(&mut self, code: String) {
-        self.note(|facts| facts.outcome = Outcome::Refused(code));
+        self.note(|facts| facts.outcome = Ending::Refused(code));
     }
 
     /// The gate could not serve the request; the answer says so.
     pub fn failed(&mut self, fault: Fault, status: u16) {
         self.note(|facts| {
             facts.status = status;
-            facts.outcome = Outcome::Failed(fault);
+            facts.outcome = Ending::Failed(fault);
         });
     }
 
@@ -181,8 +181,8 @@ impl Record {
     pub fn answered(&mut self, status: u16) {
         self.note(|facts| {
             facts.status = status;
-            if let Outcome::Open = facts.outcome {
-                facts.outcome = Outcome::Answered;
+            if let Ending::Open = facts.outcome {
+                facts.outcome = Ending::Answered;
             }
         });
     }
@@ -195,8 +195,8 @@ impl Record {
     /// The last byte of the answer was sent.
     pub fn complete(&mut self) {
         self.note(|facts| {
-            if let Outcome::Open | Outcome::Answered = facts.outcome {
-                facts.outcome = Outcome::Complete;
+            if let Ending::Open | Ending::Answered = facts.outcome {
+                facts.outcome = Ending::Complete;
             }
         });
         self.close();
@@ -204,7 +204,7 @@ impl Record {
 
     /// The answer's body failed after its head was sent.
     pub fn broke_off(&mut self, cause: String) {
-        self.note(|facts| facts.outcome = Outcome::BrokeOff(cause));
+        self.note(|facts| facts.outcome = Ending::BrokeOff(cause));
         self.close();
     }
 
@@ -255,19 +255,19 @@ impl Facts {
     /// Writes the log line, and counts.
     fn close(&self, trace: TraceId) {
         match &self.outcome {
-            Outcome::Failed(fault) => {
+            Ending::Failed(fault) => {
                 self.metrics.failed(fault.kind());
                 self.log_failure(trace, fault);
             }
-            Outcome::BrokeOff(cause) => {
+            Ending::BrokeOff(cause) => {
                 let (client, route) = (self.client.as_ref().map(ClientName::as_str), self.route.as_str());
                 tracing::warn!(
                     %trace, peer = %self.peer, client, route, bytes = self.bytes_down, cause, "answer broke off"
                 );
             }
-            Outcome::Open | Outcome::Answered => self.log_served(trace, "the client left"),
-            Outcome::Complete => self.log_served(trace, "success"),
-            Outcome::Refused(code) => self.log_served(trace, &format!("refused by Snowflake with {code}")),
+            Ending::Open | Ending::Answered => self.log_served(trace, "the client left"),
+            Ending::Complete => self.log_served(trace, "success"),
+            Ending::Refused(code) => self.log_served(trace, &format!("refused by Snowflake with {code}")),
         }
     }
 

@@ -113,7 +113,7 @@ impl Ticket {
 
     /// Reads what [`Ticket::write`] wrote; `None` if any byte is wrong or left over.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut unread = Unread(bytes);
+        let mut unread = Reader(bytes);
         let kind = match unread.byte()? {
             1 => TokenKind::Session,
             2 => TokenKind::Master,
@@ -162,9 +162,9 @@ impl Ticket {
 }
 
 /// The unread rest.
-struct Unread<'a>(&'a [u8]);
+struct Reader<'a>(&'a [u8]);
 
-impl<'a> Unread<'a> {
+impl<'a> Reader<'a> {
     fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(length)?;
         self.0 = tail;

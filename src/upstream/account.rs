@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 use super::body::RequestBody;
-use super::breaker::{Breaker, State};
+use super::breaker::{Breaker, BreakerState};
 use super::failure::{Blame, Failure};
 use super::hold::Hold;
 use super::in_flight::{InFlight, InFlightPermit};
@@ -185,8 +185,8 @@ impl AccountClient {
     /// Asks the breaker for one try.
     fn check(&self) -> Result<(), Failure> {
         match self.state.breaker.try_acquire() {
-            State::Closed | State::Probe => Ok(()),
-            State::Open => Err(Failure::Away(self.state.breaker.cause())),
+            BreakerState::Closed | BreakerState::Probe => Ok(()),
+            BreakerState::Open => Err(Failure::Away(self.state.breaker.cause())),
         }
     }
 

@@ -30,7 +30,7 @@ struct Outage {
 
 /// The breaker's decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum BreakerState {
     /// The breaker is closed.
     Closed,
     /// The breaker is open: this request tests the account.
@@ -41,14 +41,14 @@ pub enum State {
 
 impl Breaker {
     /// Asks before a request is sent.
-    pub fn try_acquire(&self) -> State {
+    pub fn try_acquire(&self) -> BreakerState {
         let now = Instant::now();
         match &mut self.lock().next {
-            None => State::Closed,
-            Some(next) if *next > now => State::Open,
+            None => BreakerState::Closed,
+            Some(next) if *next > now => BreakerState::Open,
             Some(next) => {
                 *next = now + LOOK;
-                State::Probe
+                BreakerState::Probe
             }
         }
     }
@@ -107,13 +107,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_it_is_away_one_looks_and_the_others_are_told() {
         let breaker = Breaker::default();
-        assert_eq!(breaker.try_acquire(), State::Closed);
+        assert_eq!(breaker.try_acquire(), BreakerState::Closed);
         breaker.open("x");
-        assert_eq!(breaker.try_acquire(), State::Open);
+        assert_eq!(breaker.try_acquire(), BreakerState::Open);
         tokio::time::advance(LOOK).await;
-        assert_eq!((breaker.try_acquire(), breaker.try_acquire()), (State::Probe, State::Open));
+        assert_eq!((breaker.try_acquire(), breaker.try_acquire()), (BreakerState::Probe, BreakerState::Open));
         breaker.close();
-        assert_eq!(breaker.try_acquire(), State::Closed);
+        assert_eq!(breaker.try_acquire(), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,10 +124,10 @@ mod tests {
         }
         breaker.close();
         for _ in 0..FAILURES {
-            assert_eq!(breaker.try_acquire(), State::Closed);
+            assert_eq!(breaker.try_acquire(), BreakerState::Closed);
             breaker.failed("refused");
         }
-        assert_eq!(breaker.try_acquire(), State::Open);
+        assert_eq!(breaker.try_acquire(), BreakerState::Open);
         assert!(breaker.cause().ends_with(": refused"));
     }
 }

@@ -80,7 +80,7 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
-    use super::super::breaker::State;
+    use super::super::breaker::BreakerState;
     use super::*;
 
     fn unsent(blame: Blame) -> Failure {
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_that_ends_makes_an_outage_unless_this_machine_was_at_fault() {
-        for (blame, state) in [(Blame::Way, State::Open), (Blame::Machine, State::Closed)] {
+        for (blame, state) in [(Blame::Way, BreakerState::Open), (Blame::Machine, BreakerState::Closed)] {
             let breaker = Arc::<Breaker>::default();
             let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
             while hold.again(&unsent(blame)).await {}
