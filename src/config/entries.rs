@@ -1,15 +1,15 @@
-//! The named tables of the file: accounts, credentials, clients. Stores have a file of their own.
+//! The named tables of the file: accounts and credentials. Clients and stores have a file of their own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::limits::{of_client, own_rates};
+use super::limits::own_rates;
 use super::read::Section;
 use super::stores::secret_source;
-use super::{Account, Bind, Client, Credential, ForwardProxy};
-use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
+use super::{Account, Credential, ForwardProxy};
+use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
 pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
@@ -99,7 +99,7 @@ pub(super) fn credential(
 }
 
 /// One name for every session, or a list of those that may be asked for.
-fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> Pin {
+pub(super) fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> Pin {
     let fixed = section.text(one, "a name");
     let list = many.and_then(|many| Some((many, section.list(many, "a name", |text| Some(text.to_owned()))?)));
     if let Some((many, list)) = &list {
@@ -127,137 +127,11 @@ fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> 
     }
 }
 
-pub(super) fn client(
-    name: &str,
-    section: Section<'_>,
-    credentials: &[String],
-    listener_names: &[String],
-) -> Option<Client> {
-    if ClientName::parse(name).is_none() {
-        section.error("this is not a valid client name", format!("Use {}", ClientName::RULE));
-    }
-    let credential = section.required("credential", "the name of a credential");
-    if let Some(credential) = &credential {
-        known(&section, &credential.span, "credential", &credential.value, credentials);
-    }
-    if !["keys", "certificates", "trust"].iter().any(|key| section.has(key)) {
-        section.error("`keys` is missing", format!("`patgate client new {name}` prints a key and this line"));
-    }
-    let certificates = section.list("certificates", "\"dns:NAME\" or \"uri:URI\"", CertificateName::parse);
-    if let Some(certificates) = certificates.as_ref().filter(|list| list.value.is_empty()) {
-        let what = "the list is empty, so it would ask for nothing";
-        section.error_at(&certificates.span, "certificates", what, "Write a name, or remove it");
-    }
-    let trust = section.parsed("trust", "\"loopback\": a program on this machine needs no key", |text| {
-        (text == "loopback").then_some(())
-    });
-    if let Some(trust) = &trust
-        && ["keys", "certificates"].iter().any(|key| section.has(key))
-    {
-        section.error_at(&trust.span, "trust", "it has no effect beside keys or certificates", "Remove one of the two");
-    }
-    let users = section.list("users", "the name or number of a user of this machine", |text| {
-        (!text.is_empty()).then(|| text.to_owned())
-    });
-    if let Some(trust) = trust.as_ref().filter(|_| users.is_none()) {
-        let what = "every program of every user on this machine may log in";
-        section.warning_at(&trust.span, "trust", what, "Write `users` to allow only some users");
-    }
-    if let Some(users) = &users {
-        if users.value.is_empty() {
-            section.error_at(
-                &users.span,
-                "users",
-                "the list is empty",
-                "Write a user, or remove it to allow all users of this machine",
-            );
-        }
-        if trust.is_none() {
-            section.error_at(&users.span, "users", "it needs trust = \"loopback\"", "Write both, or neither");
-        }
-        if cfg!(windows) {
-            section.error_at(
-                &users.span,
-                "users",
-                "the gate cannot tell users apart on Windows",
-                "Give the client a key",
-            );
-        }
-    }
-    let keys = section.list(
-        "keys",
-        "\"sha256:\" and 64 hex digits, as `patgate client new` prints it; never the key itself",
-        key_hash,
-    );
-    if let Some(keys) = &keys
-        && !(1..=2).contains(&keys.value.len())
-    {
-        section.error_at(
-            &keys.span,
-            "keys",
-            "a client has one key, or two during a change of keys",
-            "Leave one or two",
-        );
-    }
-    let networks = section.list("networks", NETWORK, network);
-    if let (Some(trust), Some(networks)) = (&trust, &networks) {
-        let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-        if !networks.value.iter().any(|network| local.iter().any(|ip| network.contains(ip))) {
-            let what = "no network of this client has a loopback address";
-            section.error_at(&trust.span, "trust", what, "Remove `networks`, or add 127.0.0.0/8");
-        }
-    }
-    let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
-    if let Some(listeners) = &listeners {
-        listeners
-            .value
-            .iter()
-            .for_each(|name: &Arc<str>| known(&section, &listeners.span, "listeners", name, listener_names));
-    }
-    let bind = section.parsed("bind", "\"client\", \"network\", \"address\" or \"certificate\"", |text| match text {
-        "client" => Some(Bind::Client),
-        "network" => Some(Bind::Network),
-        "address" => Some(Bind::Address),
-        "certificate" => Some(Bind::Certificate),
-        _ => None,
-    });
-    let asked = ["keys", "certificates"].map(|key| section.has(key));
-    let pins = Pins {
-        role: pin(&section, "role", Some("roles")),
-        warehouse: pin(&section, "warehouse", Some("warehouses")),
-        database: pin(&section, "database", Some("databases")),
-        schema: pin(&section, "schema", None),
-    };
-    let limits = section.section("limits").map(of_client).unwrap_or_default();
-    section.finish();
-    // What was there and could not be read has been reported; it must not look as if nothing had been asked for.
-    let has = |there: bool, read: bool| (!there || read).then_some(());
-    has(asked[0], keys.is_some())?;
-    has(asked[1], certificates.is_some())?;
-    Some(Client {
-        credential: Arc::from(credential?.value),
-        keys: keys.map_or_else(Vec::new, |found| found.value),
-        certificates: certificates.map_or_else(Vec::new, |found| found.value),
-        trust_loopback: trust.is_some(),
-        users: users.map_or_else(Vec::new, |found| found.value),
-        networks: networks.map_or_else(loopback, |found| found.value),
-        listeners: listeners.map_or_else(Vec::new, |found| found.value),
-        pins,
-        bind: bind.map_or(Bind::default(), |found| found.value),
-        limits,
-    })
-}
-
 /// What [`network`] reads.
 pub(super) const NETWORK: &str = "a network such as \"10.20.0.0/16\" or an address";
 
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-fn loopback() -> Vec<IpNet> {
-    let v4 = ipnet::Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8).map(IpNet::V4);
-    [v4.ok(), Some(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))].into_iter().flatten().collect()
 }
 
 pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &str, name: &str, names: &[String]) {
@@ -270,10 +144,4 @@ pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &
         None => "None is configured".to_owned(),
     };
     section.error_at(span, key, "nothing in this file has this name", remedy);
-}
-
-fn key_hash(text: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(text.strip_prefix("sha256:")?, &mut hash).ok()?;
-    Some(hash)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::entries::{account, client, credential, known};
+use super::clients::client;
+use super::entries::{account, credential, known};
 use super::limits::limits;
 use super::listen::{listen, listener};
 use super::read::{Context, Section};
@@ -131,39 +132,11 @@ fn config(top: Section<'_>) -> Option<Config> {
         "[clients.powerbi-gateway] with credential and keys; `patgate client new NAME` prints it",
         |name, section| client(name, section, &credentials.names, &listener_names),
     );
+    let listening = listen.iter().chain(listeners.values()).map(|listen| listen.address);
+    addresses(&top, listening.chain(admin.as_ref().map(|admin| admin.address)));
+    times(&top, &pat);
     if seal.is_none() {
-        for (name, _) in clients.values.iter().filter(|(_, client)| client.limits.sessions.is_some()) {
-            let what = format!("clients.{name} has a limit on sessions, but tokens are not sealed");
-            top.error(what, "Remove `seal = false`, or the limit: without sealed tokens the gate knows no sessions");
-        }
-    }
-    let addresses = listen.iter().chain(listeners.values()).map(|listen| listen.address);
-    let addresses: Vec<_> = addresses.chain(admin.as_ref().map(|admin| admin.address)).collect();
-    if let Some(twice) = addresses
-        .iter()
-        .enumerate()
-        .find_map(|(number, address)| (address.port() != 0 && addresses[..number].contains(address)).then_some(address))
-    {
-        top.error(format!("two listeners have the address {twice}"), "Give each a port of its own");
-    }
-    if pat.stale < pat.refresh {
-        top.error(
-            "`pat.stale` is shorter than `pat.refresh`",
-            "Make it longer: a PAT must not expire before the gate reads it again",
-        );
-    }
-    if pat.refresh < pat.pace {
-        top.error(
-            "`pat.refresh` is shorter than `pat.pace`",
-            "Make it longer: the gate reads a reference at most once per `pat.pace`",
-        );
-    }
-    if accounts.values.len() > 1 && seal.is_none() {
-        // Nothing in a later request would say which account its session belongs to.
-        top.error(
-            "there is more than one account, but tokens are not sealed",
-            "Remove `seal = false`, or run one gate per account",
-        );
+        unsealed(&top, accounts.values.len(), &clients.values);
     }
     admission(&top, listen.iter().chain(listeners.values()), &clients.values);
     let names =
@@ -187,6 +160,46 @@ fn config(top: Section<'_>) -> Option<Config> {
         credentials: credentials.values,
         clients: names,
     })
+}
+
+/// Each listener has an address of its own.
+fn addresses(top: &Section<'_>, all: impl Iterator<Item = SocketAddr>) {
+    let all: Vec<_> = all.collect();
+    let again = |(number, address): &(usize, &SocketAddr)| address.port() != 0 && all[..*number].contains(address);
+    if let Some((_, twice)) = all.iter().enumerate().find(again) {
+        top.error(format!("two listeners have the address {twice}"), "Give each a port of its own");
+    }
+}
+
+/// A PAT's times fit each other.
+fn times(top: &Section<'_>, pat: &Pat) {
+    if pat.stale < pat.refresh {
+        top.error(
+            "`pat.stale` is shorter than `pat.refresh`",
+            "Make it longer: a PAT must not expire before the gate reads it again",
+        );
+    }
+    if pat.refresh < pat.pace {
+        top.error(
+            "`pat.refresh` is shorter than `pat.pace`",
+            "Make it longer: the gate reads a reference at most once per `pat.pace`",
+        );
+    }
+}
+
+/// What needs sealed tokens.
+fn unsealed(top: &Section<'_>, accounts: usize, clients: &BTreeMap<Arc<str>, Client>) {
+    for (name, _) in clients.iter().filter(|(_, client)| client.limits.sessions.is_some()) {
+        let what = format!("clients.{name} has a limit on sessions, but tokens are not sealed");
+        top.error(what, "Remove `seal = false`, or the limit: without sealed tokens the gate knows no sessions");
+    }
+    if accounts > 1 {
+        // Nothing in a later request would say which account its session belongs to.
+        top.error(
+            "there is more than one account, but tokens are not sealed",
+            "Remove `seal = false`, or run one gate per account",
+        );
+    }
 }
 
 /// Clients that show no key have to be told apart by what they are known by.

@@ -4,6 +4,7 @@
 //! what the rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
 
 pub mod change;
+mod clients;
 mod entries;
 pub mod file;
 mod limits;

@@ -17,6 +17,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::pat::{Deadlines, Lease, Refusal};
 use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
+use crate::snowflake::granted::Granted;
 use crate::snowflake::login::{Injection, Login, NotALogin};
 use crate::snowflake::query::pinned;
 use crate::telemetry::record::{Record, Step};
@@ -60,8 +61,8 @@ impl Worker {
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);
         let account = self.account(grant.account())?;
-        let mut upstream = AdmittedLogin { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
-        upstream.run(record, counted).await
+        let mut login = AdmittedLogin { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
+        login.run(record, counted).await
     }
 }
 
@@ -229,21 +230,7 @@ impl Exchange {
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
-                let version = lease.version().clone();
-                lease.accepted();
-                let (session, role) = (granted.session(), granted.role());
-                self.record.note(|facts| {
-                    let facts = facts.login();
-                    (facts.session, facts.role) = (session, role);
-                });
-                let (written, ticket) = match &self.sessions {
-                    Some(sessions) => {
-                        let (written, ticket) = sessions.seal_login(granted, &self.grant, &version)?;
-                        self.record.note(|facts| facts.session = Some(ticket.session));
-                        (Some(written), Some(Box::new(ticket)))
-                    }
-                    None => (granted.written(), None),
-                };
+                let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket }
             }
             LoginAnswer::Other { code } => {
@@ -253,6 +240,22 @@ impl Exchange {
             }
             LoginAnswer::Credential(kind) => LoginOutcome::Refused(lease.refused(kind)),
         })
+    }
+
+    /// Snowflake has opened a session: seals its tokens. Returns the body where it differs from Snowflake's, and the
+    /// ticket of a sealed session.
+    fn opened(&mut self, granted: Granted<'_>, lease: Lease) -> Result<(Option<String>, Option<Box<Ticket>>), Fault> {
+        let version = lease.version().clone();
+        lease.accepted();
+        let (session, role) = (granted.session(), granted.role());
+        self.record.note(|facts| {
+            let facts = facts.login();
+            (facts.session, facts.role) = (session, role);
+        });
+        let Some(sessions) = &self.sessions else { return Ok((granted.written(), None)) };
+        let (written, ticket) = sessions.seal_login(granted, &self.grant, &version)?;
+        self.record.note(|facts| facts.session = Some(ticket.session));
+        Ok((Some(written), Some(Box::new(ticket))))
     }
 }
 
