@@ -40,7 +40,7 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     })
 }
 
-/// A forward proxy; its user and password, where it wants them, come together.
+/// A forward proxy; its user and password come together, if it needs them.
 fn forward_proxy(section: Section<'_>) -> Option<ForwardProxy> {
     let address = section.required_parsed("address", "HOST:PORT, such as \"proxy.example:3128\"", |text| {
         let (name, port) = text.rsplit_once(':')?;
@@ -98,7 +98,7 @@ pub(super) fn credential(
     })
 }
 
-/// One name for every session, or a list of those that may be asked for.
+/// One name for every session, or a list of names that clients may ask for.
 fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> Pin {
     let fixed = section.text(one, "a name");
     let list = many.and_then(|many| Some((many, section.list(many, "a name", |text| Some(text.to_owned()))?)));
@@ -230,7 +230,7 @@ pub(super) fn client(
     };
     let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
-    // What was there and could not be read has been reported; it must not look as if nothing had been asked for.
+    // An invalid list was reported; it must not look like an empty one.
     let has = |there: bool, read: bool| (!there || read).then_some(());
     has(asked[0], keys.is_some())?;
     has(asked[1], certificates.is_some())?;
@@ -248,7 +248,7 @@ pub(super) fn client(
     })
 }
 
-/// What [`network`] reads.
+/// The form that [`network`] reads.
 pub(super) const NETWORK: &str = "a network such as \"10.20.0.0/16\" or an address";
 
 pub(super) fn network(text: &str) -> Option<IpNet> {
