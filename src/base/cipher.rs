@@ -1,8 +1,8 @@
-//! [`Cipher`]: AES-256-GCM (NIST SP 800-38D) under a key that is derived from a secret for one purpose.
+//! [`Cipher`]: AES-256-GCM (NIST SP 800-38D) with a key derived from a secret for one purpose.
 //!
 //! The key is HKDF-SHA256 (RFC 5869) of the secret with the purpose as its info, so that two uses of one secret share
-//! no key. Nonces are aws-lc's own and not the seam's: one that a test could fix is one that a mistake could repeat. 96
-//! random bits allow 2³² messages under a key; what is sealed here is a few a login.
+//! no key. aws-lc makes the nonces, not [`super::clock::Random`]: if a test could fix a nonce, a mistake could repeat
+//! one. 96 random bits allow 2³² messages under a key; the gate seals a few per login.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use secrecy::zeroize::Zeroizing;
 use super::secret::Secret;
 
 const NONCE: usize = 12;
-/// The least length of the secret that a key is derived from: 256 bits in base64 are 44 characters, in hex 64.
+/// The least length of the secret for a key: 256 bits in base64 are 44 characters, in hex 64.
 pub const LEAST_SECRET: usize = 32;
 
-/// A key and what it is for.
+/// A key and its purpose.
 pub struct Cipher {
     key: RandomizedNonceKey,
     purpose: &'static [u8],
 }
 
-/// No key can be derived, or nothing be sealed with it: the cryptographic library has failed.
+/// The cryptographic library could not derive a key, or could not seal with it.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the cryptographic library failed")]
 pub struct CipherError;
@@ -38,7 +38,7 @@ impl Cipher {
         Ok(Self { key, purpose })
     }
 
-    /// Appends nonce, sealed text and tag to `into`; what stands there already is authenticated with it.
+    /// Appends nonce, sealed text and tag to `into`, and authenticates the text already there.
     ///
     /// # Errors
     /// [`CipherError`].
@@ -52,8 +52,8 @@ impl Cipher {
         Ok(())
     }
 
-    /// Opens what [`Cipher::seal_after`] made of a message of which the first `clear` bytes stood there already; `None`
-    /// when it was sealed otherwise or has been changed.
+    /// Opens the output of [`Cipher::seal_after`], whose first `clear` bytes are in clear text; `None` if the key or
+    /// the purpose differs, or if any byte has changed.
     pub fn open_after(&self, sealed: &[u8], clear: usize) -> Option<Zeroizing<Vec<u8>>> {
         let (clear, sealed) = sealed.split_at_checked(clear)?;
         let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
@@ -71,7 +71,7 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// 32 bytes of a secret for a purpose, which tell nothing of those for another.
+/// Derives 32 bytes from a secret for a purpose; they reveal nothing about those for another purpose.
 ///
 /// # Errors
 /// [`CipherError`].

@@ -1,19 +1,19 @@
-//! The seams for time and chance: [`Clock`] and [`Random`], with the system's versions of both.
+//! Clock and randomness as replaceable parts: [`Clock`] and [`Random`], with the system's versions of both.
 //!
-//! Both are small object-safe traits held behind `Arc`, so that a test can turn the clock or fix the dice without any
-//! type parameter travelling through the house.
+//! Both are small object-safe traits behind `Arc`, so that a test can set the clock or fix the random bytes without
+//! type parameters in other modules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-/// Time and chance for a whole gate; a test puts its own in.
+/// Clock and randomness for a whole gate; tests replace them.
 #[derive(Clone)]
 pub struct Env {
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
+    /// The randomness.
     pub random: Arc<dyn Random>,
 }
 
@@ -23,7 +23,7 @@ impl Default for Env {
     }
 }
 
-/// Where the time comes from.
+/// The source of time.
 pub trait Clock: Send + Sync {
     /// Monotonic time, for ages and deadlines within one run of the process.
     fn now(&self) -> Instant;
@@ -46,14 +46,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to go on; for tests.
+/// A clock that tests set; it does not move by itself.
 pub struct ManualClock {
     start: (Instant, SystemTime),
     advanced: Mutex<(Duration, Duration)>,
 }
 
 impl ManualClock {
-    /// A clock that starts at the machine's present time.
+    /// A clock that starts at the machine's current time.
     pub fn start() -> Arc<Self> {
         Arc::new(Self { start: (SystemClock.now(), SystemClock.wall()), advanced: Mutex::default() })
     }
@@ -64,7 +64,7 @@ impl ManualClock {
         *advanced = (advanced.0 + by, advanced.1 + by);
     }
 
-    /// Moves the wall clock alone, as a laptop's sleep or a correction does.
+    /// Moves only the wall clock, as a laptop's sleep or a correction does.
     pub fn jump(&self, by: Duration) {
         self.advanced.lock().1 += by;
     }
@@ -84,12 +84,12 @@ impl Clock for ManualClock {
     }
 }
 
-/// Where random bytes come from.
+/// The source of random bytes.
 pub trait Random: Send + Sync {
     /// Fills `into` with bytes fit for keys.
     ///
     /// # Errors
-    /// [`NoEntropy`] when the machine has none to give; nothing that needs a key may go on then.
+    /// [`NoEntropy`] if the machine gives no random bytes; code that needs a key must then stop.
     fn fill(&self, into: &mut [u8]) -> Result<(), NoEntropy>;
 }
 

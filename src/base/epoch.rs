@@ -1,4 +1,4 @@
-//! [`EpochMillis`]: points in time as they are written down, in tickets, in files and to replicas.
+//! [`EpochMillis`]: points in time in tickets, in files and for replicas.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use super::clock::Clock;
 pub struct EpochMillis(pub u64);
 
 impl EpochMillis {
-    /// The point in time; what lies before 1970 becomes 1970.
+    /// The point in time; a time before 1970 becomes 1970.
     pub fn of(at: SystemTime) -> Self {
         Self(millis(at.duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
@@ -36,12 +36,13 @@ impl EpochMillis {
         self.0 / 1_000
     }
 
-    /// The same as the system has it; what no clock can show becomes 1970.
+    /// The same as a system time; a time that the system cannot represent becomes 1970.
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)
     }
 
-    /// The same on the monotonic clock, at most `furthest` ahead: a wall clock that was set back must keep nobody out.
+    /// The same on the monotonic clock, at most `furthest` in the future: a wall clock that was set back must not block
+    /// a user.
     pub fn to_instant(self, clock: &dyn Clock, furthest: Duration) -> Instant {
         let (now, wall) = (clock.now(), clock.wall());
         match self.to_system_time().duration_since(wall) {
@@ -50,7 +51,7 @@ impl EpochMillis {
         }
     }
 
-    /// How long this is after `other`; nothing where it is before.
+    /// How long this is after `other`; zero if it is before.
     pub fn since(self, other: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(other.0))
     }

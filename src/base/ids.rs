@@ -1,4 +1,4 @@
-//! Identifiers: each is a type of its own, so that one cannot stand where another belongs. None of them is a secret.
+//! Identifiers: each has its own type, so that the compiler finds a mix-up. None of them is a secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,8 +57,7 @@ impl fmt::Display for PatId {
     }
 }
 
-/// A Snowflake user of an account: the thing that Snowflake locks after bad logins. Two credentials may name the same
-/// one.
+/// A Snowflake user of an account, which Snowflake locks after bad logins. Two credentials may name the same user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceUser {
     account: Arc<str>,
@@ -66,8 +65,8 @@ pub struct ServiceUser {
 }
 
 impl ServiceUser {
-    /// The user of the account at this host. Neither has case: a host by RFC 9110, section 4.2.3, and a user because
-    /// Snowflake resolves login names without it (CREATE USER, parameter LOGIN_NAME).
+    /// The user of the account at this host. Both are case-insensitive: a host by RFC 9110, section 4.2.3, and a user
+    /// because Snowflake resolves login names without case (CREATE USER, parameter LOGIN_NAME).
     pub fn new(host: &str, user: &str) -> Self {
         Self { account: host.to_lowercase().into(), user: user.to_uppercase().into() }
     }
@@ -82,7 +81,7 @@ impl ServiceUser {
         &self.user
     }
 
-    /// What a ticket keeps of it.
+    /// Its form in a ticket.
     pub fn tag(&self) -> UserTag {
         UserTag::of(format!("{}\n{}", self.account, self.user).as_bytes())
     }
@@ -112,12 +111,12 @@ impl UserTag {
 }
 
 /// A client key in 64 bits, for tickets: the first bytes of its SHA-256. It tells the two keys of a client apart, and
-/// there is nothing to guess from it.
+/// reveals nothing about the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyTag(pub [u8; 8]);
 
 impl KeyTag {
-    /// What stands for the key of a client that needs none.
+    /// The tag of a client without a key.
     pub const NONE: Self = Self([0; 8]);
 
     /// The tag of the key with this SHA-256.
@@ -128,7 +127,7 @@ impl KeyTag {
     }
 }
 
-/// The gate's own name of a session, the same over its renewals: 128 random bits.
+/// The gate's own id of a session, the same over its renewals: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub [u8; 16]);
 

@@ -1,4 +1,4 @@
-//! Words that every room uses: secrets, names, ids, time and chance, faults, sealing. No I/O.
+//! Types that every module uses: secrets, names, ids, clock and randomness, faults, sealing. No I/O.
 
 pub mod cipher;
 pub mod clock;

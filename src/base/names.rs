@@ -1,13 +1,14 @@
-//! Names that are parsed once, at the edge, and trusted afterwards.
+//! Names: the code that reads input parses them once; all other code trusts them.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What every client key begins with, so that secret scanners find keys, and a key is told from a PAT typed by mistake.
+/// The prefix of every client key, so that secret scanners find keys, and the gate can tell a key from a PAT that was
+/// entered by mistake.
 pub const CLIENT_KEY_PREFIX: &str = "pgk_";
 
-/// The name of a client as it stands in the configuration and inside its key.
+/// The name of a client in the configuration and in its key.
 ///
 /// 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. An underscore is not among them, because it
 /// separates the parts of a client key.
@@ -48,7 +49,7 @@ pub enum CertificateName {
 }
 
 impl CertificateName {
-    /// Reads a name; `None` when it begins with neither word, or nothing follows.
+    /// Reads a name; `None` if it has neither prefix, or nothing after it.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty())?;
         match kind {
@@ -59,14 +60,14 @@ impl CertificateName {
     }
 }
 
-/// `STORE:PATH#FIELD`: where a PAT is to be had. It names a secret and holds none.
+/// `STORE:PATH#FIELD`: the reference of a secret. It names a secret and contains none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretRef {
     /// The name of a configured store.
     pub store: Arc<str>,
-    /// What the store calls the secret: a path, a file, a variable.
+    /// The store's name of the secret: a path, a file, a variable.
     pub path: Arc<str>,
-    /// The member to take when the value is a JSON object; without it the whole value is the secret.
+    /// The member to take if the value is a JSON object; without it, the whole value is the secret.
     pub field: Option<Arc<str>>,
 }
 
@@ -93,12 +94,12 @@ impl fmt::Display for SecretRef {
     }
 }
 
-/// One or more references in the order in which they are asked: the first, and what stands in for it.
+/// One or more references in their order: the first, and its fallbacks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretRefs(Arc<[SecretRef]>);
 
 impl SecretRefs {
-    /// These references; `None` when there is none.
+    /// These references; `None` if there is none.
     pub fn new(references: Vec<SecretRef>) -> Option<Self> {
         (!references.is_empty()).then(|| Self(references.into()))
     }
@@ -119,7 +120,7 @@ impl fmt::Display for SecretRefs {
     }
 }
 
-/// Whether a `Host` header names this machine and nothing else: `localhost` or a loopback address, with any port.
+/// Whether a `Host` header names this machine: `localhost` or a loopback address, with any port.
 pub fn is_this_machine(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
@@ -140,7 +141,7 @@ impl TraceId {
         Self(bytes)
     }
 
-    /// Takes the trace id out of a `traceparent` header (version 00 form); `None` when it is not well formed.
+    /// Reads the trace id of a `traceparent` header (version 00 form); `None` if it is malformed.
     pub fn from_traceparent(header: &[u8]) -> Option<Self> {
         if header.len() < 55 || header[2] != b'-' || header[35] != b'-' || header[52] != b'-' {
             return None;
@@ -149,7 +150,7 @@ impl TraceId {
             return None;
         }
         let mut bytes = [0; 16];
-        // The standard has small letters alone.
+        // The standard allows only small letters.
         if header[3..35].iter().any(u8::is_ascii_uppercase) {
             return None;
         }

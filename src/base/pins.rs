@@ -15,15 +15,15 @@ pub struct Pins {
     pub schema: Pin,
 }
 
-/// What may stand in one place of the context.
+/// The allowed values of one place of the context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Pin {
-    /// Anything.
+    /// Any value.
     #[default]
     Free,
-    /// This, in place of what was asked for.
+    /// Always this value, whatever the client asks for.
     Fixed(Arc<str>),
-    /// One of these; the first where nothing was asked for. Never empty.
+    /// One of these; the first if the client asks for none. Never empty.
     OneOf(Arc<[String]>),
 }
 
@@ -36,17 +36,17 @@ pub enum ContextField {
     Schema,
 }
 
-/// Something was asked for that is on no list.
+/// The client asks for a value that is not on the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAllowed {
-    /// Where.
+    /// The place.
     pub place: ContextField,
-    /// What was asked for.
+    /// The value.
     pub asked: String,
 }
 
 impl ContextField {
-    /// The word for a person.
+    /// The name for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Role => "role",
@@ -58,7 +58,7 @@ impl ContextField {
 }
 
 impl Pins {
-    /// All places, in the order in which they are written.
+    /// All places, in the order of writing.
     pub fn places(&self) -> [(ContextField, &Pin); 4] {
         [
             (ContextField::Role, &self.role),
@@ -68,12 +68,12 @@ impl Pins {
         ]
     }
 
-    /// Whether anything may be asked for.
+    /// Whether every place is free.
     pub fn are_free(&self) -> bool {
         self.places().iter().all(|(_, pin)| **pin == Pin::Free)
     }
 
-    /// These, and where they leave a place free, those of `other`.
+    /// These pins, and for free places those of `other`.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         let or = |ours: &Pin, theirs: &Pin| if *ours == Pin::Free { theirs.clone() } else { ours.clone() };
@@ -87,10 +87,10 @@ impl Pins {
 }
 
 impl Pin {
-    /// What has to stand in the place of everything that was asked for; `None` leaves that as it is.
+    /// The value to use in place of the requested ones; `None` leaves them unchanged.
     ///
     /// # Errors
-    /// What was asked for and is not on the list.
+    /// The requested value that is not on the list.
     pub fn settle<'a>(&'a self, asked: &[String]) -> Result<Option<&'a str>, String> {
         match self {
             Self::Free => Ok(None),
@@ -109,7 +109,7 @@ impl Pin {
     }
 }
 
-/// Whether two names are one to Snowflake: unquoted ones have no case, quoted ones are taken to the letter.
+/// Whether two names are the same to Snowflake: unquoted names are case-insensitive, quoted ones are exact.
 fn same(one: &str, other: &str) -> bool {
     let resolved = |name: &str| match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(quoted) => quoted.to_owned(),

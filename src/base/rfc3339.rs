@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Reads a point in time; `None` for an empty text or one of another form.
+/// Reads a point in time; `None` for an empty text or another form.
 pub fn parse(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(Into::into)
 }
@@ -35,7 +35,7 @@ pub mod option {
     /// For `#[serde(with = "…")]`.
     ///
     /// # Errors
-    /// The deserializer's. A text of another form is no error: it was not known.
+    /// The deserializer's. A text of another form is not an error; it means that the time is unknown.
     pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<SystemTime>, D::Error> {
         Ok(Option::<String>::deserialize(from)?.and_then(|text| super::parse(&text)))
     }

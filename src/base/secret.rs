@@ -1,8 +1,8 @@
 //! [`Secret`]: text that cannot be printed by accident.
 //!
-//! The type has no `Display`, no `Serialize` and a `Debug` that prints a constant. Its content leaves by one method,
-//! [`Secret::expose`], so that a reviewer finds every use with one search. The memory is wiped on drop; copies that TLS
-//! and HTTP buffers make of it are not, and we do not claim so.
+//! The type has no `Display`, no `Serialize`, and a `Debug` that prints a constant. Only [`Secret::expose`] gives the
+//! content, so that a reviewer finds every use with one search. A drop wipes the memory, but not the copies in TLS and
+//! HTTP buffers.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes ownership of `text`; the caller's copy is gone.
+    /// Takes ownership of `text`, so that the caller keeps no copy.
     pub fn new(text: String) -> Self {
         Self(SecretString::from(text))
     }
@@ -29,7 +29,7 @@ impl Secret {
         hex::encode(&digest(&SHA256, self.expose().as_bytes()).as_ref()[..6])
     }
 
-    /// Compares without telling by its duration where the two differ.
+    /// Compares in constant time, so that the duration does not reveal where the two differ.
     pub fn same_as(&self, other: &Self) -> bool {
         use subtle::ConstantTimeEq;
         self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()

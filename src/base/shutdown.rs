@@ -1,4 +1,4 @@
-//! [`Shutdown`]: one stop signal for everyone, and a count of those who are still at work.
+//! [`Shutdown`]: one stop signal for all tasks, and a count of the running ones.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Held by whoever may end the process: gives the signal, then waits until the last [`ShutdownWatch`] is dropped.
-/// Dropping it gives the signal too.
+/// The sender's end: gives the signal, then waits until the last [`ShutdownWatch`] is dropped. Dropping it gives the
+/// signal too.
 #[derive(Default)]
 pub struct Shutdown {
     signal: CancellationToken,
     working: TaskTracker,
 }
 
-/// Held by everything that has to finish before the process may end. Dropping it says "done".
+/// The end of a task that must finish before the process stops. Dropping it means "done".
 #[derive(Clone)]
 pub struct ShutdownWatch {
     signal: CancellationToken,
@@ -22,12 +22,12 @@ pub struct ShutdownWatch {
 }
 
 impl Shutdown {
-    /// A watch for something that has to finish.
+    /// A watch for a task that must finish.
     pub fn watch(&self) -> ShutdownWatch {
         ShutdownWatch { signal: self.signal.clone(), _working: self.working.token() }
     }
 
-    /// Tells everyone to come to an end and waits for it, at most `deadline`; `true` when all have ended in time.
+    /// Gives the signal and waits for all tasks, at most `deadline`; `true` if all have ended in time.
     pub async fn stop(self, deadline: Duration) -> bool {
         self.signal.cancel();
         self.working.close();
@@ -42,7 +42,7 @@ impl Drop for Shutdown {
 }
 
 impl ShutdownWatch {
-    /// Ends when the signal is given.
+    /// Returns when the signal is given.
     pub fn stopped(&self) -> WaitForCancellationFutureOwned {
         self.signal.clone().cancelled_owned()
     }

@@ -1,29 +1,30 @@
-//! [`Verdict`]: whether a PAT may be risked, in the same words for this process and for all replicas together.
+//! [`Verdict`]: whether a request may send a version of a PAT; the same type serves this process and all replicas
+//! together.
 
 use std::time::Duration;
 
 use super::fault::Kind;
 
-/// How long a lost answer counts as a refusal. That is short, since answers are mostly lost in an outage, when the PAT
-/// is good and everybody waits.
+/// How long a lost answer counts as a refusal. The time is short, since answers are mostly lost in an outage, when the
+/// PAT is good and all requests wait.
 pub const UNKNOWN_COUNTS: Duration = Duration::from_secs(15);
 
-/// What is said to a request that wants to send a version of a PAT.
+/// The decision about a request that wants to send a version of a PAT.
 pub enum Verdict<T> {
     /// It may.
     Granted(T),
-    /// As many as may are under way: ask again when one of them is answered, or after this time.
+    /// The budget is in use: ask again when a request under way has its answer, or after this time.
     Retry(Duration),
-    /// This version has been refused: look for a newer one first, and insist when there is none.
+    /// Snowflake has refused this version: look for a newer one first, and insist if there is none.
     NeedNewer,
-    /// This version has been refused as often as it may be.
+    /// The budget of this version is spent.
     Exhausted,
-    /// Snowflake refused a moment ago for a reason that no newer PAT mends.
+    /// Snowflake has just refused a login for a reason that a newer PAT does not change.
     Cooldown(Kind),
 }
 
 impl<T> Verdict<T> {
-    /// What was granted, or the same refusal for a question about something else.
+    /// The granted value, or the same refusal with another type.
     ///
     /// # Errors
     /// Every verdict but [`Verdict::Granted`].

@@ -1,15 +1,14 @@
-//! What differs between two configurations, for the audit log, and what of it takes a restart.
+//! The differences between two configurations, for the audit log, and which of them need a restart.
 //!
-//! A line names the place and says nothing of the values: where a key hash was replaced, the name of its client is what
-//! counts.
+//! A line names the key and not the values: for a replaced key hash, the name of the client is enough.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Account, Client, Config, Credential, Listen, Pat};
 
-/// The differences, each as the place in the file and what became of it. Every field is taken apart by name, so that a
-/// new one does not compile before it is compared.
+/// The differences, each with its key and the change. The code destructures every field by name, so that a new field
+/// does not compile until it is compared.
 pub fn differences(old: &Config, new: &Config) -> Vec<String> {
     let Config {
         listen,
@@ -96,8 +95,7 @@ fn account(old: &Account, new: &Account) -> Parts {
     ]
 }
 
-/// What takes effect at the next start only. Here too a new field does not compile before somebody has said which it
-/// is.
+/// The changes that take effect only at the next start. Here too a new field does not compile until it is classified.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         listen,
@@ -135,7 +133,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         drain: _,
     } = listen;
     let Pat { budget, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
-    // The ring's keeper goes on with the stores that it began with.
+    // The keeper of the ring still uses the stores that it started with.
     let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
     let addresses = |all: &BTreeMap<_, Listen>| -> Vec<_> {
         all.values().map(|listen| (listen.name.clone(), listen.address)).collect()

@@ -54,7 +54,7 @@ pub(super) fn client(
     };
     let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
-    // What was there and could not be read has been reported; it must not look as if nothing had been asked for.
+    // An invalid list was reported; it must not look like an empty one.
     let has = |there: bool, read: bool| (!there || read).then_some(());
     has(asked[0], keys.is_some())?;
     has(asked[1], certificates.is_some())?;

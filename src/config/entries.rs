@@ -40,7 +40,7 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     })
 }
 
-/// A forward proxy; its user and password, where it wants them, come together.
+/// A forward proxy; its user and password come together, if it needs them.
 fn forward_proxy(section: Section<'_>) -> Option<ForwardProxy> {
     let address = section.required_parsed("address", "HOST:PORT, such as \"proxy.example:3128\"", |text| {
         let (name, port) = text.rsplit_once(':')?;
@@ -98,7 +98,7 @@ pub(super) fn credential(
     })
 }
 
-/// One name for every session, or a list of those that may be asked for.
+/// One name for every session, or a list of names that clients may ask for.
 pub(super) fn pin(section: &Section<'_>, one: &'static str, many: Option<&'static str>) -> Pin {
     let fixed = section.text(one, "a name");
     let list = many.and_then(|many| Some((many, section.list(many, "a name", |text| Some(text.to_owned()))?)));
@@ -127,7 +127,7 @@ pub(super) fn pin(section: &Section<'_>, one: &'static str, many: Option<&'stati
     }
 }
 
-/// What [`network`] reads.
+/// The form that [`network`] reads.
 pub(super) const NETWORK: &str = "a network such as \"10.20.0.0/16\" or an address";
 
 pub(super) fn network(text: &str) -> Option<IpNet> {

@@ -1,4 +1,4 @@
-//! From the text of the file to a [`Config`], or to everything that is wrong with it.
+//! Reads the text of the file into a [`Config`], or into all its errors.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Reads an optional section: its values, or the same values' defaults when the table is not there at all.
+/// Reads an optional section: its values, or their defaults if the table is missing.
 macro_rules! optional {
     ($section:expr, $read:expr) => {{
         let section: Option<Section<'_>> = $section;
@@ -45,7 +45,7 @@ macro_rules! optional {
 pub enum LoadError {
     /// The file cannot be read.
     Unread(String),
-    /// The file holds errors.
+    /// The file has errors.
     Wrong(Report),
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Display for LoadError {
     }
 }
 
-/// Reads a configuration file; the report goes along, for its warnings.
+/// Reads a configuration file; returns also the report, for its warnings.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -69,16 +69,16 @@ pub fn load(file: &Path) -> Result<(Config, Report), LoadError> {
     parse(file, &text).map_err(LoadError::Wrong)
 }
 
-/// Reads the text of a configuration file. `file` names it in errors and is what relative paths are relative to.
+/// Reads the text of a configuration file. `file` is its name in errors, and relative paths are relative to it.
 ///
 /// # Errors
-/// The report, when it holds an error. Warnings alone come with the configuration.
+/// The report, if it has an error. Warnings alone come with the configuration.
 pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
     let report = RefCell::new(Report::new(file.display().to_string(), text));
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         for error in &syntax {
-            // The parser's own words may quote the line, and a secret with it.
+            // The parser's own text may quote the line, with a secret in it.
             let span = error.span().unwrap_or(0..0);
             report.borrow_mut().error(
                 &span,
@@ -194,7 +194,7 @@ fn unsealed(top: &Section<'_>, accounts: usize, clients: &BTreeMap<Arc<str>, Cli
         top.error(what, "Remove `seal = false`, or the limit: without sealed tokens the gate knows no sessions");
     }
     if accounts > 1 {
-        // Nothing in a later request would say which account its session belongs to.
+        // Without sealed tokens, a later request does not say which account its session belongs to.
         top.error(
             "there is more than one account, but tokens are not sealed",
             "Remove `seal = false`, or run one gate per account",
@@ -202,7 +202,7 @@ fn unsealed(top: &Section<'_>, accounts: usize, clients: &BTreeMap<Arc<str>, Cli
     }
 }
 
-/// Clients that show no key have to be told apart by what they are known by.
+/// Checks that clients without a key have different certificate names or users.
 fn admission<'a>(
     top: &Section<'_>,
     mut listen: impl Iterator<Item = &'a Listen>,
@@ -233,7 +233,7 @@ fn admission<'a>(
     }
 }
 
-/// A table of named things: those that could be read, and the names of all, so that one mistake is not reported twice.
+/// A table of named entries: the valid ones, and the names of all, so that one mistake is not reported twice.
 struct Table<T> {
     values: BTreeMap<Arc<str>, T>,
     names: Vec<String>,
@@ -308,7 +308,7 @@ fn pat(section: Option<Section<'_>>) -> Pat {
         let refresh = duration_in(section, "refresh", MINUTE, SECOND..24 * HOUR);
         Pat {
             refresh,
-            // Whoever asks for a shorter refresh and says no more means it.
+            // An operator who sets a shorter refresh and no pace wants that refresh.
             pace: duration_in(section, "pace", (30 * SECOND).min(refresh), SECOND..HOUR),
             watch: duration_in(section, "watch", SECOND, Duration::from_millis(50)..HOUR),
             stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),

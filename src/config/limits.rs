@@ -1,4 +1,4 @@
-//! Limits: over everybody, over a credential, over a client.
+//! Limits: over the whole gate, over a credential, over a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{ClientLimits, Limits, Rates};
 const WANTED: &str = "a rate such as \"60/min\", \"200/s\", \"300/10min\" or \"1000/h\", or a list of them";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What slows whoever guesses keys down where the operator says nothing.
+/// The default limits for wrong keys.
 const FAILURES: [&str; 2] = ["10/min", "30/10min"];
 
 /// `[limits]`.
@@ -52,7 +52,7 @@ fn both(section: &Section<'_>) -> Rates {
     Rates { logins: rates(section, "logins"), requests: rates(section, "requests") }
 }
 
-/// One rate or a list; none where nothing is said.
+/// One rate or a list; none if the key is missing.
 fn rates(section: &Section<'_>, key: &'static str) -> Arc<[Rate]> {
     section
         .zero_or_more(key, WANTED, units::rate)

@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What every listener says for itself.
+/// The keys that every listener may set.
 struct OwnSettings {
     address: SocketAddr,
     tls: Option<KeyPair>,
@@ -50,7 +50,7 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
     Some(read)
 }
 
-/// `[listeners.NAME]`: a listener of its own; what it does not say is that of `[listen]`.
+/// `[listeners.NAME]`: another listener; keys that it does not set are those of `[listen]`.
 pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Option<(Arc<str>, Listen)> {
     if name == Listen::MAIN {
         section.error("this is the name of [listen]", "Choose another name");

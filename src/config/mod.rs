@@ -1,7 +1,7 @@
 //! The configuration: one file, read once, into complete typed values.
 //!
-//! Two shapes are kept apart: [`mod@file`] reads the TOML and collects every error with its place, and [`Config`] is
-//! what the rest of the house sees, complete, immutable and free of secrets. The file holds references to secrets only.
+//! There are two forms: [`mod@file`] reads the TOML and collects every error with its place, and the other modules use
+//! [`Config`], which is complete, immutable and free of secrets. The file has only references to secrets.
 
 pub mod change;
 mod clients;
@@ -28,30 +28,30 @@ use crate::base::pins::Pins;
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
-/// Everything the operator said, with defaults where nothing was said.
+/// All settings of the operator, with defaults for the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The listener for drivers.
     pub listen: Listen,
     /// More listeners, by name.
     pub listeners: BTreeMap<Arc<str>, Listen>,
-    /// The address for the operator.
+    /// The admin address.
     pub admin: Admin,
-    /// How changes of the file are noticed.
+    /// How the gate notices changes of the file.
     pub reload: Reload,
-    /// How logins are read and held.
+    /// How the gate reads and holds logins.
     pub login: Login,
-    /// Limits over everybody.
+    /// Limits over all clients.
     pub limits: Limits,
-    /// Where gates on several hosts meet; `None` counts by itself.
+    /// Redis for gates on several hosts; `None`: the gate counts for itself.
     pub replicas: Option<Replicas>,
-    /// Deadlines on Snowflake's side.
+    /// Deadlines towards Snowflake.
     pub upstream: Upstream,
     /// The cache of PATs.
     pub pat: Pat,
-    /// What outlives the process.
+    /// The state that outlives the process.
     pub state: State,
-    /// How sessions' tokens are sealed; `None` passes Snowflake's tokens on as they are.
+    /// How the gate seals the tokens of sessions; `None` passes Snowflake's tokens on.
     pub seal: Option<Seal>,
     /// Logs.
     pub log: Log,
@@ -94,30 +94,30 @@ impl Config {
 /// `[listen]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
-    /// The name by which a client is confined to it.
+    /// The name for `listeners` of a client.
     pub name: Arc<str>,
-    /// Where drivers connect.
+    /// The address for drivers.
     pub address: SocketAddr,
     /// Certificate and key; `None` only with `danger_plaintext` on a loopback address.
     pub tls: Option<KeyPair>,
     /// The roots of client certificates; `None` asks for none.
     pub client_ca: Option<PathBuf>,
-    /// Whose PROXY header is believed, and has to be there.
+    /// The balancers that must send a PROXY header, which the gate trusts.
     pub proxy: Vec<IpNet>,
-    /// How many workers; `None` is one a core.
+    /// How many workers; `None` is one per core.
     pub workers: Option<usize>,
-    /// How many connections at once; more wait in the kernel's queue.
+    /// How many connections at once; others wait in the kernel's queue.
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long a request's head may take from its first byte.
     pub head: Duration,
-    /// How long a connection may be silent between requests. Drivers' pools keep theirs for 30 s and more.
+    /// How long a connection may be silent between requests. Drivers' pools keep connections for 30 s and more.
     pub idle: Duration,
-    /// How long `/readyz` says that the gate is stopping before anything is closed: the time that a balancer needs to
-    /// notice.
+    /// How long `/readyz` says that the gate is stopping before the gate closes anything: the time that a balancer
+    /// needs to notice.
     pub notice: Duration,
-    /// How long running requests may go on after that.
+    /// How long running requests may continue after that.
     pub drain: Duration,
     /// Lets a second process listen on the same port, which then takes over (`SO_REUSEPORT`; Unix).
     pub reuse_port: bool,
@@ -147,7 +147,7 @@ pub struct Admin {
 /// `[reload]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reload {
-    /// How often the file, certificates and roots are looked at for a change; zero does not look.
+    /// How often the gate checks the file, certificates and roots for a change; zero: never.
     pub watch: Duration,
 }
 
@@ -160,8 +160,8 @@ pub struct Login {
     pub inflated: usize,
     /// How long the body may take.
     pub deadline: Duration,
-    /// How long a login is held and tried again while the store or Snowflake is away, before the client is told. Newest
-    /// JDBC gives up after 8 s.
+    /// How long the gate holds and retries a login while the store or Snowflake is unreachable, before it answers with
+    /// the failure. The newest JDBC gives up after 8 s.
     pub hold: Duration,
 }
 
@@ -172,35 +172,35 @@ pub struct Upstream {
     pub connect: Duration,
     /// How long the first byte of an answer may take; Snowflake holds long polls for 45 s.
     pub first_byte: Duration,
-    /// How long a running body may be silent; its whole length has no limit.
+    /// How long a running body may be silent; its total time has no limit.
     pub silence: Duration,
-    /// How long an unused connection is kept for the next request.
+    /// How long an unused connection stays in the idle pool.
     pub keep: Duration,
 }
 
 /// `[pat]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pat {
-    /// How old a PAT in memory may be before it is read again in the background.
+    /// How old a PAT in memory may be before the gate reads it again in the background.
     pub refresh: Duration,
-    /// The least time between two reads of a reference that nobody has asked for: neither a refusal nor a push.
+    /// The least time between two reads of a reference, except after a refusal or a push.
     pub pace: Duration,
-    /// How often a file that holds a PAT is looked at for a change.
+    /// How often the gate checks a file with a PAT for a change.
     pub watch: Duration,
-    /// How old a PAT may be when the store does not answer; older ones are not used.
+    /// How old a PAT may be if the store does not answer; the gate does not use older ones.
     pub stale: Duration,
     /// How long one read of a store may take.
     pub read: Duration,
-    /// How many logins may be risked with one version: under way at once, or refused. Snowflake locks a user at five.
+    /// How many logins with one version may be under way or refused. Snowflake locks a user at five.
     pub budget: usize,
 }
 
 /// `[state]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// A directory of the gate's own. `None` takes systemd's `STATE_DIRECTORY`, and without that the next one.
+    /// The gate's state directory. `None` uses systemd's `STATE_DIRECTORY`, and without that the next one.
     pub directory: Option<PathBuf>,
-    /// `state` beside the file, taken when it can be written to.
+    /// `state` beside the file, used if the gate can write there.
     pub beside: PathBuf,
     /// The key of the sealed copy of PATs for a cold start; `None` keeps no copy.
     pub warm_key: Option<SecretSource>,
@@ -209,20 +209,20 @@ pub struct State {
 /// `[seal]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
-    /// Where the ring of keys is; `None` makes one in the state directory.
+    /// The references of the key ring; `None` makes one in the state directory.
     pub keys: Option<SecretRefs>,
-    /// How long one key of a made ring seals.
+    /// How long one key of the gate's own ring seals.
     pub rotate: Duration,
-    /// How long a sealed token may live at most, and a key of a made ring opens after it has sealed for the last time.
+    /// The longest lifetime of a sealed token, and how long a key of the gate's own ring opens after its last seal.
     pub keep: Duration,
-    /// How often the ring is read.
+    /// How often the gate reads the ring.
     pub refresh: Duration,
 }
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
-    /// The least level that is written.
+    /// The lowest level that the gate writes.
     pub level: Level,
     /// The form of a line.
     pub format: LogFormat,
@@ -231,9 +231,9 @@ pub struct Log {
 /// The levels of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// What needs a person.
+    /// Problems that the operator must handle.
     Error,
-    /// What may need one.
+    /// Problems that the operator may have to handle.
     Warn,
     /// Logins and changes of state.
     Info,
@@ -248,7 +248,7 @@ pub enum Level {
 pub enum LogFormat {
     /// JSON unless stderr is a terminal.
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For people.
     Text,
@@ -257,7 +257,7 @@ pub enum LogFormat {
 /// `[accounts.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// SNI, `Host` and the name that the certificate must carry.
+    /// SNI, `Host` and the name that the certificate must have.
     pub host: String,
     /// The port of `host`.
     pub port: u16,
@@ -267,18 +267,18 @@ pub struct Account {
     pub ca: Option<PathBuf>,
     /// `ACCOUNT_NAME` in the login.
     pub name: String,
-    /// How many requests may be under way there at a time, of all clients.
+    /// The in-flight limit over the requests of all clients.
     pub in_flight: Option<usize>,
     /// The forward proxy on the way there.
     pub proxy: Option<ForwardProxy>,
 }
 
-/// A forward proxy that is asked for a tunnel with CONNECT (RFC 9110, section 9.3.6).
+/// A forward proxy that makes tunnels with CONNECT (RFC 9110, section 9.3.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardProxy {
-    /// `HOST:PORT`, spoken to without TLS.
+    /// `HOST:PORT`; the gate connects without TLS.
     pub address: String,
-    /// What is said in `Proxy-Authorization`, if anything.
+    /// User and password for `Proxy-Authorization`, if any.
     pub user: Option<(String, SecretSource)>,
 }
 
@@ -288,7 +288,7 @@ impl Account {
         self.address.clone().unwrap_or_else(|| format!("{}:{}", self.host, self.port))
     }
 
-    /// The `Host` header: without the port where it is that of https.
+    /// The `Host` header: without the port if it is that of https.
     pub fn authority(&self) -> String {
         if self.port == 443 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
@@ -301,7 +301,7 @@ pub struct Credential {
     pub account: Arc<str>,
     /// The Snowflake service user.
     pub user: String,
-    /// Where its PAT is, and what is asked when that does not answer.
+    /// The references of its PAT: the first, and its fallbacks.
     pub pat: SecretRefs,
     /// The context that every session gets, whatever the client asks for.
     pub pins: Pins,
@@ -314,22 +314,22 @@ pub struct Credential {
 pub struct Client {
     /// The name of a credential.
     pub credential: Arc<str>,
-    /// SHA-256 of each valid key: one, or two while a key is exchanged; none where a certificate or the machine is
-    /// enough.
+    /// SHA-256 of each valid key: one, or two during a change of keys; none if a certificate or the machine identifies
+    /// the client.
     pub keys: Vec<[u8; 32]>,
-    /// The names of which its connections have to show a certificate; empty where none is asked for.
+    /// The certificate names, one of which its connections must have; empty if it needs no certificate.
     pub certificates: Vec<CertificateName>,
-    /// Whether a program on this machine needs to show nothing.
+    /// Whether programs on this machine need no key.
     pub trust_loopback: bool,
-    /// The local users whose programs are trusted, by name or number; empty for all.
+    /// The local users whose programs may log in, by name or number; empty for all.
     pub users: Vec<String>,
-    /// Where the client may come from; an empty list admits nobody.
+    /// The networks that it may connect from; an empty list admits no address.
     pub networks: Vec<IpNet>,
-    /// The listeners that it may come by; empty for all.
+    /// The listeners that it may use; empty for all.
     pub listeners: Vec<Arc<str>>,
-    /// The context that its sessions may have; it goes before that of the credential.
+    /// The context that its sessions may have; it takes precedence over that of the credential.
     pub pins: Pins,
-    /// What its sessions are bound to beside the client itself.
+    /// What its sessions are bound to, beside the client.
     pub bind: Bind,
     /// Limits.
     pub limits: ClientLimits,
@@ -360,7 +360,7 @@ pub struct ClientLimits {
     pub in_flight: Option<usize>,
 }
 
-/// How often something may be done; every window of a list has to fit, and an empty one limits nothing.
+/// Rates of actions; every window of a list must allow an action, and an empty list limits nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rates {
     /// Logins.
@@ -382,13 +382,13 @@ pub struct Limits {
     pub gate: Rates,
     /// Over each source address.
     pub source: Rates,
-    /// How many wrong keys a source, or a name, may show before it is slowed down.
+    /// How many wrong keys a source, or a name, may send before the gate delays its answers.
     pub failures: Arc<[Rate]>,
-    /// The longest by which the answer to a wrong key is put off.
+    /// The longest delay of the answer to a wrong key.
     pub slow_down: Duration,
-    /// How long a login over its limit waits for its turn.
+    /// How long a login over its limit may wait.
     pub wait: Duration,
-    /// How long a request over its limit waits for its turn.
+    /// How long a request over its limit may wait.
     pub delay: Duration,
 }
 
@@ -403,8 +403,8 @@ pub struct Replicas {
     pub password: Option<SecretSource>,
     /// Roots to trust instead of the platform's.
     pub ca: Option<PathBuf>,
-    /// What all keys in Redis begin with; gates of one prefix are replicas of each other.
+    /// The prefix of all keys in Redis; gates with the same prefix are replicas of each other.
     pub prefix: String,
-    /// How long Redis has for an answer.
+    /// How long Redis may take to answer.
     pub timeout: Duration,
 }

@@ -1,7 +1,7 @@
 //! [`Section`]: one table of the file, read key by key.
 //!
-//! A section remembers which keys it was asked for; [`Section::finish`] refuses the rest, with the nearest of the known
-//! ones. Every method reports what is wrong and hands back `None`, so that one run finds every error.
+//! A section records the keys that the code reads; [`Section::finish`] refuses all others, and suggests the nearest
+//! known key. Every method reports an error and returns `None`, so that one run finds every error.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,9 +13,9 @@ use toml::de::{DeTable, DeValue};
 use super::report::Report;
 use super::units;
 
-/// What all sections of one file share.
+/// The state that all sections of one file share.
 pub struct Context<'a> {
-    /// Where findings go.
+    /// The report.
     pub report: &'a RefCell<Report>,
     /// The directory that relative paths are relative to.
     pub base: &'a Path,
@@ -32,7 +32,7 @@ pub struct Section<'a> {
     known: RefCell<Vec<&'static str>>,
 }
 
-/// A value and where it stands.
+/// A value and its place.
 pub struct Found<T> {
     /// The value.
     pub value: T,
@@ -41,7 +41,7 @@ pub struct Found<T> {
 }
 
 impl<'a> Section<'a> {
-    /// The section of a table; `path` is how errors name it, empty for the top.
+    /// The section of a table; `path` is its name in errors, empty for the top.
     pub fn new(context: &'a Context<'a>, path: String, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
         let kind = path.clone();
         Self { context, path, kind, table, span, known: RefCell::default() }
@@ -103,7 +103,7 @@ impl<'a> Section<'a> {
         self.typed(key, wanted, |value| value.as_str().filter(fits).map(str::to_owned))
     }
 
-    /// A string that has to be there.
+    /// A required string.
     pub fn required(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         if !self.has(key) {
             self.know(key);
@@ -123,7 +123,7 @@ impl<'a> Section<'a> {
         self.typed(key, wanted, |value| parse(value.as_str()?))
     }
 
-    /// Like [`Section::parsed`], for a value that has to be there.
+    /// Like [`Section::parsed`], for a required value.
     pub fn required_parsed<T>(
         &self,
         key: &'static str,
@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
         Some(Found { value: self.context.base.join(found.value), span: found.span })
     }
 
-    /// A path that has to be there.
+    /// A required path.
     pub fn required_path(&self, key: &'static str, wanted: &str) -> Option<Found<PathBuf>> {
         let found = self.required(key, wanted)?;
         Some(Found { value: self.context.base.join(found.value), span: found.span })
@@ -213,7 +213,7 @@ impl<'a> Section<'a> {
         Some(Found { value: vec![found.value], span: found.span })
     }
 
-    /// A string or a list of strings that has to be there, each parsed; never empty.
+    /// A required string or list of strings, each parsed; never empty.
     pub fn one_or_more<T>(
         &self,
         key: &'static str,
@@ -239,7 +239,7 @@ impl<'a> Section<'a> {
         Some(self.below(self.name_of(key), key, found.value, found.span))
     }
 
-    /// Whether a key is there and is a table; asking does not make it known.
+    /// Whether a key exists and is a table; this does not make the key known.
     pub fn is_table(&self, key: &str) -> bool {
         self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_table())
     }
@@ -266,7 +266,7 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// Whether a key is there; asking does not make it known.
+    /// Whether a key exists; this does not make the key known.
     pub fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(name, _)| name.get_ref() == key)
     }
@@ -276,7 +276,7 @@ impl<'a> Section<'a> {
         self.context.base
     }
 
-    /// Refuses every key that nobody asked for.
+    /// Refuses every key that the code has not read.
     pub fn finish(self) {
         let known = self.known.borrow();
         for (name, _) in self.table {

@@ -1,4 +1,4 @@
-//! `[replicas]`: where gates on several hosts meet.
+//! `[replicas]`: Redis for gates on several hosts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) fn replicas(section: Section<'_>) -> Option<Replicas> {
     })
 }
 
-/// An address that holds no secret.
+/// An address without a secret.
 fn address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
     let plain = !rest.is_empty() && !rest.contains(['@', '?', '#']) && !rest.starts_with('/');

@@ -1,12 +1,12 @@
-//! [`Report`]: everything that is wrong with a file, each with its place, what is wrong and what to write.
+//! [`Report`]: all errors in a file, each with its place and what to write instead.
 //!
-//! A value is never quoted: somebody may have written a secret where a reference belongs.
+//! It never quotes a value: the operator may have written a secret in place of a reference.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-/// What was found in one file.
+/// The problems of one file.
 #[derive(Debug, Clone)]
 pub struct Report {
     file: String,
@@ -16,17 +16,17 @@ pub struct Report {
     keys: BTreeMap<String, bool>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     at: usize,
-    /// The key it is about, with the tables it stands in, or empty.
+    /// Its key, with the tables around it, or empty.
     pub key: String,
     /// What is wrong.
     pub what: String,
     /// What to write instead.
     pub remedy: String,
-    /// A warning lets the gate start all the same.
+    /// With a warning the gate still starts.
     pub warning: bool,
 }
 

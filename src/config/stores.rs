@@ -70,15 +70,15 @@ pub enum KvVersion {
 /// How the gate logs in to Vault. `mount` is where the method is mounted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum VaultLogin {
-    /// A token that somebody else renews, or that does not end.
+    /// A token that another program renews, or that does not expire.
     Token(SecretSource),
     /// AppRole.
     AppRole { mount: String, role_id: SecretSource, secret_id: SecretSource },
-    /// A Kubernetes service account; `jwt` is its token, read anew at every login.
+    /// A Kubernetes service account; `jwt` is its token, which the gate reads again at every login.
     Kubernetes { mount: String, role: String, jwt: SecretSource },
-    /// A JWT of another issuer, read anew at every login; without a role the method's default.
+    /// A JWT of another issuer, which the gate reads again at every login; without a role, the method's default.
     Jwt { mount: String, role: Option<String>, jwt: SecretSource },
-    /// A TLS client certificate; without a role Vault looks for one that fits.
+    /// A TLS client certificate; without a role, Vault tries all roles.
     Certificate { mount: String, role: Option<String>, certificate: PathBuf, key: PathBuf },
 }
 
@@ -335,7 +335,7 @@ fn one_of(section: &Section<'_>, what: &str, remedy: &str, keys: &[&str]) {
     }
 }
 
-/// Scheme, host and port alone; without TLS only where nobody else listens.
+/// Only scheme, host and port; without TLS only on a loopback address.
 fn origin(text: &str) -> Option<String> {
     let uri = text.parse::<http::Uri>().ok()?;
     let host = uri.host().unwrap_or_default();
@@ -354,7 +354,7 @@ fn origin(text: &str) -> Option<String> {
 
 const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", never the secret itself";
 
-/// A value that names a secret of the gate's own.
+/// A value that names one of the gate's own secrets.
 pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {
     let base = section.base().to_owned();
     section.parsed(key, SOURCE, |text| match text.split_once(':')? {

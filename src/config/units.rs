@@ -17,7 +17,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(factor).map(Duration::from_secs)
 }
 
-/// A duration in the largest unit that shows it whole.
+/// A duration in the largest unit that shows it exactly.
 pub fn show_duration(value: Duration) -> String {
     let seconds = value.as_secs();
     match seconds {
@@ -41,12 +41,12 @@ pub fn size(text: &str) -> Option<usize> {
     usize::try_from(number.checked_mul(factor)?).ok()
 }
 
-/// So many in such a time.
+/// A count per time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
-    /// How many.
+    /// The count.
     pub count: NonZeroU32,
-    /// In how long.
+    /// The time.
     pub per: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The bad logins of a PAT version, over all replicas.
 //!
-//! A login takes a lease before it is sent, which counts as spent until its answer is told; refusals are counted for as
-//! long as Snowflake keeps a token. What a replica that was killed had under way ends by itself.
+//! A login takes a lease before it is sent. The lease counts as spent until the gate reports the answer. Refusals count
+//! for as long as Snowflake keeps a token. The leases of a killed replica expire.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::base::epoch::millis;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
 
-/// How long a lease counts when nobody tells what came of it: its gate was killed, or Redis was away. Logins take less,
-/// and one that takes longer is hardly a refusal.
+/// How long a lease counts without a report: its gate was killed, or Redis was unreachable. Logins take less, and a
+/// login that takes longer is hardly a refusal.
 const LEASE: Duration = Duration::from_secs(20);
-/// The pause before a report that Redis did not take is said again.
+/// The pause before a gate repeats a report that Redis did not accept.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How soon a gate that found no place asks again.
+/// How soon a gate without a lease asks again.
 const POLL: Duration = Duration::from_millis(25);
-/// How long refusals are remembered: a PAT's longest life.
+/// How long refusals count: the longest lifetime of a PAT.
 const REMEMBERED: Duration = Duration::from_secs(366 * 86_400);
 
-/// A lease, if refusals and leases together leave room for one: 0. No room for now: 1. Never again with this version:
-/// 2.
+/// Takes a lease if the budget has room for it beside refusals and leases: 0. No room now: 1. Never again with this
+/// version: 2.
 const ASK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,7 +38,7 @@ redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return 0";
 
-/// What came of a lease: a refusal counts, a lost answer counts for a while, anything else ends it.
+/// Reports the outcome of a lease: a refusal counts, a lost answer counts for a while, anything else ends the lease.
 const TELL: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -64,34 +64,34 @@ impl Scripts {
     }
 }
 
-/// What came of a login.
+/// The outcome of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseOutcome {
-    /// Snowflake took the PAT, or nobody has looked at it.
+    /// Snowflake accepted the PAT, or did not check it.
     Harmless,
     /// Snowflake refused it.
     Refused,
-    /// Nobody knows.
+    /// Unknown.
     Lost,
 }
 
-/// A login under way. Dropped without a report, its answer is lost.
+/// A login under way. Dropping it without a report means a lost answer.
 pub struct ReplicaLease {
     reports: mpsc::Sender<Report>,
     report: Option<Report>,
     settled: bool,
 }
 
-/// What is reported to the other gates.
+/// A report to the other gates.
 pub(super) enum Report {
-    /// What came of a lease.
+    /// The outcome of a lease.
     Told { user: ServiceUser, version: PatId, lease: String, outcome: LeaseOutcome },
-    /// A user's refusals are forgotten.
+    /// Forget a user's refusals.
     Forgiven { user: ServiceUser },
 }
 
 impl ReplicaLease {
-    /// Its place is free again, though its answer is still to come; a refusal counts all the same.
+    /// Frees its place before its answer; a refusal still counts.
     pub fn settle(&mut self) {
         if let Some(Report::Told { user, version, lease, .. }) = &self.report {
             let (user, version, lease) = (user.clone(), version.clone(), lease.clone());
@@ -100,7 +100,7 @@ impl ReplicaLease {
         }
     }
 
-    /// Tells the others; it does not wait for that.
+    /// Reports to the others, without waiting.
     pub fn answered(mut self, outcome: LeaseOutcome) {
         self.tell(outcome);
     }
@@ -109,7 +109,7 @@ impl ReplicaLease {
         if let Some(Report::Told { user, version, lease, .. }) = self.report.take()
             && (!self.settled || said == LeaseOutcome::Refused)
         {
-            // Where too many wait the lease ends by itself.
+            // If too many reports wait, the lease expires.
             let _lost = self.reports.try_send(Report::Told { user, version, lease, outcome: said });
         }
     }
@@ -122,8 +122,7 @@ impl Drop for ReplicaLease {
 }
 
 impl Replicas {
-    /// Asks for a login with that version of a user's PAT, of which `most` may be risked; `lease` is a name that nobody
-    /// else uses.
+    /// Asks for a login with that version of a user's PAT, with a budget of `most`; `lease` is a unique name.
     pub async fn lease(
         &self,
         user: &ServiceUser,
@@ -147,7 +146,7 @@ impl Replicas {
             Some(1) => Verdict::Retry(POLL),
             Some(_) => Verdict::Exhausted,
             None => {
-                // Redis may have heard the question all the same.
+                // Redis may have executed the command anyway.
                 let (user, version) = (user.clone(), version.clone());
                 let _lost =
                     self.reports.try_send(Report::Told { user, version, lease, outcome: LeaseOutcome::Harmless });
@@ -156,7 +155,7 @@ impl Replicas {
         }
     }
 
-    /// Forgets what a user's PATs have cost.
+    /// Forgets the refusals of a user's PATs.
     pub fn forget_refusals(&self, user: &ServiceUser) {
         let _lost = self.reports.try_send(Report::Forgiven { user: user.clone() });
     }
@@ -170,8 +169,9 @@ impl Replicas {
     }
 }
 
-/// Passes reports on, one by one, until nobody can say any more. A report that Redis does not take is said again for as
-/// long as a lease counts; a refusal, and that one is forgiven, for longer, since nothing ends them.
+/// Sends reports one by one, until no more can come. It repeats a report that Redis does not accept for as long as a
+/// lease counts; it repeats refusals, and commands to forget them, for longer, because they do not expire with the
+/// lease.
 pub(super) async fn pass_on(replicas: Weak<Replicas>, mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
         let lasts = match &report {
@@ -191,7 +191,7 @@ pub(super) async fn pass_on(replicas: Weak<Replicas>, mut reports: mpsc::Receive
 }
 
 impl Replicas {
-    /// Reports to Redis; `None` when Redis does not take it.
+    /// Reports to Redis; `None` if Redis does not accept it.
     async fn tell(&self, report: &Report) -> Option<()> {
         match report {
             Report::Told { user, version, lease, outcome } => {

@@ -1,11 +1,11 @@
-//! [`Replicas`]: what gates on several hosts tell each other, through Redis or Valkey.
+//! [`Replicas`]: the state that gates on several hosts share through Redis or Valkey.
 //!
-//! Three things are shared: rates, the bad logins of a PAT version, and sessions that somebody has ended. The first two
-//! are scripts that Redis runs whole, by its own clock; for ended sessions the hosts' clocks have to agree to a second
-//! or so. Keys end by themselves. A script has keys of several slots: Redis Cluster does not run it.
+//! Gates share three things: rates, the bad logins of a PAT version, and ended sessions. The first two are scripts that
+//! Redis runs atomically, with its own clock; for ended sessions the hosts' clocks must agree to about a second. All
+//! keys expire. A script has keys of several slots, so Redis Cluster cannot run it.
 //!
-//! Redis is a help and no need. Where it does not answer within `replicas.timeout`, what each gate counts by itself is
-//! all that counts, nobody waits for it again for a second, and metrics say so. No request fails for it.
+//! Redis is optional at run time. If it does not answer within `replicas.timeout`, each gate counts for itself and does
+//! not ask Redis again for a second; the metrics show it. No request fails because of Redis.
 
 mod login_leases;
 
@@ -29,20 +29,20 @@ use crate::base::secret::Secret;
 use crate::config;
 use crate::config::units::Rate;
 
-/// For how long nobody asks after Redis did not answer, in milliseconds.
+/// How long the gate does not ask Redis after a missing answer, in milliseconds.
 const REST_MILLIS: u64 = 1000;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How many reports to others may wait for Redis; more are lost, and leases end by themselves.
+/// How many reports may wait for Redis; more are lost, and leases expire.
 const WAITING: usize = 10_000;
 
-/// What is known of Redis.
+/// The state of Redis.
 const UNASKED: u8 = 0;
 const UP: u8 = 1;
 const DOWN: u8 = 2;
 
-/// One more in each of several rates, or in none: the generic cell rate algorithm, with the theoretical arrival time in
-/// one key each. Gives the number of the rate that has to be waited for longest, from 1, and the microseconds.
+/// Counts one more in all of several rates, or in none: the generic cell rate algorithm, with one key per rate for the
+/// theoretical arrival time. Returns the number of the rate with the longest wait, from 1, and the microseconds.
 const COUNT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -61,7 +61,7 @@ if at == 0 then
 end
 return {at, worst}";
 
-/// What one gate tells the others, and hears from them.
+/// The connection of one gate to the others.
 pub struct Replicas {
     client: Client,
     manager: ConnectionManagerConfig,
@@ -70,7 +70,7 @@ pub struct Replicas {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     start: Instant,
-    /// Until when nobody asks, in milliseconds since the start.
+    /// Until when the gate does not ask Redis, in milliseconds since the start.
     rests: AtomicU64,
     state: AtomicU8,
     errors: AtomicU64,
@@ -79,9 +79,9 @@ pub struct Replicas {
     reports: mpsc::Sender<login_leases::Report>,
 }
 
-/// What is asked of a rate.
+/// A rate to count in.
 pub struct RateQuestion<'a> {
-    /// Whose it is; gates that share it say the same.
+    /// Its scope; gates that share the rate use the same name.
     pub name: &'a str,
     /// The rate.
     pub rate: Rate,
@@ -102,10 +102,10 @@ pub struct Over {
 pub struct NotSetUp(String);
 
 impl Replicas {
-    /// Sets the connection up, on the present runtime; nothing is connected to yet.
+    /// Sets the connection up on the current runtime, without connecting.
     ///
     /// # Errors
-    /// When the address or the roots cannot be used.
+    /// If the address or the roots are unusable.
     pub fn open(
         settings: &config::Replicas,
         password: Option<&Secret>,
@@ -155,7 +155,7 @@ impl Replicas {
         Ok(replicas)
     }
 
-    /// Counts one more in all of these, or in none; nothing when Redis is away.
+    /// Counts one more in all of these, or in none; does nothing if Redis does not answer.
     pub async fn count(&self, all: &[RateQuestion<'_>]) -> Result<(), Over> {
         let mut script = self.count.prepare_invoke();
         for one in all {
@@ -175,23 +175,22 @@ impl Replicas {
         }
     }
 
-    /// Tells the others that sessions which were opened until then have been ended, and for how long that has to be
-    /// remembered.
+    /// Reports to the others that sessions opened until then are ended, and how long to keep that.
     pub async fn end_sessions(&self, target: &str, until: EpochMillis, keep: Duration) {
         let key = self.key("ended");
         let oldest = until.0.saturating_sub(millis(keep));
         let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
         let mut pipe = redis::pipe();
-        // What ends sessions until later covers what ended them until earlier.
+        // A later time covers an earlier one.
         pipe.cmd("ZADD").arg(&key).arg("GT").arg(until.0).arg(target).ignore();
         pipe.cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(oldest).ignore();
         pipe.expire(&key, keep).ignore();
         let _away = self.ask(async |connection| pipe.query_async::<()>(connection).await).await;
     }
 
-    /// What others have told of ended sessions.
+    /// The ended sessions that others have reported.
     ///
-    /// `None` when Redis does not answer.
+    /// `None` if Redis does not answer.
     pub async fn ended_sessions(&self) -> Option<Vec<(String, EpochMillis)>> {
         let key = self.key("ended");
         let mut all = redis::cmd("ZRANGE");
@@ -200,8 +199,8 @@ impl Replicas {
         Some(told.into_iter().map(|(target, until)| (target, EpochMillis(until))).collect())
     }
 
-    /// Makes a new connection while Redis does not answer, and tries it: the old one may be to a host that is gone, or
-    /// Redis may have refused it for good. To be called every second or so, on the runtime that runs the connection.
+    /// Makes a new connection while Redis does not answer, and tries it: the old one may lead to a host that is gone, or
+    /// may be refused permanently. Call it every second or so, on the runtime for the connection.
     pub async fn reconnect(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())
@@ -217,12 +216,12 @@ impl Replicas {
         millis(self.clock.now().saturating_duration_since(self.start))
     }
 
-    /// Whether Redis answered when it was last asked.
+    /// Whether Redis answered the last command.
     pub fn is_up(&self) -> bool {
         self.state.load(Ordering::Relaxed) == UP
     }
 
-    /// How often it did not.
+    /// How many commands Redis did not answer.
     pub fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
@@ -231,13 +230,13 @@ impl Replicas {
         format!("{}:{name}", self.prefix)
     }
 
-    /// Asks Redis; `None` when it does not answer, or did not a moment ago.
+    /// Asks Redis; `None` if it does not answer, or did not answer just before.
     async fn ask<T>(&self, ask: impl AsyncFnOnce(&mut ConnectionManager) -> redis::RedisResult<T>) -> Option<T> {
         if self.now() < self.rests.load(Ordering::Relaxed) {
             return None;
         }
         let mut connection = ConnectionManager::clone(&self.connection.load());
-        // A connection that has to be made first takes longer than an answer; nobody waits for that.
+        // A new connection takes longer than an answer; the request does not wait for it.
         let answered = tokio::time::timeout(self.timeout * 2, ask(&mut connection)).await;
         let cause = match answered {
             Ok(Ok(answer)) => {

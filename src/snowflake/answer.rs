@@ -1,4 +1,4 @@
-//! Answers: reading Snowflake's, and writing ours in the same envelope.
+//! Answers: reads Snowflake's, and writes the gate's in the same envelope.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use super::members::{Envelope, quoted};
 use super::route::{Route, Stream};
 use crate::base::fault::Kind;
 
-/// `Content-Type` of every answer of ours. Node reads a body as JSON only when it is exactly this, without a charset
+/// `Content-Type` of every answer of the gate. Node reads a body as JSON only with exactly this, without a charset
 /// (`node:lib/services/sf.js`).
 pub const CONTENT_TYPE: &str = "application/json";
 
@@ -18,13 +18,14 @@ pub fn failure(code: u32, message: &str) -> String {
     format!(r#"{{"data":{{}},"code":"{code}","message":{},"success":false,"headers":null}}"#, quoted(message))
 }
 
-/// The code with which a driver gives its session up at once, without a renewal or another try: `go:restful.go`,
-/// `py:network.py`, `c:lib/client_int.h`; a logout takes 390111 for done (`ud:sf_core/src/rest/snowflake/logout.rs`).
+/// The code that makes a driver drop its session at once, without a renewal or a retry: `go:restful.go`,
+/// `py:network.py`, `c:lib/client_int.h`; for a logout 390111 means success
+/// (`ud:sf_core/src/rest/snowflake/logout.rs`).
 pub fn give_up(route: Route) -> u32 {
     match route {
-        // The master token is over.
+        // The master token has expired.
         Route::Renew => 390_114,
-        // The session is gone: what a logout wants.
+        // The session is gone, as a logout expects.
         Route::Stream(Stream::Logout) => 390_111,
         // Log in again.
         Route::Login | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => 390_104,
@@ -34,13 +35,13 @@ pub fn give_up(route: Route) -> u32 {
     }
 }
 
-/// What Snowflake said to a login.
+/// Snowflake's answer to a login.
 pub enum LoginAnswer<'a> {
-    /// The session stands.
+    /// The session is open.
     Success(Granted<'a>),
-    /// Our credential was refused: it is the gate's business, not the client's.
+    /// Snowflake refused the gate's credential; the gate handles it, not the client.
     Credential(Kind),
-    /// Some other refusal (a missing role, a wrong warehouse): it concerns the client and is passed on.
+    /// Another refusal (a missing role, a wrong warehouse): it concerns the client, and the gate passes it on.
     Other {
         /// Snowflake's code.
         code: String,
@@ -48,7 +49,7 @@ pub enum LoginAnswer<'a> {
 }
 
 impl<'a> LoginAnswer<'a> {
-    /// Reads the body of an answer to a login; `None` when it is no such thing.
+    /// Reads the body of an answer to a login; `None` if it is something else.
     ///
     /// The codes of a refused credential: 390100 for a wrong name or password (`c:lib/client_int.h`), 394400 for a PAT
     /// (`go:auth_with_pat_test.go`, `ud:odbc_tests/tests/e2e/authentication/pat.cpp`) and its family, 390422 and 390432
@@ -67,11 +68,11 @@ impl<'a> LoginAnswer<'a> {
     }
 }
 
-/// What Snowflake said to a renewal.
+/// Snowflake's answer to a renewal.
 pub enum RenewalAnswer<'a> {
     /// The session goes on, with new tokens.
     Success(Granted<'a>),
-    /// It does not: the driver understands the code and is given it.
+    /// The session ends: the gate passes the code on, and the driver understands it.
     Refused {
         /// Snowflake's code.
         code: String,
@@ -79,7 +80,7 @@ pub enum RenewalAnswer<'a> {
 }
 
 impl<'a> RenewalAnswer<'a> {
-    /// Reads the body of an answer to a renewal; `None` when it is no such thing.
+    /// Reads the body of an answer to a renewal; `None` if it is something else.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let answer = envelope(body)?;
         if answer.outer.is_true("success") {
@@ -102,13 +103,13 @@ fn code(answer: &Envelope<'_>) -> String {
     code.unwrap_or_default()
 }
 
-/// A role, an object, a request that does not fit: the client's own trouble.
+/// A refusal for a role, an object or a request of the client.
 pub(super) fn is_the_client_s(code: &str) -> bool {
     matches!(code, "390189" | "390201" | "390400" | "390144")
 }
 
-/// The code decides; a text does only for codes that are not known, and only by how it begins: further on Snowflake
-/// quotes what the client sent.
+/// The code decides. For unknown codes the beginning of the text decides; the rest of it may quote what the client
+/// sent.
 pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
     let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
     match code {

@@ -1,4 +1,4 @@
-//! Bodies that are read whole: inflating gzip under a cap.
+//! Inflates gzip bodies, up to a cap.
 
 use std::io::Read;
 
@@ -7,12 +7,12 @@ use std::io::Read;
 pub enum NotInflated {
     /// The stream is damaged or ends too early.
     Damaged,
-    /// More comes out than the cap allows.
+    /// The output is larger than the cap.
     TooLarge,
 }
 
-/// Inflates a whole gzip body, at most `cap` bytes of it. The output grows with what comes out, so that a bomb costs
-/// the cap and no more.
+/// Inflates a whole gzip body, to at most `cap` bytes. The buffer grows with the output, so that a gzip bomb costs no
+/// more than the cap.
 ///
 /// # Errors
 /// [`NotInflated`].

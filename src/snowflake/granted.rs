@@ -1,8 +1,8 @@
-//! [`Granted`]: an answer that hands out a session: to a login, or to a renewal.
+//! [`Granted`]: an answer with the tokens of a session, to a login or to a renewal.
 //!
-//! Both carry a session token and a master token, under names of their own: `token` in a login's answer (`go:auth.go`),
-//! `sessionToken` in a renewal's (`go:restful.go`). `sessionId` is a number of 64 bits. What else stands there stays
-//! the text it was.
+//! Both have a session token and a master token, under different names: `token` in the answer to a login
+//! (`go:auth.go`), `sessionToken` in that to a renewal (`go:restful.go`). `sessionId` is a number of 64 bits. All other
+//! text stays unchanged.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const MASTER: &str = "masterToken";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
     token: &'static str,
-    /// How long the master token is good for, in seconds. Drivers differ in which of two names they read
+    /// The lifetime of the master token, in seconds. Drivers differ in which of two names they read
     /// (`py:network.py` reads `masterValidityInSeconds` from a renewal too).
     lasts: [&'static str; 2],
 }
@@ -42,7 +42,7 @@ pub struct Granted<'a> {
 }
 
 impl<'a> Granted<'a> {
-    /// Takes an answer that was a success; `None` when it holds no session token. Tokens of other kinds are taken out.
+    /// Reads a successful answer, and removes tokens of other kinds; `None` if it has no session token.
     pub(super) fn of(mut answer: Envelope<'a>, form: Form) -> Option<Self> {
         let data = answer.data.as_mut()?;
         data.text(form.token)?;
@@ -55,12 +55,12 @@ impl<'a> Granted<'a> {
         self.secret(self.form.token).unwrap_or_else(|| Secret::new(String::new()))
     }
 
-    /// The master token, where one is given out.
+    /// The master token, if there is one.
     pub fn master(&self) -> Option<Secret> {
         self.secret(MASTER)
     }
 
-    /// How long the master token is good for, where the answer tells.
+    /// The lifetime of the master token, if the answer says it.
     pub fn lasts(&self) -> Option<Duration> {
         let data = self.answer.data.as_ref()?;
         self.form.lasts.iter().find_map(|name| data.raw(name)?.parse().ok()).map(Duration::from_secs)
@@ -77,7 +77,7 @@ impl<'a> Granted<'a> {
         info.text("roleName").map(Cow::into_owned)
     }
 
-    /// Puts other tokens in their places.
+    /// Replaces the tokens.
     pub fn put(&mut self, token: &str, master: Option<&str>) {
         let Some(data) = self.answer.data.as_mut() else { return };
         data.set_text(self.form.token, token);
@@ -87,7 +87,7 @@ impl<'a> Granted<'a> {
         self.changed = true;
     }
 
-    /// The answer as it is now; `None` where nothing has changed.
+    /// The current answer; `None` if nothing has changed.
     pub fn written(self) -> Option<String> {
         self.changed.then(|| self.answer.write())
     }

@@ -1,11 +1,11 @@
-//! The login request: find the client's credential, take every credential out, put ours in.
+//! The login request: finds the client's credential, removes every credential, and adds the gate's.
 //!
 //! Facts: a PAT, and so a client key, may stand in `PASSWORD` or `TOKEN` (`go:auth.go`, `py:auth/pat.py`,
 //! `jdbc:SessionUtil.java`). Null and empty count as absent: dbt sends `TOKEN` as null. `AUTHENTICATOR` is compared
 //! without case, since .NET writes it in small letters (`net:ProgrammaticAccessTokenAuthenticator.cs`); a range of Node
 //! releases says OAUTH with an `OAUTH_TYPE` (`node:lib/authentication/auth_oauth_pat.js`). `LOGIN_NAME` may be missing
-//! (`go:auth.go`). A second round of a login copies `inFlightCtx` from the answer (`py:auth/_auth.py`). Whatever is not
-//! a credential keeps its bytes.
+//! (`go:auth.go`). A second round of a login copies `inFlightCtx` from the answer (`py:auth/_auth.py`). Everything
+//! except credentials keeps its bytes.
 
 use super::PAT_AUTHENTICATOR;
 use super::members::{Envelope, Members, too_deep};
@@ -26,18 +26,18 @@ const CREDENTIALS: [&str; 12] = [
     "BROWSER_MODE_REDIRECT_PORT",
     "AUTHENTICATOR",
 ];
-/// Session parameters that ask for credentials to be cached at the client.
+/// Session parameters that ask Snowflake for credentials to cache at the client.
 const CACHING: [&str; 2] = ["CLIENT_REQUEST_MFA_TOKEN", "CLIENT_STORE_TEMPORARY_CREDENTIAL"];
 
 /// A login that was read and not yet rewritten.
 pub struct Login<'a> {
     outer: Members<'a>,
     data: Members<'a>,
-    /// What the client presented as its key; `None` where it presented nothing.
+    /// The key that the client sent; `None` if it sent none.
     pub presented: Option<Secret>,
 }
 
-/// Why a login is refused before anybody is asked.
+/// Why the gate refuses a login before admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotALogin {
     /// The body is not a login.
@@ -48,7 +48,7 @@ pub enum NotALogin {
     Authenticator(&'static str),
 }
 
-/// What goes upstream in place of the client's credential.
+/// What replaces the client's credential upstream.
 pub struct Injection<'a> {
     /// Snowflake's name of the account, for `ACCOUNT_NAME`.
     pub account: &'a str,
@@ -77,7 +77,7 @@ impl<'a> Login<'a> {
         Ok(Self { outer, data, presented })
     }
 
-    /// A member of `data` that is a string and no secret: for records.
+    /// A member of `data` that is a string and not a secret, for records.
     pub fn fact(&self, name: &'static str) -> Option<String> {
         debug_assert!(!CREDENTIALS.contains(&name));
         self.data.text(name).map(|text| short(&text))
@@ -88,7 +88,7 @@ impl<'a> Login<'a> {
         self.data.object("CLIENT_ENVIRONMENT")?.text(name).map(|text| short(&text))
     }
 
-    /// The body to send upstream. The login can be written more than once, with a newer PAT.
+    /// The body to send upstream. The caller may write it again, with a newer PAT.
     pub fn write(&mut self, with: &Injection<'_>) -> String {
         for name in CREDENTIALS {
             self.data.remove(name);
@@ -110,12 +110,12 @@ impl<'a> Login<'a> {
     }
 }
 
-/// What goes into a log line is cut: anybody may write it.
+/// Cuts a text for a log line, because clients choose it.
 fn short(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-/// Absent, `SNOWFLAKE` and the PAT authenticator are served, and OAuth where it carries a PAT (a range of Node
+/// Accepts no authenticator, `SNOWFLAKE` and the PAT authenticator, and OAuth if it carries a PAT (a range of Node
 /// releases).
 fn check_authenticator(data: &Members<'_>) -> Result<(), NotALogin> {
     let Some(name) = present(data, "AUTHENTICATOR")? else { return Ok(()) };
@@ -149,7 +149,8 @@ fn presented(data: &Members<'_>) -> Result<Option<Secret>, NotALogin> {
     match (password, token) {
         (Some(one), None) | (None, Some(one)) => Ok(Some(Secret::new(one))),
         (Some(a), Some(b)) => {
-            // Some tools fill both fields with the same value; two different ones are a mistake worth a word.
+            // Some tools fill both fields with the same value; two different values are a mistake, which the text
+            // names.
             let (a, b) = (Secret::new(a), Secret::new(b));
             if a.same_as(&b) { Ok(Some(a)) } else { Err(NotALogin::NoKey("two different credentials")) }
         }
@@ -157,7 +158,7 @@ fn presented(data: &Members<'_>) -> Result<Option<Secret>, NotALogin> {
     }
 }
 
-/// A member that is there, not null and not empty. One that stands twice or is no string makes the login ambiguous.
+/// A member that exists and is neither null nor empty. If it is there twice or is not a string, the login is ambiguous.
 fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, NotALogin> {
     let mut found = data.all(name);
     let Some(raw) = found.next() else { return Ok(None) };

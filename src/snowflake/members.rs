@@ -1,7 +1,7 @@
-//! [`Members`]: a JSON object as it was written, one level deep; [`Envelope`]: one with its member `data` opened too.
+//! [`Members`]: the members of a JSON object, one level deep. [`Envelope`]: the same, with the members of `data` too.
 //!
-//! Values stay the text they were, so that a 64-bit `sessionId`, a `1e400` or an unknown member survive to the byte.
-//! Only the members that are touched by name change.
+//! Values keep their text, so that a 64-bit `sessionId`, a `1e400` or an unknown member keeps every byte. Only members
+//! that the gate sets by name change.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -78,7 +78,7 @@ impl<'a> Members<'a> {
         Members::parse(self.raw(name)?).ok()
     }
 
-    /// Takes out every member of that name; whether there was one.
+    /// Removes every member of that name; returns whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|(key, _)| key != name);
@@ -149,8 +149,8 @@ fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Whether brackets outside of strings nest deeper than any driver's message. Nothing here recurses into what it skips;
-/// but what is passed on may meet a reader that does.
+/// Whether brackets outside of strings nest deeper than in any driver's message. The gate does not recurse into skipped
+/// values, but the next reader may.
 pub fn too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
@@ -231,7 +231,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
     }
 }
 
-/// The value of `data`: its members, or nothing where it is no object.
+/// The value of `data`: its members, or nothing if it is not an object.
 struct Data<'a>(Option<Members<'a>>);
 
 impl<'de> Deserialize<'de> for Data<'de> {
@@ -281,7 +281,7 @@ impl<'de> Deserialize<'de> for Data<'de> {
     }
 }
 
-/// A member's name: borrowed where it holds no escape.
+/// A member's name, borrowed if it has no escape.
 struct Key<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {

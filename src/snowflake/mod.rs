@@ -1,7 +1,7 @@
-//! Snowflake's driver protocol as words: routes, the login body, answers. Pure: no sockets, no clock.
+//! Snowflake's driver protocol: routes, the login body, answers. It is pure: no sockets, no clock.
 //!
-//! Snowflake does not publish this protocol. What is written here was read in the sources of its drivers, and each file
-//! names the source of what it rests on. The tags are:
+//! Snowflake does not publish this protocol. The facts here are from the sources of its drivers, and each file names
+//! its sources. The tags are:
 //!
 //! | tag | source |
 //! |---|---|
@@ -29,12 +29,12 @@
 //! | `/api/v2/…` | `Bearer` | none |
 //!
 //! # What a driver shows
-//! Drivers show a text of ours only in HTTP 200 with `success:false` and a code of digits. They hide the body of any
-//! other status (`go:auth.go`, `py:network.py`, `jdbc:RestRequest.java`, `ud:sf_core/src/http/retry.rs`) and try again
-//! at 408, 429 and 5xx; some also at 400, 403 and 405 (`py:network.py`, `net:Core/HttpUtil.cs`,
+//! Drivers show the gate's text only in HTTP 200 with `success:false` and a code of digits. They hide the body of any
+//! other status (`go:auth.go`, `py:network.py`, `jdbc:RestRequest.java`, `ud:sf_core/src/http/retry.rs`) and retry at
+//! 408, 429 and 5xx; some also at 400, 403 and 405 (`py:network.py`, `net:Core/HttpUtil.cs`,
 //! `c:tests/unit_test_retry_context.c`). At 401 one of them renews its session (`ud:sf_core/src/refresh.rs`). Codes
-//! 390112 and 390114 start renewals, 390195, 390303 and 390318 a new login by another authenticator (`py:network.py`,
-//! `node:lib/services/sf.js`): the gate never refuses with one of these where a driver would act on it.
+//! 390112 and 390114 start renewals, and 390195, 390303 and 390318 a new login with another authenticator
+//! (`py:network.py`, `node:lib/services/sf.js`): the gate never refuses with one of these if a driver would act on it.
 
 pub mod answer;
 pub mod body;
@@ -47,6 +47,6 @@ pub mod rest;
 pub mod route;
 pub mod token_header;
 
-/// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator under which a PAT stands in the member `TOKEN` (`py:auth/pat.py`,
+/// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator of a login with a PAT in the member `TOKEN` (`py:auth/pat.py`,
 /// `go:auth.go`).
 pub const PAT_AUTHENTICATOR: &str = "PROGRAMMATIC_ACCESS_TOKEN";

@@ -1,4 +1,4 @@
-//! The query string of a login: the context of the new session stands there, not in the body (`go:auth.go`,
+//! The query string of a login: it has the context of the new session, not the body (`go:auth.go`,
 //! `py:auth/_auth.py`, `jdbc:SessionUtil.java`, `ud:sf_core/src/rest/snowflake/mod.rs`). One driver always sends all
 //! four parameters, empty where unset (`ud`).
 
@@ -21,10 +21,10 @@ fn name(place: ContextField) -> &'static str {
     }
 }
 
-/// The path and query to send: every parameter as it came, but for the pinned ones.
+/// The path and query to send: every parameter unchanged, except the pinned ones.
 ///
 /// # Errors
-/// [`NotAllowed`], when something is asked for that the pins do not list.
+/// [`NotAllowed`], if the client asks for something that the pins do not list.
 pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, NotAllowed> {
     if pins.are_free() {
         return Ok(Cow::Borrowed(path_and_query));

@@ -1,7 +1,7 @@
 //! The renewal of a session: `POST /session/token-request` with the master token in the header and the old session
 //! token in the body (`go:restful.go`). The name of the kind of request is spelt `requestType` by most drivers and
-//! `REQUEST_TYPE` by older releases of Node (`node:lib/services/sf.js`); only the token is touched. One driver sends
-//! its renewal once and gives the session up at any answer but 200 (`ud:sf_core/src/rest/snowflake/mod.rs`,
+//! `REQUEST_TYPE` by older releases of Node (`node:lib/services/sf.js`); the gate changes only the token. One driver
+//! sends its renewal once and drops the session on any answer but 200 (`ud:sf_core/src/rest/snowflake/mod.rs`,
 //! `refresh_session`).
 
 use super::members::Members;
@@ -18,7 +18,7 @@ impl<'a> Renewal<'a> {
         Members::parse(std::str::from_utf8(body).ok()?).ok().map(Self)
     }
 
-    /// The session token that is to be replaced, as the client holds it.
+    /// The session token to replace, as the client holds it.
     pub fn old(&self) -> Option<Secret> {
         self.0.text(OLD).map(|text| Secret::new(text.into_owned()))
     }

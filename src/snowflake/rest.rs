@@ -12,13 +12,13 @@ use super::members::{self, Members};
 use crate::base::fault::Kind;
 use crate::base::pins::{ContextField, NotAllowed, Pins};
 
-/// The header that says what kind of token the bearer is.
+/// The header with the kind of the bearer token.
 pub const TOKEN_TYPE: HeaderName = HeaderName::from_static("x-snowflake-authorization-token-type");
-/// Where statements are sent.
+/// The path of statements.
 pub const STATEMENTS: &str = "/api/v2/statements";
 
-/// What a refused credential looks like here: 401, or 403 for a network policy, with a code in a small body. `None`
-/// when the answer is about something else.
+/// Recognizes a refused credential: 401, or 403 for a network policy, with a code in a small body. `None` if the answer
+/// is about something else.
 pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
     if status != 401 && status != 403 {
         return None;
@@ -29,19 +29,19 @@ pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
         Some(raw.trim_matches('"').to_owned())
     };
     let (code, message) = (text("code").unwrap_or_default(), text("message").unwrap_or_default());
-    // 401 says that nobody is known by that token, unless its code says that something else is wrong.
+    // 401 means that the token is not valid, unless its code names another reason.
     let unknown = status == 401 && !is_the_client_s(&code);
     refused_credential(&code, &message).or(unknown.then_some(Kind::PatRefused))
 }
 
-/// Whether an answer shows that Snowflake has looked at the token and taken it. What stands between may answer too; it
+/// Whether an answer shows that Snowflake has checked and accepted the token. A proxy between may answer too, but it
 /// does not run statements.
 pub fn taken(status: u16) -> bool {
     matches!(status, 200..=299 | 422)
 }
 
-/// The header with which APIs other than that of statements choose a place of the context. (Not confirmed for all of
-/// them; where one is not known it does no harm.)
+/// The header by which APIs other than that of statements choose a place of the context. (Not confirmed for all of
+/// them; an unknown header does no harm.)
 fn header(place: ContextField) -> HeaderName {
     HeaderName::from_static(match place {
         ContextField::Role => "x-snowflake-role",
@@ -75,7 +75,7 @@ pub fn pinned(pins: &Pins, body: &[u8]) -> Option<Result<String, NotAllowed>> {
     let mut members = Members::parse(std::str::from_utf8(body).ok()?).ok()?;
     for (place, pin) in pins.places() {
         let name = place.as_str();
-        // What is no string cannot be a name, and is on no list.
+        // A value that is not a string cannot be a name, so no list has it.
         let text = |raw: &str| members::string(raw).map_or_else(|| raw.to_owned(), Cow::into_owned);
         let asked: Vec<String> = members.all(name).filter(|raw| *raw != "null").map(text).collect();
         match pin.settle(&asked) {

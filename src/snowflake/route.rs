@@ -1,11 +1,11 @@
-//! Which request is this? A closed list; what is not on it is refused, not forwarded.
+//! The route of a request: a closed list. The gate refuses all other requests.
 
 use http::Method;
 
 /// What the gate does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// `POST /session/v1/login-request`: the one body that is read and rewritten.
+    /// `POST /session/v1/login-request`: the gate rewrites its body.
     Login,
     /// `POST /session/token-request`: renewal by the master token.
     Renew,
@@ -13,7 +13,7 @@ pub enum Route {
     Stream(Stream),
     /// `/api/v2/…`: the SQL API and its sisters, with a bearer token in each request.
     Rest,
-    /// Single sign-on, OAuth and console flows, which make no sense behind a gate that injects the credential.
+    /// Single sign-on, OAuth and console flows, which the gate cannot support, because it injects the credential.
     Foreign,
     /// A driver's path with a method that no driver uses there.
     WrongMethod,
@@ -41,8 +41,8 @@ pub enum Stream {
 }
 
 impl Route {
-    /// Names the request. The path is compared as it came: an encoded or doubled slash makes it another path, and
-    /// another path is refused.
+    /// Finds the route. It compares the raw path: an encoded or doubled slash makes another path, which the gate
+    /// refuses.
     pub fn of(method: &Method, path: &str) -> Self {
         let only = |wanted: &Method, route: Self| if method == wanted { route } else { Self::WrongMethod };
         match path {
@@ -102,8 +102,8 @@ impl Route {
     }
 }
 
-/// A path that two readers understand alike: no empty segment but the last, no dots alone, no parameters, and nothing
-/// escaped that needs no escape or that separates.
+/// Whether two readers must understand a path in the same way: no empty segment except the last, no segment of dots, no
+/// parameters, and no escape of an unreserved character or a separator.
 fn is_clean(path: &str) -> bool {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let allowed = |b: u8| unreserved(b) || b"%:,=@!$&'()*+".contains(&b);
@@ -119,7 +119,7 @@ fn is_clean(path: &str) -> bool {
     !path.is_empty() && !hidden && whole(last) && segments.all(|segment| !segment.is_empty() && whole(segment))
 }
 
-/// One path segment made of what query ids and statement handles are made of.
+/// Whether a path segment has only characters of query ids and statement handles.
 fn is_id(segment: &str) -> bool {
     !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

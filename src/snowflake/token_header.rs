@@ -1,4 +1,4 @@
-//! `Authorization: Snowflake Token="…"`: how a session's requests carry their token.
+//! `Authorization: Snowflake Token="…"`: the token of a session's requests.
 //!
 //! Fact: connector-python, `network.py` (`HEADER_SNOWFLAKE_TOKEN = 'Snowflake Token="{token}"'`); the other drivers
 //! write the same.
@@ -9,12 +9,12 @@ use crate::base::secret::Secret;
 
 const START: &str = "Snowflake Token=\"";
 
-/// The token in a header; `None` when it is of another form.
+/// The token in a header; `None` if the header has another form.
 pub fn read(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()?.strip_prefix(START)?.strip_suffix('"')
 }
 
-/// The header for a token; `None` when the token has characters that no header may have.
+/// The header for a token; `None` if the token has characters that no header may have.
 pub fn write(token: &Secret) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{START}{}\"", token.expose())).ok()?;
     value.set_sensitive(true);

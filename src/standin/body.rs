@@ -1,4 +1,4 @@
-//! Bodies that are made while they are sent: large, slow, cut.
+//! Bodies that the stand-in generates while it sends them: large, slow, cut.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::time::Sleep;
 
 use super::state::State;
 
-/// How large the pieces of a generated body are.
+/// The size of the pieces of a generated body.
 const PIECE: usize = 64 << 10;
 
-/// How long the bytes before a cut get to leave.
+/// How long the bytes before a cut have to leave the machine.
 const FLUSH: Duration = Duration::from_millis(50);
 
-/// A body of the stand-in's.
+/// A body of the stand-in.
 pub(super) struct Made {
     source: Source,
     left_to_send: Option<usize>,
@@ -27,19 +27,19 @@ pub(super) struct Made {
     whole: bool,
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 pub(super) enum Source {
     /// One piece.
     Whole(Bytes),
     /// A head, a row many times over, a tail.
     Rows {
-        /// What stands before the rows.
+        /// The text before the rows.
         head: Bytes,
         /// One row, with the comma after it.
         row: Bytes,
         /// How many are left.
         left: u64,
-        /// What stands after the last, which has no comma.
+        /// The text after the last row, which has no comma.
         tail: Bytes,
     },
     /// Nothing more.
@@ -103,7 +103,7 @@ impl Body for Made {
             this.pause = None;
         }
         if this.left_to_send == Some(0) {
-            // Time for what is written to leave the machine; else the other side sees no answer at all.
+            // The written bytes need time to leave the machine; otherwise the other side sees no answer at all.
             ready!(this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH))).as_mut().poll(cx));
             this.whole = true;
             return Poll::Ready(Some(Err(Cut)));
@@ -117,7 +117,7 @@ impl Body for Made {
                 piece.truncate(*left);
                 *left -= piece.len();
             }
-            // With its last piece the body is whole: whoever knows its length need not ask for more.
+            // The body is complete with its last piece: a reader that knows the length does not poll again.
             None => this.whole = matches!(this.source, Source::Empty),
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))

@@ -1,4 +1,4 @@
-//! `/standin/…`: the stand-in set and asked from another process.
+//! `/standin/…`: lets another process set and read the stand-in.
 //!
 //! | request | body or answer |
 //! |---|---|

@@ -1,14 +1,15 @@
 //! A small, strict Snowflake for the demo and the tests.
 //!
-//! It verifies: a login succeeds only with a PAT that is active for that user, and every other request only with a
-//! token that the stand-in itself gave out. A client key that leaks, or a header that should have been changed and was
-//! not, fails by itself, and [`State::leaks`] counts it. What it answers follows the drivers' sources
-//! ([`crate::snowflake`]); five bad logins in a row lock the user, as at Snowflake.
+//! It verifies: a login succeeds only with an active PAT of that user, and every other request only with a token that
+//! the stand-in issued. A leaked client key, or a header that the gate forgot to change, makes a request fail, and
+//! [`State::leaks`] counts leaked keys. The answers follow the drivers' sources (see [`crate::snowflake`]); five bad
+//! logins in a row lock the user, as at Snowflake.
 //!
-//! A panic in it would look to the gate like an outage, and a test might call that right: [`State::panics`] keeps each.
+//! A panic in the stand-in looks like an outage to the gate, and a test could accept that: [`State::panics`] records
+//! each.
 //!
-//! [`Knob`]s make it stall, cut, crawl, close and answer nonsense on purpose. `/standin/…` sets them from outside; no
-//! gate forwards such a path.
+//! [`Knob`]s make it stall, cut, slow down, close and answer nonsense on purpose. `/standin/…` sets them from outside;
+//! the gate does not forward such a path.
 
 mod body;
 mod certificates;
@@ -36,26 +37,26 @@ pub use state::{PatState, State};
 
 use crate::base::clock::Random;
 
-/// A running stand-in; dropping it ends it and resets its connections.
+/// A running stand-in; dropping it stops it and resets its connections.
 pub struct StandIn {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// What it knows and saw.
+    /// Its state, and the requests that it saw.
     pub state: Arc<State>,
     stop: watch::Sender<()>,
 }
 
 impl StandIn {
-    /// Ends it and resets its connections, as dropping it does; what it knows and saw stays.
+    /// Stops it and resets its connections, as a drop does; the state stays.
     pub fn stop(&self) {
         self.stop.send_replace(());
     }
 }
 
-/// Starts a stand-in on the present runtime.
+/// Starts a stand-in on the current runtime.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// If it cannot bind the address.
 pub async fn start(address: SocketAddr, tls: Arc<ServerConfig>, random: Arc<dyn Random>) -> io::Result<StandIn> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
@@ -90,7 +91,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>, mut 
     }
 }
 
-/// Writes a file that only its owner may read, as far as the system knows owners.
+/// Writes a file that only its owner may read, if the system has owners.
 ///
 /// # Errors
 /// The system's.

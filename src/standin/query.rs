@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::body::Source;
 
-/// What a statement comes to.
+/// The effect of a statement.
 pub(super) struct Plan {
     pub rows: Rows,
     pub wait: Duration,
@@ -57,7 +57,7 @@ fn number_after(sql: &str, mark: &str) -> Option<u64> {
     rest[..end].parse().ok()
 }
 
-/// The successful answer to a query: JSON rows, in the shape that all drivers take.
+/// The successful answer to a query: JSON rows, in the form that all drivers accept.
 pub(super) fn result(rows: &Rows, query: &str) -> Source {
     let (kind, count) = match rows {
         Rows::Number(_) => (r#""type":"fixed","scale":0,"precision":38,"length":null,"byteLength":null"#, 1),

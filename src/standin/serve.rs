@@ -23,7 +23,7 @@ use crate::snowflake::route::{Route, Stream};
 
 type Answered = Result<Response<Made>, Gone>;
 
-/// The connection is to be closed without an answer.
+/// Close the connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on purpose")]
 pub(super) struct Gone;
@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_secs(45);
 /// More than any body of the tests.
 const LARGEST: usize = 512 << 20;
 
-/// A request as it came.
+/// A request.
 struct Asked {
     method: Method,
     path: String,
@@ -92,7 +92,7 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ans
     Ok(response)
 }
 
-/// Counts a request that the other side gave up before its head was answered.
+/// Counts a request whose client left before the head of the answer.
 struct Waiting(Option<Arc<State>>);
 
 impl Drop for Waiting {
@@ -112,7 +112,7 @@ impl Asked {
             || self.headers.values().any(|value| key(value.as_bytes()))
     }
 
-    /// What is remembered of a request that shows a credential.
+    /// The record of a request with a credential.
     fn seen(&self, user: String, credential: &str) -> Seen {
         let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
             format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
@@ -295,7 +295,7 @@ async fn result(state: &Arc<State>, path: &str) -> Response<Made> {
     poll(state, id).await
 }
 
-/// Holds the request until the query is done, aborted, or has to be polled for.
+/// Holds the request until the query is done, is aborted, or needs polling.
 async fn poll(state: &Arc<State>, id: &str) -> Response<Made> {
     let (running, held) = {
         let inner = state.lock();

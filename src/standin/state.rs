@@ -1,4 +1,4 @@
-//! What the stand-in knows: users and their PATs, sessions, running queries; and what it saw.
+//! The state of the stand-in: users and their PATs, sessions, running queries; and the requests that it saw.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -15,9 +15,9 @@ use crate::base::clock::Random;
 /// The state of one PAT at Snowflake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatState {
-    /// It logs in.
+    /// It is valid for logins.
     Active,
-    /// Its time is over.
+    /// It has expired.
     Expired,
     /// `ALTER USER … MODIFY PAT … SET DISABLED = TRUE`.
     Disabled,
@@ -30,13 +30,13 @@ pub enum PatState {
 pub struct Seen {
     /// `LOGIN_NAME`.
     pub user: String,
-    /// The fingerprint of what stood in TOKEN or PASSWORD.
+    /// The fingerprint of the credential in TOKEN or PASSWORD.
     pub credential: String,
     /// The whole body.
     pub body: String,
     /// The query string.
     pub query: String,
-    /// The headers, one `name: value` a line.
+    /// The headers, one `name: value` per line.
     pub headers: String,
     /// Whether it succeeded.
     pub ok: bool,
@@ -48,11 +48,11 @@ pub(super) struct Session {
     pub id: u64,
     pub token: String,
     pub master: String,
-    /// The session token's time is over; the master token renews it.
+    /// Whether the session token has expired; the master token renews it.
     pub expired: bool,
 }
 
-/// A query that is not answered yet.
+/// A query without an answer yet.
 #[derive(Clone)]
 pub(super) struct Running {
     pub sql: String,
@@ -81,12 +81,12 @@ pub(super) struct Inner {
     pub panics: Vec<String>,
 }
 
-/// How many logins are remembered.
+/// How many logins the stand-in keeps.
 const REMEMBERED: usize = 1000;
 /// Bad logins in a row that lock a user.
 const LOCK_AFTER: u32 = 5;
 
-/// Everything the stand-in knows.
+/// The state of the stand-in.
 pub struct State {
     inner: Mutex<Inner>,
     mark: String,
@@ -98,29 +98,29 @@ pub struct State {
 impl State {
     pub(super) fn new(random: Arc<dyn Random>) -> Self {
         let mut mark = [0; 8];
-        // Without entropy all have the same mark, and a search for it finds more than it should.
+        // Without entropy all stand-ins have the same mark, and a search for it finds too much.
         let _entropy = random.fill(&mut mark);
         Self { inner: Mutex::default(), mark: hex::encode(mark), random, close: Notify::new(), changed: Notify::new() }
     }
 
-    /// What stands in every session and master token that this stand-in gives out, and in no other: who searches for it
-    /// finds them all.
+    /// The mark in every session and master token of this stand-in, and in no other token, so that a search finds them
+    /// all.
     pub fn mark(&self) -> &str {
         &self.mark
     }
 
-    /// Every PAT that it was ever told of.
+    /// Every PAT that it has ever had.
     pub fn pats(&self) -> Vec<String> {
         self.lock().pats.values().flat_map(HashMap::keys).cloned().collect()
     }
 
-    /// Runs a task beside the others; a panic in it is kept, and not only printed.
+    /// Runs a task, and records a panic in it.
     pub fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let state = self.clone();
         tokio::spawn(async move {
             let mut task = pin!(task);
             let caught = std::future::poll_fn(|cx| {
-                // Nothing of the task is touched after its panic.
+                // Nothing uses the task after its panic.
                 match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
                     Ok(polled) => polled.map(Ok),
                     Err(panic) => Poll::Ready(Err(panic)),
@@ -133,7 +133,7 @@ impl State {
         });
     }
 
-    /// What the tasks of this stand-in said that ended in a panic. A test has failed where there is one.
+    /// The panic messages of the tasks. A test with any of them has failed.
     pub fn panics(&self) -> Vec<String> {
         self.lock().panics.clone()
     }
@@ -147,7 +147,7 @@ impl State {
         self.lock().pats.entry(user.to_owned()).or_default().insert(pat.to_owned(), state);
     }
 
-    /// Takes up a new PAT and puts every other of that user out of use at once: rotation with no overlap.
+    /// Adds a new PAT and disables all others of that user at once: a rotation without overlap.
     pub fn rotate(&self, user: &str, pat: &str) {
         let mut inner = self.lock();
         let pats = inner.pats.entry(user.to_owned()).or_default();
@@ -155,17 +155,17 @@ impl State {
         pats.insert(pat.to_owned(), PatState::Active);
     }
 
-    /// Lets the network policy refuse every login, or no longer.
+    /// Sets whether the network policy refuses every login.
     pub fn refuse_by_policy(&self, refuse: bool) {
         self.lock().policy_refuses = refuse;
     }
 
-    /// Turns a knob for the next `times` requests to a place.
+    /// Sets a knob for the next `times` requests to a place.
     pub fn turn(&self, place: RouteName, knob: Knob, times: usize) {
         self.lock().knobs.entry(place).or_default().push_back((knob, times));
     }
 
-    /// Sets how long a query is held before the client is told to poll; Snowflake holds 45 s.
+    /// Sets how long the stand-in holds a query before it asks the client to poll; Snowflake holds 45 s.
     pub fn poll_after(&self, time: std::time::Duration) {
         self.lock().poll = Some(time);
     }
@@ -199,22 +199,22 @@ impl State {
         self.lock().bad_by_credential.clone()
     }
 
-    /// How many requests held something that looks like a client key. It must stay 0.
+    /// How many requests contained something that looks like a client key. It must stay 0.
     pub fn leaks(&self) -> u64 {
         self.lock().leaks
     }
 
-    /// How many connections have been accepted.
+    /// How many connections the stand-in has accepted.
     pub fn connections(&self) -> u64 {
         self.lock().connections
     }
 
-    /// How many requests were given up by the other side before their answer was whole.
+    /// How many requests the other side dropped before their answer was complete.
     pub fn dropped(&self) -> u64 {
         self.lock().dropped
     }
 
-    /// Waits until `enough` holds; every request, every login's verdict and every drop is an occasion to look.
+    /// Waits until `enough` is true; it checks after every request, every decision about a login, and every drop.
     pub async fn wait_until(&self, enough: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -244,7 +244,7 @@ impl State {
         self.changed.notify_waiters();
     }
 
-    /// The knob for a request to this place, if one is turned.
+    /// The knob for a request to this place, if one is set.
     pub(super) fn knob(&self, place: &RouteName) -> Option<Knob> {
         let mut inner = self.lock();
         let queue = inner.knobs.get_mut(place)?;
@@ -264,7 +264,7 @@ impl State {
         judged
     }
 
-    /// Judges a request that shows a PAT and no session: it is the user's whose PAT that is, or was.
+    /// Judges a request with a PAT and no session: its user is the present or former owner of that PAT.
     pub(super) fn bearer(&self, seen: Seen, credential: &str) -> Result<(), LoginRefused> {
         let owner =
             self.lock().pats.iter().find(|(_, pats)| pats.contains_key(credential)).map(|(user, _)| user.clone());
@@ -315,7 +315,7 @@ impl State {
         }
     }
 
-    /// Renews a session by its master token: a new pair, and the old session token is worth nothing.
+    /// Renews a session by its master token: makes a new pair of tokens; the old session token is no longer valid.
     pub(super) fn renew(&self, master: &str, old: &str) -> Option<Session> {
         let fresh = self.new_session();
         let mut inner = self.lock();

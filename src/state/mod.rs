@@ -1,11 +1,11 @@
-//! What outlives the process: a directory of small files, each replaced whole, readable by the gate's own user alone.
+//! The state directory: small files that outlive the process. Only the gate's user can read them.
 //!
-//! A file is written beside its place and renamed over it, so that a reader, or a process that dies in the middle,
-//! finds the old content or the new one. Nothing is flushed to the disk's platter: what is kept here is worth less
-//! after a power cut than a login that waits for it.
+//! The gate writes a new file and renames it over the old one, so that a reader, or the next process after a crash,
+//! finds the old content or the new one. It does not call fsync: the content matters less after a power failure than
+//! the time that logins would wait for the disk.
 //!
-//! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one process
-//! and is found by the next one when that has died.
+//! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one
+//! process; when that process has died, the next one finds it.
 
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]
@@ -18,25 +18,25 @@ use std::time::SystemTime;
 
 /// Far more than any file here needs.
 const LARGEST: u64 = 16 << 20;
-/// How often a lock is tried, a millisecond apart. Whoever has it writes a small file.
+/// How often to try a lock, a millisecond apart. Its holder writes only a small file.
 const PATIENCE: u32 = 100;
 /// How many processes may share a directory.
 const PROCESSES: usize = 64;
 
-/// A directory of the gate's own.
+/// The gate's state directory.
 #[derive(Debug, Clone)]
 pub struct StateDir {
     path: PathBuf,
 }
 
-/// The right to replace a file; it ends when this is dropped.
+/// The lock to replace a file; dropping it releases the lock.
 pub struct Locked<'a> {
     state: &'a StateDir,
     name: &'a str,
     _lock: File,
 }
 
-/// A file that one process writes over and over while it lives.
+/// A file that one process overwrites again and again while it runs.
 pub struct Scratch {
     file: File,
     name: String,
@@ -45,10 +45,10 @@ pub struct Scratch {
 }
 
 impl StateDir {
-    /// Opens the directory, made for the gate's user alone when it is missing.
+    /// Opens the directory; if it is missing, makes it for the gate's user only.
     ///
     /// # Errors
-    /// When it cannot be made, or nothing can be written there.
+    /// If it cannot make the directory, or cannot write there.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
             private::directory(path)?;
@@ -58,15 +58,15 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file's content; `None` when there is no such file.
+    /// A file's content; `None` if there is no such file.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// If the file exists but is unreadable.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let mut content = Vec::new();
         match File::open(self.path.join(name)) {
@@ -76,15 +76,15 @@ impl StateDir {
         }
     }
 
-    /// When a file was last replaced; `None` when there is none.
+    /// When a file was last replaced; `None` if there is none.
     pub fn changed(&self, name: &str) -> Option<SystemTime> {
         std::fs::metadata(self.path.join(name)).and_then(|metadata| metadata.modified()).ok()
     }
 
-    /// Takes the right to replace a file, which one process has at a time.
+    /// Takes the lock to replace a file; one process has it at a time.
     ///
     /// # Errors
-    /// When it cannot be had within [`PATIENCE`].
+    /// If the lock is not free within [`PATIENCE`].
     pub fn lock<'a>(&'a self, name: &'a str) -> io::Result<Locked<'a>> {
         let lock = private::scratch(&self.path.join(format!("{name}.lock")))?;
         let mut tries = 0;
@@ -100,11 +100,12 @@ impl StateDir {
         }
     }
 
-    /// A scratch file of this process's own, and what those of dead processes hold. Theirs are emptied; our own still
-    /// holds what was there until it is written: who takes that up writes it down elsewhere first.
+    /// A scratch file for this process, and the content of those of dead processes. It empties the other files. The
+    /// process's own file keeps its old content until the first write, so the caller must first write that content
+    /// elsewhere.
     ///
     /// # Errors
-    /// When none can be made.
+    /// If it cannot make one.
     pub fn scratch(&self, name: &str) -> io::Result<(Scratch, Vec<Vec<u8>>)> {
         let (mut own, mut left) = (None, Vec::new());
         for number in 0..PROCESSES {
@@ -113,7 +114,8 @@ impl StateDir {
             if own.is_some() && !path.exists() {
                 continue;
             }
-            // A lock of its own: the others read the file, which a locked one does not allow everywhere.
+            // A separate lock file: the other processes read the scratch file, and not every system allows reads of a
+            // locked file.
             let lock = private::scratch(&self.path.join(format!("{file}.lock")))?;
             match lock.try_lock() {
                 Ok(()) => {}
@@ -134,23 +136,23 @@ impl StateDir {
         Ok((own, left))
     }
 
-    /// The scratch files of the other processes that live.
+    /// The scratch files of the other living processes.
     pub fn others(&self, name: &str, own: &Scratch) -> Vec<String> {
         let lives = |file: &String| {
             let lock = private::scratch(&self.path.join(format!("{file}.lock")));
             lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
         };
         let all = (0..PROCESSES).map(|number| format!("{name}.{number}"));
-        // They are taken in order, so that none follows a gap.
+        // Processes take the files in order, so that there is no gap before one.
         all.take_while(|file| self.path.join(file).exists()).filter(|file| *file != own.name && lives(file)).collect()
     }
 }
 
 impl Locked<'_> {
-    /// Puts new content in the file's place.
+    /// Replaces the file's content.
     ///
     /// # Errors
-    /// When it cannot be written; the old content stands.
+    /// If it cannot write; the old content stays.
     pub fn replace(&self, content: &[u8]) -> io::Result<()> {
         let new = self.state.path.join(format!("{}.new", self.name));
         private::file(&new)?.write_all(content)?;
@@ -159,7 +161,7 @@ impl Locked<'_> {
 }
 
 impl Scratch {
-    /// Puts new text in place of the old, in one write: what was longer is covered with spaces.
+    /// Replaces the text in one write; spaces cover the rest of a longer old text.
     ///
     /// # Errors
     /// The system's.
@@ -197,7 +199,7 @@ mod tests {
     fn updates_do_not_lose_each_other() {
         let home = tempfile::tempdir().unwrap();
         let count = |state: &StateDir| {
-            // Four that do nothing else may keep each other waiting for longer than a gate would.
+            // Four threads that do nothing else may wait for each other for longer than gates would.
             let locked = std::iter::repeat_with(|| state.lock("n")).find_map(Result::ok).unwrap();
             let old = state.read("n").unwrap().map_or(0, |old| String::from_utf8(old).unwrap().parse().unwrap());
             locked.replace((old + 1_u32).to_string().as_bytes()).unwrap();

@@ -1,11 +1,11 @@
-//! Files and directories for the process's own user: they inherit the access list of the directory above, which the
-//! installer gives to the service's account alone.
+//! Files and directories for the process's own user: they inherit the access list of the parent directory, which the
+//! installer must give to the service's account only.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// An empty file to write to; one that is there is emptied.
+/// An empty file to write to; empties an existing one.
 pub(super) fn file(path: &Path) -> io::Result<File> {
     File::create(path)
 }
@@ -15,7 +15,7 @@ pub(super) fn directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
-/// A file to read and write; what is in it stays.
+/// A file to read and write; keeps its content.
 pub(super) fn scratch(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }

@@ -1,12 +1,12 @@
-//! The `aws` store: AWS Secrets Manager, by its official SDK.
+//! The `aws` store: AWS Secrets Manager, with its official SDK.
 //!
 //! The SDK signs requests and finds credentials where AWS's tools do: environment, profile, web identity, container,
-//! instance; not by SSO, which is for people. Its features are off but for the runtime, because its default HTTP stack
-//! is an old one; [`StoreHttp`] stands in for it, also for STS and the metadata services.
+//! instance; but not by SSO, which is for people. All its features except the runtime are off, because its default HTTP
+//! stack is old; [`StoreHttp`] replaces it, also for STS and the metadata services.
 //!
-//! The stage is always named. Without a name the service promises `AWSCURRENT`, and some that speak its protocol give
-//! another. `AWSPENDING` is the successor that a rotation has written and not yet promoted: it is asked for after a
-//! refusal only.
+//! The store always names the stage. Without a name the service documents `AWSCURRENT`, but some servers with the same
+//! protocol return another. `AWSPENDING` is the successor that a rotation has written and not yet promoted: the store
+//! reads it only after a refusal.
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -37,7 +37,7 @@ use crate::tls::TlsError;
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
-/// Codes of temporary credentials that the service no longer takes (AWS API reference, common errors).
+/// Error codes for temporary credentials that the service no longer accepts (AWS API reference, common errors).
 const LOGIN_OVER: [&str; 4] =
     ["ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException"];
 
@@ -50,10 +50,10 @@ pub(super) struct Aws {
 }
 
 impl Aws {
-    /// A store that nothing has been asked yet.
+    /// Sets the store up, without a request.
     ///
     /// # Errors
-    /// When the CA file cannot be used.
+    /// If the CA file is unusable.
     pub(super) fn new(settings: &AwsStore, timeout: Duration) -> Result<Self, TlsError> {
         let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
         Ok(Self { settings: settings.clone(), web, timeout, logins: LoginCache::default() })
@@ -64,7 +64,7 @@ impl Aws {
     }
 
     async fn client(&self) -> Result<Client, StoreError> {
-        // Retries are the cache's, which knows whether anybody waits.
+        // The cache does the retries: it knows whether a request waits.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(Transport(self.web.clone()))
             .retry_config(RetryConfig::disabled())
@@ -102,7 +102,7 @@ impl Aws {
     }
 }
 
-/// What the SDK says of a read that failed, or what kept it from reading.
+/// The SDK's error of a failed read, or the reason why it could not read.
 enum Failed {
     Sdk(Box<SdkError<GetSecretValueError, HttpResponse>>),
     Store(StoreError),
@@ -138,7 +138,7 @@ impl SecretStore for Aws {
     }
 }
 
-/// In words that hold nothing of an answer's body but the service's own code.
+/// The error as text, with nothing from an answer's body except the service's error code.
 fn explain(failed: &Failed) -> StoreError {
     let error = match failed {
         Failed::Sdk(error) => error,
@@ -171,7 +171,7 @@ fn explain(failed: &Failed) -> StoreError {
         SdkError::ResponseError(_) => {
             StoreError::Unavailable("the server that answered did not speak Secrets Manager's protocol".into())
         }
-        // A provider of the chain; their own words may quote an answer.
+        // A provider of the credentials chain; its own text may quote an answer.
         SdkError::DispatchFailure(_) => match sources(&**error).find_map(|error| error.downcast_ref()) {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
                 StoreError::Unavailable("the source of the gate's AWS credentials gave no usable answer".into())
@@ -182,7 +182,7 @@ fn explain(failed: &Failed) -> StoreError {
     }
 }
 
-/// Our client in the place of the SDK's own.
+/// The gate's HTTP client, in place of the SDK's own.
 #[derive(Debug, Clone)]
 struct Transport(StoreHttp);
 

@@ -1,11 +1,10 @@
-//! The `azure` store: Azure Key Vault, by its official SDK.
+//! The `azure` store: Azure Key Vault, with its official SDK.
 //!
-//! The SDK knows the kinds of identity, keeps their tokens and answers the vault's challenge. Its own HTTP stack is
-//! left out; [`StoreHttp`] stands in for it, also for the token and metadata endpoints. A reference is `NAME` or
-//! `NAME/VERSION`.
+//! The SDK handles the kinds of identity, their tokens, and the vault's challenge. [`StoreHttp`] replaces its HTTP
+//! stack, also for the token and metadata endpoints. A reference is `NAME` or `NAME/VERSION`.
 //!
-//! The vault names the resource that its tokens are for, and the SDK sends none to a vault that names another domain
-//! than its own; `danger_any_resource` switches that off, for vaults behind a name of the operator's.
+//! The vault names the resource of its tokens. The SDK sends no token to a vault that names another domain than its
+//! own; `danger_any_resource` switches that check off, for vaults behind a name of the operator.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -42,10 +41,10 @@ pub(super) struct Azure {
 }
 
 impl Azure {
-    /// A vault that nothing has been asked yet.
+    /// Sets the vault up, without a request.
     ///
     /// # Errors
-    /// When the CA file cannot be used.
+    /// If the CA file is unusable.
     pub(super) fn new(settings: &AzureStore, timeout: Duration) -> Result<Self, TlsError> {
         let wire = Arc::new(Wire(StoreHttp::new(settings.ca.as_deref(), None, timeout)?));
         Ok(Self { settings: settings.clone(), wire, logins: LoginCache::default() })
@@ -102,7 +101,7 @@ impl Azure {
         });
         ClientOptions {
             cloud,
-            // Retries are the cache's, which knows whether anybody waits.
+            // The cache does the retries: it knows whether a request waits.
             retry: RetryOptions::none(),
             transport: Some(Transport::new(self.wire.clone())),
             ..ClientOptions::default()
@@ -114,7 +113,7 @@ impl Azure {
             Some((name, version)) => (name, Some(version)),
             None => (path, None),
         };
-        // What Key Vault allows in both; nothing else may reach the URL that the SDK builds.
+        // The characters that Key Vault allows in both; no others may reach the URL that the SDK builds.
         let fits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !fits(name) || !version.is_none_or(fits) {
             let text = "the reference needs NAME or NAME/VERSION, each of letters, digits and '-'";
@@ -147,7 +146,7 @@ async fn get(client: &SecretClient, name: &str, version: Option<&str>) -> Result
     Ok(client.get_secret(name, Some(options)).await?.into_model()?)
 }
 
-/// What the SDK says of a read that failed, or what kept it from reading.
+/// The SDK's error of a failed read, or the reason why it could not read.
 enum Failed {
     Sdk(azure_core::Error),
     Store(StoreError),
@@ -166,8 +165,8 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
-    /// Whether a new login may help: the vault takes the token no longer, or the token endpoint refuses what the gate
-    /// shows, which may have been replaced since it was read.
+    /// Whether a new login may help: the vault no longer accepts the token, or the token endpoint refuses the gate's
+    /// credential, which may have been replaced since the gate read it.
     fn is_over(&self) -> bool {
         let Self::Sdk(error) = self else { return false };
         let status = refusal(error).map(|(status, ..)| status);
@@ -178,7 +177,7 @@ impl Failed {
     }
 }
 
-/// In words that hold nothing of an answer's body but the service's own code.
+/// The error as text, with nothing from an answer's body except the service's error code.
 fn explain(failed: &Failed) -> StoreError {
     let error = match failed {
         Failed::Sdk(error) => error,
@@ -206,7 +205,7 @@ fn explain(failed: &Failed) -> StoreError {
     }
 }
 
-/// The refusal in an error, which the SDK may have wrapped: status, code and `Retry-After`.
+/// The refusal in an error that the SDK may have wrapped: status, code and `Retry-After`.
 fn refusal(error: &azure_core::Error) -> Option<(StatusCode, String, HeaderMap)> {
     sources(error).find_map(|found| {
         let Some(ErrorKind::HttpResponse { status, error_code, raw_response }) =
@@ -225,7 +224,7 @@ fn refusal(error: &azure_core::Error) -> Option<(StatusCode, String, HeaderMap)>
     })
 }
 
-/// Our client in the place of the SDK's own.
+/// The gate's HTTP client, in place of the SDK's own.
 #[derive(Debug)]
 struct Wire(StoreHttp);
 

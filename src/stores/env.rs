@@ -1,4 +1,4 @@
-//! The `env` store: one environment variable a secret. It cannot change while the process runs.
+//! The `env` store: one environment variable per secret. It cannot change while the process runs.
 
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
 use crate::base::secret::Secret;

@@ -1,7 +1,7 @@
-//! The `file` store: one file a secret below a directory.
+//! The `file` store: one file per secret, below a directory.
 //!
-//! The file is opened by its path at every read, so that the symlink swap by which Kubernetes updates a mounted secret
-//! is followed, and a file that is missing at start is found when it comes.
+//! Every read opens the file by its path. So the gate follows the symlink swap with which Kubernetes updates a mounted
+//! secret, and finds a file that was missing at the start.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
 use crate::base::secret::Secret;
 
-/// Far more than any token, far less than what would hurt.
+/// The largest file: far more than any token, and harmless.
 const LARGEST: u64 = 64 << 10;
 
 /// Files below a directory.
@@ -26,7 +26,7 @@ impl File {
 
 impl SecretStore for File {
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
-        // A reference names what is below the directory, and nothing beside it.
+        // A reference must stay below the directory.
         let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !below {
             let text = format!("{path}: the file of a reference must be below the store's directory, without `..`");
@@ -49,12 +49,12 @@ fn read(path: &Path) -> Result<StoredSecret, StoreError> {
         let text = format!("{}: {error}", path.display());
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::PermissionDenied => StoreError::Refused(text),
-            // Not UTF-8, as PowerShell's redirection writes it.
+            // Not UTF-8; PowerShell's redirection writes such files.
             ErrorKind::InvalidData => StoreError::Unusable(text),
             _ => StoreError::Unavailable(text),
         }
     };
-    // A pipe would keep its reader for ever.
+    // A pipe would block its reader for ever.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     let created = metadata.modified().ok();
     if !metadata.is_file() {
@@ -100,7 +100,7 @@ mod tests {
         let store = File::new(home.path().to_owned());
         assert!(matches!(read(&store).await, Err(StoreError::Refused(_))));
         for (version, value) in [("v1", "one"), ("v2", "two")] {
-            // As Kubernetes does it: a new directory, then the link renamed over the old one.
+            // As Kubernetes does: make a new directory, then rename the link over the old one.
             std::fs::create_dir(home.path().join(version)).unwrap();
             std::fs::write(home.path().join(version).join("token"), value).unwrap();
             std::os::unix::fs::symlink(version, home.path().join("data.new")).unwrap();

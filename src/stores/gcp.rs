@@ -1,9 +1,9 @@
 //! The `gcp` store: GCP Secret Manager.
 //!
 //! Google's own library finds and renews the gate's credentials: a service account's key, workload identity federation,
-//! the metadata server. A read itself is one GET, done directly: the SDK for it has no place for other roots and
-//! repeats what fails for a minute. For the same reason the store's `ca` holds for reads alone; token endpoints are
-//! Google's, or follow the platform's roots.
+//! the metadata server. A read is one GET that the gate makes itself: Google's SDK for it cannot use other roots, and
+//! repeats a failed read for a minute. For the same reason the store's `ca` applies to reads only; token endpoints are
+//! Google's, or use the platform's roots.
 //!
 //! A reference is `NAME`, `NAME/VERSION` or `projects/PROJECT/secrets/NAME/versions/VERSION`.
 
@@ -31,7 +31,7 @@ use crate::tls::TlsError;
 const ADDRESS: &str = "https://secretmanager.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// Secret Manager, as seen by one project.
+/// Secret Manager of one project.
 pub(super) struct Gcp {
     settings: GcpStore,
     web: StoreHttp,
@@ -39,10 +39,10 @@ pub(super) struct Gcp {
 }
 
 impl Gcp {
-    /// A store that nothing has been asked yet.
+    /// Sets the store up, without a request.
     ///
     /// # Errors
-    /// When the CA file cannot be used.
+    /// If the CA file is unusable.
     pub(super) fn new(settings: &GcpStore, timeout: Duration) -> Result<Self, TlsError> {
         let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
         Ok(Self { settings: settings.clone(), web, logins: LoginCache::default() })
@@ -53,7 +53,7 @@ impl Gcp {
     }
 
     async fn credentials(&self) -> Result<AccessTokenCredentials, StoreError> {
-        // The library's own words may quote the file.
+        // The library's own text may quote the file.
         let wrong = || StoreError::Refused("login: the credentials are in none of Google's formats".into());
         let Some(source) = &self.settings.credentials else {
             return Builder::default().with_scopes([SCOPE]).build_access_token_credentials().map_err(|_| wrong());
@@ -97,7 +97,7 @@ impl Gcp {
         let token = match credentials.access_token().await {
             Ok(token) => token,
             Err(error) => {
-                // The library does not ask again after what it takes for a lasting refusal.
+                // After a refusal that it considers permanent, the library does not ask again.
                 self.logins.give_up(credentials).await;
                 return Err(no_token(&error).into());
             }
@@ -150,7 +150,7 @@ fn value(answer: &Response<Bytes>) -> Result<StoredSecret, StoreError> {
     Ok(StoredSecret { value: Secret::new(text), version, created: None, expires: None })
 }
 
-/// A read that gave no value.
+/// A read without a value.
 struct Denied {
     /// The status of an answer that is a refusal.
     status: Option<StatusCode>,
@@ -187,7 +187,7 @@ fn denied(answer: &Response<Bytes>) -> Denied {
     Denied { status: Some(status), error }
 }
 
-/// Why there is no access token; the library's own words may quote an answer.
+/// Why there is no access token; the library's own text may quote an answer.
 fn no_token(error: &CredentialsError) -> StoreError {
     let told = "login: Google's token endpoint, or the metadata server";
     if error.is_transient() {

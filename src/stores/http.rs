@@ -1,8 +1,8 @@
-//! [`StoreHttp`]: how stores over the network are reached, whichever library speaks the protocol. The one exception is
-//! Google's token endpoints; the `gcp` store says why.
+//! [`StoreHttp`]: the HTTP client for all stores over the network, whichever library speaks the protocol. The only
+//! exception is Google's token endpoints; the `gcp` store says why.
 //!
-//! The roots are the operator's, a redirect is never followed, no proxy of the environment is taken, a whole exchange
-//! has a deadline and an answer a cap. An error holds nothing of an answer's body.
+//! It uses the operator's roots, follows no redirect, and ignores proxies of the environment. A whole exchange has a
+//! deadline, and an answer has a size limit. An error contains nothing of an answer's body.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::base::fault::sources;
 use crate::config::KeyPair;
 use crate::tls::{self, TlsError};
 
-/// The largest answer that is read. Secrets are 64 KiB at most in every store.
+/// The largest answer that the gate reads. Secrets have 64 KiB at most in every store.
 const ANSWER_CAP: usize = 1 << 20;
 /// The longest pause that a store may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -44,10 +44,10 @@ pub(super) enum HttpError {
 }
 
 impl StoreHttp {
-    /// A client that trusts the roots in `ca`, or the platform's, and may show a certificate of its own.
+    /// A client that trusts the roots in `ca`, or the platform's, and may have a client certificate.
     ///
     /// # Errors
-    /// When a file cannot be used.
+    /// If a file is unusable.
     pub(super) fn new(ca: Option<&Path>, identity: Option<&KeyPair>, timeout: Duration) -> Result<Self, TlsError> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_as(ca, identity)?)
@@ -60,7 +60,7 @@ impl StoreHttp {
         Ok(Self { http })
     }
 
-    /// Sends a request and reads the answer whole.
+    /// Sends a request and reads the whole answer.
     pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let request = request.try_into().map_err(|error| HttpError::Request(told(error)))?;
         let mut answer = self.http.execute(request).await.map_err(failed)?;
@@ -110,7 +110,7 @@ pub(super) fn url<'a>(origin: &str, segments: impl IntoIterator<Item = &'a str>)
     Ok(url)
 }
 
-/// What a status that is no success means; `what` says it in the store's own words.
+/// The error for a status that is not a success; `what` is the store's text.
 pub(super) fn status_error(status: StatusCode, headers: &HeaderMap, what: String) -> StoreError {
     match status {
         StatusCode::TOO_MANY_REQUESTS => StoreError::Throttled(what, retry_after(headers).unwrap_or_default()),
@@ -129,7 +129,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
-/// The failure of ours that a library has wrapped in its own, if there is one.
+/// The gate's own error inside a library's error, if there is one.
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub(super) fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a HttpError> {
     sources(error).find_map(|error| error.downcast_ref())
@@ -143,7 +143,7 @@ fn failed(error: reqwest::Error) -> HttpError {
     }
 }
 
-/// What happened, without the URL: the reference that is read stands beside it in the log.
+/// The error without the URL: the log line has the reference.
 fn told(error: reqwest::Error) -> String {
     chain(&error.without_url())
 }

@@ -1,4 +1,4 @@
-//! [`LoginCache`]: a store's login, shared by all reads, made anew once when it has gone bad.
+//! [`LoginCache`]: a store's login. All reads share it; when it fails, the cache makes one new login.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ impl<L> Default for LoginCache<L> {
 }
 
 impl<L> LoginCache<L> {
-    /// The login to use: what `next` makes of the one that is there. Whoever comes meanwhile waits for it.
+    /// The login to use: `next` makes it from the current one. Other callers wait for it.
     pub(super) async fn current<F>(&self, next: impl FnOnce(Option<Arc<L>>) -> F) -> Result<Arc<L>, StoreError>
     where
         F: Future<Output = Result<Arc<L>, StoreError>>,
@@ -27,7 +27,7 @@ impl<L> LoginCache<L> {
         Ok(fresh)
     }
 
-    /// The login that is there, or one that `make` makes: for libraries that renew theirs themselves.
+    /// The current login, or one that `make` makes, for libraries that renew their login themselves.
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     pub(super) async fn kept<F>(&self, make: impl FnOnce() -> F) -> Result<Arc<L>, StoreError>
     where
@@ -42,7 +42,7 @@ impl<L> LoginCache<L> {
         self.current(next).await
     }
 
-    /// Gives a login up, unless somebody has logged in again since: of many reads that it fails, one logs in.
+    /// Drops a login, unless there is a newer one already: if it fails for many reads, only one logs in again.
     pub(super) async fn give_up(&self, failed: &Arc<L>) {
         let mut held = self.0.lock().await;
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, failed)) {
@@ -51,7 +51,7 @@ impl<L> LoginCache<L> {
     }
 }
 
-/// Reads with the current login; when the store no longer accepts it, once more with a new one.
+/// Reads with the current login. If the store no longer accepts it, reads once more with a new one.
 macro_rules! with_login {
     ($self:expr, $login:ident => $read:expr, unless $refused:expr) => {{
         let $login = $self.login().await?;

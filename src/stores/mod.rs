@@ -1,8 +1,8 @@
 //! Secrets managers.
 //!
-//! A store is one file behind [`SecretStore`]; the types of its client library never leave that file. [`Resolver`] is
-//! the way from a list of references to a secret, fallbacks included. The gate's own secrets, such as the password of a
-//! store, are read by [`load_now`].
+//! Each store is one file that implements [`SecretStore`]; the types of its client library never leave that file.
+//! [`Resolver`] reads a secret by a list of references, with fallbacks. [`load_now`] reads the gate's own secrets, such
+//! as the password of a store.
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -37,31 +37,31 @@ use crate::base::secret::Secret;
 use crate::config::{Config, Store};
 use crate::tls::TlsError;
 
-/// What a store gave.
+/// A secret from a store.
 pub struct StoredSecret {
-    /// The value as it stands in the store; see [`value`] for what becomes of it.
+    /// The value in the store; [`value`] makes a PAT of it.
     pub value: Secret,
-    /// How the store itself tells versions apart.
+    /// The store's own name of the version.
     pub version: String,
-    /// When this version was written, where the store tells.
+    /// When this version was written, if the store says so.
     pub created: Option<SystemTime>,
-    /// When this version ends, where the store knows.
+    /// When this version expires, if the store says so.
     pub expires: Option<SystemTime>,
 }
 
-/// Why a store gave nothing. The texts are for the operator and hold nothing of an answer's body.
+/// Why a store gave no secret. The texts are for the operator and contain nothing of an answer's body.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// No answer, or "not now": it may work in a moment.
+    /// No answer, or "not now": it may work soon.
     #[error("{0}")]
     Unavailable(String),
-    /// "Not before so long from now".
+    /// The store asks for a pause of this length.
     #[error("{0}")]
     Throttled(String, Duration),
-    /// The store answered no, or knows no such secret.
+    /// The store refused, or has no such secret.
     #[error("{0}")]
     Refused(String),
-    /// The secret is there and is not usable.
+    /// The secret exists but is not usable.
     #[error("{0}")]
     Unusable(String),
 }
@@ -77,12 +77,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the same read may well succeed in a moment.
+    /// Whether the same read may succeed soon.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Throttled(..))
     }
 
-    /// How long the store wants to be left alone.
+    /// The pause that the store asks for.
     pub fn pause(&self) -> Duration {
         match self {
             Self::Throttled(_, pause) => *pause,
@@ -90,7 +90,7 @@ impl StoreError {
         }
     }
 
-    /// The same error, with its place before its text.
+    /// The same error, with a prefix before its text.
     pub fn prefixed(self, place: &str) -> Self {
         let at = |text: String| format!("{place}: {text}");
         match self {
@@ -103,7 +103,7 @@ impl StoreError {
 }
 
 impl From<StoreError> for Fault {
-    /// What a failed read means to a client.
+    /// The fault for the client after a failed read.
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Unavailable(_) | StoreError::Throttled(..) => Kind::StoreUnavailable,
@@ -114,21 +114,21 @@ impl From<StoreError> for Fault {
     }
 }
 
-/// A future behind a pointer, as a trait that is used as an object needs it.
+/// A boxed future, which a trait object needs.
 pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = Result<StoredSecret, StoreError>> + Send + 'a>>;
 
 /// A secrets manager.
 pub trait SecretStore: Send + Sync {
-    /// Reads the version of a secret that is to be used.
+    /// Reads the current version of a secret.
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a>;
 
-    /// Reads the version that a rotation has written and not yet promoted, where a store keeps such a thing. It is
-    /// asked for only after Snowflake has refused the other.
+    /// Reads the version that a rotation has written and not yet promoted, if the store has such versions. The gate
+    /// calls it only after Snowflake has refused the current version.
     fn read_successor<'a>(&'a self, _path: &'a str) -> Option<ReadFuture<'a>> {
         None
     }
 
-    /// Whether a read costs next to nothing, so that a change may be looked for each `pat.watch`.
+    /// Whether a read is nearly free, so that the gate may look for a change each `pat.watch`.
     fn is_local(&self) -> bool {
         false
     }
@@ -140,7 +140,7 @@ pub type Stores = HashMap<Arc<str>, Arc<dyn SecretStore>>;
 /// Why a store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A file of its TLS cannot be used.
+    /// A TLS file is unusable.
     #[error("[stores.{name}]: {why}")]
     Tls {
         /// The store.
@@ -148,7 +148,7 @@ pub enum SetupError {
         /// Which file, and why.
         why: String,
     },
-    /// The program was built without this kind.
+    /// This build does not have this kind.
     #[error("[stores.{name}]: this patgate was built without the kind {kind}")]
     Absent {
         /// The store.
@@ -158,10 +158,10 @@ pub enum SetupError {
     },
 }
 
-/// Sets the stores up. Nothing is read yet: a store that is away must not keep the gate from starting.
+/// Sets the stores up, without a read: the gate must start while a store is unreachable.
 ///
 /// # Errors
-/// When a CA file cannot be used, or a kind is not in this build.
+/// If a CA file is unusable, or a kind is not in this build.
 pub fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, SetupError> {
     let timeout = config.pat.read;
     let mut stores = Stores::new();

@@ -1,7 +1,7 @@
-//! [`Resolver`]: from a list of references to a PAT, or to another secret.
+//! [`Resolver`]: reads a PAT, or another secret, by a list of references.
 //!
-//! The references are asked in their order and the first that answers wins. A version that Snowflake has refused does
-//! not win while another is to be had: behind it stands the store's successor, where it keeps one, then the next
+//! It reads the references in order, and the first that answers wins. A version that Snowflake has refused does not win
+//! while there is another: the resolver then tries the store's pending version, if the store has one, and then the next
 //! reference.
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +17,7 @@ use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
-/// How many reads one store answers at a time.
+/// The most reads of one store at a time.
 const READS_AT_ONCE: usize = 8;
 
 /// The stores, each with a limit on reads.
@@ -28,12 +28,12 @@ pub struct Resolver {
     metrics: Arc<Metrics>,
 }
 
-/// A PAT as a store gave it.
+/// A PAT from a store.
 #[derive(Clone)]
 pub struct FetchedPat {
     /// The token.
     pub pat: Secret,
-    /// What tells it from other PATs: a fingerprint of the token itself, whatever the store's version says.
+    /// Its fingerprint: a hash of the token, independent of the store's version.
     pub id: PatId,
     /// The store's own name of the version.
     pub version: String,
@@ -51,7 +51,7 @@ pub struct FetchedPat {
     pub ended: (Instant, SystemTime),
 }
 
-/// A reference that gave nothing.
+/// A reference without a secret.
 #[derive(Debug, Clone)]
 pub struct FailedReference {
     /// The reference.
@@ -60,22 +60,22 @@ pub struct FailedReference {
     pub error: StoreError,
 }
 
-/// What asking all references came to.
+/// The outcome of reading all references.
 pub struct Resolution {
-    /// What was found, if anything.
+    /// The secret, if any reference gave one.
     pub pat: Option<FetchedPat>,
-    /// Those before it that gave nothing.
+    /// The references before it that gave nothing.
     pub failed: Vec<FailedReference>,
 }
 
 impl Resolver {
-    /// A reader of these stores; each single read ends within `timeout`.
+    /// A resolver for these stores; each single read ends within `timeout`.
     pub fn new(stores: Stores, timeout: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let stores = stores.into_iter().map(|(name, store)| (name, (store, Semaphore::new(READS_AT_ONCE)))).collect();
         Self { stores, timeout, clock, metrics }
     }
 
-    /// Whether every store of these references is one whose reads cost nothing.
+    /// Whether reads of all these references are nearly free.
     pub fn is_local(&self, references: &SecretRefs) -> bool {
         references.iter().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))
     }
@@ -83,16 +83,15 @@ impl Resolver {
     /// Reads one reference.
     ///
     /// # Errors
-    /// The store's, or what is wrong with the value.
+    /// The store's error, or the error in the value.
     pub async fn read(&self, reference: &SecretRef) -> Result<FetchedPat, StoreError> {
         self.current(reference, 0).await
     }
 
-    /// Another secret than a PAT: the first of the references that gives something, as it stands there, and its place
-    /// in the list.
+    /// A secret other than a PAT: the unchanged value of the first reference that gives one, and its place in the list.
     ///
     /// # Errors
-    /// What each of them says.
+    /// The error of each reference.
     pub async fn text(&self, references: &SecretRefs) -> Result<(Secret, usize), StoreError> {
         let mut failed = Vec::new();
         for (rank, reference) in references.iter().enumerate() {
@@ -106,7 +105,7 @@ impl Resolver {
         Err(together(&failed))
     }
 
-    /// Asks the references in order, past every version in `refused` while there is another.
+    /// Reads the references in order, and skips every version in `refused` while there is another.
     pub async fn first(&self, references: &SecretRefs, refused: &HashSet<PatId>) -> Resolution {
         let (mut failed, mut second_best) = (Vec::new(), None);
         for (rank, reference) in references.iter().enumerate() {
@@ -126,7 +125,7 @@ impl Resolver {
             };
             failed.push(FailedReference { reference: reference.clone(), error });
         }
-        // A reference whose value is given after all has not failed, although Snowflake has refused it.
+        // A reference whose refused value is returned in the end has not failed.
         if let Some(given) = &second_best {
             failed.retain(|failed: &FailedReference| failed.reference != given.from);
         }
@@ -147,7 +146,7 @@ impl Resolver {
         self.fetch(reference, how, |began, fetched| self.found(reference, rank, began, fetched)).await
     }
 
-    /// What `take` makes of one answer of one store; `None` when there is no such store, or it keeps no such thing.
+    /// Reads from one store and applies `take`; `None` if there is no such store, or if it has no pending version.
     async fn fetch<'a, T>(
         &'a self,
         reference: &SecretRef,
@@ -183,12 +182,12 @@ fn no_store(reference: &SecretRef) -> StoreError {
     StoreError::Refused(format!("no store {}", reference.store))
 }
 
-/// One error for all: that of the only reference, or each by name. It passes when one of them does.
+/// One error for all references: that of the only one, or all of them by name. It is temporary if one of them is.
 pub fn together(failed: &[FailedReference]) -> StoreError {
     let [only] = failed else {
         let all: Vec<_> = failed.iter().map(|failed| format!("{}: {}", failed.reference, failed.error)).collect();
         let text = all.join("; ");
-        // As soon as one of them may be asked again.
+        // The shortest pause of them.
         let pause = failed.iter().map(|failed| failed.error.pause()).min().unwrap_or_default();
         return match failed.iter().any(|failed| failed.error.passes()) {
             true if pause > Duration::ZERO => StoreError::Throttled(text, pause),

@@ -1,4 +1,4 @@
-//! The gate's own secrets: what it logs in to stores with, and what it seals with.
+//! The gate's own secrets, for logins to stores and for sealing.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::config::SecretSource;
 /// Where systemd puts a unit's credentials (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Reads a secret of the gate's own, anew each time; a file that hangs keeps nobody else waiting.
+/// Reads a secret of the gate, again at each call. A file that hangs does not block other work.
 ///
 /// # Errors
-/// [`StoreError::Refused`], which names the place.
+/// [`StoreError::Refused`], which names the source.
 #[cfg(any(feature = "vault", feature = "azure", feature = "gcp"))]
 pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
     let source = source.clone();
@@ -20,10 +20,10 @@ pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
     read.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was cancelled".into())))
 }
 
-/// The same, at once: for the start of the process.
+/// The same, blocking, for the start of the process.
 ///
 /// # Errors
-/// [`StoreError::Refused`], which names the place.
+/// [`StoreError::Refused`], which names the source.
 pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
     let variable = |name: &str| {
         std::env::var(name).map_err(|_| own(&format!("the environment variable {name} is not set, or is not UTF-8")))

@@ -1,19 +1,18 @@
-//! From what a store holds to a PAT: one rule for every store.
+//! Makes a PAT of a store's value, by one rule for all stores.
 //!
-//! A reference with `#FIELD` takes that member of a JSON object and never looks at the others; without it the whole
-//! value counts. A trailing newline is trimmed. What cannot be a token is refused here, before Snowflake counts it as a
-//! bad login.
+//! With `#FIELD` it takes that member of a JSON object and ignores the others; without it, the whole value. It removes
+//! a trailing newline. It refuses values that cannot be a token, before Snowflake counts them as bad logins.
 //!
 //! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide,
-//! managed external secrets, Snowflake Programmatic Access Token). It is taken without `#FIELD`. Beside it lies the
-//! private key that rotates the token; the gate takes that for nothing, also when somebody names it.
+//! managed external secrets, Snowflake Programmatic Access Token). It needs no `#FIELD`. The secret also has the
+//! private key that rotates the token; the gate never uses that key, also if a reference names it.
 
 use super::StoreError;
 use crate::base::names::CLIENT_KEY_PREFIX;
 use crate::base::secret::Secret;
 use crate::snowflake::members::Members;
 
-/// Texts that people leave in a secret until they have the real one.
+/// Placeholders that people write until they have the real token.
 const PLACEHOLDERS: [&str; 15] = [
     "change-me",
     "change_me",
@@ -33,13 +32,13 @@ const PLACEHOLDERS: [&str; 15] = [
 ];
 /// The token in a managed secret.
 const MANAGED: &str = "patTokenValue";
-/// What lies beside it and can make new tokens.
+/// The other members, which can make new tokens.
 const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
 
 /// The member that a reference names, or the whole value.
 ///
 /// # Errors
-/// [`StoreError::Unusable`], which says what is wrong with the form and quotes nothing.
+/// [`StoreError::Unusable`], which names the error in the form and quotes nothing.
 pub fn member(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let whole = value.expose().trim();
     match field {

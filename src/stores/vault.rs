@@ -1,16 +1,16 @@
-//! The `vault` store: HashiCorp Vault, or OpenBao, which speaks the same. KV v1 and v2.
+//! The `vault` store: HashiCorp Vault, or OpenBao with the same protocol. KV v1 and v2.
 //!
-//! vaultrs does the logins and renewals, with every setting explicit: its defaults read the environment, and one
-//! variable can switch verification off. Its `Debug` prints tokens and its errors may carry a whole answer, so neither
-//! is ever formatted here; [`explain`] takes out status and Vault's own error texts. Reads are done directly, because
-//! vaultrs drops a version's number and times, hides `Retry-After`, cannot tell a deleted version from a secret that
-//! never was, and reads an answer of any length. Both go through the client of [`StoreHttp`], which vaultrs's own
-//! settings cannot express.
+//! vaultrs does the logins and renewals. The store sets all its options, because its defaults read the environment, and
+//! one variable can switch verification off. Its `Debug` prints tokens and its errors may contain a whole answer, so
+//! the store formats neither; [`explain`] takes only the status and Vault's own error texts. The store makes reads
+//! itself, because vaultrs drops the number and times of a version, hides `Retry-After`, cannot tell a deleted version
+//! from a missing secret, and reads answers of any length. Both use the client of [`StoreHttp`], which vaultrs's own
+//! settings cannot configure.
 //!
 //! # The token's life
-//! The gate logs in at the first read. At two thirds of its lease the token is renewed; when that fails, when the lease
-//! comes back shorter, or when a read is refused with 403, the gate logs in once more; not again for a while when that
-//! does not help. A token with some lease left goes on serving while neither can be had.
+//! The gate logs in at the first read, and renews the token at two thirds of its lease. It logs in once more if the
+//! renewal fails, if the new lease is shorter, or if Vault refuses a read with 403. If that login does not help, the
+//! gate waits before the next one. While neither works, a token with some lease left still serves.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use crate::config::KeyPair;
 use crate::config::stores::{KvVersion, VaultLogin, VaultStore};
 use crate::tls::TlsError;
 
-/// How long a 403 that a new login did not mend is taken for what it says: each login leaves a lease behind.
+/// How long the gate believes a 403 that a new login did not change: each login leaves a lease in Vault.
 const BARREN: Duration = Duration::from_secs(300);
 
 /// A Vault server.
@@ -50,7 +50,7 @@ pub(super) struct Vault {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     logins: LoginCache<Login>,
-    /// Until when a 403 is not answered with a new login, because one did not help.
+    /// Until when a 403 leads to no new login, because the last one did not help.
     barren: Mutex<Option<Instant>>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Vault {
 struct Login {
     client: VaultClient,
     token: Secret,
-    /// `None` for a token that we did not get by a login, or that does not end.
+    /// `None` for a token that is not from a login, or that does not expire.
     lease: Option<Lease>,
 }
 
@@ -70,10 +70,10 @@ struct Lease {
 }
 
 impl Vault {
-    /// A server that nothing has been asked yet.
+    /// Sets the server up, without a request.
     ///
     /// # Errors
-    /// When the CA file cannot be used.
+    /// If the CA file is unusable.
     pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
         Ok(Self {
@@ -110,7 +110,7 @@ impl Vault {
         Ok(VaultClient { http: RestClient::new(&self.settings.address, web.http.clone()), middle, settings })
     }
 
-    /// A login that is good as far as we know.
+    /// A login that should be valid.
     async fn login(&self) -> Result<Arc<Login>, StoreError> {
         let next = |held: Option<Arc<Login>>| async {
             let Some(held) = held else { return self.log_in().await };
@@ -133,13 +133,14 @@ impl Vault {
     }
 
     async fn renewed(&self, held: &Login, lease: Lease) -> Option<Arc<Login>> {
-        // A renewal that hangs leaves time for the rest of the read.
+        // A renewal that hangs must leave time for the rest of the read.
         let Ok(renewal) = tokio::time::timeout(self.timeout / 3, held.client.renew(None)).await else {
             tracing::debug!("Vault does not answer the renewal of the token");
             return None;
         };
         match renewal {
-            // A lease that comes back shorter is near its greatest age: better a new login now than a refusal later.
+            // A shorter lease means that the token is near its maximum lifetime: a new login now avoids a refusal
+            // later.
             Ok(auth) if Duration::from_secs(auth.lease_duration) < lease.length => {
                 tracing::debug!("the Vault token is near its maximum lifetime");
                 None
@@ -184,7 +185,7 @@ impl Vault {
         Ok(Arc::new(Login { client: self.client(&self.web, &token)?, token, lease }))
     }
 
-    /// A client with our certificate, read anew: whoever renews it replaces the files.
+    /// A client with the gate's certificate. It reads the files again, because a renewal replaces them.
     fn shown(&self, certificate: &Path, key: &Path) -> Result<StoreHttp, StoreError> {
         let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
         StoreHttp::new(self.settings.ca.as_deref(), Some(&pair), self.timeout)
@@ -226,7 +227,7 @@ impl Vault {
             return self.read_v1(login, mount, path).await;
         }
         match self.read_v2(login, mount, path).await {
-            // Not told which engine it is: what is missing or forbidden in the one form may be there in the other.
+            // The KV version is unknown: a secret that is missing or forbidden in one form may exist in the other.
             Err(denied) if self.settings.kv.is_none() && denied.elsewhere => {
                 self.read_v1(login, mount, path).await.map_err(|_| denied)
             }
@@ -239,7 +240,7 @@ impl Vault {
         let secret = answered::<Envelope>(&answer)
             .and_then(|envelope| envelope.data)
             .and_then(|data| serde_json::from_str::<Versioned>(data.get()).ok());
-        // A deleted version answers 404 and still tells of itself.
+        // Vault answers 404 for a deleted version, but with its metadata.
         let Some(secret) = secret else { return Err(denied(&answer)) };
         let metadata = secret.metadata;
         let Some(data) = secret.data.filter(|data| data.get() != "null") else {
@@ -307,7 +308,7 @@ struct Metadata {
     version: u64,
     #[serde(default)]
     created_time: String,
-    /// When `delete_version_after` will remove it, or when somebody has; empty when neither.
+    /// When `delete_version_after` will delete it, or when it was deleted; empty if neither.
     #[serde(default)]
     deletion_time: String,
     #[serde(default)]
@@ -320,11 +321,11 @@ struct Errors {
     errors: Vec<String>,
 }
 
-/// A read that gave no value.
+/// A read without a value.
 struct Denied {
     /// The status of an answer that is a refusal.
     status: Option<StatusCode>,
-    /// Whether the secret may be found as one of the other engine.
+    /// Whether the secret may exist in the other KV version.
     elsewhere: bool,
     error: StoreError,
 }
@@ -356,7 +357,7 @@ fn with(what: &str, said: &str) -> String {
     if said.is_empty() { what.to_owned() } else { format!("{what}: {said}") }
 }
 
-/// What a failed login or renewal means, in words that hold nothing of an answer's body but Vault's own error texts.
+/// The error of a failed login or renewal, with nothing from an answer's body except Vault's own error texts.
 fn explain(error: &ClientError) -> StoreError {
     let refused = |code: u16, said: &str| {
         let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);

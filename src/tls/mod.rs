@@ -1,7 +1,7 @@
-//! TLS configurations, ours as a server and ours as a client, and the transport below them.
+//! TLS configurations of the gate as a server and as a client, and the transport below them.
 //!
-//! TLS 1.2 is offered because drivers that are still in use know nothing newer (JDBC of 2023). There is no switch that
-//! turns verification off.
+//! The server offers TLS 1.2, because some drivers in use support nothing newer (JDBC of 2023). There is no option to
+//! switch verification off.
 
 pub mod transport;
 
@@ -20,7 +20,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::KeyPair;
 
-/// Why TLS cannot be set up. Nothing of a key is in it.
+/// Why TLS cannot be set up. It contains nothing of a key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -28,25 +28,25 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A file holds no certificate, or no private key.
+    /// A file has no certificate, or no private key.
     #[error("{} holds no {what} in PEM form", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The missing object.
         what: &'static str,
     },
-    /// Certificate and key do not fit, or are of a kind that cannot be used.
+    /// Certificate and key do not match, or have an unsupported kind.
     #[error("certificate {} and key {} cannot be used together", certificate.display(), key.display())]
     Pair {
         /// The chain.
         certificate: PathBuf,
         /// The key.
         key: PathBuf,
-        /// Why not.
+        /// The cause.
         source: rustls::Error,
     },
     /// A root cannot be used, or the platform has none.
@@ -58,8 +58,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The server's side: our certificate, HTTP/1.1 only. With `client_ca` clients are asked for a certificate; one that is
-/// shown has to be signed by these roots, and who shows none may still be admitted by other means.
+/// The server's side: the gate's certificate, HTTP/1.1 only. With `client_ca` the gate asks clients for a certificate.
+/// These roots must have signed it; a client without a certificate may still be admitted by other means.
 ///
 /// # Errors
 /// [`TlsError`], which names the file.
@@ -93,7 +93,7 @@ pub fn client(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
     client_as(ca, None)
 }
 
-/// The client's side, with a certificate of our own where the server asks for one.
+/// The client's side, with a client certificate if the server asks for one.
 ///
 /// # Errors
 /// [`TlsError`], which names the file.
@@ -116,7 +116,7 @@ pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<Client
     Ok(config)
 }
 
-/// What tells one content of a file from another: its SHA-256.
+/// The SHA-256 of a file, to notice a change of its content.
 ///
 /// # Errors
 /// [`TlsError::Read`].

@@ -1,9 +1,9 @@
-//! [`Transport`]: a TCP stream that reads in large pieces when much is coming.
+//! [`Transport`]: a TCP stream that reads large answers in large pieces.
 //!
-//! rustls asks its socket for 4 KiB at a time. For a small request that is one system call, and nothing is to be won.
-//! For a result of many megabytes it is sixteen calls for what one would do. So the transport watches: while answers
-//! fit it hands rustls's buffer straight to the socket and holds no memory; once a read was filled to the brim it puts
-//! a buffer of its own between, and gives it back when the stream goes quiet.
+//! rustls reads 4 KiB from its socket at a time. For a small request that is one system call, and there is nothing to
+//! improve. For a result of many megabytes it makes sixteen calls in place of one. While answers fit, the transport
+//! passes rustls's buffer to the socket and needs no memory. After a read that filled the buffer it uses a buffer of
+//! its own, and frees it when the stream becomes quiet.
 
 use std::io;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub struct Transport<T> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The size that the next buffer gets; 0 while reads go straight through.
+    /// The size of the next buffer; 0 while reads go directly to the socket.
     wanted: usize,
 }
 
@@ -55,7 +55,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
             let outcome = Pin::new(&mut this.inner).poll_read(cx, &mut bulk);
             let got = bulk.filled().len();
             if !matches!(outcome, Poll::Ready(Ok(()))) || got == 0 {
-                // Quiet, ended or broken: an idle stream keeps no buffer.
+                // The stream is quiet, ended or failed: an idle stream keeps no buffer.
                 this.buffer = Vec::new();
                 this.wanted = 0;
                 return outcome;

@@ -1,15 +1,14 @@
-//! [`Fault`]: a failure with a kind, an owner, a sentence for the person at the tool, and a cause for the operator.
+//! [`Fault`]: a failure with a kind, an owner, a sentence for the user of the tool, and a cause for the operator.
 //!
 //! # The table
-//! Everything that is decided about a kind of failure stands in one row of the table, which [`Kind::rule`] gives: whose
-//! fault it is, its code, what the client is told, what to do next, which reply carries it, and the level of its log
-//! line. Drivers show a text of ours only when it comes as HTTP 200 with `success:false` and a code of digits; 400, 401
-//! and 403 start retries or hide the text. So a refusal is a [`Reply::Refusal`], and a status is used where a driver is
-//! meant to try again or where no driver is at the other end.
+//! One row of the table has every decision about a kind of failure; [`Kind::rule`] returns it: the owner, the code, the
+//! message for the client, the next step, the reply, and the level of the log line. Drivers show the gate's text only
+//! in HTTP 200 with `success:false` and a code of digits; 400, 401 and 403 start retries or hide the text. A refusal is
+//! therefore a [`Reply::Refusal`]. The gate uses a status if a driver should retry, or if the client is not a driver.
 //!
-//! # Two faces
-//! [`Fault::sentence`] is for the client and is put together from the table and from values that the client itself sent
-//! or may know. [`Fault::cause`] is for the log. Nothing moves from the second to the first.
+//! # Two texts
+//! [`Fault::sentence`] is for the client. It consists of the table's texts, and of values that the client has sent or
+//! may know. [`Fault::cause`] is for the log. Nothing of the cause goes into the sentence.
 
 mod table;
 
@@ -21,20 +20,20 @@ pub use table::Kind;
 
 use super::names::TraceId;
 
-/// Whose failure it is; the name is also what logs and exit codes use.
+/// The owner of a failure; logs and exit codes use the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// The tool or the person who set it up.
+    /// The tool, or the person who set it up.
     Client,
-    /// The way between client and gate, or the rule about it.
+    /// The network between client and gate, or the client's networks.
     Network,
     /// This process, its configuration or its machine.
     Gate,
     /// The secrets manager.
     Store,
-    /// Snowflake, or the way to it.
+    /// Snowflake, or the network to it.
     Snowflake,
-    /// A rule that somebody set on purpose: a limit of ours, a policy of Snowflake's.
+    /// A rule of an operator: a limit of the gate, a policy of Snowflake.
     Policy,
 }
 
@@ -51,7 +50,7 @@ impl Owner {
         }
     }
 
-    /// The exit code of a command that ends with a fault of this owner (64 and up are left to the shell's own use).
+    /// The exit code of a command that fails with this owner (64 and up are for the shell).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Client => 2,
@@ -69,13 +68,13 @@ impl Owner {
 pub enum Level {
     /// The operator has to act.
     Error,
-    /// Somebody else has to, and the operator may be asked.
+    /// Someone else has to act, and may ask the operator.
     Warn,
-    /// Nobody has to: the client only waits. A storm of such lines would fill a disk.
+    /// Nobody has to act: the client only waits. Many such lines would fill the disk.
     Debug,
 }
 
-/// `PG-nnn`: what a person types to find out more. The hundreds tell the owner.
+/// `PG-nnn`: the code to search for. The hundreds show the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(pub u16);
 
@@ -90,13 +89,13 @@ impl fmt::Display for Code {
 pub enum Reply {
     /// HTTP 200, `success:false` and this code: the driver shows the text at once and does not retry.
     Refusal(u32),
-    /// This status with `Retry-After` in seconds: the driver tries again by itself.
+    /// This status with `Retry-After` in seconds: the driver retries.
     Retry(u16, u16),
     /// This status: for requests that no driver makes.
     Status(u16),
-    /// HTTP 200, `success:false` and the code with which the driver gives the session up at this place: "log in again"
-    /// for a query, "the master token is over" for a renewal, "gone" for a logout
-    /// (`crate::snowflake::answer::give_up`). Never 401, which starts renewals.
+    /// HTTP 200, `success:false` and the code that makes the driver drop the session here: "log in again" for a query,
+    /// "the master token has expired" for a renewal, "gone" for a logout (`crate::snowflake::answer::give_up`). Never
+    /// 401, which starts renewals.
     GiveUp,
 }
 
@@ -109,7 +108,7 @@ pub struct Rule {
     pub code: Code,
     /// The level of its log line.
     pub level: Level,
-    /// Whose failure it is.
+    /// The owner.
     pub owner: Owner,
     /// The answer to a login.
     pub at_login: Reply,
@@ -122,7 +121,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The answer to a REST request. Its clients read the status, as drivers do not.
+    /// The answer to a REST request. Its clients read the status; drivers do not.
     pub fn at_rest(&self) -> Reply {
         match (self.elsewhere, self.owner) {
             (reply @ (Reply::Retry(..) | Reply::Status(_)), _) => reply,
@@ -133,7 +132,7 @@ impl Rule {
         }
     }
 
-    /// Snowflake's code that goes with a status.
+    /// Snowflake's code for a status.
     pub fn status_code(&self) -> u32 {
         match (self.at_login, self.elsewhere) {
             (Reply::Refusal(code), _) | (_, Reply::Refusal(code)) => code,
@@ -153,26 +152,26 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault with nothing more to say than its row.
+    /// A fault with only the texts of its row.
     pub fn new(kind: Kind) -> Self {
         Self { kind, detail: String::new(), cause: String::new(), after: None }
     }
 
-    /// Adds what stands for `{}` in the sentence. It is shown to the client: only what the client knows or may know.
+    /// Adds the text for `{}` in the sentence. The client sees it: use only what the client knows or may know.
     #[must_use]
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = detail.to_string();
         self
     }
 
-    /// Adds after which time another try makes sense, where that is known better than by the row.
+    /// Adds the time after which a retry makes sense, if the caller knows it better than the row.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.after = Some(time);
         self
     }
 
-    /// After how many seconds a client is to try again, when its row says that it may at all after `usual`.
+    /// After how many seconds a client should retry, if its row allows a retry after `usual`.
     pub fn retry_after(&self, usual: u16) -> u16 {
         let whole = |time: Duration| u16::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u16::MAX);
         self.after.map_or(usual, whole).max(1)
@@ -191,7 +190,7 @@ impl Fault {
         self.with_cause(chain(error))
     }
 
-    /// What kind it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -201,7 +200,7 @@ impl Fault {
         &self.cause
     }
 
-    /// What the person at the tool reads: who speaks, what happened, what to do, and the trace id, once.
+    /// The sentence for the user of the tool: the program, the message, the next step, and the trace id, once.
     pub fn sentence(&self, trace: TraceId) -> String {
         let rule = self.kind.rule();
         format!("patgate: {}. {} (trace {trace})", rule.message.replacen("{}", &self.detail, 1), rule.next_step)
@@ -213,7 +212,7 @@ pub fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
-/// An error and its sources in one line, without the repetition of a source that its parent already quotes.
+/// An error and its sources in one line, without a source that its parent already quotes.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     for source in error.source().into_iter().flat_map(sources) {
@@ -236,7 +235,7 @@ mod tests {
             let rule = kind.rule();
             for reply in [rule.at_login, rule.elsewhere] {
                 match reply {
-                    // 390112 and 390114 start renewals, 390195, 390303 and 390318 start new logins by themselves.
+                    // 390112 and 390114 start renewals; 390195, 390303 and 390318 start new logins.
                     Reply::Refusal(code) => {
                         assert!(![390_112, 390_114, 390_195, 390_303, 390_318].contains(&code), "{kind:?}");
                     }

@@ -1,14 +1,14 @@
-//! The table: every kind of failure, and everything that is decided about it, in one row each.
+//! The table: one row for every kind of failure, with every decision about it.
 
 use super::{Code, Level, Owner, Reply, Rule};
 
 /// The general authorisation failure, which every driver shows without a retry (Snowflake's own code for a wrong
 /// password).
 const DENIED: Reply = Reply::Refusal(390_100);
-/// Our own code, which collides with none of Snowflake's: the client's key was fine, something behind the gate was not.
+/// The gate's own code, which is none of Snowflake's: the client's key is fine, but something behind the gate failed.
 const BEHIND: Reply = Reply::Refusal(390_999);
 
-/// Makes the kinds, the list of all, and the rule of each from one row a kind:
+/// Makes the kinds, their list, and the rule of each from one row per kind:
 /// number of the code, name, owner, level of the log line, reply to a login, reply elsewhere, message, next step.
 macro_rules! faults {
     ($( $(#[$doc:meta])+ $kind:ident = $number:literal, $name:literal, $owner:ident, $level:ident,
@@ -21,7 +21,7 @@ macro_rules! faults {
             /// All kinds, for tests, and for texts that name one.
             pub const ALL: &[Self] = &[$( Self::$kind, )+];
 
-            /// Everything that is decided about it.
+            /// Its row in the table.
             pub fn rule(self) -> Rule {
                 use Reply::{GiveUp, Refusal, Retry, Status};
                 match self {
@@ -41,7 +41,7 @@ macro_rules! faults {
     };
 }
 
-// A number is never used again for another kind. Unknown client and wrong key say the same, so that nobody can search
+// Never use a number again for another kind. Unknown client and wrong key say the same, so that a client cannot search
 // for names.
 faults! {
     /// A login without a credential, or with two different ones.
@@ -49,13 +49,13 @@ faults! {
         "the login holds {}",
         "Put your patgate client key, which begins with pgk_, into the tool's password field and nothing else.";
 
-    /// A credential that is no client key at all, such as a password or a PAT.
+    /// A credential that is not a client key, such as a password or a PAT.
     KeyForeign = 102, "key_foreign", Client, Warn, DENIED, DENIED,
         "the password is not a client key of this gate",
         "Client keys begin with pgk_. Ask the operator of the gate for one; never type a Snowflake password \
          or token here.";
 
-    /// A client key whose check digits do not fit: a character was lost or changed.
+    /// A client key with wrong check digits: a character is missing or wrong.
     KeyDamaged = 103, "key_damaged", Client, Warn, DENIED, DENIED,
         "the client key is damaged: its check digits do not fit",
         "Copy the whole key again, without spaces or line breaks.";
@@ -110,7 +110,7 @@ faults! {
         "the request did not arrive in time",
         "Check the network between the tool and the gate.";
 
-    /// A body that its client broke off on the way to Snowflake, or that is framed wrongly.
+    /// A body that its client did not send to the end, or whose framing is wrong.
     BodyBroken = 108, "request_body_broken", Client, Warn, Refusal(390_400), Refusal(390_400),
         "the body of the request is incomplete, or cannot be read",
         "Check the program that sends it, and the network between the tool and the gate.";
@@ -147,17 +147,17 @@ faults! {
         "this gate does not know this session, or the session has expired",
         "Open the connection again; give the trace id to the operator if it happens often.";
 
-    /// A token whose key may be on the ring, which cannot be read at this moment.
+    /// A token whose key may be on the ring, which the gate cannot read now.
     RingAway = 501, "ring_away", Store, Error, Retry(503, 1), Retry(503, 1),
         "the gate cannot read its key ring now",
         "Try again; give the trace id to the operator if it lasts.";
 
-    /// A session that somebody has ended, or whose client may no longer enter.
+    /// A session that the operator has ended, or whose client may no longer use the gate.
     SessionEnded = 307, "session_ended", Policy, Warn, Refusal(390_111), Refusal(390_111),
         "the operator of the gate has ended this session",
         "Open the connection again; if that is refused too, ask the operator.";
 
-    /// A session that came from elsewhere than it is bound to.
+    /// A request for a session from a place that the session is not bound to.
     SessionElsewhere = 308, "session_elsewhere", Policy, Warn, Refusal(390_111), Refusal(390_111),
         "this session was opened elsewhere and may not be used from here",
         "Open a new connection; give the trace id to the operator if nobody has copied the session.";
@@ -187,17 +187,17 @@ faults! {
         "this gate is not a forward proxy, and takes exactly one Host",
         "Remove the gate from the tool's proxy settings, and enter it as the server.";
 
-    /// Too many logins with one credential are waiting for their turn.
+    /// Too many logins of one service user wait for their turn.
     GateBusy = 401, "gate_busy", Gate, Error, Retry(503, 5), Retry(503, 5),
         "too many logins of this gate are waiting for Snowflake",
         "Try again; let tools keep their connections, or ask the operator for a second credential.";
 
-    /// As many requests are under way at the account as may.
+    /// The account's in-flight limit is reached.
     AccountBusy = 309, "account_busy", Policy, Warn, Retry(503, 1), Retry(503, 1),
         "this gate has reached its limit of requests in flight to Snowflake",
         "Try again; ask the operator of the gate for a higher limit if it lasts.";
 
-    /// The gate did something it should not.
+    /// The gate has an internal error.
     GateBroken = 402, "gate_broken", Gate, Error, BEHIND, Retry(503, 1),
         "the gate has an internal error",
         "Give the trace id to the operator.";
@@ -212,7 +212,7 @@ faults! {
         "your key is fine, but the secrets manager does not give the gate the Snowflake token",
         "Give the trace id to the operator, who checks the reference and the gate's rights in the store.";
 
-    /// The secret is there and cannot be a PAT.
+    /// The secret exists but cannot be a PAT.
     SecretUnusable = 504, "secret_unusable", Store, Error, BEHIND, BEHIND,
         "your key is fine, but the secret in the secrets manager is not a usable Snowflake token",
         "Give the trace id to the operator, who checks the form of the secret.";
@@ -227,12 +227,12 @@ faults! {
         "Snowflake answers that it cannot serve now",
         "Try again; look at Snowflake's status page if it lasts.";
 
-    /// Snowflake took the request and did not begin to answer in time.
+    /// Snowflake accepted the request and did not begin to answer in time.
     SnowflakeSilent = 603, "snowflake_silent", Snowflake, Error, BEHIND, Retry(504, 2),
         "Snowflake took the request and did not answer in time",
         "Try again; give the trace id to the operator if it lasts.";
 
-    /// Snowflake, or something in its place, answered with what is no answer to this request.
+    /// Snowflake, or another server in its place, sent something that is not an answer to this request.
     SnowflakeGarbled = 604, "snowflake_garbled", Snowflake, Error, BEHIND, Retry(502, 2),
         "the server that answered did not speak Snowflake's protocol",
         "Give the trace id to the operator: a proxy may have answered, or the account's address is wrong.";
