@@ -68,7 +68,8 @@ impl Report {
         *self.keys.entry(key).or_default() |= there;
     }
 
-    /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose), and whether the file has it.
+    /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose), and whether the
+    /// file has it.
     pub fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
         self.keys.iter().map(|(key, there)| (key.as_str(), *there))
     }

@@ -199,8 +199,8 @@ impl Replicas {
         Some(told.into_iter().map(|(target, until)| (target, EpochMillis(until))).collect())
     }
 
-    /// Makes a new connection while Redis does not answer, and tries it: the old one may lead to a host that is gone, or
-    /// may be refused permanently. Call it every second or so, on the runtime for the connection.
+    /// Makes a new connection while Redis does not answer, and tries it: the old one may lead to a host that is gone,
+    /// or may be refused permanently. Call it every second or so, on the runtime for the connection.
     pub async fn reconnect(&self) {
         if self.state.load(Ordering::Relaxed) == DOWN
             && let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.manager.clone())

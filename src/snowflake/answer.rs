@@ -140,15 +140,19 @@ mod tests {
 
     #[test]
     fn a_success_loses_the_tokens_of_other_kinds_and_nothing_else() {
-        let body = r#"{"data":{"token":"t","idToken":"i","sessionId":9223372036854775807,"mfaToken":null,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#;
+        let body = concat!(
+            r#"{"data":{"token":"t","idToken":"i","sessionId":9223372036854775807,"mfaToken":null,"#,
+            r#""sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
+        );
         let Some(LoginAnswer::Success(granted)) = LoginAnswer::read(body.as_bytes()) else { panic!() };
         let (session, role) = (granted.session(), granted.role());
         assert_eq!((session.as_deref(), role.as_deref()), (Some("9223372036854775807"), Some("R")));
         assert_eq!(
             granted.written().as_deref(),
-            Some(
-                r#"{"data":{"token":"t","sessionId":9223372036854775807,"sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
-            )
+            Some(concat!(
+                r#"{"data":{"token":"t","sessionId":9223372036854775807,"#,
+                r#""sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
+            ))
         );
         let plain = br#"{"data":{"token":"t"},"success":true}"#;
         let Some(LoginAnswer::Success(granted)) = LoginAnswer::read(plain) else { panic!() };
@@ -197,9 +201,8 @@ mod tests {
             Some(Kind::PatPolicy)
         );
         assert_eq!(kind(r#""390102""#, "Your user account has been temporarily locked"), Some(Kind::UserLocked));
-        assert!(
-            matches!(LoginAnswer::read(&body(r#""390189""#, "Role 'X' does not exist")), Some(LoginAnswer::Other { code }) if code == "390189")
-        );
+        let no_role = body(r#""390189""#, "Role 'X' does not exist");
+        assert!(matches!(LoginAnswer::read(&no_role), Some(LoginAnswer::Other { code }) if code == "390189"));
         for junk in [&b"<html>"[..], b"{}", b"[]", b"", br#"{"success":true}"#, b"\xff"] {
             assert!(LoginAnswer::read(junk).is_none());
         }

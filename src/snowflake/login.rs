@@ -204,10 +204,12 @@ mod tests {
     fn credentials_go_and_everything_else_stays() {
         let sent = rewritten(concat!(
             r#"{"data":{"ACCOUNT_NAME":"whatever","CLIENT_APP_VERSION":"4.8.1","PASSWORD":"pgk_x","PASSCODE":"1","#,
-            r#""EXT_AUTHN_DUO_METHOD":"push","RAW_SAML_RESPONSE":"s","PROOF_KEY":"p","PROVIDER":"AWS","SPCS_TOKEN":"t","#,
-            r#""CHOSEN_NEW_PASSWORD":"n","BROWSER_MODE_REDIRECT_PORT":"1","BIG":12345678901234567890123, "#,
+            r#""EXT_AUTHN_DUO_METHOD":"push","RAW_SAML_RESPONSE":"s","PROOF_KEY":"p","PROVIDER":"AWS","#,
+            r#""SPCS_TOKEN":"t","CHOSEN_NEW_PASSWORD":"n","#,
+            r#""BROWSER_MODE_REDIRECT_PORT":"1","BIG":12345678901234567890123, "#,
             r#""CLIENT_ENVIRONMENT":{"password":"****"},"#,
-            r#""SESSION_PARAMETERS":{"A":{"B":[1]},"CLIENT_REQUEST_MFA_TOKEN":true,"CLIENT_STORE_TEMPORARY_CREDENTIAL":true}}"#,
+            r#""SESSION_PARAMETERS":{"A":{"B":[1]},"CLIENT_REQUEST_MFA_TOKEN":true,"#,
+            r#""CLIENT_STORE_TEMPORARY_CREDENTIAL":true}}"#,
             r#","inFlightCtx":"x","other":1.0}"#
         ));
         assert_eq!(

@@ -120,7 +120,8 @@ impl Vault {
                     Some(renewed) => Ok(renewed),
                     None => match self.log_in().await {
                         Err(error) if now < lease.end => {
-                            tracing::warn!(cause = %error, owner = "store", "cannot log in to Vault again; the old token is still valid");
+                            let what = "cannot log in to Vault again; the old token is still valid";
+                            tracing::warn!(cause = %error, owner = "store", "{what}");
                             Ok(held)
                         }
                         outcome => outcome,

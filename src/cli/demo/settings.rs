@@ -18,21 +18,25 @@ curl (a login, as a driver sends it)
     -d '{{"data":{{"LOGIN_NAME":"{user}","PASSWORD":"{key}"}}}}' https://localhost:{port}/session/v1/login-request
 
 Python (snowflake-connector-python 4.x; for 5.x: custom_root_store_path="{ca}" in place of the variable)
-  REQUESTS_CA_BUNDLE={ca} python -c 'import snowflake.connector as s; print(s.connect(account="demo", host="localhost", port={port},
-    user="{user}", password="{key}").cursor().execute("select 1").fetchall())'
+  REQUESTS_CA_BUNDLE={ca} python -c 'import snowflake.connector as s
+print(s.connect(account="demo", host="localhost", port={port}, user="{user}",
+    password="{key}").cursor().execute("select 1").fetchall())'
 
 ODBC (universal driver)
   SERVER=localhost;PORT={port};ACCOUNT=demo;UID={user};PWD={key};TLS_CUSTOM_ROOT_STORE_PATH={ca}
 
-JDBC (the CA goes into a trust store: keytool -importcert -noprompt -alias patgate -file {ca} -keystore trust.p12 -storepass changeit)
+JDBC (put the CA into a trust store first)
+  keytool -importcert -noprompt -alias patgate -file {ca} -keystore trust.p12 -storepass changeit
   jdbc:snowflake://localhost:{port}/?account=demo&user={user}&password={key}
-  -Djavax.net.ssl.trustStore=trust.p12 -Djavax.net.ssl.trustStorePassword=changeit --add-opens=java.base/java.nio=ALL-UNNAMED
+  -Djavax.net.ssl.trustStore=trust.p12 -Djavax.net.ssl.trustStorePassword=changeit
+  --add-opens=java.base/java.nio=ALL-UNNAMED
 
 ADBC, Go (SSL_CERT_FILE={ca} in the environment before the program starts)
   {user}:{key}@localhost:{port}?account=demo&protocol=https&disableOCSPChecks=true
 
 Node (NODE_EXTRA_CA_CERTS={ca} in the environment before the program starts)
-  snowflake.createConnection({{ account: "demo", accessUrl: "https://localhost:{port}", username: "{user}", password: "{key}" }})
+  snowflake.createConnection({{ account: "demo", accessUrl: "https://localhost:{port}", username: "{user}",
+    password: "{key}" }})
 
 Is it ready?  curl http://{admin}/readyz          Ctrl-C ends the demo and removes its files."#,
         home = stage.home.path().display(),
