@@ -55,6 +55,7 @@ impl Worker {
         let grant = admission.login(peer, login.presented.as_ref()).await?;
         record.note(|facts| {
             facts.client = Some(grant.client().clone());
+            facts.account = Some(grant.account().clone());
             facts.credential = Some(grant.credential().clone());
         });
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
@@ -62,7 +63,7 @@ impl Worker {
         record.step(Step::Admitted);
         let account = self.account(grant.account())?;
         let mut login = AdmittedLogin { worker: self, peer, grant: &grant, account, head: &head, login: &mut login };
-        login.run(record, counted).await
+        login.serve(record, counted).await
     }
 }
 
@@ -77,11 +78,11 @@ struct AdmittedLogin<'a, 'b> {
 }
 
 impl AdmittedLogin<'_, '_> {
-    async fn run(&mut self, record: &mut Record, counted: Counted) -> Result<Response<Content>, Fault> {
+    async fn serve(&mut self, record: &mut Record, counted: Counted) -> Result<Response<Content>, Fault> {
         let generation = &self.worker.generation;
         let hold = generation.config.login.hold;
         let deadlines = Deadlines::new(record.started(), hold);
-        let mut held = self.account.hold_login(hold);
+        let mut tries = self.account.hold_login(hold);
         let mut lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
         loop {
             record.step(Step::Leased);
@@ -89,7 +90,7 @@ impl AdmittedLogin<'_, '_> {
                 facts.pat = Some(lease.version().clone());
                 facts.attempts += 1;
             });
-            match self.send(lease, record).await? {
+            match self.try_once(lease, record).await? {
                 LoginOutcome::Success { response, body, ticket } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
@@ -99,7 +100,7 @@ impl AdmittedLogin<'_, '_> {
                 LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
                 LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
                 LoginOutcome::Failed(failure) => {
-                    let again = held.again(&failure).await;
+                    let again = tries.again(&failure).await;
                     let fault = Fault::from(failure);
                     if !again {
                         return Err(fault);
@@ -113,7 +114,7 @@ impl AdmittedLogin<'_, '_> {
 
     /// Sends the login with this lease, once. The exchange continues after the client leaves: the gate must know
     /// whether Snowflake refused the PAT.
-    async fn send(&mut self, lease: Lease, record: &mut Record) -> Result<LoginOutcome, Fault> {
+    async fn try_once(&mut self, lease: Lease, record: &mut Record) -> Result<LoginOutcome, Fault> {
         // A failure between here and the exchange drops the lease unsent.
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
@@ -127,7 +128,7 @@ impl AdmittedLogin<'_, '_> {
             grant: self.grant.clone(),
             record: record.lend(),
         };
-        match tokio::spawn(exchange.run(request, in_flight, lease)).await {
+        match tokio::spawn(exchange.carry_out(request, in_flight, lease)).await {
             Ok((sent, lent)) => {
                 record.take_back(lent);
                 sent
@@ -180,7 +181,7 @@ struct Exchange {
 impl Exchange {
     /// Sends the login and reports the outcome to the lease. It returns the record with the outcome; if the client has
     /// left, the record closes here.
-    async fn run(
+    async fn carry_out(
         mut self,
         request: Request<RequestBody>,
         in_flight: InFlightPermit,

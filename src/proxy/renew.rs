@@ -37,6 +37,7 @@ impl Worker {
         let master = sessions.in_header(&head.headers, TokenKind::Master).await?;
         record.note(|facts| {
             facts.client = Some(master.client.clone());
+            facts.account = Some(master.account.clone());
             facts.session = Some(master.session);
         });
         let count = generation.admission.session(peer, &master)?;
@@ -79,7 +80,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<(Response<()>, Bytes), Fault> {
         let account = self.account(&master.account)?;
-        let mut hold = account.hold_renewal(self.generation.config.login.hold);
+        let mut tries = account.hold_renewal(self.generation.config.login.hold);
         loop {
             let mut request = Request::new(RequestBody::whole(body.to_owned()));
             *request.method_mut() = Method::POST;
@@ -100,7 +101,7 @@ impl Worker {
                 }
                 Err(failure) => failure,
             };
-            let again = hold.again(&failure).await;
+            let again = tries.again(&failure).await;
             let fault = Fault::from(failure);
             if !again {
                 return Err(fault);

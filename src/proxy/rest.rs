@@ -57,6 +57,7 @@ impl Worker {
         let (grant, admitted) = generation.admission.rest(peer, key.as_ref()).await?;
         record.note(|facts| {
             facts.client = Some(grant.client().clone());
+            facts.account = Some(grant.account().clone());
             facts.credential = Some(grant.credential().clone());
         });
         record.step(Step::Admitted);

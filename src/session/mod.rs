@@ -146,6 +146,7 @@ impl Sessions {
         let ticket = self.in_header(headers, TokenKind::Session).await?;
         record.note(|facts| {
             facts.client = Some(ticket.client.clone());
+            facts.account = Some(ticket.account.clone());
             facts.session = Some(ticket.session);
         });
         let count = admission.session(peer, &ticket)?;

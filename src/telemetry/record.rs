@@ -34,6 +34,8 @@ pub struct Facts {
     pub route: Route,
     /// The client, once its key or its ticket is known.
     pub client: Option<ClientName>,
+    /// The account, once the client or the session is known.
+    pub account: Option<Arc<str>>,
     /// The credential used.
     pub credential: Option<Arc<str>>,
     /// The PAT version used, or the one that opened the session.
@@ -111,6 +113,7 @@ impl Record {
             peer,
             route,
             client: None,
+            account: None,
             credential: None,
             pat: None,
             session: None,
@@ -274,7 +277,7 @@ impl Facts {
     /// One line about a served request. Logins and REST requests have lines with the credential; the others are many,
     /// so their level is debug.
     fn log_served(&self, trace: TraceId, outcome: &str) {
-        let client = self.client.as_ref().map(ClientName::as_str);
+        let (client, account) = (self.client.as_ref().map(ClientName::as_str), self.account.as_deref());
         let (credential, pat) = (self.credential.as_deref(), self.pat.as_ref().map(PatId::as_str));
         let ms = millis(self.started.elapsed());
         match self.route {
@@ -285,6 +288,7 @@ impl Facts {
                     %trace,
                     peer = %self.peer,
                     client,
+                    account,
                     credential,
                     pat,
                     session = login.session,
@@ -307,6 +311,7 @@ impl Facts {
                     %trace,
                     peer = %self.peer,
                     client,
+                    account,
                     credential,
                     pat,
                     status = self.status,
@@ -323,6 +328,7 @@ impl Facts {
                     %trace,
                     peer = %self.peer,
                     client,
+                    account,
                     sealed = self.session.map(tracing::field::display),
                     route = self.route.as_str(),
                     status = self.status,
@@ -350,6 +356,7 @@ impl Facts {
                     peer = %self.peer,
                     route = self.route.as_str(),
                     client = self.client.as_ref().map(ClientName::as_str),
+                    account = self.account.as_deref(),
                     credential = self.credential.as_deref(),
                     pat = self.pat.as_ref().map(PatId::as_str),
                     driver = self.login.as_ref().and_then(|login| login.driver.as_deref()),
