@@ -22,6 +22,7 @@ fn line(session: &SessionStatus) -> String {
     let SessionStatus { session, client, account, pat, from, opened, idle_s } = session;
     let opened = opened.map(rfc3339::show).unwrap_or_default();
     format!(
-        "session:{session} client:{client} pat:{pat} at {account}, from {from}, opened {opened}, last request {idle_s} s ago"
+        "session:{session} client:{client} pat:{pat} at {account}, from {from}, opened {opened}, \
+         last request {idle_s} s ago"
     )
 }
