@@ -1,19 +1,20 @@
-//! CPU time of one worker for a small request and for a login, beside nginx proxying the same requests from TLS to TLS.
+//! CPU time of one worker for a small request and for a login, compared with nginx as a proxy for the same requests
+//! from TLS to TLS.
 //!
 //! `cargo bench --bench proxy` (needs nginx and taskset; Linux). Both proxies run on core 0 with one worker, the load
-//! and the origin on core 1. Slices take turns, the order rotates, and the figure is the median over the rounds of the
-//! ratio to nginx in the same round, with the least and the greatest: absolute figures drift with the machine, ratios
-//! less. nginx stands twice in the list, so that the second column of it shows the noise.
+//! and the origin on core 1. The proxies run in slices, in rotating order. The result is the median over the rounds of
+//! the ratio to nginx in the same round, with the least and the greatest: absolute figures drift with the machine,
+//! ratios less. nginx is in the list twice, so that its second column shows the noise.
 //!
-//! The gate stands there three times: as it is, with tokens passed on as they are, and with a limit of every kind over
-//! each request. `BASELINE=PROGRAM` puts another build of it beside them, so that a change is measured in one run.
+//! The gate is in the list three times: with defaults, without sealed tokens, and with a limit of every kind over each
+//! request. `BASELINE=PROGRAM` adds another build of it, to measure a change in one run.
 //!
-//! At the end: a client that does nothing but ask, one query after the other, while another client's 200 connections
-//! refresh their reports at once and back off for a second when they are told to wait, as drivers do; its p99 beside
-//! that of a quiet gate.
+//! At the end one client sends one query after the other, while another client's 200 connections refresh their reports
+//! at once, and back off for a second on 429, as drivers do. The result is the first client's p99, compared with that
+//! of a quiet gate.
 //!
-//! Logins go to as many service users as `USERS` says, since those of one user queue (see `pat`). With `USERS=1` each
-//! of them also pays for the wake-up of a worker that has nothing else to do.
+//! `USERS` is the number of service users for logins, since logins of one user queue (see `pat`). With `USERS=1` each
+//! login also pays for the wake-up of an idle worker.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
@@ -42,7 +43,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const CONNECTIONS: usize = 64;
 
 fn main() {
-    // `cargo test --benches` only has to know that it compiles.
+    // `cargo test --benches` only checks that it compiles.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
@@ -122,7 +123,7 @@ fn main() {
     });
 }
 
-/// One client's p99 while another's reports are refreshed all at once.
+/// One client's p99 while another client refreshes all its reports at once.
 async fn storm(gate: &Proxy, connector: &TlsConnector, storming: &str) {
     let quiet = async || {
         let mut sender = connect(gate, connector).await;
@@ -195,18 +196,18 @@ fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// A proxy in its own process, ended by its pid.
+/// A proxy in its own process, stopped by its pid.
 struct Proxy {
     name: String,
     process: Child,
     address: SocketAddr,
-    /// What a request in a session carries.
+    /// The authorization of a request in a session.
     token: String,
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // nginx's master ends its worker on SIGTERM, and orphans it on SIGKILL.
+        // nginx's master stops its worker on SIGTERM, and orphans it on SIGKILL.
         run("kill", &[&self.process.id().to_string()]);
         let _ended = self.process.wait();
     }
@@ -244,7 +245,7 @@ impl Proxy {
         Self::ready(if name == "a" { "nginx".into() } else { "nginx again".into() }, process, address)
     }
 
-    /// A gate with more at the top of its configuration, in each client's table, and behind all tables.
+    /// A gate with more text at the top of its configuration, in each client's table, and after all tables.
     fn gate(home: &Path, origin: SocketAddr, keys: &[Secret], name: &str, more: [&str; 3]) -> Self {
         Self::gate_of(env!("CARGO_BIN_EXE_patgate"), home, origin, keys, name, more)
     }
@@ -417,7 +418,7 @@ fn login_body(key: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// CPU µs a request of a proxy under 64 busy connections.
+/// CPU µs per request of a proxy under 64 busy connections.
 async fn measure(proxy: &Proxy, connector: &TlsConnector, requests: &[Request<Bytes>], slice: Duration) -> f64 {
     let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = Vec::new();

@@ -1,4 +1,4 @@
-//! What sealing costs by itself, and what is kept in memory: `cargo bench --bench sessions` (Linux).
+//! The cost of sealing, and of sessions and limits in memory: `cargo bench --bench sessions` (Linux).
 //!
 //! Times are the median of rounds on one core; bytes are the growth of the process's resident memory.
 
@@ -23,7 +23,7 @@ const EACH: u32 = 20_000;
 const MANY: u32 = 50_000;
 
 fn main() {
-    // `cargo test --benches` only has to know that it compiles.
+    // `cargo test --benches` only checks that it compiles.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }

@@ -22,7 +22,7 @@ fn peer(ip: &str) -> Peer {
     Peer::at(&crate::config::Listen::MAIN.into(), ip.parse().unwrap())
 }
 
-/// A login whose waiting takes no time.
+/// A login that does not wait.
 fn login_as(admission: &Admission, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -54,7 +54,7 @@ fn a_key_opens_for_its_client_from_its_networks_only() {
     assert_eq!(kind(login(&admission, &local, &one)), Kind::NetworkDenied);
     assert_eq!(kind(login(&admission, &outside, &key("bi"))), Kind::NetworkDenied);
     assert!(login(&admission, &local, &two).is_ok());
-    // From a network of somebody's, only the right key learns about networks.
+    // From a network of any client, only the holder of the right key learns about networks.
     assert_eq!(kind(login(&admission, &local, &key("bi"))), Kind::KeyWrong);
     assert_eq!(kind(login(&admission, &local, &key("nobody"))), Kind::ClientUnknown);
 }
@@ -130,7 +130,7 @@ fn a_certificate_is_a_second_factor_beside_a_key_and_the_only_one_without() {
     assert_eq!(kind(login(&admission, &shows(&["dns:bi.example"]), &both)), Kind::PeerDenied);
     let grant = login(&admission, &shows(&["dns:other", "dns:gw.example"]), &both).unwrap();
     assert_eq!((grant.client().as_str(), grant.bound().certificate), ("both", Some([7; 32])));
-    // The certificate of a client with a key is not enough by itself.
+    // The certificate alone is not enough for a client with a key.
     assert_eq!(kind(login_as(&admission, &shows(&["dns:gw.example"]), None)), Kind::KeyMissing);
     for presented in [None, Some(&Secret::new("whatever".into()))] {
         let grant = login_as(&admission, &shows(&["uri:spiffe://x/bi"]), presented).unwrap();
@@ -138,7 +138,7 @@ fn a_certificate_is_a_second_factor_beside_a_key_and_the_only_one_without() {
     }
     assert_eq!(kind(login_as(&admission, &peer("127.0.0.1"), None)), Kind::KeyMissing);
     assert_eq!(kind(login_as(&admission, &shows(&["dns:spiffe://x/bi"]), None)), Kind::KeyMissing);
-    // A key that was shown decides, also where a certificate would have been enough.
+    // A key decides, also if a certificate would be enough.
     assert_eq!(kind(login(&admission, &shows(&["dns:bi.example"]), &key("alone"))), Kind::KeyWrong);
 }
 

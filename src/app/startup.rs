@@ -96,7 +96,7 @@ impl Listeners {
     /// Binds the addresses of the configuration.
     ///
     /// # Errors
-    /// When an address cannot be used.
+    /// If an address is unusable.
     pub fn bind(config: &Config) -> io::Result<Self> {
         Self::given_or_bound(config, [None, None])
     }

@@ -27,7 +27,7 @@ impl Default for Env {
 pub trait Clock: Send + Sync {
     /// Monotonic time, for ages and deadlines within one run of the process.
     fn now(&self) -> Instant;
-    /// Wall-clock time; it goes on while a laptop sleeps, and it may jump.
+    /// Wall-clock time; it continues while a laptop sleeps, and it may jump.
     fn wall(&self) -> SystemTime;
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Probe {
 /// Reads each reference on its own: a fallback must work too, even if a running gate seldom reads it.
 ///
 /// # Errors
-/// When a store cannot be set up.
+/// If it cannot set up a store.
 pub(super) async fn probe(config: &Config) -> Result<Vec<Probe>, SetupError> {
     let clock = Env::default().clock;
     let resolver = Arc::new(resolver(config, &clock, &Arc::<Metrics>::default())?);

@@ -107,7 +107,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         seal,
         log,
         stores,
-        // Taken up by a reload.
+        // A reload applies it.
         reload: _,
         login: _,
         limits: _,
@@ -121,7 +121,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         workers,
         connections,
         reuse_port,
-        // Taken up by a reload.
+        // A reload applies it.
         name: _,
         tls: _,
         client_ca: _,

@@ -88,7 +88,7 @@ pub enum VaultLogin {
 pub struct AwsStore {
     /// The region; `None` takes that of the environment, the profile or the instance.
     pub region: Option<String>,
-    /// Another endpoint than the region's own, such as a VPC endpoint.
+    /// An endpoint other than the region's own, such as a VPC endpoint.
     pub address: Option<String>,
     /// Roots to trust instead of the platform's.
     pub ca: Option<PathBuf>,
@@ -99,11 +99,11 @@ pub struct AwsStore {
 pub struct AzureStore {
     /// `https://NAME.vault.azure.net`.
     pub address: String,
-    /// Another authority than the public cloud's, such as `https://login.microsoftonline.us`.
+    /// An authority other than the public cloud's, such as `https://login.microsoftonline.us`.
     pub authority: Option<String>,
     /// Roots to trust instead of the platform's.
     pub ca: Option<PathBuf>,
-    /// Takes a vault's word for what its tokens are for even when that is not the vault's own domain.
+    /// Accepts the resource that a vault names for its tokens, even if it is not in the vault's own domain.
     pub danger_any_resource: bool,
     /// How to log in.
     pub login: AzureLogin,
@@ -125,16 +125,16 @@ pub enum AzureLogin {
 pub struct GcpStore {
     /// The project of references that do not name one.
     pub project: String,
-    /// A service account's key or an external account's description, as the file that Google hands out. `None` finds
-    /// credentials as every Google tool does: the environment, then the metadata server.
+    /// A service account's key or an external account's description, in Google's file format. `None` finds credentials
+    /// as every Google tool does: the environment, then the metadata server.
     pub credentials: Option<SecretSource>,
-    /// Another endpoint than `https://secretmanager.googleapis.com`, such as a regional one.
+    /// An endpoint other than `https://secretmanager.googleapis.com`, such as a regional one.
     pub address: Option<String>,
     /// Roots to trust instead of the platform's.
     pub ca: Option<PathBuf>,
 }
 
-/// Where a secret of the gate's own stands.
+/// The source of one of the gate's own secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// `file:PATH`; a trailing newline does not count.

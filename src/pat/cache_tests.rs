@@ -14,7 +14,7 @@ use crate::stores::{ReadFuture, SecretStore, StoredSecret, Stores};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A store that answers what it is told to, as soon as it may.
+/// A store with scripted answers, which it gives when the test allows it.
 struct Scripted {
     answer: Mutex<Result<&'static str, StoreError>>,
     successor: Mutex<Option<&'static str>>,
@@ -70,7 +70,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Cache, Grant, Arc<Manu
     let clock = ManualClock::start();
     let admission = Admission::new(&config, None, None, &(clock.clone() as Arc<dyn Clock>));
     let peer = Peer::at(&crate::config::Listen::MAIN.into(), IpAddr::from([127, 0, 0, 1]));
-    // Nothing of it waits.
+    // The login does not wait.
     let admitted = std::pin::pin!(admission.login(&peer, Some(&issued)));
     let Poll::Ready(Ok(grant)) = admitted.poll(&mut Context::from_waker(Waker::noop())) else { panic!("not admitted") };
     let metrics = Arc::<Metrics>::default();
@@ -100,7 +100,7 @@ async fn pat(pats: &Cache, grant: &Grant) -> Result<String, StoreError> {
     pats.current(grant).await.map(|cached| cached.fetched.pat.expose().to_owned())
 }
 
-/// What a request asks for when Snowflake has refused its version.
+/// The call of a request after Snowflake has refused its version.
 async fn newer(pats: &Cache, grant: &Grant, refused: &CachedPat) -> Result<Option<Arc<CachedPat>>, StoreError> {
     pats.inner.options.guard.exhausted_elsewhere(grant.service_user(), &refused.fetched.id);
     pats.newer_than(grant, refused).await
@@ -186,7 +186,7 @@ async fn a_refused_version_gives_way_to_the_successor_and_never_comes_back() {
     *store.successor.lock() = Some("new");
     clock.advance(HOUR);
     assert_eq!(newer(&pats, &grant, &old).await.unwrap().unwrap().fetched.pat.expose(), "new");
-    // The store goes on calling the old one current, and then loses the new one.
+    // The store still calls the old version current, and then loses the new one.
     clock.advance(HOUR);
     assert!(pats.refresh(None).await[0].1.is_ok());
     *store.successor.lock() = None;
@@ -210,12 +210,12 @@ async fn the_first_reference_that_answers_wins_and_a_fallback_counts_only_when_n
     clock.advance(HOUR);
     pats.refresh(None).await;
     assert_eq!(pat(&pats, &grant).await.unwrap(), "a");
-    // The first goes away again: what it said counts for more than what the second says.
+    // The first becomes unreachable again: its last value takes precedence over that of the second.
     one.says(away());
     clock.advance(HOUR);
     assert!(pats.refresh(None).await[0].1.is_err());
     assert_eq!(pat(&pats, &grant).await.unwrap(), "a");
-    // A fallback that has the same confirms it.
+    // A fallback with the same value confirms it.
     two.says(Ok("a"));
     clock.advance(HOUR);
     assert!(pats.refresh(None).await[0].1.is_ok());

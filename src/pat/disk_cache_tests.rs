@@ -22,7 +22,7 @@ fn found(clock: &dyn Clock, pat: &str, expires: Option<SystemTime>) -> FetchedPa
     }
 }
 
-/// A home with a key, and the copy in it.
+/// Opens the copy in a directory, with a key.
 fn open(home: &std::path::Path, key: &str) -> Result<DiskCache, DiskCacheError> {
     std::fs::write(home.join("key"), key).unwrap();
     DiskCache::open(StateDir::open(&home.join("state")).unwrap(), &SecretSource::File(home.join("key")))

@@ -73,8 +73,8 @@ impl Guard {
         Ok(Arc::new(Self { max_refusals, clock, ledgers: Mutex::new(Ledgers { users, journal }) }))
     }
 
-    /// Asks for a request with that version of a user's PAT; `insists` says that no other is to be had. Who has to wait
-    /// is told by the future when a place comes free.
+    /// Asks for a request with that version of a user's PAT; `insists` says that there is no other version. A request
+    /// that must wait gets a future that completes when a place becomes free.
     pub(super) fn ask(
         self: &Arc<Self>,
         user: &ServiceUser,
@@ -114,33 +114,33 @@ impl Guard {
         (Verdict::Granted(permit), freed)
     }
 
-    /// How many refusals may be risked with each version.
+    /// The budget of each version.
     pub(super) fn max_refusals(&self) -> usize {
         self.max_refusals
     }
 
-    /// How long ago that version was refused for the first time. A store may be a moment behind Snowflake in a
-    /// rotation, so for a while after it a request may wait for the successor.
+    /// The time since the first refusal of that version. In a rotation a store may be slightly behind Snowflake, so for
+    /// a while a request may wait for the newer version.
     pub(super) fn refused_for(&self, user: &ServiceUser, version: &PatId) -> Option<Duration> {
         let since = self.ledgers.lock().users.get(user)?.refused_since(version)?;
         Some(self.clock.now().saturating_duration_since(since))
     }
 
-    /// The versions that Snowflake has refused and not taken since. A store that still gives one of them is passed
-    /// over.
+    /// The versions that Snowflake has refused and not accepted since. The resolver skips a store that still has one of
+    /// them.
     pub(super) fn refused_versions(&self) -> HashSet<PatId> {
         self.ledgers.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
     }
 
-    /// Other gates have spent that version's budget.
+    /// Records that other gates have spent that version's budget.
     pub(super) fn exhausted_elsewhere(&self, user: &ServiceUser, version: &PatId) {
         let (max_refusals, now) = (self.max_refusals, self.clock.now());
         let change = |ledger: &mut Ledger| ledger.exhausted_elsewhere(version, max_refusals, now);
         self.ledgers.lock().change(user, &*self.clock, change);
     }
 
-    /// Takes back, on disk, the requests that have ended. To be called each second or so: what a process that is killed
-    /// leaves behind counts as answers that were lost.
+    /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed
+    /// process leaves there count as lost answers.
     pub fn tidy(&self) {
         self.ledgers.lock().tidy();
     }

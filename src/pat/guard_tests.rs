@@ -26,7 +26,7 @@ fn go(guard: &Arc<Guard>, id: &str) -> RiskPermit {
     }
 }
 
-/// Two logins under way: the second is let go when the first is late.
+/// Two logins under way: the guard grants the second when the first is late.
 fn both(guard: &Arc<Guard>, clock: &ManualClock, id: &str) -> (RiskPermit, RiskPermit) {
     let one = go(guard, id);
     clock.advance(SPREAD);
@@ -53,7 +53,7 @@ async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
     assert!(guard.refused_for(&user(), &PatId::trusted("a")).is_some());
     go(&guard, "b").accepted();
     assert!(guard.refused_for(&user(), &PatId::trusted("b")).is_none());
-    // A login that still holds the old one changes nothing, nor does another spelling of the user.
+    // A login with the old version changes nothing, nor does another spelling of the user.
     assert!(matches!(ask(&guard, "a", true), Verdict::Exhausted));
     assert!(matches!(guard.ask(&ServiceUser::new("prod", "BI"), &PatId::trusted("a"), true).0, Verdict::Exhausted));
 }
@@ -66,7 +66,7 @@ fn a_second_login_goes_only_when_the_first_is_late() {
     clock.advance(time);
     let _two = go(&guard, "a");
     one.accepted();
-    // And each one right after the other when they are answered.
+    // With answers, one directly after the other.
     go(&guard, "b").accepted();
     go(&guard, "b").accepted();
 }
@@ -77,7 +77,7 @@ async fn a_lost_answer_counts_until_its_time_is_over_or_a_success_clears_it() {
     drop(both(&guard, &clock, "a"));
     assert!(is_busy(&guard, "a"));
     clock.advance(UNKNOWN_COUNTS);
-    // The second one counts longer, while nobody has seen this version work.
+    // The second one counts longer, until this version has worked.
     go(&guard, "a").accepted();
     drop(both(&guard, &clock, "a"));
     assert!(is_busy(&guard, "a"));
@@ -91,7 +91,7 @@ async fn a_row_of_refusals_pauses_before_it_locks_the_user() {
     for id in ["a", "a", "b"] {
         go(&guard, id).refused(Kind::PatRefused);
     }
-    // One more is risked, and not one beside it: two refusals would make five.
+    // The guard grants one more, and no second one beside it: two refusals would make five.
     let last = go(&guard, "c");
     clock.advance(SPREAD);
     assert!(is_busy(&guard, "c") && is_busy(&guard, "d"));
@@ -170,7 +170,7 @@ fn two_gates_with_one_directory_have_one_budget() {
     let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
     go(&one, "a").refused(Kind::PatRefused);
     assert_eq!(go(&two, "a").refused(Kind::PatRefused), 2);
-    // Also what they have under way at the same time.
+    // The requests under way at the same time count too.
     one.tidy();
     let (_first, _second) = (go(&one, "b"), go(&two, "b"));
     clock.advance(SPREAD);
@@ -191,7 +191,7 @@ fn what_a_killed_process_had_under_way_counts_and_a_restart_loop_spends_nothing_
             clock.advance(SPREAD);
         }
         sent += permits.len();
-        // What a kill leaves: the files as they are now.
+        // A kill leaves the files as they are now.
         let next = home.path().join((restart + 1).to_string());
         std::fs::create_dir(&next).unwrap();
         for file in std::fs::read_dir(&place).unwrap() {
@@ -200,7 +200,7 @@ fn what_a_killed_process_had_under_way_counts_and_a_restart_loop_spends_nothing_
         }
         clock.advance(Duration::from_secs(1));
     }
-    // A version that has never worked: what may be risked, and no more until somebody says so.
+    // A version that has never worked: the budget, and no more until the operator allows it.
     assert_eq!(sent, 2);
 }
 
@@ -219,7 +219,7 @@ fn a_disk_that_is_full_forgets_nothing_that_this_process_knows() {
     let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
     let guard = remembered(home.path(), &clock);
     go(&guard, "a").refused(Kind::PatRefused);
-    // The new content has no place to be written to.
+    // The new content cannot be written.
     std::fs::create_dir(home.path().join("budget.new")).unwrap();
     assert_eq!(go(&guard, "a").refused(Kind::PatRefused), 2);
     assert!(matches!(ask(&guard, "a", true), Verdict::Exhausted));

@@ -171,7 +171,7 @@ impl Journal {
 
     /// Writes the requests under way with a version to disk before sending, unless the file already has as many.
     pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &Version) {
-        // The owned key is made only where the file has to change.
+        // Make the owned key only if the file has to change.
         let covered = |((known, id), times): (&(ServiceUser, PatId), &usize)| {
             known == user && *id == version.id && *times >= version.under_way
         };

@@ -107,8 +107,8 @@ impl Lease {
         self.permit.sending();
     }
 
-    /// Snowflake refuses at once or not at all, and so much time has passed that it has not: the place is free for the
-    /// next request. A refusal that comes after all counts.
+    /// Frees the place for the next request: Snowflake refuses at once or not at all, and enough time has passed. A
+    /// late refusal still counts.
     pub fn settle(&mut self) {
         self.permit.settle();
     }

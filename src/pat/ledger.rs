@@ -13,9 +13,9 @@ use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
-/// How long one login is given before another is risked beside it. Snowflake takes some 300 ms, so that two are under
-/// way all the time where many wait; where it answers faster they go one by one, and a PAT that dies under load costs
-/// one bad login instead of two.
+/// How long one login runs before the guard grants another beside it. Snowflake takes some 300 ms, so two are always
+/// under way while many wait. If it answers faster, logins go one by one, and a PAT that dies under load costs one bad
+/// login instead of two.
 pub(super) const SPREAD: Duration = Duration::from_millis(150);
 /// How long a login waits before it checks again: a place can also become free by time alone, without a notification.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -52,10 +52,10 @@ pub(super) struct Version {
     /// Its fingerprint.
     pub id: PatId,
     pub under_way: usize,
-    /// When the last of them was let go.
+    /// When the guard granted the last of them.
     pub sent: Option<Instant>,
     pub refused: usize,
-    /// When it was refused first.
+    /// When Snowflake first refused it.
     pub since: Option<Instant>,
     /// Until when each lost answer counts.
     pub unknown_outcomes: Vec<Instant>,
@@ -228,7 +228,7 @@ impl Ledger {
         }
     }
 
-    /// Starts anew.
+    /// Forgets all counts.
     pub(super) fn forget_refusals(&mut self) {
         (self.consecutive_refusals, self.cooldown) = (0, None);
         for version in &mut self.versions {
@@ -271,7 +271,7 @@ impl Ledger {
         &mut self.versions[at]
     }
 
-    /// Forgets the oldest beyond what is remembered. What is under way has to be found again.
+    /// Forgets the oldest versions beyond the limit; versions without requests under way go first.
     pub(super) fn trim(&mut self) {
         while self.versions.len() > REMEMBERED {
             let done = self.versions.iter().position(|version| version.under_way == 0);

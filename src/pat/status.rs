@@ -77,7 +77,7 @@ pub struct CachedPatStatus {
     pub version: String,
     /// The reference that gave it.
     pub from: String,
-    /// When the version was written, where the store tells.
+    /// When the version was written, if the store says so.
     #[serde(with = "rfc3339::option")]
     pub created: Option<SystemTime>,
     /// When it expires, if known.

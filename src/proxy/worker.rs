@@ -21,7 +21,7 @@ impl WorkerSlot {
     /// A thread's slot.
     ///
     /// # Errors
-    /// When an account's host cannot be used as a name.
+    /// If TLS cannot verify an account's host name.
     pub fn new(current: Arc<Current>) -> std::io::Result<Self> {
         let worker = Worker::new(current.load_full(), None)?;
         Ok(Self { current, worker: Mutex::new(worker) })

@@ -70,7 +70,7 @@ impl<'a> LoginAnswer<'a> {
 
 /// Snowflake's answer to a renewal.
 pub enum RenewalAnswer<'a> {
-    /// The session goes on, with new tokens.
+    /// The session continues, with new tokens.
     Success(Granted<'a>),
     /// The session ends: the gate passes the code on, and the driver understands it.
     Refused {

@@ -63,7 +63,7 @@ impl<'a> Members<'a> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| &**value)
     }
 
-    /// A member that is a string; `None` where it is missing, null or of another type.
+    /// A member that is a string; `None` if it is missing, null or of another type.
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         string(self.raw(name)?)
     }

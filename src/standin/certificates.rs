@@ -24,7 +24,7 @@ impl Certificates {
     /// Makes a CA and a certificate for these names, and writes them to a directory.
     ///
     /// # Errors
-    /// When a key cannot be made or a file cannot be written.
+    /// If it cannot make a key or write a file.
     pub fn make(directory: &Path, names: &[&str]) -> io::Result<Self> {
         let failed = io::Error::other::<rcgen::Error>;
         let ca_key = KeyPair::generate().map_err(failed)?;

@@ -120,8 +120,10 @@ impl Vault {
                     Some(renewed) => Ok(renewed),
                     None => match self.log_in().await {
                         Err(error) if now < lease.end => {
-                            let what = "cannot log in to Vault again; the old token is still valid";
-                            tracing::warn!(cause = %error, owner = "store", "{what}");
+                            tracing::warn!(
+                                cause = %error, owner = "store",
+                                "cannot log in to Vault again; the old token is still valid"
+                            );
                             Ok(held)
                         }
                         outcome => outcome,

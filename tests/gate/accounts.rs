@@ -1,4 +1,4 @@
-//! The way to an account: a forward proxy, a cap, an outage that is known; and the listeners by which one comes.
+//! Accounts: the forward proxy, the in-flight limit, the breaker; and the listeners of a client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ async fn an_account_takes_so_many_requests_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after_it() {
     let world = World::start().await;
-    // A listener that is shut so many times, and then leads to Snowflake.
+    // A server that closes the first connections, and then forwards to Snowflake.
     let (listener, came) = (TcpListener::bind(local()).await.unwrap(), Arc::<AtomicUsize>::default());
     let (address, behind, counted) = (listener.local_addr().unwrap(), world.standin.address, came.clone());
     const SHUT: usize = 8;
@@ -124,11 +124,11 @@ async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after
         }
     });
     world.reload(|config| config.prod().address = Some(address.to_string())).await.unwrap();
-    // More tries than make an outage, and it is held all the same: many tries of one login are one failure.
+    // More tries than open the breaker, and the gate still holds the login: its tries count as one failure.
     world.session().await;
     assert_eq!(came.load(Ordering::Relaxed), SHUT + 1);
 
-    // One whose time is up is told so; those after it are told at once, with the cause.
+    // A login fails after its hold; the logins after it fail at once, with the cause.
     let closed = TcpListener::bind(local()).await.unwrap();
     let away = closed.local_addr().unwrap().to_string();
     drop(closed);
@@ -150,7 +150,7 @@ async fn an_outage_that_is_known_is_told_at_once_and_ends_with_the_first_answer(
     };
     let world = World::with(short).await;
     let (token, _) = world.session().await;
-    // A port where the kernel takes connections and nobody answers.
+    // A port where the kernel accepts connections and no process answers.
     let silent = TcpListener::bind(local()).await.unwrap();
     let away = silent.local_addr().unwrap().to_string();
     let came = Arc::<AtomicUsize>::default();

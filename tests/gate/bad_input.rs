@@ -68,7 +68,7 @@ async fn size_is_capped_before_and_after_inflating() {
     ] {
         assert_eq!((got.status, got.json()["success"].as_bool()), (413, Some(false)));
     }
-    // As large as it may be: the padding is not a login's business.
+    // As large as allowed: the padding is an unknown member.
     let mut body = login_body(world.key.expose());
     body.push_str(&" ".repeat((64 << 10) - body.len()));
     assert_eq!(world.login_with(body).await.json()["success"], true);
@@ -121,7 +121,7 @@ async fn whoever_sends_nothing_or_too_slowly_is_closed_in_time() {
     let closed = async |mut stream: Box<dyn Stream>, bytes: &[u8]| {
         stream.write_all(bytes).await.unwrap();
         let mut text = Vec::new();
-        // It ends when the gate closes: a gate that does not keep its deadline keeps the test waiting for ever.
+        // It returns when the gate closes: a gate that misses its deadline blocks the test for ever.
         let _reset = stream.read_to_end(&mut text).await;
         String::from_utf8_lossy(&text).into_owned()
     };

@@ -1,8 +1,7 @@
-//! [`Hunt`]: what a world looks for when it ends, in every place where no secret may be.
+//! [`Hunt`]: searches for secrets at the end of a world, in every place where no secret may be.
 //!
-//! The secrets of a world are unmistakable. Every text that a test makes up as a secret holds the world's canary, which
-//! is random; every token of its stand-in holds the stand-in's mark. So tests that run beside each other do not mistake
-//! each other's.
+//! The secrets of a world are unique. Every secret that a test makes contains the world's random canary; every token of
+//! its stand-in contains the stand-in's mark. So parallel tests do not find each other's secrets.
 //!
 //! | | log | admin address | state directory | answers to clients |
 //! |---|---|---|---|---|
@@ -31,21 +30,21 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How a text begins that is a secret by its form.
+/// The prefixes of texts that are secrets by their form.
 const FORMS: [&str; 3] = ["canary-", patgate::internal::admit::key::PREFIX, SEALED];
-/// How a sealed token begins.
+/// The prefix of a sealed token.
 const SEALED: &str = "pgs1_";
 /// A word of this length may be a key or a token of any form.
 const LONG: usize = 40;
-/// How much of what one connection says is looked at.
+/// How much of one connection's data the hunt reads.
 const HEARD: usize = 256 << 10;
 /// More than the longest token.
 const OVERLAP: usize = 2 << 10;
 
-/// What the gates of this process have said, as far as it may hold a secret, and where they have panicked.
+/// The log lines of this process's gates that may contain a secret, and the places of their panics.
 static PROCESS: LazyLock<Process> = LazyLock::new(Process::watch);
 
-/// What cannot be told apart by worlds: there is one log in a process.
+/// What all worlds share: a process has one log.
 #[derive(Default)]
 struct Process {
     lines: Mutex<Vec<String>>,
@@ -53,14 +52,14 @@ struct Process {
 }
 
 impl Process {
-    /// Has all our lines written to memory, whatever their level, and looks at every panic in the product.
+    /// Writes all lines of the gate to memory, at every level, and records every panic in the product.
     fn watch() -> Self {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(Lines);
         let ours = Targets::new().with_target("patgate", LevelFilter::TRACE);
         tracing_subscriber::registry().with(ours).with(layer).init();
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // Tests panic when they fail, and a stand-in tells of its own.
+            // Tests panic when they fail, and a stand-in reports its own panics.
             if let Some(place) = panic.location()
                 && place.file().starts_with("src/")
                 && !place.file().starts_with("src/standin/")
@@ -73,7 +72,7 @@ impl Process {
     }
 }
 
-/// Writes the log into memory, and of it only the lines that have to be looked at.
+/// Writes the log to memory, but only the lines that the hunt has to check.
 struct Lines;
 
 impl io::Write for Lines {
@@ -98,15 +97,15 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// A secret that nobody else has.
+/// A unique secret.
 pub fn canary() -> String {
     let mut bytes = [0; 8];
     SystemRandom.fill(&mut bytes).unwrap();
     format!("canary-{}", hex::encode(bytes))
 }
 
-/// The secrets of one world and the places where they are looked for. It fails the test when it is dropped before its
-/// world has been looked at whole: what can be looked at without the gate is looked at then.
+/// The secrets of one world and the places to search. If it is dropped before the whole search, it searches the places
+/// that need no gate, and fails the test.
 pub struct Hunt {
     canary: String,
     /// Whether clients may hold Snowflake's tokens.
@@ -120,7 +119,7 @@ pub struct Hunt {
     done: AtomicBool,
 }
 
-/// Words that clients were told.
+/// Words from answers to clients.
 #[derive(Default)]
 struct Heard {
     suspects: HashSet<String>,
@@ -148,32 +147,32 @@ impl Hunt {
         self.sealed = false;
     }
 
-    /// A secret that this world alone has.
+    /// A secret that only this world has.
     pub fn canary(&self, name: &str) -> String {
         format!("{}-{name}", self.canary)
     }
 
-    /// A secret that is not of our making, such as a client key.
+    /// A secret that the hunt did not make, such as a client key.
     pub fn secret(&self, secret: &Secret) {
         lock(&self.secrets).push(secret.expose().to_owned());
     }
 
-    /// What this stand-in gives out, and the PATs that it knows.
+    /// The tokens of this stand-in, and its PATs.
     pub fn standin(&self, state: &Arc<State>) {
         lock(&self.standins).push(state.clone());
     }
 
-    /// What the operator was told.
+    /// The answers to the operator.
     pub fn operator(&self, asked: &str, told: String) {
         lock(&self.operator).push((format!("the operator's {asked}"), told));
     }
 
-    /// Listens to what a client of this world is told.
+    /// Records the answers to a client of this world.
     pub fn hear<S>(&self, stream: S) -> Listening<S> {
         Listening { stream, heard: self.heard.clone(), last: Vec::new(), left: HEARD }
     }
 
-    /// Everything that is wrong, in words that name no secret.
+    /// All findings, without the secrets.
     pub fn found(&self) -> Vec<String> {
         self.done.store(true, Ordering::Relaxed);
         let standins = lock(&self.standins).clone();
@@ -192,7 +191,7 @@ impl Hunt {
         let (basic, secrets) = (self.basic(), lock(&self.secrets).clone());
         let mut ours = vec![("a PAT or a password", self.canary.as_str())];
         ours.extend(basic.iter().map(|secret| ("a PAT or a password in base 64", secret.as_str())));
-        // Most PATs hold the canary: a thousand of them are one search.
+        // Most PATs contain the canary: one search finds a thousand of them.
         let other = pats.iter().filter(|pat| !pat.contains(&self.canary));
         ours.extend(other.map(|pat| ("a PAT", pat.as_str())));
         ours.extend(secrets.iter().map(|secret| ("a client key or another secret", secret.as_str())));
@@ -222,8 +221,8 @@ impl Hunt {
         found
     }
 
-    /// The canary as it stands in base 64, at each of the three places where it may begin, without the digits at both
-    /// ends that hold something of what stands beside it.
+    /// The canary in base 64, at each of the three possible offsets, without the digits at both ends that depend on the
+    /// text around it.
     fn basic(&self) -> Vec<String> {
         (0..3)
             .map(|before| {
@@ -243,7 +242,7 @@ impl Drop for Hunt {
     }
 }
 
-/// All files below a directory, by name; what is no text is looked at all the same.
+/// All files below a directory, by name; also files that are not text.
 fn files(directory: &Path) -> Vec<(String, String)> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut all = Vec::new();
@@ -259,7 +258,7 @@ fn files(directory: &Path) -> Vec<(String, String)> {
     all
 }
 
-/// The words of a text that may hold a secret.
+/// The words of a text that may contain a secret.
 fn suspects(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
     words.filter(|word| word.len() >= LONG || FORMS.iter().any(|form| word.contains(form)))
@@ -270,11 +269,11 @@ fn sealed_in(text: &str) -> impl Iterator<Item = &str> {
     suspects(text).filter_map(|word| word.find(SEALED).map(|start| &word[start..]))
 }
 
-/// A client's end of a connection; what comes over it is looked at.
+/// A client's end of a connection; it records the answers.
 pub struct Listening<S> {
     stream: S,
     heard: Arc<Mutex<Heard>>,
-    /// The end of what was read last: a word may go on in what is read next.
+    /// The end of the last read: a word may continue in the next read.
     last: Vec<u8>,
     left: usize,
 }

@@ -1,4 +1,4 @@
-//! Limits: who is held back, for how long, and who is not.
+//! Limits: which requests wait, for how long, and which do not.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ async fn logins_are_counted_by_client_credential_source_and_gate() {
         }
         let said = refused.expect("a limit");
         assert!(said.contains(whose) && said.contains("the next is possible in"), "{said}");
-        // Who else is held back by it.
+        // The others that the limit applies to.
         let second_client = login_from(&world, 1, &second).await.json()["success"] == true;
         let second_source = login_from(&world, 2, &world.key).await.json()["success"] == true;
         let free = (whose.starts_with("this client"), whose.starts_with("your address"));
@@ -96,7 +96,7 @@ async fn requests_over_their_limit_are_delayed_and_then_told_when_to_come_again(
     let got = world.query(&token, "select 1").await;
     assert_eq!((got.status, got.headers["retry-after"].to_str().unwrap()), (429, "1200"));
     assert!(got.message().contains("this client has made too many requests; the next is possible in 1200 s"));
-    // What ends something is never held back.
+    // The limits never apply to requests that end something.
     for path in ["/session/heartbeat", "/queries/v1/abort-request"] {
         assert_eq!(world.ask(Method::POST, path, &token, "{}").await.json()["success"], true, "{path}");
     }
@@ -131,14 +131,14 @@ async fn a_client_has_so_many_sessions_and_a_closed_one_makes_room() {
     let said = world.login(world.key.expose()).await.refusal("390100");
     assert!(said.contains("this client has 2 open sessions"), "{said}");
     world.ask(Method::POST, "/session?delete=true", &first, "").await;
-    // Many at once find the one place that is free.
+    // Of many requests at once, one gets the free place.
     let mut crowd = JoinSet::new();
     for _ in 0..8 {
         let world = world.clone();
         crowd.spawn(async move { world.login(world.key.expose()).await.json()["success"] == true });
     }
     assert_eq!(crowd.join_all().await.into_iter().filter(|ok| *ok).count(), 1);
-    // A login that failed has taken no place.
+    // A failed login has used no place.
     let list = world.admin(&world.app, Method::GET, "/sessions").await.1;
     let one = list["sessions"][0]["session"].as_str().unwrap();
     world.admin(&world.app, Method::POST, &format!("/sessions/kill?target=session:{one}")).await;
@@ -172,7 +172,7 @@ async fn a_client_has_so_many_requests_at_a_time_to_their_last_byte() {
     assert_eq!(abort.json()["success"], true);
     assert_eq!(running.join_all().await, [200, 200]);
     assert_eq!(world.query(&token, "select 1").await.status, 200);
-    // A client that goes away in the middle gives its place back.
+    // A client that disconnects in the middle frees its place.
     let mut leaving = JoinSet::new();
     for _ in 0..2 {
         let (world, token) = (world.clone(), token.clone());
@@ -200,7 +200,7 @@ async fn wrong_keys_are_answered_later_each_time_and_right_ones_never_wait() {
     }
     let wrong = [guess(), guess(), guess()];
     for (key, from) in wrong.iter().zip([1, 1, 2]) {
-        // From another source the name alone is known, and has been tried often enough.
+        // From another source the gate knows only the name, which has had enough wrong keys.
         let mut one = Box::pin(login_from(&world, from, key));
         still_waits(one.as_mut()).await;
         // The right key is answered while the wrong one still waits.
@@ -210,7 +210,7 @@ async fn wrong_keys_are_answered_later_each_time_and_right_ones_never_wait() {
             right = login_from(&world, 1, &world.key) => assert_eq!(right.json()["success"], true),
         }
     }
-    // Who waits for it is answered in the end. The count goes on, since the rate is the same.
+    // Waiting requests get an answer in the end. The count continues, since the rate is the same.
     world.reload(slowed(Duration::from_millis(20))).await.unwrap();
     for from in [1, 1, 2] {
         login_from(&world, from, &guess()).await.refusal("390100");

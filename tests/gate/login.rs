@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::settings::{Settings, fixed, hash, one_of};
 use crate::world::{USER, World, issue, login_body, still_waits};
 
-/// For as long as this a login is held where the test waits for its end.
+/// How long the gate holds a login if the test waits for the end of the hold.
 const HOLD: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn a_key_logs_in_and_snowflake_sees_only_the_pat() {
         "{seen:?}"
     );
     assert!(seen.headers.contains("accept-encoding: identity"));
-    // Tokens of other kinds are dropped, and a 64-bit number keeps its digits.
+    // The gate drops tokens of other kinds, and a 64-bit number keeps its digits.
     assert!(answer["data"].get("idToken").is_none() && answer["data"].get("mfaToken").is_none());
     assert!(answer["data"]["sessionId"].as_u64().unwrap() > 1 << 60);
     world.finish().await;
@@ -81,7 +81,7 @@ async fn a_credential_s_context_replaces_what_the_client_asks_for() {
 async fn a_rotated_pat_is_read_again_within_the_same_login() {
     let world = World::start().await;
     world.session().await;
-    // No overlap: the old one is dead before the store is written, and nobody has told the gate.
+    // No overlap: the old PAT is dead before the store has the new one, and the gate gets no notice.
     world.standin.state.rotate(USER, &world.canary("pat-2"));
     world.write("pat", &format!("{}\n", world.canary("pat-2")));
     world.session().await;
@@ -101,7 +101,7 @@ async fn a_version_is_never_refused_more_than_twice() {
     }
     let bad = world.standin.state.bad_logins();
     assert_eq!(bad.values().copied().collect::<Vec<_>>(), [2]);
-    // A new version opens the way at once.
+    // With a new version logins work at once.
     world.standin.state.set_pat(USER, &world.canary("pat-2"), PatState::Active);
     world.write("pat", &world.canary("pat-2"));
     world.session().await;
@@ -113,7 +113,7 @@ async fn a_store_that_is_behind_in_a_rotation_is_waited_for() {
     let world = World::start().await;
     world.standin.state.rotate(USER, &world.canary("pat-2"));
     let later = async {
-        // Snowflake has refused the old one, and the gate has looked in vain.
+        // Snowflake has refused the old PAT, and the gate has found no newer one.
         world.standin.state.wait_until(|state| state.seen().len() == 1).await;
         world.write("pat", &world.canary("pat-2"));
     };
@@ -152,13 +152,13 @@ async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
 async fn a_refusal_that_nobody_hears_counts_all_the_same() {
     let world = World::with(|config| config.login.hold = HOLD).await;
     world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
-    // The client goes away while Snowflake thinks.
+    // The client disconnects while Snowflake works.
     for _ in 0..6 {
         world.standin.state.turn(RouteName("login".into()), Knob::Late(Duration::from_millis(200)), 1);
         let sent = world.standin.state.count("login");
         tokio::select! {
             () = world.standin.state.wait_until(|state| state.count("login") > sent) => {}
-            // Told without Snowflake that the budget is spent.
+            // The gate answers without Snowflake that the budget is spent.
             _told = world.login(world.key.expose()) => {}
         }
     }
@@ -169,7 +169,7 @@ async fn a_refusal_that_nobody_hears_counts_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_may_have_been_a_refusal() {
-    // How long a lost answer counts is the clock's, and it stands still.
+    // The clock decides how long a lost answer counts, and it stands still.
     let clock = ManualClock::start();
     let world = World::at(&clock, |config| config.login.hold = HOLD).await;
     world.standin.state.set_pat(USER, &world.pat(), PatState::Expired);
@@ -180,7 +180,7 @@ async fn a_lost_answer_may_have_been_a_refusal() {
         let world = world.clone();
         crowd.spawn(async move { world.login(world.key.expose()).await.status });
     }
-    // Two answers are lost, and nobody else is let through for as long as they count.
+    // Two answers are lost, and no other login passes while they count.
     for _ in 0..2 {
         crowd.join_next().await.unwrap().unwrap();
     }

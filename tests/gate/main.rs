@@ -1,4 +1,4 @@
-//! The whole gate in one process: a module per behaviour, and every name a sentence.
+//! Tests of the whole gate in one process: one module per behaviour; every test name is a sentence.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

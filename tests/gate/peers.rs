@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: certificates, balancers, programs on this machine.
+//! Peers: certificates, balancers, programs on this machine.
 
 use std::path::PathBuf;
 
@@ -76,7 +76,7 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
     world.show(Some(&other));
     world.login(&key).await.refusal("390100");
     world.show(Some(&stranger));
-    // In TLS 1.3 a client hears of it only when it reads.
+    // In TLS 1.3 a client learns of it only when it reads.
     assert!(
         world.try_send(asked(Method::POST, "/session/heartbeat", "x", "")).await.is_err(),
         "a CA that nobody trusts"
@@ -93,7 +93,7 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
     world.show(Some(&ours));
     let (token, _) = pair(&world.renew(&token, &master).await.json(), "sessionToken");
 
-    // Roots that are taken out count no more, also on a connection that is there already.
+    // Removed roots are no longer trusted, also on existing connections.
     let stream = hyper_util::rt::TokioIo::new(world.connect().await);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     tokio::spawn(connection);
@@ -111,7 +111,7 @@ async fn a_client_certificate_opens_by_its_names_and_a_session_is_bound_to_it() 
     world.reload(|_| {}).await.unwrap();
     assert_eq!(beat().await, true);
 
-    // Without any key, whatever stands in the password field; and that goes nowhere.
+    // Without a key, with any text in the password field; the gate sends that text nowhere.
     world.show(Some(&spiffe));
     let typed = world.canary("hunter2");
     for body in [login_body(&typed), r#"{"data":{"LOGIN_NAME":"u"}}"#.to_owned()] {
@@ -136,7 +136,7 @@ async fn a_balancer_s_word_is_believed_from_a_balancer_alone() {
     assert_eq!(good.json()["success"], true);
     let two = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\x01\x9c\x40\x01\xbb";
     assert_eq!(world.send_after(two, login()).await.unwrap().json()["success"], true);
-    // An address that no client may come from, though the balancer itself is near.
+    // An address in no client's networks, although the balancer itself is local.
     let elsewhere = world.send_after(b"PROXY TCP4 198.51.100.7 127.0.0.1 40000 443\r\n", login()).await.unwrap();
     assert!(elsewhere.refusal("390100").contains("198.51.100.7"));
     world.send_after(b"PROXY UNKNOWN\r\n", login()).await.unwrap().refusal("390100");
@@ -158,7 +158,7 @@ async fn a_program_on_this_machine_may_hold_nothing_where_the_word_says_so() {
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     let statement = http::Request::post("/api/v2/statements").body(r#"{"statement":"select 1"}"#.into()).unwrap();
     assert_eq!(world.send(statement).await.status, 200);
-    // But no page that a browser on this machine shows.
+    // But no web page in a browser on this machine.
     for name in ["origin", "sec-fetch-site"] {
         let page = http::Request::post("/api/v2/statements").header(name, "https://evil.test");
         assert_eq!(world.send(page.body(r#"{"statement":"select 1"}"#.into()).unwrap()).await.status, 404);

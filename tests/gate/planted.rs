@@ -1,11 +1,11 @@
-//! The hunt at the end of a world finds what it is for: each of these plants one thing that should not be.
+//! Tests of the hunt: each plants one secret in a forbidden place, and the hunt must find it.
 
 use http::Method;
 use patgate::internal::standin::{Knob, RouteName};
 
 use crate::world::World;
 
-/// The one thing that is found when this world ends.
+/// The only finding at the end of this world.
 async fn only(world: World) -> String {
     let found = world.found().await;
     assert_eq!(found.len(), 1, "{found:?}");
@@ -60,7 +60,7 @@ async fn a_secret_in_the_state_directory_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_the_operator_is_shown_is_found() {
-    // A name that an operator chose is shown; here it is a PAT.
+    // The gate shows names that the operator chose; here the name is a PAT.
     let secret = crate::hunt::canary();
     let world = World::with(|config| {
         crate::settings::Settings::add_credential(config, &secret);

@@ -75,7 +75,7 @@ async fn what_is_no_driver_s_request_never_leaves_the_gate() {
     assert_eq!(world.send(connect).await.status, 421);
     let two = Request::post("/session/heartbeat").header("host", "a").header("host", "b").body(Bytes::new()).unwrap();
     assert_eq!(world.send(two).await.status, 421);
-    // The Host that a client writes chooses nothing.
+    // The client's Host does not choose an account.
     assert_eq!(world.standin.state.connections(), 0);
     let (token, _) = world.session().await;
     let mut other = asked(Method::POST, "/session/heartbeat", &token, "");

@@ -1,4 +1,4 @@
-//! Changes while the gate serves: nobody notices, and what is wrong changes nothing.
+//! Reloads while the gate serves: no request fails, and an invalid configuration changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::settings::{Change, Settings, hash, networks, reference};
 use crate::world::{USER, World};
 
-/// How often the configuration is changed under load.
+/// How often the test changes the configuration under load.
 const RELOADS: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,7 @@ async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
     let (second, other) = (world.issue("bi"), world.issue("other"));
     world.login(other.expose()).await.refusal("390100");
 
-    // A second key for the client, a second client with a credential of its own.
+    // A second key for the client, a second client with its own credential.
     world.standin.state.set_pat("OTHER", &world.canary("pat-other"), PatState::Active);
     world.write("pat-other", &world.canary("pat-other"));
     let add = |config: &mut Config| {
@@ -42,7 +42,7 @@ async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
     let reads = world.admin(&world.app, Method::GET, "/pats").await.1;
     assert_eq!(reads["pats"].as_array().unwrap().len(), 2);
 
-    // The first key goes, and its session with it.
+    // The first key is removed, and its session ends.
     let replaced = world.reload(|config| config.bi().keys = vec![hash(&second)]).await;
     assert_eq!(replaced.unwrap().changes.len(), 3);
     world.query(&token, "select 1").await.refusal("390111");
@@ -89,7 +89,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_an_old_one_resumes_un
     for file in ["server.pem", "server.key"] {
         std::fs::copy(made.path().join(file), world.file(file)).unwrap();
     }
-    // Not taken up before a reload, and refused by those who trust only the old CA after it.
+    // The certificate changes only at a reload; then clients that trust only the old CA refuse it.
     world.session().await;
     world.reload(|_| {}).await.unwrap();
     assert!(world.try_connect().await.is_err());

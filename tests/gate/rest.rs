@@ -41,7 +41,7 @@ async fn a_statement_goes_with_the_pat_and_its_kind() {
     }
     let seen = world.standin.state.seen();
     assert!(seen.iter().all(|seen| seen.ok && seen.credential == Secret::new(world.pat()).fingerprint()));
-    // A body that is too large to be kept is streamed.
+    // The gate streams a body that is too large to keep.
     let long = serde_json::json!({ "statement": "select 1", "padding": "x".repeat(3 << 20) }).to_string();
     assert_eq!(world.send(request(Method::POST, STATEMENTS, &bearer, long)).await.status, 200);
     world.finish().await;
@@ -117,7 +117,7 @@ async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them
     for _ in 0..20 {
         assert_eq!(statement(&world, "select 1").await.status, 200);
     }
-    // Rotated while requests come: the one that meets it goes on with the new one.
+    // A rotation during requests: the refused request continues with the new PAT.
     world.standin.state.rotate(USER, &world.canary("pat-3"));
     world.write("pat", &world.canary("pat-3"));
     for _ in 0..20 {
@@ -139,7 +139,7 @@ async fn what_is_refused_here_costs_nothing_of_the_budget() {
         let got = world.send(asked).await;
         assert!(got.status == 403 && got.message().contains("may not use the role"), "{:?}", got.body);
     }
-    // What an answer of somebody between says is no word about the PAT.
+    // The answer of a proxy between says nothing about the PAT.
     let canned = |status| Knob::Canned { status, body: "<html>".into(), location: None };
     for status in [404, 403, 407, 500] {
         world.standin.state.turn(RouteName("rest".into()), canned(status), 1);

@@ -1,4 +1,4 @@
-//! A thousand rotations under load, and crowds: no login fails, and Snowflake sees hardly a bad one.
+//! A thousand rotations under load, and many logins at once: no login fails, and Snowflake gets few bad ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,14 +9,14 @@ use tokio::task::JoinSet;
 
 use crate::world::{USER, World};
 
-/// How a PAT is rotated.
+/// The kind of a rotation.
 #[derive(Clone, Copy, PartialEq)]
 enum Rotation {
-    /// The old one lives on until the next rotation.
+    /// The old PAT is valid until the next rotation.
     Overlap,
-    /// The old one is dead at once.
+    /// The old PAT is dead at once.
     None,
-    /// The old one is dead at once, and the store hears of the new one only when Snowflake has refused a login.
+    /// The old PAT is dead at once, and the store gets the new one only after Snowflake has refused a login.
     StoreBehind,
 }
 
@@ -24,7 +24,7 @@ const ROTATIONS: usize = 1000;
 /// Logins between two rotations.
 const BETWEEN: usize = 10;
 
-/// Logs in again and again, each client by itself, until told to stop.
+/// Logs in again and again, until told to stop.
 fn crowd(world: &Arc<World>, clients: usize) -> (Arc<AtomicBool>, Arc<AtomicUsize>, JoinSet<()>) {
     let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let mut crowd = JoinSet::new();
@@ -34,7 +34,7 @@ fn crowd(world: &Arc<World>, clients: usize) -> (Arc<AtomicBool>, Arc<AtomicUsiz
             while !stop.load(Ordering::Relaxed) {
                 let got = world.login(world.key.expose()).await;
                 let ok = got.json()["success"] == true;
-                // A failure ends the test instead of keeping it waiting.
+                // A failure ends the test instead of blocking it.
                 done.fetch_add(if ok { 1 } else { 1 << 40 }, Ordering::Relaxed);
                 assert!(ok, "{:?}", got.body);
             }
@@ -81,7 +81,7 @@ async fn a_thousand_rotations(how: Rotation) {
     let extra: u64 = bad.values().sum();
     assert!(logins >= ROTATIONS * BETWEEN);
     assert!(bad.values().all(|times| *times <= 2), "{bad:?}");
-    // One a rotation. On a machine that stalls a second login may have gone beside a slow first one.
+    // One per rotation. On a slow machine a second login may have started beside a slow first one.
     assert!(extra as usize <= ROTATIONS + ROTATIONS / 100, "{extra} extra logins");
     Arc::into_inner(world).unwrap().finish().await;
 }

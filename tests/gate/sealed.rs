@@ -1,4 +1,4 @@
-//! Sealed tokens: what a client holds, and to whom it is of any use.
+//! Sealed tokens: the tokens of a client, and who can use them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn a_stolen_token_is_of_no_use_elsewhere() {
         (two, Bind::Client, None),
     ] {
         let world = World::with(|config| {
-            // Another client may come from there, so that it is this client's rule that decides.
+            // Another client may use that address, so that this client's rule decides.
             let other = config.add_client("other");
             (other.networks, other.keys) = (networks(["127.0.0.0/8"]), vec![[0; 32]]);
             (config.bi().networks, config.bi().bind) = (networks_of_it, bind);
@@ -142,7 +142,7 @@ async fn the_operator_ends_sessions_on_every_gate_of_the_directory() {
         let next = world.replica(|_| {}).await;
         beat(&world, &next, LOCALHOST, &token).await.refusal("390111");
         world.end(next).await;
-        // What is opened at the same time falls under it too, and what is opened later does not.
+        // It also covers sessions opened at the same time, but no later ones.
         if !target.starts_with("session") {
             world.query(&world.session().await.0, "select 1").await.refusal("390111");
         }
@@ -190,7 +190,7 @@ async fn a_client_or_a_key_that_is_taken_out_takes_its_sessions_along() {
     world.finish().await;
 }
 
-/// How often the ring is turned under load.
+/// How often the test adds a key under load.
 const ROTATIONS: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +225,7 @@ async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
             world.admin(if keys % 2 == 0 { &other } else { &world.app }, Method::POST, "/sessions/rotate").await;
         assert_eq!((status, told["keys"].as_u64()), (200, Some(keys + 1)));
         clock.advance(Duration::from_secs(60));
-        // Every session has used the new key about once before the next comes.
+        // Every session has used the new key about once before the next key.
         let before = done.load(Ordering::Relaxed);
         tokio::select! {
             () = world.standin.state.wait_until(|_| done.load(Ordering::Relaxed) >= before + 8) => {}
@@ -253,7 +253,7 @@ async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_k
     let first = world.replica(|_| {}).await;
     let login = Request::post("/session/v1/login-request").body(login_body(world.key.expose()).into()).unwrap();
     let (token, _) = pair(&world.send_from(LOCALHOST, first.address, login).await.unwrap().json(), "token");
-    // The unknown key has the ring read; what was sealed before goes on.
+    // The gate reads the ring for an unknown key; older sealed tokens still work.
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     assert_eq!(world.query(&early, "select 1").await.json()["success"], true);
     beat(&world, &first, LOCALHOST, &early).await.refusal("390104");

@@ -1,4 +1,4 @@
-//! The configuration of a world as values: what every world begins with, and the changes that tests make.
+//! The configuration of a world as values: the base of every world, and the changes of the tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use patgate::internal::config::units::{self, Rate};
 use patgate::internal::config::{Account, Client, Config, Credential, KeyPair, Listen, file};
 use patgate::internal::standin::StandIn;
 
-/// What every world begins with. The defaults of all else are the product's own, which is why this is read from text.
+/// The base of every world. It is text, so that all other keys have the product's defaults.
 const BASE: &str = "
 [listen]
 address = '127.0.0.1:0'
@@ -35,7 +35,7 @@ credential = 'powerbi'
 keys = ['sha256:0000000000000000000000000000000000000000000000000000000000000000']
 ";
 
-/// The base configuration of a world that lives in this directory, before this stand-in, for the client with this key.
+/// The base configuration of a world in this directory, before this stand-in, for the client with this key.
 pub fn base(home: &Path, standin: &StandIn, key: &Secret) -> Config {
     let mut config = parsed(home);
     config.prod().address = Some(standin.address.to_string());
@@ -61,13 +61,13 @@ pub trait Settings {
     fn add_client(&mut self, name: &str) -> &mut Client;
     /// Another credential with the same user and the same PAT.
     fn add_credential(&mut self, name: &str) -> &mut Credential;
-    /// Another account, before a stand-in of its own.
+    /// Another account, with its own stand-in.
     fn add_account(&mut self, name: &str, standin: &StandIn) -> &mut Account;
     /// Another store of files, in that directory.
     fn add_files(&mut self, name: &str, directory: &Path);
     /// Another listener like the first.
     fn add_listener(&mut self, name: &str) -> &mut Listen;
-    /// No login, and no request, waits for its turn.
+    /// No login, and no request, waits at a limit.
     fn never_wait(&mut self);
 }
 
@@ -132,7 +132,7 @@ pub fn client_name(name: &str) -> ClientName {
     ClientName::parse(name).unwrap()
 }
 
-/// What the configuration holds of a client key.
+/// The hash of a client key for the configuration.
 pub fn hash(key: &Secret) -> [u8; 32] {
     ClientKey::parse(key).unwrap_or_else(|_| panic!("it is no key")).hash
 }

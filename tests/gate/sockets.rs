@@ -10,7 +10,7 @@ use crate::world::{World, still_waits};
 
 const ASK: &[u8] = b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Asks for what is not there and gets the gate's own answer.
+/// Requests an unknown path and gets the gate's own answer.
 async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     stream.write_all(ASK).await.unwrap();
     let mut text = String::new();
@@ -60,7 +60,7 @@ async fn connections_over_the_cap_wait_for_a_place() {
     let world = World::with(|config| (config.listen.workers, config.listen.connections) = (Some(2), 2)).await;
     let (one, two) = (world.connect().await, world.connect().await);
     let mut third = Box::pin(world.connect());
-    // Two hold their places: the third is in the kernel's queue, and nobody shakes hands with it.
+    // Two hold permits: the third is in the kernel's queue, without a handshake.
     still_waits(third.as_mut()).await;
     drop(one);
     drop((two, third.await));

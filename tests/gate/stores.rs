@@ -6,7 +6,7 @@ use patgate::internal::config::Config;
 use crate::settings::{Settings, reference};
 use crate::world::World;
 
-/// What the admin address answers.
+/// The answer of the admin address.
 async fn ready(world: &World) -> u16 {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(world.app.admin).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_secret_that_comes_late_is_found_when_it_comes() {
     assert!(said.contains("secrets manager does not give"), "{said}");
     for text in [format!("{{\"other\":\"{other}\"}}"), "{\"token\":\"changeme\"}".to_owned()] {
         world.write("late.json", &text);
-        // A failed read answers for half a second.
+        // A failed read also answers the requests of the next half second.
         loop {
             let said = world.login(world.key.expose()).await.refusal("390999");
             assert!(!said.contains("canary"));
@@ -53,7 +53,7 @@ async fn a_store_that_fails_later_leaves_the_pat_in_place() {
     let world = World::with(often).await;
     world.session().await;
     std::fs::remove_file(world.file("pat")).unwrap();
-    // Until the gate has looked in vain some times.
+    // Until the gate has read the store several times without a new version.
     let failed = async || {
         let text = world.operator(&world.app, Method::GET, "/metrics").await.1;
         let reads = text.lines().filter(|line| line.starts_with("patgate_store_reads_total{") && !line.contains("ok"));

@@ -78,7 +78,7 @@ async fn a_broken_answer_is_reset_and_never_looks_whole() {
         .unwrap();
     let got = world.try_send(request).await;
     assert!(got.is_err(), "a cut body must be an error, not {} bytes", got.map_or(0, |got| got.body.len()));
-    // The next request is served as if nothing had been.
+    // The gate serves the next request normally.
     assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
     world.finish().await;
 }
@@ -125,7 +125,7 @@ async fn a_kept_connection_that_snowflake_closed_is_not_noticed() {
 async fn an_outage_in_a_session_is_a_status_that_drivers_retry() {
     let world = World::start().await;
     let (token, _) = world.session().await;
-    // The stand-in goes away for good.
+    // The stand-in stops permanently.
     world.standin.stop();
     while tokio::net::TcpStream::connect(world.standin.address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -149,7 +149,7 @@ async fn without_seals_nothing_but_session_tokens_goes_up_in_a_driver_s_authoriz
         ask("/queries/v1/query-request", value).await.refusal("390100");
     }
     assert_eq!(world.standin.state.connections(), 0);
-    // What is no session token is dropped, and Snowflake misses one.
+    // The gate drops a header without a session token, and Snowflake asks for one.
     for value in [&b"Bearer somebody's"[..], b"Basic"] {
         assert_eq!(ask("/session/heartbeat", value).await.json()["code"], "390101");
     }

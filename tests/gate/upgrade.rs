@@ -1,4 +1,4 @@
-//! One process after the other on the same port.
+//! Upgrades: one process after the other on the same port.
 
 #![cfg(unix)]
 
@@ -13,17 +13,15 @@ use tokio::task::JoinSet;
 
 use crate::world::{World, asked};
 
-/// How often the gate is replaced under load.
+/// How often the test replaces the gate under load.
 const DRAINS: usize = 200;
 
-/// A connection that was made to a process at the moment of its end is reset before anything was asked on it: Linux has
-/// no way around it for sockets of two processes (systemd's socket, which outlives both, has none of it). It happens
-/// hardly ever.
+/// How often a connection to a stopping process may be reset before its first request: Linux cannot prevent it for
+/// sockets of two processes (a systemd socket, which outlives both, does not have the problem). It is very rare.
 static RESET: AtomicUsize = AtomicUsize::new(0);
 
-/// Queries one after the other on one connection, for as long as the gate keeps it; gives how many were served. A query
-/// on a connection that has served before may find it closed, before anything of an answer: drivers send it again on
-/// another one.
+/// Sends queries one after the other on one connection, as long as the gate keeps it; returns how many it served. A
+/// query on a used connection may find it closed, before any byte of an answer: drivers send it again on another one.
 async fn on_one_connection(world: &World, token: &str, stop: &AtomicBool) -> usize {
     let stream = match world.try_connect().await {
         Ok(stream) => TokioIo::new(stream),
@@ -77,7 +75,7 @@ async fn two_hundred_upgrades_under_load_break_no_request() {
             let world = world.clone();
             ending.spawn(async move { world.end(old).await });
         }
-        // At most so many at a time share the port.
+        // The most processes that share the port at a time.
         while ending.len() > 8 {
             ending.join_next().await.unwrap().unwrap();
         }

@@ -1,4 +1,4 @@
-//! [`World`]: a whole gate in this process, the stand-in for Snowflake behind it and a driver-shaped client before it.
+//! [`World`]: a whole gate in this process, with a stand-in for Snowflake behind it and a minimal driver before it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -31,21 +31,21 @@ pub const USER: &str = "BI_SERVICE";
 /// A client's end of a TLS connection.
 pub type Tls = Listening<TlsStream<TcpStream>>;
 
-/// A gate and what is around it. It ends with [`World::finish`]; what it holds looks for secrets when it is dropped
-/// without.
+/// A gate and its surroundings. It ends with [`World::finish`]; if a test drops it without that, its hunt searches for
+/// secrets.
 pub struct World {
     pub app: App,
     config: Config,
     seams: Env,
     pub standin: StandIn,
     pub key: Secret,
-    // It looks into the directory, and fields are dropped in their order.
+    // The hunt reads the directory, and fields drop in their order.
     pub hunt: Hunt,
     pub home: tempfile::TempDir,
     client: TlsConnector,
 }
 
-/// An answer, read whole.
+/// A whole answer.
 pub struct Got {
     pub status: u16,
     pub headers: HeaderMap,
@@ -61,7 +61,7 @@ impl Got {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Checks that it is a refusal in the form that drivers show, and gives its sentence.
+    /// Checks that it is a refusal in the form that drivers show, and returns its sentence.
     pub fn refusal(&self, code: &str) -> String {
         let body = self.json();
         assert_eq!(
@@ -88,8 +88,7 @@ impl World {
         Self::within(Env::default(), change).await
     }
 
-    /// The same, where the time is what the test says; what waits inside the gate waits in the machine's time
-    /// nevertheless.
+    /// The same, with a clock that the test sets; timers in the gate still use the machine's time.
     pub async fn at(clock: &Arc<ManualClock>, change: impl FnOnce(&mut Config)) -> Self {
         Self::within(Env { clock: clock.clone(), ..Env::default() }, change).await
     }
@@ -116,12 +115,12 @@ impl World {
         Self { app, config, seams, standin, key, hunt, home, client }
     }
 
-    /// Has the gate take up its first configuration with a change.
+    /// Makes the gate use its first configuration with a change.
     pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> io::Result<Reloaded> {
         self.app.reload(self.changed(change)).await
     }
 
-    /// Another gate with the same configuration, but for `change`, and the same state directory.
+    /// Another gate with the same configuration except `change`, and the same state directory.
     pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> App {
         App::start(self.changed(change), self.seams.clone()).await.unwrap()
     }
@@ -137,7 +136,7 @@ impl World {
         self.canary(FIRST_PAT)
     }
 
-    /// A text to be used as a secret; it may be found nowhere when the world ends.
+    /// A text to use as a secret; the hunt must find it nowhere when the world ends.
     pub fn canary(&self, name: &str) -> String {
         self.hunt.canary(name)
     }
@@ -163,12 +162,12 @@ impl World {
         self.connect_from(LOCALHOST, self.app.address).await
     }
 
-    /// The same, where it may fail.
+    /// The same, but it may fail.
     pub async fn try_connect(&self) -> io::Result<Tls> {
         self.try_connect_from(LOCALHOST, self.app.address).await
     }
 
-    /// From now on the client shows this certificate where it is asked for one.
+    /// From now on the client shows this certificate if the gate asks for one.
     pub fn show(&mut self, pair: Option<&KeyPair>) {
         let ca = self.file("ca.pem");
         self.client = TlsConnector::from(Arc::new(tls::client_as(Some(&ca), pair).unwrap()));
@@ -192,7 +191,7 @@ impl World {
         self.try_connect_from(from, to).await.unwrap()
     }
 
-    /// The same, where it may fail.
+    /// The same, but it may fail.
     async fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<Tls> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from, 0))?;
@@ -200,7 +199,7 @@ impl World {
         Ok(self.hunt.hear(self.client.connect(name, socket.connect(to).await?).await?))
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub async fn send(&self, request: Request<Bytes>) -> Got {
         self.try_send(request).await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -209,7 +208,7 @@ impl World {
         self.send_from(LOCALHOST, self.app.address, request).await
     }
 
-    /// One request from that address of this machine to a gate, on a connection of its own.
+    /// One request from that address of this machine to a gate, on a new connection.
     pub async fn send_from(
         &self,
         from: IpAddr,
@@ -219,7 +218,7 @@ impl World {
         exchange(self.try_connect_from(from, to).await?, request).await
     }
 
-    /// A login with a body that the caller wrote.
+    /// A login with the caller's body.
     pub async fn login_with(&self, body: impl Into<Bytes>) -> Got {
         self.send(login_request(body)).await
     }
@@ -240,13 +239,13 @@ impl World {
         self.ask(Method::POST, "/session/token-request?requestId=r2", master, body).await
     }
 
-    /// Something asked of the admin address of a gate.
+    /// A request to the admin address of a gate.
     pub async fn admin(&self, app: &App, method: Method, path: &str) -> (u16, Value) {
         let (status, text) = self.operator(app, method, path).await;
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    /// The same, where the answer is no JSON.
+    /// The same, for an answer that is not JSON.
     pub async fn operator(&self, app: &App, method: Method, path: &str) -> (u16, String) {
         let stream = TokioIo::new(TcpStream::connect(app.admin).await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
@@ -265,20 +264,20 @@ impl World {
         self.ask(Method::POST, "/queries/v1/query-request?requestId=r1", token, body).await
     }
 
-    /// Logs in and gives session and master token.
+    /// Logs in and returns session and master token.
     pub async fn session(&self) -> (String, String) {
         let got = self.login(self.key.expose()).await.json();
         assert_eq!(got["success"], true, "{got}");
         pair(&got, "token")
     }
 
-    /// Asks the admin address what it shows, so that it is looked at, and ends a gate of this world.
+    /// Reads all pages of the admin address for the hunt, and stops a gate of this world.
     pub async fn end(&self, app: App) {
         self.look_at(&app).await;
         assert!(app.stop().await, "the drain was not clean");
     }
 
-    /// Asks for everything that the operator may be shown.
+    /// Reads everything that the admin address shows.
     async fn look_at(&self, app: &App) {
         let sessions = if self.config.seal.is_some() { 200 } else { 404 };
         for (path, status) in [("/metrics", 200), ("/pats", 200), ("/sessions", sessions)] {
@@ -286,12 +285,12 @@ impl World {
         }
     }
 
-    /// Ends the gate and checks what holds for every test: nobody has panicked, and no secret is where none may be.
+    /// Stops the gate and makes the checks of every test: no panic, and no secret in a forbidden place.
     pub async fn finish(self) {
         assert_eq!(self.found().await, [""; 0]);
     }
 
-    /// Ends the gate and gives what should not be.
+    /// Stops the gate and returns the findings.
     pub async fn found(self) -> Vec<String> {
         self.look_at(&self.app).await;
         assert!(self.app.stop().await, "the drain was not clean");
@@ -302,7 +301,7 @@ impl World {
 /// The name of the canary that is the first PAT.
 const FIRST_PAT: &str = "pat-1";
 
-/// A new key for a client of that name, of a world that is still to begin.
+/// A new key for a client of that name, for a world that has not begun.
 pub fn issue(name: &str) -> Secret {
     admit::key::issue(&client_name(name), &SystemRandom).unwrap()
 }
@@ -319,7 +318,7 @@ pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) ->
     Request::builder().method(method).uri(path).header("authorization", value).body(body.into()).unwrap()
 }
 
-/// Where clients of the tests come from.
+/// The address of the tests' clients.
 pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 async fn exchange(stream: Tls, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
@@ -363,8 +362,8 @@ pub fn write_whole(path: &Path, text: &str) {
     std::fs::rename(new, path).unwrap();
 }
 
-/// Sees that something which nothing in the test will end has not ended. What ends it nevertheless is caught while this
-/// looks; a slow machine never fails it.
+/// Checks that something has not ended which nothing in the test ends. If it ends during the check, the test fails; a
+/// slow machine never fails it.
 pub async fn still_waits<T>(what: impl Future<Output = T>) {
     let looked = tokio::time::timeout(std::time::Duration::from_millis(100), what).await;
     assert!(looked.is_err(), "it did not wait");

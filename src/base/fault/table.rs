@@ -75,7 +75,8 @@ faults! {
         "your address {} is not in a network that this client may use",
         "Ask the operator to add it to the client's networks, or connect from a permitted host.";
 
-    /// The client has to show a certificate of its own, or to be a program of certain users on this machine.
+    /// The client must use another listener, show a certificate of its own, or be a program of certain users on this
+    /// machine.
     PeerDenied = 301, "peer_denied", Policy, Warn, DENIED, Refusal(390_111),
         "this client may not connect this way: {}",
         "Ask the operator of the gate.";

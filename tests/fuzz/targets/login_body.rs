@@ -1,5 +1,5 @@
-//! A login, a renewal, a statement and Snowflake's answers from anybody: what is read is written again, and no key
-//! survives it.
+//! Arbitrary logins, renewals, statements and answers: the gate can write again what it reads, and no client key
+//! remains in the output.
 
 #![no_main]
 

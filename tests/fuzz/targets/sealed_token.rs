@@ -1,4 +1,4 @@
-//! A sealed token from anybody: what was not sealed here does not open, and nothing stumbles.
+//! Arbitrary sealed tokens: a token that this gate has not sealed does not open, and nothing panics.
 
 #![no_main]
 
@@ -19,6 +19,6 @@ static KEYS: LazyLock<(std::sync::Arc<Sealer>, Runtime)> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let (keys, runtime) = &*KEYS;
     assert!(runtime.block_on(keys.open(text)).is_err(), "a forgery opens: {text}");
-    // The same behind the prefix that gets it past the first look.
+    // The same with the prefix, so that it passes the first check.
     assert!(runtime.block_on(keys.open(&format!("pgs1_{text}"))).is_err(), "a forgery opens: {text}");
 });
