@@ -200,7 +200,7 @@ impl Admission {
     fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
         let key = presented.map(ClientKey::parse);
         if let Some(Err(NoKey::Damaged)) = key {
-            return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not fit"));
+            return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not match"));
         }
         let Some(Ok(key)) = key else {
             // Without a client key, only the connection can identify the client.

@@ -30,8 +30,13 @@ pub struct Operator {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// A name that the configuration does not have.
-    #[error("no such credential: {0}")]
-    NoSuchCredential(String),
+    #[error("no credential has the name {name}; known are {known}")]
+    NoSuchCredential {
+        /// The name.
+        name: String,
+        /// The names that it has.
+        known: String,
+    },
     /// The gate was started without a file.
     #[error("this gate has no configuration file")]
     NoFile,
@@ -275,9 +280,11 @@ impl Operator {
     }
 
     fn known(&self, credential: &str) -> Result<(), OperatorError> {
-        match self.generation().config.credentials.contains_key(credential) {
-            true => Ok(()),
-            false => Err(OperatorError::NoSuchCredential(credential.to_owned())),
+        let credentials = &self.generation().config.credentials;
+        if credentials.contains_key(credential) {
+            return Ok(());
         }
+        let known = credentials.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        Err(OperatorError::NoSuchCredential { name: credential.to_owned(), known })
     }
 }

@@ -26,6 +26,8 @@ struct ErrorAnswer {
 
 /// Why a question has no answer that a command can use.
 pub(super) enum NoAnswer {
+    /// The configuration, which has the gate's address, cannot be read.
+    NoFile(CommandError),
     /// The gate was not asked, or did not answer.
     NotAsked(CommandError),
     /// The gate refused, for this reason.
@@ -35,7 +37,7 @@ pub(super) enum NoAnswer {
 impl From<NoAnswer> for CommandError {
     fn from(why: NoAnswer) -> Self {
         match why {
-            NoAnswer::NotAsked(error) => error,
+            NoAnswer::NoFile(error) | NoAnswer::NotAsked(error) => error,
             NoAnswer::Refused(reason) => Self::gate(format!("the gate answers: {reason}")),
         }
     }
@@ -55,10 +57,13 @@ pub(super) fn ask<T: DeserializeOwned>(
 ) -> Result<(StatusCode, T), NoAnswer> {
     let (method, path) = verb.route();
     let target = format!("{path}{query}");
-    let (config, _) = file::load(&args.config).map_err(CommandError::gate)?;
+    let (config, _) = file::load(&args.config).map_err(|report| NoAnswer::NoFile(CommandError::gate(report)))?;
     let address = config.admin.address;
     let failed = |why: String| {
-        let text = format!("no answer from the gate's admin address {address}: {why}. Is it running with this file?");
+        let text = format!(
+            "no answer from the gate's admin address {address}: {why}. Is it running with this file? If admin.address \
+             was changed, the gate uses the old one until it restarts"
+        );
         NoAnswer::NotAsked(CommandError::gate(text))
     };
     let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, &target)).await };

@@ -8,6 +8,10 @@ use crate::app::{Reloaded, Verb};
 pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
     let stays = |why| match why {
         NoAnswer::Refused(reason) => CommandError::gate(format!("the old configuration stays in use: {reason}")),
+        NoAnswer::NoFile(error) => {
+            let text = format!("{}\nThe gate was not asked; it keeps the configuration that it has.", error.text);
+            CommandError { text, ..error }
+        }
         not_asked @ NoAnswer::NotAsked(_) => not_asked.into(),
     };
     let (_, reloaded): (_, Reloaded) = ask(args, Verb::Reload, "").map_err(stays)?;

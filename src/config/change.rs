@@ -48,7 +48,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         ("log", *log != new.log),
     ] {
         if differs {
-            all.push(format!("{place} changed"));
+            all.push(format!("[{place}] changed"));
         }
     }
     all
@@ -67,7 +67,10 @@ fn client(old: &Client, new: &Client) -> Parts {
         ("networks", *networks != new.networks),
         ("listeners", *listeners != new.listeners),
         ("bind", *bind != new.bind),
-        ("pins", *pins != new.pins),
+        ("role", pins.role != new.pins.role),
+        ("warehouse", pins.warehouse != new.pins.warehouse),
+        ("database", pins.database != new.pins.database),
+        ("schema", pins.schema != new.pins.schema),
         ("limits", *limits != new.limits),
     ]
 }
@@ -78,7 +81,10 @@ fn credential(old: &Credential, new: &Credential) -> Parts {
         ("account", *account != new.account),
         ("user", *user != new.user),
         ("pat", *pat != new.pat),
-        ("pins", *pins != new.pins),
+        ("role", pins.role != new.pins.role),
+        ("warehouse", pins.warehouse != new.pins.warehouse),
+        ("database", pins.database != new.pins.database),
+        ("schema", pins.schema != new.pins.schema),
         ("limits", *limits != new.limits),
     ]
 }
@@ -208,11 +214,11 @@ mod tests {
             [
                 "clients.one removed",
                 "clients.two added",
-                "credentials.c changed (user, pins)",
+                "credentials.c changed (user, role)",
                 "accounts.a changed (host, name)",
-                "login changed",
-                "seal changed",
-                "log changed"
+                "[login] changed",
+                "[seal] changed",
+                "[log] changed"
             ]
         );
         assert_eq!(needs_restart(&old, &new), ["seal", "log"]);

@@ -176,7 +176,7 @@ fn times(top: &Section<'_>, pat: &Pat) {
     if pat.stale < pat.refresh {
         top.error(
             "`pat.stale` is shorter than `pat.refresh`",
-            "Make it longer: a PAT must not expire before the gate reads it again",
+            "Make it longer: a PAT must stay usable until the gate reads it again",
         );
     }
     if pat.refresh < pat.pace {

@@ -112,7 +112,7 @@ impl Journal {
             tracing::warn!(
                 logins = lost.len(),
                 owner = "gate",
-                "the last process stopped with logins under way; they count as refused"
+                "the last process stopped with logins under way; their outcome is unknown"
             );
             journal.change(users, clock, |users| {
                 for (account, user, id) in lost {

@@ -129,7 +129,7 @@ impl Lease {
         let times = permit.refused(kind);
         request.refusals += 1;
         let (id, version) = (&pat.fetched.id, &pat.fetched.version);
-        let cause = format!("Snowflake refused PAT {id} ({version} of the store), {times} times by now");
+        let cause = format!("Snowflake refused PAT {id} ({version} of the store); refusals so far: {times}");
         let credential = request.grant.credential();
         request.pats.inner.metrics.pat_refused(credential);
         tracing::warn!(trace = %request.trace, %credential, kind = kind.rule().name, cause, "PAT refused");
@@ -187,7 +187,7 @@ impl LeaseRequest {
             let version = &pat.fetched.id;
             let insists = without_another.as_ref() == Some(version);
             let (verdict, freed) = guard.ask(user, version, insists);
-            // A place that comes free here is no place at the other gates: after their word nobody calls.
+            // The future tells of places that come free here, not of those at the other gates.
             let (verdict, freed) = match verdict {
                 Verdict::Granted(permit) => (self.shared(permit).await, None),
                 alone => (alone, Some(freed)),

@@ -28,7 +28,7 @@ use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody};
 /// drivers give up after 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a login with a lease waits for an in-flight permit of the account.
-const PLACE: Duration = Duration::from_secs(1);
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
     pub(super) async fn login(
@@ -88,7 +88,6 @@ impl AdmittedLogin<'_, '_> {
             record.step(Step::Leased);
             record.note(|facts| {
                 facts.pat = Some(lease.version().clone());
-                facts.attempts += 1;
             });
             match self.try_once(lease, record).await? {
                 LoginOutcome::Success { response, body, ticket } => {
@@ -121,7 +120,7 @@ impl AdmittedLogin<'_, '_> {
         let request = self.request(body)?;
         let generation = &self.worker.generation;
         // Other requests may hold permits and wait for leases, so a login with a lease waits only briefly.
-        let in_flight = self.account.in_flight(PLACE.min(generation.config.login.hold)).await?;
+        let in_flight = self.account.in_flight(IN_FLIGHT_WAIT.min(generation.config.login.hold)).await?;
         let exchange = Exchange {
             account: self.account.clone(),
             sessions: generation.services.sessions.clone(),
@@ -133,7 +132,7 @@ impl AdmittedLogin<'_, '_> {
                 record.take_back(lent);
                 sent
             }
-            Err(_) => Err(Fault::new(Kind::GateBroken).with_cause("the exchange was cancelled")),
+            Err(ended) => Err(Fault::new(Kind::GateBroken).with_source(&ended)),
         }
     }
 
@@ -143,7 +142,7 @@ impl AdmittedLogin<'_, '_> {
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
         let key = self.login.presented.as_ref();
         if key.is_some_and(|key| headers::hold(&self.head.headers, &target, body.as_bytes(), key)) {
-            return Err(malformed("the client key stands in more than one place of it"));
+            return Err(malformed("it contains the client key in a second place"));
         }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
@@ -189,6 +188,7 @@ impl Exchange {
     ) -> (Result<LoginOutcome, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);
+        self.record.note(|facts| facts.attempts += 1);
         let sent = self.exchange(request, in_flight, lease).await;
         self.record.step(Step::Answered);
         (sent, self.record)

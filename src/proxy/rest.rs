@@ -75,7 +75,6 @@ impl Worker {
             record.step(Step::Leased);
             record.note(|facts| {
                 facts.pat = Some(lease.version().clone());
-                facts.attempts += 1;
             });
             let mut request = Request::new(body.next()?);
             *request.method_mut() = head.method.clone();
@@ -192,6 +191,7 @@ async fn exchange(
         }
         lease.sending();
         lent.step(Step::Sent);
+        lent.note(|facts| facts.attempts += 1);
         match timeout(SETTLED, &mut sending).await {
             Ok(sent) => (Phase::Judged(judge(sent, lease).await), lent),
             Err(_long) => {
@@ -290,7 +290,7 @@ fn nowhere_else(head: &request::Parts, body: &OutgoingBody, key: &Secret) -> Res
     let mut headers = head.headers.clone();
     headers.remove(header::AUTHORIZATION);
     if headers::hold(&headers, &head.uri.to_string(), body, key) {
-        let what = "the client key stands in more than one place of it";
+        let what = "it contains the client key in a second place";
         return Err(Fault::new(Kind::RestMalformed).detail(what).with_cause(what));
     }
     Ok(())

@@ -85,13 +85,13 @@ impl AdminService {
             Ok(answer) => answer,
             Err(failed) => {
                 let status = match &failed {
-                    OperatorError::NoSuchCredential(_) | OperatorError::NoFile | OperatorError::NotSealed => {
+                    OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
                         StatusCode::NOT_FOUND
                     }
                     OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
                 };
                 let body = match &failed {
-                    OperatorError::NoSuchCredential(name) => {
+                    OperatorError::NoSuchCredential { name, .. } => {
                         json!({ "error": failed.to_string(), "credential": name })
                     }
                     _ => json!({ "error": failed.to_string() }),

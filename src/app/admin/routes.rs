@@ -2,29 +2,49 @@
 
 use http::Method;
 
-/// The command of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+/// Makes the enum of verbs, the list of all, and the route of each, from one row for each.
+macro_rules! verbs {
+    ($($(#[doc = $doc:literal])+ $verb:ident = $method:ident $path:literal,)+) => {
+        /// The command of a request.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Verb {
+            $($(#[doc = $doc])+ $verb,)+
+        }
+
+        impl Verb {
+            const ALL: &[Self] = &[$(Self::$verb),+];
+
+            /// The method and the path of its requests; the gate and its commands share them.
+            pub fn route(self) -> (Method, &'static str) {
+                match self {
+                    $(Self::$verb => (Method::$method, $path),)+
+                }
+            }
+        }
+    };
+}
+
+verbs! {
     /// Whether the process runs.
-    Live,
+    Live = GET "/livez",
     /// Whether every credential has a usable PAT, and no drain has begun.
-    Ready,
+    Ready = GET "/readyz",
     /// The metrics, for Prometheus.
-    Metrics,
+    Metrics = GET "/metrics",
     /// The status of each credential's PAT; never the PAT.
-    Pats,
+    Pats = GET "/pats",
     /// Reads every PAT now, or that of `?credential=NAME`: for a store's event hook.
-    Refresh,
+    Refresh = POST "/pats/refresh",
     /// Forgets the bad logins of `?credential=NAME`, then reads its PAT.
-    Retry,
+    Retry = POST "/pats/retry",
     /// Reads the configuration again, with the files that it names.
-    Reload,
+    Reload = POST "/reload",
     /// The sessions that this gate has recently served; never a token.
-    Sessions,
+    Sessions = GET "/sessions",
     /// Adds a key to a ring that the gate makes; the key seals from now on.
-    RotateKeys,
+    RotateKeys = POST "/sessions/rotate",
     /// Ends the sessions opened until now: `?target=client:NAME`, `pat:FINGERPRINT` or `session:ID`.
-    EndSessions,
+    EndSessions = POST "/sessions/kill",
 }
 
 /// Why a request has no command.
@@ -38,7 +58,7 @@ pub(super) enum NoRoute {
 
 /// The command for a method and a path.
 pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
-    match Verb::ALL.into_iter().map(|verb| (verb, verb.route())).find(|(_, (_, known))| *known == path) {
+    match Verb::ALL.iter().map(|verb| (*verb, verb.route())).find(|(_, (_, known))| *known == path) {
         Some((verb, (known, _))) if known == *method => Ok(verb),
         Some(_) => Err(NoRoute::WrongMethod),
         None => Err(NoRoute::Unknown),
@@ -47,39 +67,10 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
 
 /// All paths.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
-    Verb::ALL.into_iter().map(|verb| verb.route().1)
+    Verb::ALL.iter().map(|verb| verb.route().1)
 }
 
 impl Verb {
-    const ALL: [Self; 10] = [
-        Self::Live,
-        Self::Ready,
-        Self::Metrics,
-        Self::Pats,
-        Self::Refresh,
-        Self::Retry,
-        Self::Reload,
-        Self::Sessions,
-        Self::RotateKeys,
-        Self::EndSessions,
-    ];
-
-    /// The method and the path of its requests; the gate and its commands share them.
-    pub fn route(self) -> (Method, &'static str) {
-        match self {
-            Self::Live => (Method::GET, "/livez"),
-            Self::Ready => (Method::GET, "/readyz"),
-            Self::Metrics => (Method::GET, "/metrics"),
-            Self::Pats => (Method::GET, "/pats"),
-            Self::Refresh => (Method::POST, "/pats/refresh"),
-            Self::Retry => (Method::POST, "/pats/retry"),
-            Self::Reload => (Method::POST, "/reload"),
-            Self::Sessions => (Method::GET, "/sessions"),
-            Self::RotateKeys => (Method::POST, "/sessions/rotate"),
-            Self::EndSessions => (Method::POST, "/sessions/kill"),
-        }
-    }
-
     /// Whether a web page may send it too: it reveals only the health of the gate.
     pub(super) fn is_harmless(self) -> bool {
         match self {

@@ -102,7 +102,7 @@ pub enum Reply {
 /// The row of one kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// The name in logs, metrics and `explain`.
+    /// The name in logs and metrics. The journal of bad logins has it too, so it never changes.
     pub name: &'static str,
     /// The stable code, for people and for search.
     pub code: Code,

@@ -57,7 +57,7 @@ faults! {
 
     /// A client key with wrong check digits: a character is missing or wrong.
     KeyDamaged = 103, "key_damaged", Client, Warn, DENIED, DENIED,
-        "the client key is damaged: its check digits do not fit",
+        "the client key is damaged: its check digits do not match",
         "Copy the whole key again, without spaces or line breaks.";
 
     /// A well-formed key of a client that the configuration does not know.
@@ -191,7 +191,7 @@ faults! {
     /// Too many logins of one service user wait for their turn.
     GateBusy = 401, "gate_busy", Gate, Error, Retry(503, 5), Retry(503, 5),
         "too many logins of this gate are waiting for Snowflake",
-        "Try again; let tools keep their connections, or ask the operator for a second credential.";
+        "Try again; let tools keep their connections, or ask the operator for a second service user.";
 
     /// The account's in-flight limit is reached.
     AccountBusy = 309, "account_busy", Policy, Warn, Retry(503, 1), Retry(503, 1),

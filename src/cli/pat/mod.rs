@@ -42,7 +42,11 @@ fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), Com
     match status {
         StatusCode::OK => Ok(()),
         _ => {
-            let text = "a PAT cannot be read; the gate still uses the PAT in memory".into();
+            let without = list.pats.iter().find(|pat| pat.cached.is_none());
+            let text = match without {
+                Some(pat) => format!("no PAT of {} can be read and none is in memory: its logins fail", pat.credential),
+                None => "a PAT cannot be read; the gate still uses the PAT in memory".to_owned(),
+            };
             Err(CommandError { owner: Owner::Store, text })
         }
     }
