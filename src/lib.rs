@@ -23,7 +23,7 @@
 //! | client | who may connect: a name, its key hashes, networks, certificate names, limits, and its credential |
 //! | client key | `pgk_<client>_<random>_<check>`, shown once; the configuration holds its SHA-256 |
 //! | grant | proof that a client was admitted; only `admit` makes one, and a PAT is given only for a grant |
-//! | lease | the right to send one login or REST request with one version of a PAT; it is told the outcome, once |
+//! | lease | the right to send one login or REST request with one version of a PAT; its holder reports one outcome |
 //! | guard | what limits the requests at risk with a version, so that bad logins never lock a service user |
 //! | session | one Snowflake session that was opened through the gate |
 //! | ticket | what a sealed token holds: Snowflake's token, the client, the credential, times |
@@ -32,42 +32,43 @@
 //! | record | the facts of one request from its first byte to its last. It observes; it never decides |
 //!
 //! # The rooms
-//! `ls src` is the table of contents. A module imports only from modules of a lower rank; `tests/house` checks it. What
-//! lives longer than a request has one room with one front door: `proxy` asks it one question and tells it one outcome,
-//! and the operator's verbs are functions of that room.
+//! `ls src` is the table of contents: each directory is a room. A module imports only from modules of a lower rank;
+//! `tests/house` checks it. What lives longer than a request (a PAT, a session) has one room with one entry: `proxy`
+//! asks one question and reports one outcome, and the operator's verbs call functions of that room.
 //!
 //! # The way of a login
-//! 1. `listen` accepts the connection, reads a PROXY header from a trusted balancer, and shakes hands under a deadline.
-//! 2. `proxy` opens the record; `snowflake` names the route. Unknown routes are refused, not forwarded.
-//! 3. The body is read up to a cap, inflated up to a cap, and the client key is found in it.
-//! 4. `admit` decides by network, key, certificate and limits, and gives a grant.
-//! 5. `pat` gives a lease: the version in memory, in turn, within the risk that the guard allows.
-//! 6. `snowflake` rewrites the body: every credential goes out, the PAT goes in, the rest keeps its bytes. `upstream`
+//! 1. `listen` accepts the connection, reads a PROXY header from a trusted balancer, and does the TLS handshake
+//!    within a deadline.
+//! 2. `proxy` opens the record; `snowflake` names the route. The gate refuses unknown routes; it does not forward them.
+//! 3. `proxy` reads and inflates the body, both up to a cap. `snowflake` finds the client key in it.
+//! 4. `admit` decides by network, key, certificate and limits, and returns a grant.
+//! 5. `pat` returns a lease: the version in memory, in fair order, within the risk that the guard allows.
+//! 6. `snowflake` rewrites the body: it removes every credential and adds the PAT; the rest keeps its bytes. `upstream`
 //!    sends it.
-//! 7. If Snowflake refuses the PAT, the lease is told, and gives another lease with a newer version or a fault.
-//! 8. If Snowflake accepts, `session` seals the tokens and counts the session; the answer goes down.
-//! 9. A fault becomes an answer in one place, `proxy`, by one table, `base::fault`. The last byte closes the record.
+//! 7. If Snowflake refuses the PAT, `proxy` reports it to the lease, and gets a lease for a newer version or a fault.
+//! 8. If Snowflake accepts, `session` seals the tokens and counts the session. The client receives the answer.
+//! 9. `proxy` alone turns a fault into an answer, by one table, `base::fault`. The last byte closes the record.
 //!
 //! # The way of a query
-//! The head is read, the ticket in it opened (`session`), the client and its limits are checked (`admit`), the header
-//! is swapped, and both bodies stream untouched (`upstream`). The gate does not retry; the driver does, with the same
-//! `requestId`. A client that leaves takes its request at Snowflake along.
+//! `session` unseals the ticket in the head and asks `admit` about its client and limits. `proxy` replaces the header,
+//! and `upstream` streams both bodies unchanged. The gate does not retry; the driver does, with the same `requestId`.
+//! If the client leaves, the gate ends its request at Snowflake.
 //!
 //! # The promises
-//! - No secret stands in a log, a metric, an error, or unsealed in the state directory. Every world of the gate's tests
+//! - No log, metric, error or unsealed file of the state directory contains a secret. Every world of the gate's tests
 //!   searches for its secrets when it ends.
-//! - A PAT that is rotated at any moment, with or without overlap, fails no login. A store that is down changes nothing
-//!   for `pat.stale`.
-//! - At most `pat.budget` bad logins are sent with one version of a PAT, over restarts and over replicas that reach
-//!   Redis. Without Redis each replica keeps the budget for itself.
-//! - A reload, a certificate change and a drain break no request. A bad configuration leaves the old one in use.
-//! - Whatever decides about authentication fails closed; whatever observes, and the replicas' common count, fails open.
+//! - A rotation of a PAT, at any moment, with or without overlap, makes no login fail. While a store is unreachable,
+//!   the gate serves for `pat.stale`.
+//! - The gate sends at most `pat.budget` bad logins with one version of a PAT, over restarts and over replicas that
+//!   reach Redis. Without Redis each replica keeps the budget for itself.
+//! - A reload, a certificate change and a drain break no request. With a bad configuration the gate keeps the old one.
+//! - Authentication fails closed. Observation, and the common count of replicas, fail open.
 //!
 //! # Threads
 //! The request path runs on workers: one single-threaded runtime a core, each with its own connections. What is slow or
-//! can block (stores, reloads, the admin address) runs on the control runtime. A configuration is
-//! published whole and read without a lock. The rest of what workers share (the guard's ledgers with their journal, the
-//! list of sessions, an account's breaker) stands behind short locks, none of which is held over an await.
+//! can block (stores, reloads, the admin address) runs on the control runtime. A configuration is published whole and
+//! read without a lock. The rest of what workers share (the guard's ledgers with their journal, the list of sessions,
+//! an account's breaker) stands behind short locks, none of which is held over an await.
 
 // A blank line between the modules keeps them in the order of their ranks.
 
