@@ -61,7 +61,8 @@
 //!   the gate serves for `pat.stale`.
 //! - The gate sends at most `pat.budget` bad logins with one version of a PAT, over restarts and over replicas that
 //!   reach Redis. Without Redis each replica keeps the budget for itself.
-//! - A reload, a certificate change and a drain break no request. With a bad configuration the gate keeps the old one.
+//! - A reload and a certificate change break no request, nor does a stop within `listen.drain`. With a bad
+//!   configuration the gate keeps the old one.
 //! - Authentication fails closed. Observation, and the common count of replicas, fail open.
 //!
 //! # Threads

@@ -257,7 +257,7 @@ impl Operator {
         let unwritten = |error| format!("it holds only until the gate restarts: it cannot be written to disk: {error}");
         Ok(EndedSessions {
             ended: ended.here,
-            known: client.unwrap_or(ended.here > 0),
+            known: client == Some(true) || ended.here > 0,
             error: ended.unwritten.map(unwritten),
         })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Account, Client, Config, Credential, Listen, Pat};
+use crate::base::pins::Pins;
 
 /// The differences, each with its key and the change. The code destructures every field by name, so that a new field
 /// does not compile until it is compared.
@@ -59,6 +60,7 @@ type Parts = Vec<(&'static str, bool)>;
 
 fn client(old: &Client, new: &Client) -> Parts {
     let Client { credential, keys, certificates, trust_loopback, users, networks, listeners, pins, bind, limits } = old;
+    let Pins { role, warehouse, database, schema } = pins;
     vec![
         ("credential", *credential != new.credential),
         ("keys", *keys != new.keys),
@@ -67,24 +69,25 @@ fn client(old: &Client, new: &Client) -> Parts {
         ("networks", *networks != new.networks),
         ("listeners", *listeners != new.listeners),
         ("bind", *bind != new.bind),
-        ("role", pins.role != new.pins.role),
-        ("warehouse", pins.warehouse != new.pins.warehouse),
-        ("database", pins.database != new.pins.database),
-        ("schema", pins.schema != new.pins.schema),
+        ("role", *role != new.pins.role),
+        ("warehouse", *warehouse != new.pins.warehouse),
+        ("database", *database != new.pins.database),
+        ("schema", *schema != new.pins.schema),
         ("limits", *limits != new.limits),
     ]
 }
 
 fn credential(old: &Credential, new: &Credential) -> Parts {
     let Credential { account, user, pat, pins, limits } = old;
+    let Pins { role, warehouse, database, schema } = pins;
     vec![
         ("account", *account != new.account),
         ("user", *user != new.user),
         ("pat", *pat != new.pat),
-        ("role", pins.role != new.pins.role),
-        ("warehouse", pins.warehouse != new.pins.warehouse),
-        ("database", pins.database != new.pins.database),
-        ("schema", pins.schema != new.pins.schema),
+        ("role", *role != new.pins.role),
+        ("warehouse", *warehouse != new.pins.warehouse),
+        ("database", *database != new.pins.database),
+        ("schema", *schema != new.pins.schema),
         ("limits", *limits != new.limits),
     ]
 }

@@ -61,8 +61,8 @@ impl Worker {
             }
             // The driver understands Snowflake's own code here.
             Some(RenewalAnswer::Refused { code }) => {
-                let client = master.client.as_str();
-                tracing::info!(trace = %record.trace(), client, code, "Snowflake refused a renewal");
+                let (client, account) = (master.client.as_str(), &*master.account);
+                tracing::info!(trace = %record.trace(), client, account, code, "Snowflake refused a renewal");
                 record.refused(code);
                 body
             }

@@ -39,6 +39,7 @@ impl Worker {
                 (self.account(&ticket.account)?, admitted)
             }
             None => {
+                record.note(|facts| facts.account = generation.config.accounts.keys().next().cloned());
                 session_token_only(&mut head.headers)?;
                 (self.only_account()?, RequestPermit::default())
             }

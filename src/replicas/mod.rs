@@ -208,7 +208,9 @@ impl Replicas {
             self.connection.store(Arc::new(new));
             self.rests.store(0, Ordering::Relaxed);
             let ping = redis::cmd("PING");
-            let _state_is_noted = self.ask(async |connection| ping.query_async::<()>(connection).await).await;
+            let within = CONNECT + self.timeout;
+            let _state_is_noted =
+                self.ask_within(within, async |connection| ping.query_async::<()>(connection).await).await;
         }
     }
 
@@ -232,12 +234,20 @@ impl Replicas {
 
     /// Asks Redis; `None` if it does not answer, or did not answer just before.
     async fn ask<T>(&self, ask: impl AsyncFnOnce(&mut ConnectionManager) -> redis::RedisResult<T>) -> Option<T> {
+        // A new connection takes longer than an answer; a request does not wait for it.
+        self.ask_within(self.timeout * 2, ask).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        within: Duration,
+        ask: impl AsyncFnOnce(&mut ConnectionManager) -> redis::RedisResult<T>,
+    ) -> Option<T> {
         if self.now() < self.rests.load(Ordering::Relaxed) {
             return None;
         }
         let mut connection = ConnectionManager::clone(&self.connection.load());
-        // A new connection takes longer than an answer; the request does not wait for it.
-        let answered = tokio::time::timeout(self.timeout * 2, ask(&mut connection)).await;
+        let answered = tokio::time::timeout(within, ask(&mut connection)).await;
         let cause = match answered {
             Ok(Ok(answer)) => {
                 if self.state.swap(UP, Ordering::Relaxed) != UP {

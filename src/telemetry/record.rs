@@ -42,7 +42,7 @@ pub struct Facts {
     pub pat: Option<PatId>,
     /// The gate's own id of the session, if its tokens are sealed.
     pub session: Option<SessionId>,
-    /// How many times the gate sent the request upstream.
+    /// How many times the gate tried to send the request upstream.
     pub attempts: u32,
     /// The HTTP status of the answer; 0 while there is none.
     pub status: u16,
@@ -264,8 +264,10 @@ impl Facts {
             }
             Ending::BrokeOff(cause) => {
                 let (client, route) = (self.client.as_ref().map(ClientName::as_str), self.route.as_str());
+                let (account, ms) = (self.account.as_deref(), millis(self.started.elapsed()));
                 tracing::warn!(
-                    %trace, peer = %self.peer, client, route, bytes = self.bytes_down, cause, "answer broke off"
+                    %trace, peer = %self.peer, client, account, route, bytes = self.bytes_down, cause, ms,
+                    "answer broke off"
                 );
             }
             Ending::Open | Ending::Answered => self.log_served(trace, "the client left"),

@@ -119,11 +119,14 @@ impl AccountClient {
         &self.authority
     }
 
-    /// Waits for a permit under the in-flight limit.
+    /// Waits for a permit under the in-flight limit, unless Snowflake is known to be unreachable.
     ///
     /// # Errors
-    /// [`Failure::Busy`].
+    /// [`Failure::Away`], [`Failure::Busy`].
     pub async fn in_flight(&self, within: Duration) -> Result<InFlightPermit, Failure> {
+        if self.state.breaker.is_open() {
+            return Err(Failure::Away(self.state.breaker.cause()));
+        }
         let busy = || Failure::Busy(format!("in_flight of account {}", self.state.account.host));
         self.state.in_flight.permit(within).await.ok_or_else(busy)
     }
@@ -158,8 +161,8 @@ impl AccountClient {
         sent
     }
 
-    /// One of several tries of a request that the gate holds while Snowflake is unreachable; [`Hold::again`] counts
-    /// them as one failure.
+    /// One of several tries of a request that the gate holds while Snowflake is unreachable. A failure is reported to
+    /// [`Hold::again`], which tells the breaker.
     ///
     /// # Errors
     /// [`Failure`].

@@ -1,6 +1,6 @@
 //! [`Breaker`]: whether an account is known to be unreachable.
 //!
-//! The breaker opens when a held login could not connect for its whole time, or when several requests in a row could
+//! The breaker opens when a held request could not connect for its whole time, or when several requests in a row could
 //! not connect. While it is open, one request per [`LOOK`] tests whether Snowflake is back, and all others fail at
 //! once. Any answer of Snowflake closes it.
 
@@ -40,6 +40,11 @@ pub enum BreakerState {
 }
 
 impl Breaker {
+    /// Whether requests fail now. Unlike [`Breaker::try_acquire`] it takes no probe.
+    pub fn is_open(&self) -> bool {
+        self.lock().next.is_some_and(|next| next > Instant::now())
+    }
+
     /// Asks before a request is sent.
     pub fn try_acquire(&self) -> BreakerState {
         let now = Instant::now();

@@ -29,7 +29,7 @@ pub enum Failure {
         /// For the operator.
         cause: String,
     },
-    /// The answer is complete and says that Snowflake cannot serve now.
+    /// The status of the answer says that Snowflake cannot serve now.
     Unready(String),
     /// The request was sent whole, and nothing came back in time.
     Silent,

@@ -1,7 +1,7 @@
 //! [`Hold`]: retries of a request while Snowflake is unreachable, for a limited time.
 //!
-//! If Snowflake may have executed a request, the gate sends it once more at most. All tries of one request count as one
-//! failure of the account, so that one waiting client does not open the breaker for the others.
+//! If Snowflake may have executed a request, the gate sends it once more at most. The tries of one request count only
+//! when its time is over: several that could not connect open the breaker, a single one counts as one failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub struct Hold {
     since: Option<Instant>,
     /// Whether it also waits while the breaker is open.
     patient: bool,
-    tries: u32,
+    /// How many tries in a row could not connect, through no fault of this machine.
+    unreached: u32,
     broken: u32,
 }
 
@@ -29,24 +30,31 @@ impl Hold {
     /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the
     /// driver tries again.
     pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: None, patient: false, tries: 0, broken: 0 }
+        Self { breaker, time, since: None, patient: false, unreached: 0, broken: 0 }
     }
 
     /// The hold of a renewal: its time begins now. It waits while the breaker is open too, because a driver gives up a
     /// session whose renewal fails.
     pub(super) fn of_renewal(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: Some(Instant::now()), patient: true, tries: 0, broken: 0 }
+        Self { breaker, time, since: Some(Instant::now()), patient: true, unreached: 0, broken: 0 }
     }
 
     /// Whether to send a request again after this failure. If so, it returns after the pause.
     pub async fn again(&mut self, failure: &Failure) -> bool {
-        self.tries += 1;
         let may_be_repeated = match failure {
             Failure::Away(_) => self.patient,
-            Failure::Unsent { .. } | Failure::Unready(_) => true,
+            Failure::Unsent { blame: Blame::Way, .. } => {
+                self.unreached += 1;
+                true
+            }
+            Failure::Unsent { .. } => true,
+            Failure::Unready(_) => {
+                self.unreached = 0;
+                true
+            }
             Failure::Broken { blame: Blame::Client, .. } => false,
             Failure::Broken { .. } => {
-                self.broken += 1;
+                (self.unreached, self.broken) = (0, self.broken + 1);
                 true
             }
             Failure::Busy(_) | Failure::Silent | Failure::ClientStalled => false,
@@ -70,7 +78,7 @@ impl Hold {
     /// machine counts as none.
     fn gave_up(&self, failure: &Failure) {
         if let Failure::Unsent { blame: Blame::Way, cause } = failure {
-            match self.tries > 1 {
+            match self.unreached > 1 {
                 true => self.breaker.open(cause),
                 false => self.breaker.failed(cause),
             }
@@ -122,5 +130,13 @@ mod tests {
             while hold.again(&unsent(blame)).await {}
             assert_eq!(breaker.try_acquire(), state, "{blame:?}");
         }
+        // Snowflake answers that it cannot serve now; only the last try does not reach it.
+        let breaker = Arc::<Breaker>::default();
+        let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
+        for _ in 0..3 {
+            assert!(hold.again(&Failure::Unready("x".into())).await);
+        }
+        assert!(!hold.again(&unsent(Blame::Way)).await);
+        assert_eq!(breaker.try_acquire(), BreakerState::Closed);
     }
 }

@@ -75,7 +75,7 @@ async fn refusals_come_with_the_status_that_rest_clients_read() {
     let key = world.key.expose();
     let body = format!(r#"{{"statement":"select '{key}'"}}"#);
     let got = world.send(request(Method::POST, STATEMENTS, &format!("Bearer {key}"), body)).await;
-    assert!(got.status == 400 && got.message().contains("more than one place"), "{:?}", got.body);
+    assert!(got.status == 400 && got.message().contains("in a second place"), "{:?}", got.body);
     world.standin.state.turn(RouteName("rest".into()), Knob::Drop, 1);
     let got = statement(&world, "select 1").await;
     assert_eq!((got.status, got.headers["retry-after"].as_bytes()), (503, &b"2"[..]));

@@ -33,8 +33,8 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
     }
 }
 
-/// Prints the PATs of a gate, and the failed reads.
-fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), CommandError> {
+/// Prints the PATs of a gate, and the failed reads; `asked` is the credential that the command was for.
+fn show(args: &ConfigArgs, asked: Option<&str>, status: StatusCode, list: &PatList) -> Result<(), CommandError> {
     match args.json {
         true => say_json(list),
         false => list.pats.iter().for_each(|pat| say(&line(pat))),
@@ -42,9 +42,12 @@ fn show(args: &ConfigArgs, status: StatusCode, list: &PatList) -> Result<(), Com
     match status {
         StatusCode::OK => Ok(()),
         _ => {
-            let without = list.pats.iter().find(|pat| pat.cached.is_none());
+            let asked = |pat: &&PatStatus| asked.is_none_or(|asked| *asked == *pat.credential);
+            let without = list.pats.iter().filter(asked).find(|pat| !pat.ready);
             let text = match without {
-                Some(pat) => format!("no PAT of {} can be read and none is in memory: its logins fail", pat.credential),
+                Some(pat) => {
+                    format!("no PAT of {} can be read, and none in memory is usable: its logins fail", pat.credential)
+                }
                 None => "a PAT cannot be read; the gate still uses the PAT in memory".to_owned(),
             };
             Err(CommandError { owner: Owner::Store, text })

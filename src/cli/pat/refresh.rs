@@ -20,5 +20,5 @@ pub(in crate::cli) struct RefreshArgs {
 pub(super) fn refresh(args: &RefreshArgs) -> Result<(), CommandError> {
     let one = args.credential.as_ref().map(|name| format!("?credential={}", encoded(name))).unwrap_or_default();
     let (status, list) = ask(&args.config, Verb::Refresh, &one)?;
-    show(&args.config, status, &list)
+    show(&args.config, args.credential.as_deref(), status, &list)
 }

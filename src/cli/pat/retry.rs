@@ -20,5 +20,5 @@ pub(in crate::cli) struct RetryArgs {
 pub(super) fn retry(args: &RetryArgs) -> Result<(), CommandError> {
     let one = format!("?credential={}", encoded(&args.credential));
     let (status, list) = ask(&args.config, Verb::Retry, &one)?;
-    show(&args.config, status, &list)
+    show(&args.config, Some(&args.credential), status, &list)
 }

@@ -8,5 +8,5 @@ use crate::cli::shell::{CommandError, ConfigArgs};
 /// The command.
 pub(super) fn status(args: &ConfigArgs) -> Result<(), CommandError> {
     let (status, list) = admin_client::ask(args, Verb::Pats, "")?;
-    show(args, status, &list)
+    show(args, None, status, &list)
 }

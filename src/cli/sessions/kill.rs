@@ -33,13 +33,9 @@ pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
         say_json(&ended);
         return Ok(());
     }
-    if !ended.known && matches!(args.target, Revocation::Client(_)) {
-        let text = format!("{}: this gate has no such client; compare `patgate sessions list`", args.target);
-        return Err(CommandError::gate(text));
-    }
     say(&format!("{}: all sessions opened until now are ended, {} of them on this gate", args.target, ended.ended));
     if !ended.known {
-        say("This gate does not know it; compare `patgate sessions list`. Replicas that know it have ended it.");
+        say("This gate does not know it: compare `patgate sessions list`. Replicas that know it end its sessions too.");
     }
     Ok(())
 }
