@@ -103,7 +103,7 @@ def changes(checks: Checks, ground: Ground, config: Config, more: Config, late: 
     def by_signal_and_by_word():
         quiet = {"watch": "0s"}
         gate.change(config.but(reload=quiet))
-        gate.logged(lambda line: line.get("change") == "reload changed")
+        gate.logged(lambda line: line.get("change") == "[reload] changed")
         gate.change(more.but(reload=quiet))
         assert not admitted(late)
         gate.process.send_signal(signal.SIGHUP)
