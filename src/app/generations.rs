@@ -17,7 +17,7 @@ use crate::base::fault::chain;
 use crate::base::names::SecretRefs;
 use crate::config::{Config, Listen, change};
 use crate::listen::ListenerState;
-use crate::pat::Pats;
+use crate::pat::{Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::metrics::Metrics;
@@ -113,9 +113,6 @@ impl Generations {
 
     /// The PATs of a configuration: those in memory if nothing about them has changed.
     async fn pats(&self, old: &Generation, config: &Arc<Config>) -> io::Result<Pats> {
-        let references = |config: &Config| -> Vec<(Arc<str>, SecretRefs)> {
-            config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
-        };
         let same = references(&old.config) == references(config);
         if same && old.config.stores == config.stores && old.config.pat == config.pat {
             return Ok(old.pats.with_same_cache(config));

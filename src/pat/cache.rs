@@ -15,19 +15,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moka::ops::compute::Op;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::disk_cache::DiskCache;
 use super::guard::Guard;
+use super::health::ReadHealth;
 use super::schedule::{FIRST_PAUSE, Schedule};
 pub(super) use super::status::CachedPat;
-use super::status::{CachedPatStatus, Health, PatStatus, StoreFailure};
+use super::status::{CachedPatStatus, PatStatus};
 use crate::admit::Grant;
 use crate::base::clock::Env;
 use crate::base::ids::PatId;
@@ -37,8 +38,6 @@ use crate::stores::{FailedReference, FetchedPat, Resolution, Resolver, StoreErro
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a failed read also answers the requests that follow it.
-const FAILURE_HOLDS: Duration = Duration::from_millis(500);
 /// The pause before the next read after a read that found only a refused version. It doubles each time.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The longest such pause. A login that arrives just after the store has the new version waits that long.
@@ -74,7 +73,7 @@ pub(super) struct CacheOptions {
 struct Inner {
     options: CacheOptions,
     values: moka::future::Cache<SecretRefs, Arc<CachedPat>>,
-    health: Mutex<HashMap<SecretRefs, Health>>,
+    health: ReadHealth,
     schedule: Schedule,
     wake: HashMap<SecretRefs, Notify>,
 }
@@ -96,7 +95,7 @@ impl Cache {
         let values = moka::future::Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
         let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
         let schedule = Schedule::new(options.settings.clone(), options.env.random.clone());
-        let inner = Inner { options, values, health: Mutex::default(), schedule, wake };
+        let inner = Inner { options, values, health: ReadHealth::default(), schedule, wake };
         Self { inner: Arc::new(inner), background: Arc::default() }
     }
 
@@ -173,7 +172,7 @@ impl Cache {
         let mut all = Vec::new();
         for (credential, key) in &self.inner.options.credentials {
             let cached = self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused));
-            let health = self.inner.health().get(key).cloned().unwrap_or_default();
+            let health = self.inner.health.of(key);
             all.push(PatStatus {
                 credential: credential.to_string(),
                 references: key.iter().map(ToString::to_string).collect(),
@@ -308,7 +307,7 @@ impl Inner {
                     return Ok(Op::Nop);
                 }
             }
-            if let Some(error) = self.failed_just_now(key, asked, why) {
+            if let Some(error) = self.health.failed_just_now(key, asked, matches!(why, Why::Pushed)) {
                 return Err(error);
             }
             let fresh = self.fetch(key, cached.as_deref()).await?;
@@ -349,12 +348,7 @@ impl Inner {
                 Ok(found)
             }
             Err(error) => {
-                let (at, since) = (self.options.env.clock.now(), self.options.env.clock.wall());
-                let mut health = self.health();
-                let health = health.entry(key.clone()).or_default();
-                let since = health.failure.as_ref().map_or(since, |failure| failure.since);
-                health.failure = Some(StoreFailure { at, since, error: error.clone() });
-                health.failed = failed;
+                self.health.failed(key, error.clone(), failed, &*self.options.env.clock);
                 Err(error)
             }
         }
@@ -374,20 +368,7 @@ impl Inner {
         if let Some(warm) = &self.options.disk_cache {
             warm.keep(key, found, self.options.env.clock.wall());
         }
-        let mut health = self.health();
-        let health = health.entry(key.clone()).or_default();
-        if health.failure.is_some() {
-            tracing::info!(references = %key, from = %found.from, "the PAT can be read again");
-        }
-        let known = |failed: &FailedReference| health.failed.iter().any(|known| known.reference == failed.reference);
-        for failed in failed.iter().filter(|failed| !known(failed)) {
-            let (reference, cause) = (&failed.reference, &failed.error);
-            tracing::warn!(
-                %reference, %cause, owner = "store", from = %found.from,
-                "a reference gives nothing; another one has a PAT"
-            );
-        }
-        *health = Health { failure: None, failed };
+        self.health.succeeded(key, found, failed);
     }
 
     /// Fills the cache from the copy on disk, if that is young enough.
@@ -419,19 +400,6 @@ impl Inner {
             from_disk: cached.from_disk,
             refused: refused.contains(&fetched.id),
         }
-    }
-
-    fn failed_just_now(&self, key: &SecretRefs, asked: Instant, why: &Why) -> Option<StoreError> {
-        let health = self.health();
-        let failure = health.get(key)?.failure.as_ref()?;
-        // A push overrides the pause that the store asked for.
-        let pause = if matches!(why, Why::Pushed) { Duration::ZERO } else { failure.error.pause() };
-        let holds = FAILURE_HOLDS.max(pause);
-        (failure.at + holds > asked).then(|| failure.error.clone())
-    }
-
-    fn health(&self) -> MutexGuard<'_, HashMap<SecretRefs, Health>> {
-        self.health.lock()
     }
 }
 

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
+use super::super::health::FAILURE_HOLDS;
 use super::*;
 use crate::admit::{Admission, Peer, key};
 use crate::base::clock::{Clock, ManualClock, SystemRandom};

@@ -10,6 +10,7 @@
 //! | `guard` | the budget of each version: [`Guard`], one per process |
 //! | `ledger` | the counts of each version, and what "refused" means |
 //! | `journal` | the ledgers on disk |
+//! | `health` | the outcome of recent reads |
 //! | `schedule` | when the gate reads a reference again |
 //! | `disk_cache` | a sealed copy for a cold start in an outage of the stores |
 //! | `status` | the status for the operator |
@@ -17,6 +18,7 @@
 mod cache;
 mod disk_cache;
 mod guard;
+mod health;
 mod journal;
 mod lease;
 mod ledger;
@@ -161,7 +163,7 @@ impl Pats {
 }
 
 /// The references of each credential.
-fn references(config: &Config) -> BTreeMap<Arc<str>, SecretRefs> {
+pub fn references(config: &Config) -> BTreeMap<Arc<str>, SecretRefs> {
     config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
 }
 

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::StoreFailure;
 use crate::base::clock::Clock;
 use crate::base::ids::PatId;
 use crate::base::rfc3339;
-use crate::stores::{FailedReference, FetchedPat, StoreError};
+use crate::stores::{FailedReference, FetchedPat};
 
 /// A PAT in memory.
 pub struct CachedPat {
@@ -28,25 +29,6 @@ impl CachedPat {
         let monotonic = clock.now().saturating_duration_since(monotonic);
         monotonic.max(clock.wall().duration_since(wall).unwrap_or_default())
     }
-}
-
-/// The outcome of recent reads.
-#[derive(Default, Clone)]
-pub(super) struct Health {
-    /// The last failure, until a read succeeds.
-    pub failure: Option<StoreFailure>,
-    /// References that gave nothing at the last read, although another did.
-    pub failed: Vec<FailedReference>,
-}
-
-/// A read without a usable value.
-#[derive(Clone)]
-pub(super) struct StoreFailure {
-    /// When the last one ended.
-    pub at: Instant,
-    /// Since when there was no success.
-    pub since: SystemTime,
-    pub error: StoreError,
 }
 
 /// The status of one credential's PAT for the operator. Nothing in it is secret.
