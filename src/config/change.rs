@@ -60,8 +60,7 @@ type Parts = Vec<(&'static str, bool)>;
 
 fn client(old: &Client, new: &Client) -> Parts {
     let Client { credential, keys, certificates, trust_loopback, users, networks, listeners, pins, bind, limits } = old;
-    let Pins { role, warehouse, database, schema } = pins;
-    vec![
+    let mut parts = vec![
         ("credential", *credential != new.credential),
         ("keys", *keys != new.keys),
         ("certificates", *certificates != new.certificates),
@@ -69,26 +68,27 @@ fn client(old: &Client, new: &Client) -> Parts {
         ("networks", *networks != new.networks),
         ("listeners", *listeners != new.listeners),
         ("bind", *bind != new.bind),
-        ("role", *role != new.pins.role),
-        ("warehouse", *warehouse != new.pins.warehouse),
-        ("database", *database != new.pins.database),
-        ("schema", *schema != new.pins.schema),
-        ("limits", *limits != new.limits),
-    ]
+    ];
+    parts.extend(context(pins, &new.pins));
+    parts.push(("limits", *limits != new.limits));
+    parts
 }
 
 fn credential(old: &Credential, new: &Credential) -> Parts {
     let Credential { account, user, pat, pins, limits } = old;
-    let Pins { role, warehouse, database, schema } = pins;
+    let mut parts = vec![("account", *account != new.account), ("user", *user != new.user), ("pat", *pat != new.pat)];
+    parts.extend(context(pins, &new.pins));
+    parts.push(("limits", *limits != new.limits));
+    parts
+}
+
+fn context(old: &Pins, new: &Pins) -> Parts {
+    let Pins { role, warehouse, database, schema } = old;
     vec![
-        ("account", *account != new.account),
-        ("user", *user != new.user),
-        ("pat", *pat != new.pat),
-        ("role", *role != new.pins.role),
-        ("warehouse", *warehouse != new.pins.warehouse),
-        ("database", *database != new.pins.database),
-        ("schema", *schema != new.pins.schema),
-        ("limits", *limits != new.limits),
+        ("role", *role != new.role),
+        ("warehouse", *warehouse != new.warehouse),
+        ("database", *database != new.database),
+        ("schema", *schema != new.schema),
     ]
 }
 
