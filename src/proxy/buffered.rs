@@ -129,8 +129,7 @@ pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response
 /// Snowflake's answer with the body that the client may see: Snowflake's headers, the gate's framing. The status is
 /// always 200, because drivers show the text of a refusal only then.
 pub(super) fn passed_on(response: Response<()>, body: Bytes) -> Response<Content> {
-    let (mut head, ()) = response.into_parts();
-    headers::for_client(&mut head);
+    let (mut head, ()) = headers::for_client(response).into_parts();
     head.status = http::StatusCode::OK;
     let ours = json(body);
     head.headers.insert(header::CONTENT_TYPE, ours.headers()[header::CONTENT_TYPE].clone());

@@ -1,6 +1,6 @@
 //! Headers on their way through the gate: it removes those of one hop and passes all others on unchanged.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 
 use crate::admit::key;
 use crate::base::secret::Secret;
@@ -18,9 +18,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Prepares the head of Snowflake's answer for the client: its headers, the gate's framing.
-pub(super) fn for_client(head: &mut response::Parts) {
-    strip_hop(&mut head.headers);
-    head.version = Version::HTTP_11;
+pub(super) fn for_client<B>(mut response: Response<B>) -> Response<B> {
+    strip_hop(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    response
 }
 
 /// Removes the headers of one hop: the fixed list, and those that `Connection` names.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody, passed_on};
 use super::error_map::{is_unready, no_redirect, not_allowed};
-use super::{Worker, headers};
+use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::pat::{Deadlines, Lease, Refusal};
@@ -53,11 +53,7 @@ impl Worker {
             facts.application = login.environment("APPLICATION");
         });
         let grant = admission.login(peer, login.presented.as_ref()).await?;
-        record.note(|facts| {
-            facts.client = Some(grant.client().clone());
-            facts.account = Some(grant.account().clone());
-            facts.credential = Some(grant.credential().clone());
-        });
+        note_grant(record, &grant);
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);
@@ -86,9 +82,7 @@ impl AdmittedLogin<'_, '_> {
         let mut lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
         loop {
             record.step(Step::Leased);
-            record.note(|facts| {
-                facts.pat = Some(lease.version().clone());
-            });
+            record.note(|facts| facts.pat = Some(lease.version().clone()));
             match self.try_once(lease, record).await? {
                 LoginOutcome::Success { response, body, ticket } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
@@ -99,12 +93,7 @@ impl AdmittedLogin<'_, '_> {
                 LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
                 LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
                 LoginOutcome::Failed(failure) => {
-                    let again = tries.again(&failure).await;
-                    let fault = Fault::from(failure);
-                    if !again {
-                        return Err(fault);
-                    }
-                    tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a login waits for Snowflake");
+                    tries.again(failure, record.trace()).await?;
                     lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
                 }
             }
@@ -127,13 +116,10 @@ impl AdmittedLogin<'_, '_> {
             grant: self.grant.clone(),
             record: record.lend(),
         };
-        match tokio::spawn(exchange.carry_out(request, in_flight, lease)).await {
-            Ok((sent, lent)) => {
-                record.take_back(lent);
-                sent
-            }
-            Err(ended) => Err(Fault::new(Kind::GateBroken).with_source(&ended)),
-        }
+        let ended = tokio::spawn(exchange.carry_out(request, in_flight, lease)).await;
+        let (sent, lent) = ended.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
+        record.take_back(lent);
+        sent
     }
 
     fn request(&self, body: String) -> Result<Request<RequestBody>, Fault> {
@@ -188,7 +174,6 @@ impl Exchange {
     ) -> (Result<LoginOutcome, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);
-        self.record.note(|facts| facts.attempts += 1);
         let sent = self.exchange(request, in_flight, lease).await;
         self.record.step(Step::Answered);
         (sent, self.record)

@@ -39,7 +39,7 @@ pub use generation::{Current, Generation};
 pub use services::Services;
 pub use worker::{Worker, WorkerSlot};
 
-use crate::admit::Peer;
+use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind, Reply};
 use crate::base::names::TraceId;
 use crate::snowflake::answer;
@@ -103,6 +103,15 @@ impl Worker {
         let theirs = request.headers().get("traceparent").and_then(|value| TraceId::from_traceparent(value.as_bytes()));
         theirs.unwrap_or_else(|| self.new_trace())
     }
+}
+
+/// Notes whose request it is.
+fn note_grant(record: &mut Record, grant: &Grant) {
+    record.note(|facts| {
+        facts.client = Some(grant.client().clone());
+        facts.account = Some(grant.account().clone());
+        facts.credential = Some(grant.credential().clone());
+    });
 }
 
 fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<Content> {

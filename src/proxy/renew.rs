@@ -34,12 +34,7 @@ impl Worker {
     ) -> Result<Response<Content>, Fault> {
         let generation = &self.generation;
         generation.admission.arrives_with_request(peer).await?;
-        let master = sessions.in_header(&head.headers, TokenKind::Master).await?;
-        record.note(|facts| {
-            facts.client = Some(master.client.clone());
-            facts.account = Some(master.account.clone());
-            facts.session = Some(master.session);
-        });
+        let master = sessions.in_header(&head.headers, TokenKind::Master, record).await?;
         let count = generation.admission.session(peer, &master)?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline };
         let unread = |why: buffered::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
@@ -88,7 +83,6 @@ impl Worker {
             *request.headers_mut() = headers::for_whole_body(&head.headers, account.authority());
             request.headers_mut().insert(header::AUTHORIZATION, authorization(master)?);
             record.step(Step::Sent);
-            record.note(|facts| facts.attempts += 1);
             let failure = match account.send_held(request, InFlightPermit::exempt()).await {
                 Ok(response) => {
                     record.step(Step::Answered);
@@ -101,12 +95,7 @@ impl Worker {
                 }
                 Err(failure) => failure,
             };
-            let again = tries.again(&failure).await;
-            let fault = Fault::from(failure);
-            if !again {
-                return Err(fault);
-            }
-            tracing::debug!(trace = %record.trace(), cause = fault.cause(), "a renewal waits for Snowflake");
+            tries.again(failure, record.trace()).await?;
         }
     }
 }

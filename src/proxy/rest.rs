@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody};
 use super::error_map::{no_redirect, not_allowed};
-use super::{Worker, headers};
-use crate::admit::{Grant, Peer, RequestPermit};
+use super::{Worker, headers, note_grant};
+use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refusal};
@@ -55,11 +55,7 @@ impl Worker {
         let generation = &self.generation;
         let key = bearer(&head)?;
         let (grant, admitted) = generation.admission.rest(peer, key.as_ref()).await?;
-        record.note(|facts| {
-            facts.client = Some(grant.client().clone());
-            facts.account = Some(grant.account().clone());
-            facts.credential = Some(grant.credential().clone());
-        });
+        note_grant(record, &grant);
         record.step(Step::Admitted);
         let mut body = self.body(&head, body.take()?, &grant).await?;
         record.step(Step::Received);
@@ -73,9 +69,7 @@ impl Worker {
         let mut lease = generation.pats.lease(&grant, record.trace(), deadlines).await?;
         loop {
             record.step(Step::Leased);
-            record.note(|facts| {
-                facts.pat = Some(lease.version().clone());
-            });
+            record.note(|facts| facts.pat = Some(lease.version().clone()));
             let mut request = Request::new(body.next()?);
             *request.method_mut() = head.method.clone();
             *request.uri_mut() = head.uri.clone();
@@ -85,7 +79,10 @@ impl Worker {
             // needs.
             let in_flight = account.in_flight(generation.config.limits.delay).await?;
             let refusal = match exchange(account.clone(), in_flight, request, lease, record).await? {
-                Looked::NotRefused(response) => return Ok(passed_on(response, admitted)),
+                Looked::Streamed(response) => {
+                    return Ok(headers::for_client(response).map(|body| Content::Streamed(body, admitted)));
+                }
+                Looked::Whole(response) => return Ok(headers::for_client(response)),
                 Looked::Refused(refusal) => refusal,
             };
             lease = match body {
@@ -191,7 +188,6 @@ async fn exchange(
         }
         lease.sending();
         lent.step(Step::Sent);
-        lent.note(|facts| facts.attempts += 1);
         match timeout(SETTLED, &mut sending).await {
             Ok(sent) => (Phase::Judged(judge(sent, lease).await), lent),
             Err(_long) => {
@@ -200,9 +196,7 @@ async fn exchange(
             }
         }
     });
-    let Ok((phase, lent)) = begun.await else {
-        return Err(Fault::new(Kind::GateBroken).with_cause("the exchange was cancelled"));
-    };
+    let (phase, lent) = begun.await.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
     record.take_back(lent);
     let looked = match phase {
         Phase::Judged(looked) => looked,
@@ -215,7 +209,9 @@ async fn exchange(
 /// What an answer says about the PAT.
 enum Looked {
     /// Snowflake accepted the PAT or did not check it.
-    NotRefused(Response<Content>),
+    Streamed(Response<ResponseBody>),
+    /// The same, where the body had to be read for it.
+    Whole(Response<Content>),
     /// Snowflake refused the PAT.
     Refused(Refusal),
 }
@@ -242,7 +238,7 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
             Some(kind) => Looked::Refused(lease.refused(kind)),
             None => {
                 lease.unsent();
-                Looked::NotRefused(response.map(|()| Content::whole(body)))
+                Looked::Whole(response.map(|()| Content::whole(body)))
             }
         });
     }
@@ -250,17 +246,7 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
         true => lease.accepted(),
         false => lease.unsent(),
     }
-    Ok(Looked::NotRefused(response.map(|body| Content::Streamed(body, RequestPermit::default()))))
-}
-
-fn passed_on(response: Response<Content>, admitted: RequestPermit) -> Response<Content> {
-    let (mut head, content) = response.into_parts();
-    headers::for_client(&mut head);
-    let content = match content {
-        Content::Whole(body) => Content::Whole(body),
-        Content::Streamed(body, _) => Content::Streamed(body, admitted),
-    };
-    Response::from_parts(head, content)
+    Ok(Looked::Streamed(response))
 }
 
 /// The client key of a REST request; `None` without an Authorization header.

@@ -59,9 +59,7 @@ impl Worker {
         if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
             sessions.logged_out(session);
         }
-        let (mut head, body) = response.into_parts();
-        headers::for_client(&mut head);
-        Ok(Response::from_parts(head, Content::Streamed(body, admitted)))
+        Ok(headers::for_client(response).map(|body| Content::Streamed(body, admitted)))
     }
 }
 

@@ -117,17 +117,24 @@ impl Sessions {
         self.put(granted, &ticket)
     }
 
-    /// Unseals the ticket in the header of a request. `admit` decides whether its client may still use the gate.
+    /// Unseals the ticket in the header of a request, and notes whose it is. `admit` decides whether its client may
+    /// still use the gate.
     ///
     /// # Errors
     /// [`Kind::SessionUnknown`], [`Kind::SessionEnded`], [`Kind::RingAway`].
-    pub async fn in_header(&self, headers: &HeaderMap, kind: TokenKind) -> Result<Ticket, Fault> {
+    pub async fn in_header(&self, headers: &HeaderMap, kind: TokenKind, record: &mut Record) -> Result<Ticket, Fault> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(unknown("it does not have exactly one Authorization header"));
         };
         let text = token_header::read(value).ok_or_else(|| unknown("its Authorization header has no session token"))?;
-        self.unseal(text, kind).await
+        let ticket = self.unseal(text, kind).await?;
+        record.note(|facts| {
+            facts.client = Some(ticket.client.clone());
+            facts.account = Some(ticket.account.clone());
+            facts.session = Some(ticket.session);
+        });
+        Ok(ticket)
     }
 
     /// Admits a request of a session: unseals its ticket, asks `admission` about its client, and counts the session as
@@ -143,12 +150,7 @@ impl Sessions {
         limited: bool,
         record: &mut Record,
     ) -> Result<(Ticket, RequestPermit), Fault> {
-        let ticket = self.in_header(headers, TokenKind::Session).await?;
-        record.note(|facts| {
-            facts.client = Some(ticket.client.clone());
-            facts.account = Some(ticket.account.clone());
-            facts.session = Some(ticket.session);
-        });
+        let ticket = self.in_header(headers, TokenKind::Session, record).await?;
         let count = admission.session(peer, &ticket)?;
         let permit = match limited {
             true => admission.request(&ticket).await?,

@@ -152,6 +152,7 @@ impl Record {
             let micros = u32::try_from(facts.started.elapsed().as_micros()).unwrap_or(u32::MAX);
             // 0 means that the request did not reach the step.
             facts.steps[step.index()] = micros.max(1);
+            facts.attempts += u32::from(step == Step::Sent);
         });
     }
 

@@ -119,11 +119,14 @@ impl AccountClient {
         &self.authority
     }
 
-    /// Waits for a permit under the in-flight limit, unless Snowflake is known to be unreachable.
+    /// A permit under the in-flight limit. It waits for one only while Snowflake is not known to be unreachable.
     ///
     /// # Errors
     /// [`Failure::Away`], [`Failure::Busy`].
     pub async fn in_flight(&self, within: Duration) -> Result<InFlightPermit, Failure> {
+        if let Some(permit) = self.state.in_flight.free() {
+            return Ok(permit);
+        }
         if self.state.breaker.is_open() {
             return Err(Failure::Away(self.state.breaker.cause()));
         }
@@ -153,7 +156,6 @@ impl AccountClient {
         place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        self.check()?;
         let sent = self.exchange(request, place, written).await;
         if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
             self.state.breaker.failed(cause);
@@ -171,7 +173,6 @@ impl AccountClient {
         request: Request<RequestBody>,
         place: InFlightPermit,
     ) -> Result<Response<ResponseBody>, Failure> {
-        self.check()?;
         self.exchange(request, place, None).await
     }
 
@@ -183,14 +184,6 @@ impl AccountClient {
     /// The hold of a renewal: at most `time`.
     pub fn hold_renewal(&self, time: Duration) -> Hold {
         Hold::of_renewal(time, self.state.breaker.clone())
-    }
-
-    /// Asks the breaker for one try.
-    fn check(&self) -> Result<(), Failure> {
-        match self.state.breaker.try_acquire() {
-            BreakerState::Closed | BreakerState::Probe => Ok(()),
-            BreakerState::Open => Err(Failure::Away(self.state.breaker.cause())),
-        }
     }
 
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
@@ -205,8 +198,12 @@ impl AccountClient {
         place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<ResponseBody>, Failure> {
+        let breaker = &self.state.breaker;
+        if breaker.try_acquire() == BreakerState::Open {
+            return Err(Failure::Away(breaker.cause()));
+        }
         let response = self.pool.send(request, written).await?;
-        self.state.breaker.close();
+        breaker.close();
         Ok(response.map(|body| body.holding(place)))
     }
 }

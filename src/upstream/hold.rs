@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::failure::{Blame, Failure};
+use crate::base::fault::Fault;
+use crate::base::names::TraceId;
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -19,30 +21,53 @@ pub struct Hold {
     breaker: Arc<Breaker>,
     time: Duration,
     since: Option<Instant>,
-    /// Whether it also waits while the breaker is open.
-    patient: bool,
+    request: Held,
     /// How many tries in a row could not connect, through no fault of this machine.
     unreached: u32,
     broken: u32,
+}
+
+/// What is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Login,
+    Renewal,
 }
 
 impl Hold {
     /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the
     /// driver tries again.
     pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: None, patient: false, unreached: 0, broken: 0 }
+        Self { breaker, time, since: None, request: Held::Login, unreached: 0, broken: 0 }
     }
 
     /// The hold of a renewal: its time begins now. It waits while the breaker is open too, because a driver gives up a
     /// session whose renewal fails.
     pub(super) fn of_renewal(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: Some(Instant::now()), patient: true, unreached: 0, broken: 0 }
+        Self { breaker, time, since: Some(Instant::now()), request: Held::Renewal, unreached: 0, broken: 0 }
+    }
+
+    /// Returns, after the pause, if the request may be sent again.
+    ///
+    /// # Errors
+    /// The failure, if not.
+    pub async fn again(&mut self, failure: Failure, trace: TraceId) -> Result<(), Fault> {
+        let again = self.may_be_repeated(&failure).await;
+        let fault = Fault::from(failure);
+        if !again {
+            return Err(fault);
+        }
+        match self.request {
+            Held::Login => tracing::debug!(%trace, cause = fault.cause(), "a login waits for Snowflake"),
+            Held::Renewal => tracing::debug!(%trace, cause = fault.cause(), "a renewal waits for Snowflake"),
+        }
+        Ok(())
     }
 
     /// Whether to send a request again after this failure. If so, it returns after the pause.
-    pub async fn again(&mut self, failure: &Failure) -> bool {
+    async fn may_be_repeated(&mut self, failure: &Failure) -> bool {
         let may_be_repeated = match failure {
-            Failure::Away(_) => self.patient,
+            Failure::Away(_) => self.request == Held::Renewal,
             Failure::Unsent { blame: Blame::Way, .. } => {
                 self.unreached += 1;
                 true
@@ -104,22 +129,22 @@ mod tests {
         let mut hold = Hold::of_login(Duration::from_secs(1), Arc::default());
         tokio::time::advance(Duration::from_secs(60)).await;
         let (mut tries, started) = (0, Instant::now());
-        while hold.again(&unsent(Blame::Way)).await {
+        while hold.may_be_repeated(&unsent(Blame::Way)).await {
             tries += 1;
         }
         assert_eq!((tries, started.elapsed()), (3, Duration::from_millis(750)));
         let mut hold = Hold::of_renewal(Duration::from_secs(60), Arc::default());
-        assert!(hold.again(&broken()).await);
-        assert!(hold.again(&Failure::Unready("x".into())).await);
-        assert!(!hold.again(&broken()).await);
-        assert!(!Hold::of_renewal(Duration::ZERO, Arc::default()).again(&unsent(Blame::Way)).await);
+        assert!(hold.may_be_repeated(&broken()).await);
+        assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
+        assert!(!hold.may_be_repeated(&broken()).await);
+        assert!(!Hold::of_renewal(Duration::ZERO, Arc::default()).may_be_repeated(&unsent(Blame::Way)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_waits_through_an_outage_and_a_login_does_not() {
         let (time, away) = (Duration::from_secs(1), Failure::Away("x".into()));
-        assert!(Hold::of_renewal(time, Arc::default()).again(&away).await);
-        assert!(!Hold::of_login(time, Arc::default()).again(&away).await);
+        assert!(Hold::of_renewal(time, Arc::default()).may_be_repeated(&away).await);
+        assert!(!Hold::of_login(time, Arc::default()).may_be_repeated(&away).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,16 +152,16 @@ mod tests {
         for (blame, state) in [(Blame::Way, BreakerState::Open), (Blame::Machine, BreakerState::Closed)] {
             let breaker = Arc::<Breaker>::default();
             let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
-            while hold.again(&unsent(blame)).await {}
+            while hold.may_be_repeated(&unsent(blame)).await {}
             assert_eq!(breaker.try_acquire(), state, "{blame:?}");
         }
         // Snowflake answers that it cannot serve now; only the last try does not reach it.
         let breaker = Arc::<Breaker>::default();
         let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
         for _ in 0..3 {
-            assert!(hold.again(&Failure::Unready("x".into())).await);
+            assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
         }
-        assert!(!hold.again(&unsent(Blame::Way)).await);
+        assert!(!hold.may_be_repeated(&unsent(Blame::Way)).await);
         assert_eq!(breaker.try_acquire(), BreakerState::Closed);
     }
 }

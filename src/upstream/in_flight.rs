@@ -21,6 +21,12 @@ impl InFlight {
         Self(most.map(|most| Arc::new(Semaphore::new(most))))
     }
 
+    /// A permit, if there is one without a wait.
+    pub(super) fn free(&self) -> Option<InFlightPermit> {
+        let Some(places) = &self.0 else { return Some(InFlightPermit::exempt()) };
+        Some(InFlightPermit { _place: Some(places.clone().try_acquire_owned().ok()?) })
+    }
+
     /// Waits for a permit; `None` if there is none in time.
     pub(super) async fn permit(&self, within: Duration) -> Option<InFlightPermit> {
         let Some(places) = &self.0 else { return Some(InFlightPermit::exempt()) };

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::app::Verb;
 use crate::app::operator::EndedSessions;
-use crate::cli::admin_client::ask;
+use crate::cli::admin_client::{NoAnswer, ask};
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
 use crate::session::Revocation;
 
@@ -27,7 +27,7 @@ pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
     let target = format!("?target={}", args.target);
     let (_, ended): (_, EndedSessions) = ask(&args.config, Verb::EndSessions, &target)?;
     if let Some(error) = &ended.error {
-        return Err(CommandError::gate(format!("the gate answers: {error}")));
+        return Err(NoAnswer::Refused(error.clone()).into());
     }
     if args.config.json {
         say_json(&ended);
