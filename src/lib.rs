@@ -136,7 +136,7 @@ pub mod internal {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
         pub mod names {
-            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
+            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs, TraceId};
         }
         pub mod pins {
             pub use crate::base::pins::{Pin, Pins};
@@ -171,6 +171,12 @@ pub mod internal {
         pub mod renewal {
             pub use crate::snowflake::renewal::Renewal;
         }
+    }
+    pub mod telemetry {
+        pub use crate::config::{Level, Log, LogFormat};
+        pub use crate::snowflake::route::Route;
+        pub use crate::telemetry::logs;
+        pub use crate::telemetry::record::{Record, Step};
     }
     #[cfg(feature = "demo")]
     pub mod standin {

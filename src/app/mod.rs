@@ -35,6 +35,7 @@ use crate::base::shutdown::Shutdown;
 use crate::config::{Config, Listen};
 use crate::listen::{Acceptor, Workers};
 use crate::proxy::Services;
+use crate::telemetry::log_sink::DroppedLines;
 use admin::AdminService;
 use generations::Generations;
 use operator::Operator;
@@ -62,16 +63,16 @@ impl App {
     /// If an address, a certificate or a root is unusable. An unreachable store or Snowflake is not an error.
     pub async fn start(config: Config, env: Env) -> io::Result<Self> {
         let listeners = Listeners::bind(&config)?;
-        Self::start_on(listeners, config, env).await
+        Self::start_on(listeners, config, env, DroppedLines::default()).await
     }
 
-    /// The same on existing listeners.
+    /// The same on existing listeners, with the count of the log's dropped lines for the metrics.
     ///
     /// # Errors
     /// Like [`App::start`].
-    pub async fn start_on(listeners: Listeners, config: Config, env: Env) -> io::Result<Self> {
+    pub async fn start_on(listeners: Listeners, config: Config, env: Env, dropped: DroppedLines) -> io::Result<Self> {
         let config = Arc::new(config);
-        let (services, resolver) = startup::services(&config, env).await?;
+        let (services, resolver) = startup::services(&config, env, dropped).await?;
         let generations = Arc::new(Generations::first(config.clone(), resolver, services)?);
         listeners.check_private(&config)?;
         let (workers, threads) = Workers::start(config.listen.workers, &generations.current)?;
@@ -160,6 +161,7 @@ async fn tidy(services: Services) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         services.guard.tidy();
+        services.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {
             replicas.reconnect().await;
         }

@@ -18,6 +18,7 @@ use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::state::StateDir;
 use crate::stores::{Resolver, load_now};
+use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 
 use super::generations;
@@ -26,10 +27,14 @@ use super::generations;
 ///
 /// # Errors
 /// If the state directory, a key or the address of Redis is unusable.
-pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services, Arc<Resolver>)> {
+pub(super) async fn services(
+    config: &Config,
+    env: Env,
+    dropped: DroppedLines,
+) -> io::Result<(Services, Arc<Resolver>)> {
     let state = state(&config.state)?;
     let guard = guard(config, &env.clock, state.clone())?;
-    let (replicas, metrics) = (replicas(config, &env)?, Arc::<Metrics>::default());
+    let (replicas, metrics) = (replicas(config, &env)?, Arc::new(Metrics::with_dropped_lines(dropped)));
     let disk_cache = disk_cache(&config.state, state.as_ref())?;
     let resolver = generations::resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
     let sessions = match &config.seal {
@@ -37,7 +42,8 @@ pub(super) async fn services(config: &Config, env: Env) -> io::Result<(Services,
         None => None,
     };
     let control = Handle::current();
-    Ok((Services { guard, sessions, replicas, disk_cache, metrics, env, control }, resolver))
+    let refusals = Arc::default();
+    Ok((Services { guard, sessions, replicas, disk_cache, metrics, refusals, env, control }, resolver))
 }
 
 /// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can

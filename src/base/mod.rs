@@ -10,4 +10,5 @@ pub mod pins;
 pub mod rfc3339;
 pub mod secret;
 pub mod shutdown;
+pub mod text;
 pub mod verdict;

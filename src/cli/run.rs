@@ -7,6 +7,7 @@ use crate::app::{App, Listeners, Seen};
 use crate::base::clock::{Env, Random, SystemRandom};
 use crate::config::report::Report;
 use crate::config::{Config, file};
+use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::logs;
 
 /// The command.
@@ -17,7 +18,8 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     // misses no change between the two.
     let seen = Seen::now(&args.config, &load(args)?.0);
     let (config, report) = load(args)?;
-    logs::start(&config.log);
+    // Dropped last: it writes what is left of the log.
+    let (_flush, dropped) = logs::start(&config.log).map_err(CommandError::gate)?;
     for (line, column, problem) in report.problems() {
         tracing::warn!(
             at = format!("{}:{line}:{column}", report.file()),
@@ -35,18 +37,18 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config, args.clone(), seen));
+    let outcome = runtime.block_on(serve(config, args.clone(), seen, dropped));
     // A file read that hangs must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, args: ConfigArgs, seen: Seen) -> Result<(), CommandError> {
+async fn serve(config: Config, args: ConfigArgs, seen: Seen, dropped: DroppedLines) -> Result<(), CommandError> {
     // Before anything slow, so that no signal is lost meanwhile.
     let mut signals = Signals::new().map_err(CommandError::gate)?;
     let sockets = service::sockets().map_err(CommandError::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
-    let app = App::start_on(listeners, config, Env::default()).await.map_err(CommandError::gate)?;
+    let app = App::start_on(listeners, config, Env::default(), dropped).await.map_err(CommandError::gate)?;
     app.follow(args.config, seen);
     tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
     app.settled().await;

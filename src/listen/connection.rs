@@ -28,8 +28,7 @@ use crate::base::fault::{Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
-use crate::telemetry::connection_record::ConnectionRecord;
-use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::connection_record::{ConnectionRecord, Refused};
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
@@ -37,6 +36,15 @@ const HEAD_CAP: usize = 64 << 10;
 
 /// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// A failed handshake.
+const HANDSHAKE: Refused = Refused { reason: "tls", owner: Owner::Client, what: "TLS handshake failed" };
+/// A handshake that did not end.
+const HANDSHAKE_LATE: Refused =
+    Refused { reason: "tls_late", owner: Owner::Network, what: "TLS handshake took too long" };
+/// A balancer without its header.
+const NO_HEADER: Refused =
+    Refused { reason: "proxy_header", owner: Owner::Network, what: "closed a balancer's connection" };
 
 /// The settings for new connections. The gate replaces them whole; a connection keeps those that it began with.
 pub struct ListenerState {
@@ -51,8 +59,6 @@ pub struct ListenerState {
 /// The state that all connections of a worker share.
 pub(super) struct WorkerContext {
     pub slot: WorkerSlot,
-    /// Limits log lines about failed handshakes.
-    pub handshakes: LogThrottle,
 }
 
 /// Serves a connection until it ends.
@@ -83,8 +89,8 @@ pub(super) async fn serve(
             requests(&context, (&published, &listener), tls, (peer, record), shutdown, tcp_below).await;
         }
         // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
-        Ok(Err(error)) => record.refused(Owner::Client, &chain(&error), "TLS handshake failed", &context.handshakes),
-        Err(_late) => record.ended(Owner::Network, "TLS handshake took too long", ""),
+        Ok(Err(error)) => context.refused(&record, HANDSHAKE, &chain(&error)),
+        Err(_late) => context.refused(&record, HANDSHAKE_LATE, ""),
     }
 }
 
@@ -94,6 +100,13 @@ fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
 }
 
 impl WorkerContext {
+    /// Counts a connection that is closed before its first request, and writes a line about it.
+    fn refused(&self, record: &ConnectionRecord, refused: Refused, cause: &str) {
+        let worker = self.slot.worker();
+        let services = worker.services();
+        record.refused(refused, cause, (&services.metrics, &services.refusals));
+    }
+
     /// Identifies the peer, as far as possible before TLS; `None` if a balancer's PROXY header is missing.
     async fn who(
         &self,
@@ -102,7 +115,6 @@ impl WorkerContext {
         listen: &Listen,
         record: &ConnectionRecord,
     ) -> Option<Peer> {
-        const CLOSED: &str = "closed a balancer's connection";
         let mut peer = Peer::at(&listen.name, from.ip());
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
             match timeout(listen.handshake, proxy_header::read(stream)).await {
@@ -110,11 +122,11 @@ impl WorkerContext {
                 // The balancer's header names no other address, but the peer still does not count as a local program.
                 Ok(Ok(None)) => peer.proxied = true,
                 Ok(Err(error)) => {
-                    record.refused(Owner::Network, &chain(&error), CLOSED, &self.handshakes);
+                    self.refused(record, NO_HEADER, &chain(&error));
                     return None;
                 }
                 Err(_late) => {
-                    record.refused(Owner::Network, "its PROXY header took too long", CLOSED, &self.handshakes);
+                    self.refused(record, NO_HEADER, "its PROXY header took too long");
                     return None;
                 }
             }

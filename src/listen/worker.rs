@@ -16,7 +16,6 @@ use super::connection::{self, ListenerState, WorkerContext};
 use super::slot::ConnectionSlot;
 use crate::base::shutdown::ShutdownWatch;
 use crate::proxy::{Current, WorkerSlot};
-use crate::telemetry::log_throttle::LogThrottle;
 
 /// How often a worker checks waiting connections.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -49,7 +48,7 @@ impl Workers {
         let mut handles = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let context = WorkerContext { slot: WorkerSlot::new(current.clone())?, handshakes: LogThrottle::default() };
+            let context = WorkerContext { slot: WorkerSlot::new(current.clone())? };
             let (sender, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || runtime.block_on(serve(arrivals, context));

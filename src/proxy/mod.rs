@@ -54,7 +54,8 @@ impl Worker {
     pub async fn answer(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
         let trace = self.trace_of(&request);
         let route = Route::of(request.method(), request.uri().path());
-        let mut record = Record::open(trace, peer.ip, route, &self.generation.services.metrics);
+        let services = &self.generation.services;
+        let mut record = Record::open(trace, peer.ip, route, (&services.metrics, &services.refusals));
         let (head, body) = request.into_parts();
         let mut body = PendingBody::new(body);
         let mut response = match self.dispatch(&peer, route, head, &mut body, &mut record).await {

@@ -10,6 +10,7 @@ use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::stores::Resolver;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::refusal_log::RefusalLog;
 
 /// The state that all generations of the process share.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct Services {
     pub disk_cache: Option<DiskCache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The limit on lines about refusals before admission.
+    pub refusals: Arc<RefusalLog>,
     /// Clock and randomness.
     pub env: Env,
     /// The runtime for slow work.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::Services;
 use super::generation::{Current, Generation};
 use super::trace_ids::TraceIds;
 use crate::base::fault::{Fault, Kind};
@@ -65,6 +66,11 @@ impl Worker {
     /// Whether a client's rules need the user of a local connection.
     pub fn asks_for_users(&self) -> bool {
         self.generation.admission.asks_for_users()
+    }
+
+    /// The state that outlives a configuration.
+    pub fn services(&self) -> &Services {
+        &self.generation.services
     }
 
     /// Closes connections to Snowflake that were idle for too long.

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::log_throttle::LogThrottle;
+use super::metrics::Metrics;
+use super::refusal_log::RefusalLog;
 use crate::base::epoch::millis;
 use crate::base::fault::Owner;
 use crate::base::names::TraceId;
+use crate::base::text::capped;
+
+/// The longest cause; it may come from the wire.
+const CAUSE: usize = 1024;
 
 /// The record of a connection, for failures before a request or between two requests.
 pub struct ConnectionRecord {
@@ -16,6 +21,17 @@ pub struct ConnectionRecord {
     listener: Arc<str>,
     peer: IpAddr,
     started: Instant,
+}
+
+/// Why a connection was closed before its first request.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    /// The word for the metric.
+    pub reason: &'static str,
+    /// Whose fault it is.
+    pub owner: Owner,
+    /// The text of the line.
+    pub what: &'static str,
 }
 
 impl ConnectionRecord {
@@ -29,16 +45,14 @@ impl ConnectionRecord {
         self.peer = peer;
     }
 
-    /// The connection failed before its first request. The line is a warning if `throttle` allows it, so that a scan
-    /// does not fill the disk.
-    pub fn refused(&self, owner: Owner, cause: &str, what: &str, throttle: &LogThrottle) {
-        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
-        if throttle.now() {
+    /// The connection was closed before its first request. The count has all of them; the log, which a scan must not
+    /// fill, has what `log` keeps.
+    pub fn refused(&self, refused: Refused, cause: &str, (metrics, log): (&Metrics, &RefusalLog)) {
+        let Refused { reason, owner, what } = refused;
+        metrics.connection_refused(reason);
+        if log.keeps(reason, self.peer, Instant::now().into_std()) {
+            let (owner, cause, ms) = (owner.as_str(), capped(cause, CAUSE), millis(self.started.elapsed()));
             tracing::warn!(
-                trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
-            );
-        } else {
-            tracing::debug!(
                 trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}"
             );
         }
@@ -46,7 +60,7 @@ impl ConnectionRecord {
 
     /// The connection ended abnormally, which concerns only its client.
     pub fn ended(&self, owner: Owner, what: &str, cause: &str) {
-        let (owner, ms) = (owner.as_str(), millis(self.started.elapsed()));
+        let (owner, cause, ms) = (owner.as_str(), capped(cause, CAUSE), millis(self.started.elapsed()));
         tracing::debug!(trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}");
     }
 }

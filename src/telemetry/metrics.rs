@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::log_sink::DroppedLines;
 use crate::base::fault::Kind;
 
 /// The media type of [`Metrics::text`].
@@ -30,6 +31,8 @@ pub struct Metrics {
     ready: Family<CredentialLabel, Gauge>,
     age: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
     expires: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
+    refused_connections: Family<ReasonLabel, Counter>,
+    log_dropped: DroppedLines,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +55,11 @@ struct FaultLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 /// One credential's PAT at the time of a scrape.
@@ -86,6 +94,16 @@ impl Metrics {
     pub fn failed(&self, kind: Kind) {
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
+    }
+
+    /// Metrics of a process whose log counts its dropped lines here.
+    pub fn with_dropped_lines(log_dropped: DroppedLines) -> Self {
+        Self { log_dropped, ..Self::default() }
+    }
+
+    /// Counts a connection that was closed before its first request.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused_connections.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a reload of the configuration.
@@ -141,6 +159,10 @@ impl Metrics {
         registry.register("pat_ready", "Whether the credential has a usable PAT", self.ready.clone());
         registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
         registry.register("pat_expires_timestamp_seconds", "When the PAT expires, if known", self.expires.clone());
+        let refused = "Connections that were closed before their first request, by reason";
+        registry.register("connections_refused", refused, self.refused_connections.clone());
+        let dropped = "Lines of the log that were dropped because stderr was not read";
+        registry.register("log_dropped", dropped, self.log_dropped.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -165,6 +187,7 @@ mod tests {
         for line in [
             "patgate_store_reads_total{store=\"vault\",outcome=\"ok\"} 1",
             "patgate_pat_stale_served_total{credential=\"bi\"} 1",
+            "patgate_log_dropped_total 0",
             "patgate_pat_ready{credential=\"bi\"} 1",
             "patgate_pat_age_seconds{credential=\"bi\"} 1.5",
         ] {

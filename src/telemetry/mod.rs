@@ -3,7 +3,9 @@
 #[cfg(feature = "demo")]
 pub mod captured_logs;
 pub mod connection_record;
+pub mod log_sink;
 pub mod log_throttle;
 pub mod logs;
 pub mod metrics;
 pub mod record;
+pub mod refusal_log;

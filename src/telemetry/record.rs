@@ -12,11 +12,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
+use super::refusal_log::RefusalLog;
 use crate::base::epoch::millis;
 use crate::base::fault::{Fault, Kind, Level};
 use crate::base::ids::{PatId, SessionId};
 use crate::base::names::{ClientName, TraceId};
+use crate::base::text::{capped, cut};
 use crate::snowflake::route::Route;
+
+/// The longest text of a login's facts in the log; its client may send any.
+const FACT: usize = 128;
+/// The longest cause.
+const CAUSE: usize = 1024;
 
 /// The record of one request. Dropping it closes it.
 pub struct Record {
@@ -54,6 +61,7 @@ pub struct Facts {
     started: Instant,
     steps: [u32; STEPS],
     metrics: Arc<Metrics>,
+    refusals: Arc<RefusalLog>,
 }
 
 /// What a login says about itself.
@@ -108,7 +116,12 @@ enum Ending {
 
 impl Record {
     /// The record of a request whose head has arrived.
-    pub fn open(trace: TraceId, peer: IpAddr, route: Route, metrics: &Arc<Metrics>) -> Self {
+    pub fn open(
+        trace: TraceId,
+        peer: IpAddr,
+        route: Route,
+        (metrics, refusals): (&Arc<Metrics>, &Arc<RefusalLog>),
+    ) -> Self {
         let facts = Facts {
             peer,
             route,
@@ -125,6 +138,7 @@ impl Record {
             started: Instant::now(),
             steps: [0; STEPS],
             metrics: metrics.clone(),
+            refusals: refusals.clone(),
         };
         Self { trace, facts: Some(Box::new(facts)) }
     }
@@ -170,7 +184,7 @@ impl Record {
 
     /// Snowflake refused, for a reason of the client's.
     pub fn refused(&mut self, code: String) {
-        self.note(|facts| facts.outcome = Ending::Refused(code));
+        self.note(|facts| facts.outcome = Ending::Refused(cut(code, FACT)));
     }
 
     /// The gate could not serve the request; the answer says so.
@@ -208,7 +222,7 @@ impl Record {
 
     /// The answer's body failed after its head was sent.
     pub fn broke_off(&mut self, cause: String) {
-        self.note(|facts| facts.outcome = Ending::BrokeOff(cause));
+        self.note(|facts| facts.outcome = Ending::BrokeOff(cut(cause, CAUSE)));
         self.close();
     }
 
@@ -261,7 +275,12 @@ impl Facts {
         match &self.outcome {
             Ending::Failed(fault) => {
                 self.metrics.failed(fault.kind());
-                self.log_failure(trace, fault);
+                // Whoever is not admitted can cause as many of them as he likes.
+                let stranger = self.client.is_none();
+                let kind = fault.kind().rule().name;
+                if !stranger || self.refusals.keeps(kind, self.peer, Instant::now().into_std()) {
+                    self.log_failure(trace, fault);
+                }
             }
             Ending::BrokeOff(cause) => {
                 let (client, route) = (self.client.as_ref().map(ClientName::as_str), self.route.as_str());
@@ -294,12 +313,12 @@ impl Facts {
                     account,
                     credential,
                     pat,
-                    session = login.session,
+                    session = fact(&login.session),
                     sealed = self.session.map(tracing::field::display),
-                    role = login.role,
-                    driver = login.driver,
-                    driver_version = login.driver_version,
-                    application = login.application,
+                    role = fact(&login.role),
+                    driver = fact(&login.driver),
+                    driver_version = fact(&login.driver_version),
+                    application = fact(&login.application),
                     attempts = self.attempts,
                     outcome,
                     admitted_ms = self.ms(Step::Admitted),
@@ -362,7 +381,7 @@ impl Facts {
                     account = self.account.as_deref(),
                     credential = self.credential.as_deref(),
                     pat = self.pat.as_ref().map(PatId::as_str),
-                    driver = self.login.as_ref().and_then(|login| login.driver.as_deref()),
+                    driver = self.login.as_ref().and_then(|login| fact(&login.driver)),
                     ms,
                     next_step = rule.next_step,
                     "request failed"
@@ -375,4 +394,9 @@ impl Facts {
             Level::Debug => line!(debug),
         }
     }
+}
+
+/// A fact in the log, which may come from the wire.
+fn fact(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(|text| capped(text, FACT))
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod gate;
+mod log;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -19,6 +19,11 @@ use std::time::Duration;
 pub use table::Kind;
 
 use super::names::TraceId;
+use super::text::cut;
+
+/// The longest detail and cause: parts of both may come from the wire.
+const DETAIL: usize = 256;
+const CAUSE: usize = 1024;
 
 /// The owner of a failure; logs and exit codes use the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,7 +165,7 @@ impl Fault {
     /// Adds the text for `{}` in the sentence. The client sees it: use only what the client knows or may know.
     #[must_use]
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
-        self.detail = detail.to_string();
+        self.detail = cut(detail.to_string(), DETAIL);
         self
     }
 
@@ -180,7 +185,7 @@ impl Fault {
     /// Adds the private cause, for the log.
     #[must_use]
     pub fn with_cause(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = cause.to_string();
+        self.cause = cut(cause.to_string(), CAUSE);
         self
     }
 
@@ -250,6 +255,15 @@ mod tests {
         let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().name).collect();
         let codes: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().code).collect();
         assert_eq!((names.len(), codes.len()), (Kind::ALL.len(), Kind::ALL.len()));
+    }
+
+    #[test]
+    fn a_text_from_the_wire_fills_neither_the_log_nor_the_answer() {
+        let long = "x".repeat(60_000);
+        let fault = Fault::new(Kind::AuthenticatorForeign).detail(&long).with_cause(&long);
+        let sentence = fault.sentence(TraceId::from_bytes([7; 16]));
+        assert!(fault.cause().len() < 1100 && sentence.len() < 700, "{sentence}");
+        assert!(sentence.ends_with(&format!("(trace {})", TraceId::from_bytes([7; 16]))));
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! [`RefusalLog`]: limits the lines about refusals before admission, which anybody can cause.
+//!
+//! In a minute the first ten of each kind and source are written. The others are counted, and one line at the end of
+//! the minute sums them up. The number of sources that it remembers is bounded; the sources beyond it share one count.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How many lines of a kind and a source are written in a minute.
+const WHOLE: u64 = 10;
+/// How many pairs of a kind and a source it remembers; an entry takes some 50 bytes.
+const PAIRS: usize = 4096;
+const MINUTE: Duration = Duration::from_secs(60);
+/// The place of all sources that are not remembered.
+const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// The refusals of the minute.
+#[derive(Default)]
+pub struct RefusalLog(Mutex<Minute>);
+
+#[derive(Default)]
+struct Minute {
+    began: Option<Instant>,
+    seen: HashMap<(&'static str, IpAddr), u64>,
+}
+
+/// What was not written in a minute.
+#[derive(Debug, PartialEq, Eq)]
+struct Unwritten {
+    count: u64,
+    /// The counts by kind.
+    kinds: String,
+    /// How many sources; those that were not remembered are one.
+    sources: usize,
+    /// The source with the most, and its count.
+    most: String,
+}
+
+impl RefusalLog {
+    /// Whether the line about this refusal is to be written.
+    pub fn keeps(&self, kind: &'static str, source: IpAddr, now: Instant) -> bool {
+        let mut minute = self.0.lock();
+        let ended = minute.end(now);
+        minute.began.get_or_insert(now);
+        let mut key = (kind, network(source));
+        if minute.seen.len() >= PAIRS && !minute.seen.contains_key(&key) {
+            key.1 = OTHERS;
+        }
+        let count = minute.seen.entry(key).or_default();
+        *count += 1;
+        let keeps = *count <= WHOLE;
+        drop(minute);
+        tell(ended);
+        keeps
+    }
+
+    /// Ends a minute that is over.
+    pub fn tidy(&self, now: Instant) {
+        let ended = self.0.lock().end(now);
+        tell(ended);
+    }
+}
+
+fn tell(ended: Option<Unwritten>) {
+    if let Some(Unwritten { count, kinds, sources, most }) = ended {
+        tracing::warn!(count, kinds, sources, most, "more refusals in the last minute, not written one by one");
+    }
+}
+
+/// The network of one subscriber, because whoever has an IPv6 address has 2^64 of them.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+impl Minute {
+    fn end(&mut self, now: Instant) -> Option<Unwritten> {
+        let began = self.began?;
+        if now.saturating_duration_since(began) < MINUTE {
+            return None;
+        }
+        let seen = std::mem::take(self).seen;
+        let (mut kinds, mut sources) = (BTreeMap::<_, u64>::new(), HashMap::<_, u64>::new());
+        for ((kind, source), count) in seen {
+            let unwritten = count.saturating_sub(WHOLE);
+            if unwritten > 0 {
+                *kinds.entry(kind).or_default() += unwritten;
+                *sources.entry(source).or_default() += unwritten;
+            }
+        }
+        let (most, count) = sources.iter().max_by_key(|(source, count)| (**count, **source))?;
+        let mut text = String::new();
+        for (kind, count) in &kinds {
+            // Writing to memory does not fail.
+            let _written = write!(text, "{}{kind} {count}", if text.is_empty() { "" } else { ", " });
+        }
+        let name = if *most == OTHERS { "other sources".to_owned() } else { most.to_string() };
+        let most = format!("{name} {count}");
+        Some(Unwritten { count: kinds.values().sum(), kinds: text, sources: sources.len(), most })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, ManualClock};
+
+    fn source(last: u32) -> IpAddr {
+        IpAddr::from((10u32 << 24 | last).to_be_bytes())
+    }
+
+    fn written(log: &RefusalLog, kind: &'static str, from: IpAddr, count: usize, now: Instant) -> usize {
+        (0..count).filter(|_| log.keeps(kind, from, now)).count()
+    }
+
+    #[test]
+    fn the_first_ten_of_each_kind_and_source_are_written_and_the_rest_is_one_line_a_minute() {
+        let (log, clock) = (RefusalLog::default(), ManualClock::start());
+        assert_eq!(written(&log, "key_missing", source(1), 200, clock.now()), 10);
+        assert_eq!(written(&log, "key_wrong", source(1), 12, clock.now()), 10, "another kind");
+        assert_eq!(written(&log, "key_missing", source(2), 11, clock.now()), 10, "another source");
+        clock.advance(MINUTE - Duration::from_millis(1));
+        assert_eq!(log.0.lock().end(clock.now()), None);
+        clock.advance(Duration::from_millis(1));
+        let told = log.0.lock().end(clock.now()).unwrap();
+        assert_eq!((told.count, &*told.kinds), (193, "key_missing 191, key_wrong 2"));
+        assert_eq!((told.sources, &*told.most), (2, "10.0.0.1 192"));
+        assert_eq!(log.0.lock().end(clock.now()), None, "once");
+        assert_eq!(written(&log, "key_missing", source(1), 200, clock.now()), 10, "the next minute");
+    }
+
+    #[test]
+    fn a_flood_of_sources_is_remembered_up_to_a_bound() {
+        let (log, clock) = (RefusalLog::default(), ManualClock::start());
+        let kept = (0..50_000).filter(|last| log.keeps("key_missing", source(*last), clock.now())).count();
+        assert_eq!(kept, PAIRS + 10);
+        assert_eq!(log.0.lock().seen.len(), PAIRS + 1);
+        clock.advance(MINUTE);
+        let told = log.0.lock().end(clock.now()).unwrap();
+        assert_eq!((told.count, told.most), (50_000 - PAIRS as u64 - 10, "other sources 45894".to_owned()));
+        // Addresses of one IPv6 network are one source.
+        let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
+        assert_eq!((0..100).filter(|last| log.keeps("key_missing", v6(*last), clock.now())).count(), 10);
+    }
+}
