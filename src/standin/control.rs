@@ -6,13 +6,16 @@
 //! | `POST /standin/rotate` | `{"user":…,"pat":…}`: every other PAT of the user is out of use |
 //! | `POST /standin/policy` | `{"refuse":true}` |
 //! | `POST /standin/knob` | `{"place":"query","knob":"stall"\|"drop"\|"cut"\|"canned","n":…,"body":…,"times":1}` |
+//! | `POST /standin/delay` | `{"place":"login","ms":…}` |
+//! | `POST /standin/role` | `{"role":…,"code":…,"text":…}`: refuses logins in that role; without a code it ends that |
+//! | `POST /standin/lock` | `{"lock":false}`: bad logins lock nobody |
 //! | `GET /standin/seen` | counts, leaks, bad logins, and the last logins without their bodies |
 
 use http::Method;
 use serde_json::{Value, json};
 
 use super::knob::{Knob, RouteName};
-use super::state::{PatState, State};
+use super::state::{PatState, Saying, State};
 
 pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) -> Value {
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -30,6 +33,15 @@ pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) ->
         }
         (&Method::POST, "/standin/rotate") => state.rotate(text("user"), text("pat")),
         (&Method::POST, "/standin/policy") => state.refuse_by_policy(asked["refuse"].as_bool().unwrap_or(false)),
+        (&Method::POST, "/standin/delay") => {
+            let time = std::time::Duration::from_millis(asked["ms"].as_u64().unwrap_or(0));
+            state.delay(RouteName(text("place").to_owned()), time);
+        }
+        (&Method::POST, "/standin/role") => {
+            let refusal = Saying { code: text("code").to_owned(), text: text("text").to_owned() };
+            state.refuse_role(text("role"), Some(refusal).filter(|refusal| !refusal.code.is_empty()));
+        }
+        (&Method::POST, "/standin/lock") => state.lock_users(asked["lock"].as_bool().unwrap_or(true)),
         (&Method::POST, "/standin/knob") => {
             let knob = match text("knob") {
                 "stall" => Knob::Stall,

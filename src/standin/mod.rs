@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use certificates::Certificates;
 pub use knob::{Knob, RouteName};
-pub use state::{PatState, State};
+pub use state::{PatState, Saying, State};
 
 use crate::base::clock::Random;
 

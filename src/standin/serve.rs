@@ -63,6 +63,9 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ans
     let route = Route::of(&asked.method, &asked.path);
     state.count_request(route.as_str(), asked.leaks());
     let knob = state.knob(&RouteName::of(route));
+    if let Some(time) = state.delay_of(&RouteName::of(route)) {
+        tokio::time::sleep(time).await;
+    }
     match &knob {
         Some(Knob::Stall) => std::future::pending::<()>().await,
         Some(Knob::Drop) => {
@@ -177,7 +180,7 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let pat = text("AUTHENTICATOR").eq_ignore_ascii_case(crate::snowflake::PAT_AUTHENTICATOR);
     let credential = text(if pat { "TOKEN" } else { "PASSWORD" });
     let seen = asked.seen(text("LOGIN_NAME"), &credential);
-    let session = match state.log_in(seen, &credential) {
+    let session = match state.log_in(seen, &credential, &asked.parameter("roleName")) {
         Ok(session) => session,
         Err(refused) => return login_refused(state, refused),
     };
@@ -217,7 +220,8 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
 
 fn login_refused(state: &Arc<State>, refused: LoginRefused) -> Response<Made> {
     let data = json!({ "nextAction": "RETRY_LOGIN", "authnMethod": "PAT", "signInOptions": {} });
-    let (code, message) = match refused {
+    let (code, message) = match &refused {
+        LoginRefused::Told(refusal) => (refusal.code.as_str(), refusal.text.as_str()),
         LoginRefused::Pat => ("394400", "Programmatic access token is invalid."),
         LoginRefused::Policy => {
             ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.")
@@ -342,8 +346,14 @@ async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let bearer =
         asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let kind = asked.headers.get(TOKEN_TYPE).map(HeaderValue::as_bytes);
-    let judged =
-        bearer.map_or(Err(LoginRefused::Pat), |bearer| state.bearer(asked.seen(String::new(), bearer), bearer));
+    let body = asked.json();
+    let role = body["role"].as_str().unwrap_or_default();
+    let judge = |bearer| state.bearer(asked.seen(String::new(), bearer), bearer, role);
+    let judged = bearer.map_or(Err(LoginRefused::Pat), judge);
+    if let Err(LoginRefused::Told(refusal)) = &judged {
+        let body = json!({ "code": refusal.code, "message": refusal.text });
+        return respond(state, 401, Source::Whole(body.to_string().into()));
+    }
     if judged.is_err() || kind != Some(crate::snowflake::PAT_AUTHENTICATOR.as_bytes()) {
         let body = json!({ "code": "394400", "message": "Programmatic access token is invalid." });
         return respond(state, 401, Source::Whole(body.to_string().into()));
@@ -351,7 +361,6 @@ async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     if !asked.path.starts_with(STATEMENTS) {
         return respond(state, 200, Source::Whole(json!([{ "name": "DB" }]).to_string().into()));
     }
-    let body = asked.json();
     let sql = body["statement"].as_str().unwrap_or("select 1");
     let plan = query::plan(sql);
     tokio::time::sleep(plan.wait).await;

@@ -62,11 +62,27 @@ pub(super) struct Running {
     pub was_aborted: bool,
 }
 
+/// A code and a text of Snowflake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    /// The code.
+    pub code: String,
+    /// The text.
+    pub text: String,
+}
+
 #[derive(Default)]
 pub(super) struct Inner {
     /// By user, then by token.
     pub pats: HashMap<String, HashMap<String, PatState>>,
     pub policy_refuses: bool,
+    /// What Snowflake says to a login, or a REST request, in a role.
+    pub refused_roles: HashMap<String, Saying>,
+    /// What it says to every login of a user.
+    pub refused_users: HashMap<String, Saying>,
+    /// By route: how long an answer takes.
+    pub delays: HashMap<RouteName, std::time::Duration>,
+    pub locks_nobody: bool,
     pub bad_in_a_row: HashMap<String, u32>,
     pub sessions: HashMap<String, Session>,
     pub running: HashMap<String, Running>,
@@ -160,6 +176,39 @@ impl State {
         self.lock().policy_refuses = refuse;
     }
 
+    /// Refuses every login and REST request in a role with this code and text, although the PAT is good; `None` ends
+    /// that. Such a refusal counts as a bad login.
+    pub fn refuse_role(&self, role: &str, refusal: Option<Saying>) {
+        let mut inner = self.lock();
+        match refusal {
+            Some(refusal) => drop(inner.refused_roles.insert(role.to_owned(), refusal)),
+            None => drop(inner.refused_roles.remove(role)),
+        }
+    }
+
+    /// Refuses every login and REST request of a user; `None` ends that.
+    pub fn refuse_user(&self, user: &str, refusal: Option<Saying>) {
+        let mut inner = self.lock();
+        match refusal {
+            Some(refusal) => drop(inner.refused_users.insert(user.to_owned(), refusal)),
+            None => drop(inner.refused_users.remove(user)),
+        }
+    }
+
+    /// Sets how long the answers of a route take.
+    pub fn delay(&self, place: RouteName, time: std::time::Duration) {
+        self.lock().delays.insert(place, time);
+    }
+
+    pub(super) fn delay_of(&self, place: &RouteName) -> Option<std::time::Duration> {
+        self.lock().delays.get(place).copied()
+    }
+
+    /// Sets whether five bad logins in a row lock a user.
+    pub fn lock_users(&self, lock: bool) {
+        self.lock().locks_nobody = !lock;
+    }
+
     /// Sets a knob for the next `times` requests to a place.
     pub fn turn(&self, place: RouteName, knob: Knob, times: usize) {
         self.lock().knobs.entry(place).or_default().push_back((knob, times));
@@ -197,6 +246,16 @@ impl State {
     /// How many logins were refused for each credential, by fingerprint.
     pub fn bad_logins(&self) -> HashMap<String, u64> {
         self.lock().bad_by_credential.clone()
+    }
+
+    /// How many logins were refused.
+    pub fn bad_logins_in_all(&self) -> u64 {
+        self.lock().bad_by_credential.values().sum()
+    }
+
+    /// How many sessions are open.
+    pub fn open_sessions(&self) -> usize {
+        self.lock().sessions.len()
     }
 
     /// How many requests contained something that looks like a client key. It must stay 0.
@@ -258,35 +317,35 @@ impl State {
     }
 
     /// Judges a login; a success opens a session.
-    pub(super) fn log_in(&self, seen: Seen, credential: &str) -> Result<Session, LoginRefused> {
-        let judged = self.judge(seen, credential).map(|()| self.open_session());
+    pub(super) fn log_in(&self, seen: Seen, credential: &str, role: &str) -> Result<Session, LoginRefused> {
+        let judged = self.judge(seen, credential, role).map(|()| self.open_session());
         self.changed.notify_waiters();
         judged
     }
 
     /// Judges a request with a PAT and no session: its user is the present or former owner of that PAT.
-    pub(super) fn bearer(&self, seen: Seen, credential: &str) -> Result<(), LoginRefused> {
+    pub(super) fn bearer(&self, seen: Seen, credential: &str, role: &str) -> Result<(), LoginRefused> {
         let owner =
             self.lock().pats.iter().find(|(_, pats)| pats.contains_key(credential)).map(|(user, _)| user.clone());
-        let judged = self.judge(Seen { user: owner.unwrap_or_default(), ..seen }, credential);
+        let judged = self.judge(Seen { user: owner.unwrap_or_default(), ..seen }, credential, role);
         self.changed.notify_waiters();
         judged
     }
 
-    fn judge(&self, seen: Seen, credential: &str) -> Result<(), LoginRefused> {
+    fn judge(&self, seen: Seen, credential: &str, role: &str) -> Result<(), LoginRefused> {
         let mut inner = self.lock();
-        let verdict = inner.judge(&seen.user, credential);
+        let verdict = inner.judge(&seen.user, credential, role);
         let id = seen.credential.clone();
         let user = seen.user.clone();
         inner.seen.push_back(Seen { ok: verdict.is_ok(), ..seen });
         if inner.seen.len() > REMEMBERED {
             inner.seen.pop_front();
         }
-        match verdict {
+        match &verdict {
             Ok(()) => drop(inner.bad_in_a_row.remove(&user)),
             Err(refused) => {
                 *inner.bad_by_credential.entry(id).or_default() += 1;
-                if refused == LoginRefused::Pat {
+                if matches!(refused, LoginRefused::Pat | LoginRefused::Told(_)) {
                     *inner.bad_in_a_row.entry(user).or_default() += 1;
                 }
             }
@@ -328,7 +387,7 @@ impl State {
 }
 
 /// Why a login was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LoginRefused {
     /// 394400.
     Pat,
@@ -336,12 +395,17 @@ pub(super) enum LoginRefused {
     Policy,
     /// Too many bad logins in a row.
     Locked,
+    /// What a test has asked for.
+    Told(Saying),
 }
 
 impl Inner {
-    fn judge(&self, user: &str, credential: &str) -> Result<(), LoginRefused> {
-        if self.bad_in_a_row.get(user).is_some_and(|bad| *bad >= LOCK_AFTER) {
+    fn judge(&self, user: &str, credential: &str, role: &str) -> Result<(), LoginRefused> {
+        if !self.locks_nobody && self.bad_in_a_row.get(user).is_some_and(|bad| *bad >= LOCK_AFTER) {
             return Err(LoginRefused::Locked);
+        }
+        if let Some(refusal) = self.refused_users.get(user).or_else(|| self.refused_roles.get(role)) {
+            return Err(LoginRefused::Told(refusal.clone()));
         }
         match self.pats.get(user).and_then(|pats| pats.get(credential)) {
             Some(PatState::Active) if self.policy_refuses => Err(LoginRefused::Policy),
