@@ -17,7 +17,7 @@ use crate::base::fault::chain;
 use crate::base::names::SecretRefs;
 use crate::config::{Config, Listen, change};
 use crate::listen::ListenerState;
-use crate::pat::{Pats, references};
+use crate::pat::{Accounts, Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::metrics::Metrics;
@@ -52,8 +52,9 @@ impl Generations {
     /// # Errors
     /// If a file that the configuration names is unusable.
     pub fn first(config: Arc<Config>, resolver: Arc<Resolver>, services: Services) -> io::Result<Self> {
-        let pats = Pats::new(&config, services.pat_parts(resolver));
-        let generation = Generation::new(config.clone(), pats, services.clone(), None).map_err(broken)?;
+        let accounts = Generation::accounts(&config, None).map_err(broken)?;
+        let pats = Pats::new(&config, &accounts, services.pat_parts(resolver));
+        let generation = Generation::new(config.clone(), accounts, pats, services.clone(), None);
         let (mut listeners, mut contents) = (BTreeMap::new(), BTreeMap::new());
         for listen in config.all_listeners() {
             let (state, content) = listener_state(listen, None).map_err(broken)?;
@@ -95,8 +96,9 @@ impl Generations {
             let before = contents.get(&listen.name).map(|content| (place.load_full(), *content));
             next.push((place, listener_state(listen, before).map_err(broken)?));
         }
-        let pats = self.pats(&old, &config).await?;
-        let generation = Generation::new(config.clone(), pats, self.services.clone(), Some(&old)).map_err(broken)?;
+        let accounts = Generation::accounts(&config, Some(&old)).map_err(broken)?;
+        let pats = self.pats(&old, &config, &accounts).await?;
+        let generation = Generation::new(config.clone(), accounts, pats, self.services.clone(), Some(&old));
         if !generation.pats.has_cache_of(&old.pats) {
             generation.pats.keep_fresh();
         }
@@ -112,14 +114,14 @@ impl Generations {
     }
 
     /// The PATs of a configuration: those in memory if nothing about them has changed.
-    async fn pats(&self, old: &Generation, config: &Arc<Config>) -> io::Result<Pats> {
+    async fn pats(&self, old: &Generation, config: &Config, accounts: &Accounts) -> io::Result<Pats> {
         let same = references(&old.config) == references(config);
         if same && old.config.stores == config.stores && old.config.pat == config.pat {
-            return Ok(old.pats.with_same_cache(config));
+            return Ok(old.pats.with_same_cache(config, accounts));
         }
         let Services { env, metrics, .. } = &self.services;
         let resolver = resolver(config, &env.clock, metrics).map_err(io::Error::other)?;
-        let pats = Pats::new(config, self.services.pat_parts(resolver));
+        let pats = Pats::new(config, accounts, self.services.pat_parts(resolver));
         let unchanged =
             |key: &SecretRefs| key.iter().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
         pats.take_over(&old.pats, unchanged).await;

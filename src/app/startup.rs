@@ -68,10 +68,11 @@ fn state(state: &config::State) -> io::Result<Option<StateDir>> {
 /// The guard of PATs. If it cannot write to disk, it keeps its counts in memory, unless the operator has named the
 /// directory.
 fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Guard>> {
-    match Guard::open(config.pat.budget, clock.clone(), state) {
+    let widths = config.pat.widths;
+    match Guard::open(widths, clock.clone(), state) {
         Err(error) if config.state.directory.is_none() => {
             tracing::warn!(cause = %error, "a restart forgets bad logins: cannot write to the state directory");
-            Guard::open(config.pat.budget, clock.clone(), None)
+            Guard::open(widths, clock.clone(), None)
         }
         opened => opened,
     }
@@ -80,7 +81,7 @@ fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io
 fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Replicas>>> {
     let Some(settings) = &config.replicas else { return Ok(None) };
     let password = settings.password.as_ref().map(load_now).transpose().map_err(io::Error::other)?;
-    Replicas::open(settings, password.as_ref(), env.clock.clone()).map(Some).map_err(io::Error::other)
+    Replicas::open(settings, password.as_ref(), env).map(Some).map_err(io::Error::other)
 }
 
 fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<DiskCache>> {

@@ -142,6 +142,12 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
+    /// Its bits in the form of a UUID (RFC 9562, section 4), as Snowflake has ids of requests.
+    pub fn as_uuid(&self) -> String {
+        let hex = hex::encode(self.0);
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
     /// Reads 32 hex digits, as `Display` writes them.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 16];

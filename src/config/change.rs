@@ -141,7 +141,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         notice: _,
         drain: _,
     } = listen;
-    let Pat { budget, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
+    let Pat { widths, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
     // The keeper of the ring still uses the stores that it started with.
     let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
     let addresses = |all: &BTreeMap<_, Listen>| -> Vec<_> {
@@ -154,7 +154,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen.connections", *connections != new.listen.connections),
         ("listen.reuse_port", *reuse_port != new.listen.reuse_port),
         ("admin.address", admin.address != new.admin.address),
-        ("pat.budget", *budget != new.pat.budget),
+        ("pat.budget", widths.budget != new.pat.widths.budget),
+        ("pat.in_flight", widths.in_flight != new.pat.widths.in_flight),
         ("replicas", *replicas != new.replicas),
         ("state", *state != new.state),
         ("seal", *seal != new.seal || (in_store && *stores != new.stores)),

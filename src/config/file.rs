@@ -19,6 +19,7 @@ use super::report::Report;
 use super::stores::{secret_source, store};
 use super::{Admin, Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
+use crate::base::verdict::Widths;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -313,9 +314,17 @@ fn pat(section: Option<Section<'_>>) -> Pat {
             watch: duration_in(section, "watch", SECOND, Duration::from_millis(50)..HOUR),
             stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),
             read: duration_in(section, "read", 5 * SECOND, Duration::from_millis(50)..MINUTE),
-            budget: section.and_then(|section| section.count("budget", 1..4)).map_or(2, |found| found.value),
+            widths: widths(section),
         }
     })
+}
+
+/// `budget` and `in_flight`, which is never smaller.
+fn widths(section: Option<&Section<'_>>) -> Widths {
+    let count = |name, range| section.and_then(|section| section.count(name, range));
+    let budget = count("budget", 1..4).map_or(2, |found| found.value);
+    let in_flight = count("in_flight", 2..256).map_or(32, |found| found.value);
+    Widths { budget, in_flight: in_flight.max(budget) }
 }
 
 fn state(section: Option<Section<'_>>, base: &Path) -> State {

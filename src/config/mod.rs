@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
+use crate::base::verdict::Widths;
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
@@ -191,8 +192,8 @@ pub struct Pat {
     pub stale: Duration,
     /// How long one read of a store may take.
     pub read: Duration,
-    /// How many logins with one version may be under way or refused. Snowflake locks a user at five.
-    pub budget: usize,
+    /// How many requests may be at risk at once with one version. Snowflake locks a user at five bad logins.
+    pub widths: Widths,
 }
 
 /// `[state]`.

@@ -121,7 +121,7 @@ impl Cache {
     pub(super) async fn newer_than(
         &self,
         grant: &Grant,
-        refused: &CachedPat,
+        refused: &PatId,
     ) -> Result<Option<Arc<CachedPat>>, StoreError> {
         // Many requests may ask at different times; the cache limits how often it reads the store for them.
         let again = self
@@ -129,12 +129,12 @@ impl Cache {
             .values
             .get(grant.pat())
             .await
-            .filter(|cached| cached.fetched.id == refused.fetched.id)
+            .filter(|cached| cached.fetched.id == *refused)
             .and_then(|cached| cached.again);
         let pause = again.map(|(again, _)| again.saturating_duration_since(self.inner.options.env.clock.now()));
         tokio::time::sleep(pause.unwrap_or_default()).await;
-        let cached = self.read(grant.pat(), Why::Refused(refused.fetched.id.clone())).await?;
-        Ok((cached.fetched.id != refused.fetched.id).then_some(cached))
+        let cached = self.read(grant.pat(), Why::Refused(refused.clone())).await?;
+        Ok((cached.fetched.id != *refused).then_some(cached))
     }
 
     /// Reads now, regardless of earlier reads; the value in memory serves meanwhile. Returns the references of the
@@ -168,7 +168,7 @@ impl Cache {
 
     /// The status for the operator, in the order of the credentials' names.
     pub(super) async fn status(&self) -> Vec<PatStatus> {
-        let refused = self.inner.options.guard.refused_versions();
+        let refused = self.inner.options.guard.condemned_versions();
         let mut all = Vec::new();
         for (credential, key) in &self.inner.options.credentials {
             let cached = self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused));
@@ -294,6 +294,7 @@ impl Inner {
     /// Reads a credential's references, once for all callers at the same time.
     async fn read_now(&self, key: &SecretRefs, why: &Why) -> Result<Arc<CachedPat>, StoreError> {
         let asked = self.options.env.clock.now();
+        let before = self.values.get(key).await.map(|cached| cached.fetched.id.clone());
         let computed = self.values.entry_by_ref(key).and_try_compute_with(|entry| async move {
             let cached = entry.map(moka::Entry::into_value);
             if let Some(cached) = &cached {
@@ -319,12 +320,16 @@ impl Inner {
         });
         let entry = computed.await?.into_entry();
         let gone = || StoreError::Unavailable("the cache has dropped the value".into());
-        entry.map(moka::Entry::into_value).ok_or_else(gone)
+        let cached = entry.map(moka::Entry::into_value).ok_or_else(gone)?;
+        if let Some(before) = before.filter(|before| *before != cached.fetched.id) {
+            self.options.guard.replaced(&before, &cached.fetched.id);
+        }
+        Ok(cached)
     }
 
     /// Reads the stores, and decides whether their value replaces the one in memory.
     async fn fetch(&self, key: &SecretRefs, cached: Option<&CachedPat>) -> Result<FetchedPat, StoreError> {
-        let refused = self.options.guard.refused_versions();
+        let refused = self.options.guard.condemned_versions();
         let Resolution { pat: found, failed } = self.options.resolver.first(key, &refused).await;
         let found = found.ok_or_else(|| together(&failed)).and_then(|found| {
             let kept = cached.filter(|cached| {

@@ -84,7 +84,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Cache, Grant, Arc<Manu
         settings: config.pat.clone(),
         credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
         resolver: Arc::new(Resolver::new(named, config.pat.read, clock.clone(), metrics.clone())),
-        guard: Guard::open(2, clock.clone(), None).unwrap(),
+        guard: Guard::open(crate::base::verdict::Widths { budget: 2, in_flight: 32 }, clock.clone(), None).unwrap(),
         disk_cache: None,
         metrics,
         env: Env { clock: clock.clone(), random: Arc::new(SystemRandom) },
@@ -103,8 +103,8 @@ async fn pat(pats: &Cache, grant: &Grant) -> Result<String, StoreError> {
 
 /// The call of a request after Snowflake has refused its version.
 async fn newer(pats: &Cache, grant: &Grant, refused: &CachedPat) -> Result<Option<Arc<CachedPat>>, StoreError> {
-    pats.inner.options.guard.exhausted_elsewhere(grant.service_user(), &refused.fetched.id);
-    pats.newer_than(grant, refused).await
+    pats.inner.options.guard.condemned_elsewhere(grant.service_user(), &refused.fetched.id);
+    pats.newer_than(grant, &refused.fetched.id).await
 }
 
 #[tokio::test]

@@ -1,268 +1,422 @@
-//! [`Guard`]: the budget of requests with one version of a PAT.
+//! [`Guard`]: when a request may be sent with a version of a PAT.
 //!
 //! Snowflake locks a user after five bad logins in a row, and a locked service user stops every report. The guard
-//! therefore limits the requests under way with one version, counts the refused ones, and sends none with a version
-//! whose budget is spent, until there is a newer version. After a refusal, a request looks for another version before
-//! it risks the refused one again, so a rotation mostly costs one bad login, however many logins arrive at once. A
-//! request under way counts as spent until its answer: a PAT that is revoked between two answers must not cost more
-//! than one that was revoked long ago. A lost answer may have been a refusal. It counts as one for a while, or until
-//! that version succeeds.
+//! therefore limits how many requests are at risk at once: few with a version that has not lately proven itself, many
+//! with one that has. It must never be the outage itself, so it draws no verdict about a version from a request that a
+//! client composed, and lets clients wait in a fair order. One guard per service user, whichever credential names it,
+//! since Snowflake locks the user.
 //!
-//! The guard counts by service user, since Snowflake locks the user, whichever credential names it.
+//! [`super::ledger`] has the counts and the verdicts, [`super::queue`] the order, [`super::keeper`] reads the store and
+//! logs in for the gate itself while requests wait, [`super::journal`] keeps what a restart must not forget.
 //!
-//! The price is that logins queue: with a budget of two, and 0.3 s for a login, Snowflake gets at most six logins per
-//! second and user. Logins are rare; sessions and queries are not affected.
+//! # Bounds
+//! At most `pat.budget` bad logins for a version that is new or was idle, at most `pat.in_flight` for one that dies at
+//! the height of a storm, the gate's own login included. `in_flight` up to 4 never locks a user at five.
 //!
 //! # Over restarts
-//! [`super::ledger`] counts; [`super::journal`] keeps the counts on disk. The guard writes a refusal to disk before the
-//! client learns of it. It writes a request to disk before it sends it, in a file of this process, and removes it
-//! within a second after its end. If a process is killed, the next one finds its requests there, and counts them as
-//! lost answers. So a restart loop does not spend the budget twice.
+//! The guard writes a refusal and a verdict to disk before the client learns of it. It writes a request to disk before
+//! it sends it, in a file of this process. If a process is killed, the next one finds its requests there, and counts
+//! them as lost outcomes for a while. So a restart costs one login of the gate's own, and no wait.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::futures::OwnedNotified;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
+use super::contexts::Context;
 use super::journal::Journal;
-use super::ledger::{Ledger, RiskOutcome, SPREAD};
+use super::keeper::Helper;
+use super::ledger::{Ledger, Room};
+use super::permit::RiskPermit;
+use super::queue::{Queue, RequestKind, Turn};
+use super::version::{Standing, Version};
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
-use crate::base::verdict::Verdict;
-use crate::replicas::{LeaseOutcome, ReplicaLease};
+use crate::base::names::ClientName;
+use crate::base::verdict::Widths;
 use crate::state::StateDir;
 
-/// The budgets of all service users. One guard serves the whole process, over all configurations.
+/// How long a request waits at least for a verdict, or for one look into the store.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The state of all service users. One guard serves the whole process, over all configurations.
 pub struct Guard {
-    max_refusals: usize,
-    clock: Arc<dyn Clock>,
-    ledgers: Mutex<Ledgers>,
+    widths: Widths,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) users: Mutex<Users>,
+    /// How many gates share the places.
+    gates: AtomicUsize,
 }
 
-/// All ledgers, and their journal.
-struct Ledgers {
-    users: HashMap<ServiceUser, Ledger>,
-    journal: Option<Journal>,
+/// All users, and their journal.
+pub(super) struct Users {
+    pub users: HashMap<ServiceUser, User>,
+    pub journal: Option<Journal>,
 }
 
-/// The right to send one request with one version. A permit that is dropped without a report after sending counts as a
-/// lost answer.
-pub(super) struct RiskPermit {
-    guard: Arc<Guard>,
-    user: ServiceUser,
-    version: PatId,
-    sent: bool,
-    told: bool,
-    settled: bool,
-    /// What other gates know of it.
-    replica_lease: Option<ReplicaLease>,
+/// One service user.
+#[derive(Default)]
+pub(super) struct User {
+    pub ledger: Ledger,
+    pub queue: Queue<Waiter>,
+    /// The versions that a keeper looks after.
+    pub kept: HashSet<PatId>,
+    /// Wakes the keepers.
+    pub wake: Arc<Notify>,
 }
+
+/// A request that wants to be sent.
+pub(super) struct Question {
+    pub user: ServiceUser,
+    pub client: ClientName,
+    pub kind: RequestKind,
+    /// The version in memory.
+    pub version: PatId,
+    pub context: Context,
+    /// How long it waits for a verdict, or for a newer version than a refused one.
+    pub hold: Duration,
+    /// Whether its line has let it go before: Snowflake has refused it, or it has found another version.
+    pub again: bool,
+    /// Reads the store and logs in, while it waits.
+    pub helper: Arc<dyn Helper>,
+}
+
+/// A request in the queue.
+pub(super) struct Waiter {
+    pub question: Question,
+    /// When it came, or was refused.
+    pub since: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The guard's answer to a [`Question`].
+pub(super) enum Answer {
+    /// It goes, with the version that the permit names.
+    Granted(Box<RiskPermit>),
+    /// It does not go.
+    Refused(Kind, String),
+}
+
+/// Answers to deliver when the lock is released: a permit that nobody takes locks again.
+pub(super) type Answers = Vec<(oneshot::Sender<Answer>, Answer)>;
 
 impl Guard {
-    /// A guard that allows `max_refusals` for every version, and keeps the counts in `state` if there is one.
+    /// A guard that keeps what a restart must not forget in `state`, if there is one.
     ///
     /// # Errors
     /// If it cannot write there.
-    pub fn open(max_refusals: usize, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
+    pub fn open(widths: Widths, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
         let mut users = HashMap::new();
-        let journal = state.map(|state| Journal::open(state, &mut users, max_refusals, &*clock)).transpose()?;
-        Ok(Arc::new(Self { max_refusals, clock, ledgers: Mutex::new(Ledgers { users, journal }) }))
+        let journal = state.map(|state| Journal::open(state, &mut users, &*clock)).transpose()?;
+        let users = Mutex::new(Users { users, journal });
+        Ok(Arc::new(Self { widths, clock, users, gates: AtomicUsize::new(1) }))
     }
 
-    /// Asks for a request with that version of a user's PAT; `insists` says that there is no other version. A request
-    /// that must wait gets a future that completes when a place becomes free.
-    pub(super) fn ask(
-        self: &Arc<Self>,
-        user: &ServiceUser,
-        version: &PatId,
-        insists: bool,
-    ) -> (Verdict<RiskPermit>, OwnedNotified) {
-        let mut ledgers = self.ledgers.lock();
-        let Ledgers { users, journal } = &mut *ledgers;
-        if let Some(journal) = journal {
-            journal.catch_up(users, &*self.clock);
+    /// The widths of `[pat]`.
+    pub(super) fn widths(&self) -> Widths {
+        self.widths
+    }
+
+    /// How many gates share the places of every version; 1 without replicas.
+    pub(super) fn shared_by(&self, gates: usize) {
+        self.gates.store(gates.max(1), Ordering::Relaxed);
+    }
+
+    /// This gate's part of so many places: at least one, if there is any.
+    fn share(&self, places: usize) -> usize {
+        (places / self.gates.load(Ordering::Relaxed)).max(places.min(1))
+    }
+
+    /// Puts a request into the queue of its service user.
+    pub(super) fn ask(self: &Arc<Self>, question: Question) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let (client, kind, at_head) = (question.client.clone(), question.kind, question.again);
+        let user = question.user.clone();
+        let mut users = self.users.lock();
+        users.catch_up(&*self.clock);
+        let waiter = Waiter { since: self.clock.now(), question, answer };
+        users.user(&user).queue.push(&client, kind, waiter, at_head);
+        let answers = self.pump(&mut users, &user);
+        drop(users);
+        deliver(answers);
+        answered
+    }
+
+    /// Lets go who may go, and tells those who may not. It starts a keeper where one is needed.
+    pub(super) fn pump(self: &Arc<Self>, users: &mut Users, name: &ServiceUser) -> Answers {
+        let mut answers = Answers::new();
+        let now = self.clock.now();
+        self.tell(users, name, now, &mut answers);
+        loop {
+            let Users { users: all, journal } = &mut *users;
+            let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
+            let elsewhere = |id: &PatId| journal.as_ref().map_or(0, |journal| journal.elsewhere(name, id));
+            let next = queue.take(|waiter| {
+                let id = &waiter.question.version;
+                match waiter.answer.is_closed() {
+                    true => Turn::Gone,
+                    false if self.room(ledger, id, elsewhere(id), now) == Room::Go => Turn::Go,
+                    false => Turn::Wait,
+                }
+            });
+            let Some(Waiter { question, answer, since }) = next else { break };
+            let number = ledger.sends(&question.version, now);
+            let version = question.version.clone();
+            // Written first, then compared: of two processes that do so at the same time at least one sees the other.
+            if let Some(journal) = journal {
+                journal.write_risk(all, name, &version);
+                let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
+                let (others, id) = (journal.elsewhere(name, &version), &version);
+                let taken = ledger.version(id).taken() + others;
+                if others > 0 && taken > self.share(ledger.version(id).width - 1) {
+                    ledger.frees(id, now);
+                    let (client, kind) = (question.client.clone(), question.kind);
+                    queue.push(&client, kind, Waiter { question, answer, since }, true);
+                    break;
+                }
+            }
+            let permit = RiskPermit::new(self.clone(), question, number);
+            answers.push((answer, Answer::Granted(Box::new(permit))));
         }
-        let ledger = users.entry(user.clone()).or_default();
-        let freed = ledger.free.clone().notified_owned();
-        if let Err(refused) = ledger.judge(version, insists, self.max_refusals, self.clock.now()).granted() {
-            return (refused, freed);
-        }
-        // Written first, then compared: of two processes that do so at the same time at least one sees the other.
-        if let Some(journal) = journal
-            && let Some(known) = users.get(user).and_then(|ledger| ledger.find(version))
-        {
-            journal.write_risk(users, user, known);
-            if known.spent() + journal.elsewhere(user, version) > self.max_refusals {
-                let ledger = users.entry(user.clone()).or_default();
-                ledger.record(version, RiskOutcome::Unsent, self.clock.now());
-                return (Verdict::Retry(SPREAD), ledger.free.clone().notified_owned());
+        self.keepers(users, name, now);
+        answers
+    }
+
+    pub(super) fn room(&self, ledger: &mut Ledger, id: &PatId, elsewhere: usize, now: Instant) -> Room {
+        ledger.room(id, self.widths, elsewhere, |places| self.share(places), now)
+    }
+
+    /// Answers those who cannot go, wherever they stand in the queue.
+    fn tell(&self, users: &mut Users, name: &ServiceUser, now: Instant, answers: &mut Answers) {
+        let Some(User { ledger, queue, .. }) = users.users.get_mut(name) else { return };
+        let mut told = HashMap::new();
+        for waiter in queue.iter() {
+            let id = &waiter.question.version;
+            if !told.contains_key(id) {
+                told.insert(id.clone(), self.room(ledger, id, 0, now));
             }
         }
-        let permit = RiskPermit {
-            guard: self.clone(),
-            user: user.clone(),
-            version: version.clone(),
-            sent: false,
-            told: false,
-            settled: false,
-            replica_lease: None,
+        let refusal = |waiter: &Waiter| {
+            let Question { client, context, version, .. } = &waiter.question;
+            match told.get(version) {
+                Some(Room::Paused(kind, cause)) => Some((*kind, cause.clone())),
+                Some(Room::Condemned | Room::Suspect) if self.waits_until(ledger, waiter)? <= now => {
+                    ledger.find(version).map(|known| match &known.standing {
+                        Standing::Suspect { kind, cause, .. } => {
+                            let open = "the gate's own login has not shown yet whose fault that is";
+                            (*kind, format!("{cause}; {open}; {}", known.store))
+                        }
+                        Standing::Condemned { cause } => (Kind::PatRefused, condemned(known, cause)),
+                        Standing::Sound => (Kind::GateBusy, String::new()),
+                    })
+                }
+                Some(Room::Condemned | Room::Suspect) | None => None,
+                Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => ledger
+                    .contexts
+                    .refusal(client, context, version, now)
+                    .map(|cause| (Kind::ContextRefused, format!("{cause}; the gate's own login succeeds"))),
+            }
         };
-        (Verdict::Granted(permit), freed)
+        for waiter in queue.remove(|waiter| refusal(waiter).is_some()) {
+            if let Some((kind, cause)) = refusal(&waiter) {
+                answers.push((waiter.answer, Answer::Refused(kind, cause)));
+            }
+        }
     }
 
-    /// The budget of each version.
-    pub(super) fn max_refusals(&self) -> usize {
-        self.max_refusals
+    /// Until when a request waits for a verdict, or for a newer version than a condemned one: in a rotation a store may
+    /// be behind Snowflake for a while. Requests that come after that time wait for one look into the store.
+    pub(super) fn waits_until(&self, ledger: &Ledger, waiter: &Waiter) -> Option<Instant> {
+        let known = ledger.find(&waiter.question.version)?;
+        let hold = waiter.question.hold;
+        let begin = match &known.standing {
+            Standing::Sound => return None,
+            Standing::Suspect { since, .. } => return Some((*since).max(waiter.since) + hold.max(LOOK)),
+            Standing::Condemned { .. } => known.first_refused.unwrap_or(waiter.since),
+        };
+        if waiter.since <= begin + hold {
+            return Some(begin.max(waiter.since) + hold);
+        }
+        match known.read_in_vain {
+            Some(read) if read >= waiter.since => Some(waiter.since),
+            _ => Some(waiter.since + LOOK),
+        }
     }
 
-    /// The time since the first refusal of that version. In a rotation a store may be slightly behind Snowflake, so for
-    /// a while a request may wait for the newer version.
-    pub(super) fn refused_for(&self, user: &ServiceUser, version: &PatId) -> Option<Duration> {
-        let since = self.ledgers.lock().users.get(user)?.refused_since(version)?;
-        Some(self.clock.now().saturating_duration_since(since))
+    /// Starts a keeper for each version that cannot go without one.
+    fn keepers(self: &Arc<Self>, users: &mut Users, name: &ServiceUser, now: Instant) {
+        let Users { users, journal } = users;
+        let Some(User { ledger, queue, kept, wake }) = users.get_mut(name) else { return };
+        let mut seen = HashSet::new();
+        for waiter in queue.iter().filter(|waiter| !waiter.answer.is_closed()) {
+            let id = &waiter.question.version;
+            let elsewhere = || journal.as_ref().map_or(0, |journal| journal.elsewhere(name, id));
+            if seen.insert(id.clone())
+                && !matches!(self.room(ledger, id, elsewhere(), now), Room::Go | Room::Full | Room::Paused(..))
+                && kept.insert(id.clone())
+            {
+                let helper = waiter.question.helper.clone();
+                helper.clone().spawn(Box::pin(super::keeper::keep(self.clone(), name.clone(), id.clone())));
+            }
+        }
+        wake.notify_waiters();
     }
 
-    /// The versions that Snowflake has refused and not accepted since. The resolver skips a store that still has one of
-    /// them.
-    pub(super) fn refused_versions(&self) -> HashSet<PatId> {
-        self.ledgers.lock().users.values().flat_map(Ledger::suspects).cloned().collect()
+    /// The versions that Snowflake has refused for good. The resolver skips a store that still has one of them.
+    pub(super) fn condemned_versions(&self) -> HashSet<PatId> {
+        let users = self.users.lock();
+        let versions = users.users.values().flat_map(|user| &user.ledger.versions);
+        versions.filter(|version| version.is_condemned()).map(|version| version.id.clone()).collect()
     }
 
-    /// Records that other gates have spent that version's budget.
-    pub(super) fn exhausted_elsewhere(&self, user: &ServiceUser, version: &PatId) {
-        let (max_refusals, now) = (self.max_refusals, self.clock.now());
-        let change = |ledger: &mut Ledger| ledger.exhausted_elsewhere(version, max_refusals, now);
-        self.ledgers.lock().change(user, &*self.clock, change);
+    /// A store has a newer version: the requests that wait with the old one go with the new one.
+    pub(super) fn replaced(self: &Arc<Self>, old: &PatId, new: &PatId) {
+        let mut users = self.users.lock();
+        let names: Vec<ServiceUser> = users.users.keys().cloned().collect();
+        let mut answers = Answers::new();
+        for name in names {
+            let mut moved = false;
+            for waiter in users.user(&name).queue.iter_mut().filter(|waiter| waiter.question.version == *old) {
+                waiter.question.version = new.clone();
+                moved = true;
+            }
+            if moved {
+                answers.extend(self.pump(&mut users, &name));
+            }
+        }
+        drop(users);
+        deliver(answers);
+    }
+
+    /// What a request waits for, after it has waited for too long.
+    pub(super) fn waits_for(&self, user: &ServiceUser, version: &PatId) -> String {
+        let mut users = self.users.lock();
+        let now = self.clock.now();
+        let ledger = &mut users.user(user).ledger;
+        let room = self.room(ledger, version, 0, now);
+        let version = ledger.version(version);
+        match room {
+            Room::Suspect | Room::Condemned => "it waits for a newer PAT".to_owned(),
+            Room::Go | Room::Full | Room::FullElsewhere | Room::Proof | Room::Paused(..) => format!(
+                "{} requests of the same service user are under way, {} outcomes are unknown, and {} may be at risk at \
+                 once",
+                version.under_way,
+                version.doubts.len(),
+                version.width
+            ),
+        }
+    }
+
+    /// Records that another gate's request was refused, and that there is no verdict yet.
+    pub(super) fn suspected_elsewhere(&self, user: &ServiceUser, version: &PatId) {
+        self.users.lock().user(user).ledger.suspected_elsewhere(version, self.clock.now());
+    }
+
+    /// Whether no request may go with a version any more.
+    pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
+        self.users.lock().user(user).ledger.find(version).is_some_and(Version::is_condemned)
+    }
+
+    /// Records that other gates have condemned a version.
+    pub(super) fn condemned_elsewhere(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
+        let now = self.clock.now();
+        self.change(user, |ledger| ledger.condemned_elsewhere(version, now));
     }
 
     /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed
-    /// process leaves there count as lost answers.
+    /// process leaves there count as lost outcomes.
     pub fn tidy(&self) {
-        self.ledgers.lock().tidy();
+        self.users.lock().tidy();
     }
 
     /// Forgets the refusals of a user's PATs, after the operator has enabled a PAT again or unlocked the user.
-    pub(super) fn forget_refusals(&self, user: &ServiceUser) {
-        let mut ledgers = self.ledgers.lock();
-        let free = ledgers.users.get(user).map(|ledger| ledger.free.clone());
-        ledgers.change(user, &*self.clock, Ledger::forget_refusals);
-        free.inspect(|free| free.notify_waiters());
+    pub(super) fn forget_refusals(self: &Arc<Self>, user: &ServiceUser) {
+        self.change(user, Ledger::forget_refusals);
+    }
+
+    /// Makes a change that the journal keeps, and lets go who may go now.
+    pub(super) fn change(self: &Arc<Self>, user: &ServiceUser, change: impl FnOnce(&mut Ledger)) {
+        let mut users = self.users.lock();
+        users.change(user, &*self.clock, change);
+        let answers = self.pump(&mut users, user);
+        drop(users);
+        deliver(answers);
     }
 }
 
-impl Ledgers {
-    /// Makes a change that the journal has to keep.
-    fn change<T>(&mut self, user: &ServiceUser, clock: &dyn Clock, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        let users = &mut self.users;
-        match &mut self.journal {
-            Some(journal) => journal.change(users, clock, |users| change(users.entry(user.clone()).or_default())),
-            None => change(users.entry(user.clone()).or_default()),
+/// The cause for a version that the gate does not send again.
+fn condemned(version: &Version, cause: &str) -> String {
+    let Version { id, refusals, store, .. } = version;
+    format!(
+        "{cause}; Snowflake has refused PAT {id} {refusals} times, and the gate does not send it again before the store \
+         has a new one, or the operator runs `patgate pat retry`; {store}"
+    )
+}
+
+/// Delivers the answers. The lock must be free.
+pub(super) fn deliver(answers: Answers) {
+    for (to, answer) in answers {
+        // A request that has left meanwhile drops its permit, which gives its place to the next one.
+        let _left = to.send(answer);
+    }
+}
+
+impl Users {
+    pub(super) fn user(&mut self, name: &ServiceUser) -> &mut User {
+        self.users.entry(name.clone()).or_default()
+    }
+
+    fn catch_up(&mut self, clock: &dyn Clock) {
+        if let Some(journal) = &mut self.journal {
+            journal.catch_up(&mut self.users, clock);
         }
     }
 
-    fn tidy(&mut self) {
+    /// Makes a change that the journal has to keep.
+    pub(super) fn change<T>(
+        &mut self,
+        user: &ServiceUser,
+        clock: &dyn Clock,
+        change: impl FnOnce(&mut Ledger) -> T,
+    ) -> T {
+        let users = &mut self.users;
+        match &mut self.journal {
+            Some(journal) => {
+                journal.change(users, clock, |users| change(&mut users.entry(user.clone()).or_default().ledger))
+            }
+            None => change(&mut users.entry(user.clone()).or_default().ledger),
+        }
+    }
+
+    /// Writes the requests at risk with a version to disk before sending.
+    pub(super) fn write_risk(&mut self, user: &ServiceUser, version: &PatId) {
+        if let Some(journal) = &mut self.journal {
+            journal.write_risk(&self.users, user, version);
+        }
+    }
+
+    pub(super) fn tidy(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.tidy(&self.users);
         }
     }
 }
 
-impl Drop for Ledgers {
+impl Drop for Users {
     fn drop(&mut self) {
         self.tidy();
     }
 }
 
-impl RiskPermit {
-    /// Snowflake accepted the PAT; this settles earlier lost answers.
-    pub(super) fn accepted(mut self) {
-        self.tell(RiskOutcome::Accepted);
-    }
-
-    /// The request did not reach the point where Snowflake checks the PAT.
-    pub(super) fn unsent(mut self) {
-        self.tell(RiskOutcome::Unsent);
-    }
-
-    /// Snowflake refused; returns how often it has refused this version by now.
-    pub(super) fn refused(mut self, kind: Kind) -> usize {
-        self.tell(RiskOutcome::Refused(kind))
-    }
-
-    /// From now on Snowflake may see it.
-    pub(super) fn sending(&mut self) {
-        self.sent = true;
-    }
-
-    /// The version that it is for.
-    pub(super) fn version(&self) -> &PatId {
-        &self.version
-    }
-
-    /// Also reports the outcome to other gates.
-    pub(super) fn shared_with(mut self, replica_lease: Option<ReplicaLease>) -> Self {
-        self.replica_lease = replica_lease;
-        self
-    }
-
-    /// Frees the place while the answer is still outstanding: Snowflake refuses at once or not at all, and enough time
-    /// has passed. A late refusal still counts.
-    pub(super) fn settle(&mut self) {
-        if !self.settled {
-            if let Some(lease) = &mut self.replica_lease {
-                lease.settle();
-            }
-            let lease = self.replica_lease.take();
-            self.tell(RiskOutcome::Unsent);
-            (self.told, self.settled, self.replica_lease) = (false, true, lease);
-            let now = self.guard.clock.now();
-            let mut ledgers = self.guard.ledgers.lock();
-            ledgers.users.entry(self.user.clone()).or_default().place_returned(&self.version, now);
-        }
-    }
-
-    fn tell(&mut self, outcome: RiskOutcome) -> usize {
-        self.told = true;
-        if let Some(lease) = self.replica_lease.take() {
-            lease.answered(match outcome {
-                RiskOutcome::Refused(Kind::PatRefused) => LeaseOutcome::Refused,
-                RiskOutcome::Lost => LeaseOutcome::Lost,
-                RiskOutcome::Accepted | RiskOutcome::Unsent | RiskOutcome::Refused(_) => LeaseOutcome::Harmless,
-            });
-        }
-        let clock = self.guard.clock.clone();
-        let mut ledgers: MutexGuard<'_, Ledgers> = self.guard.ledgers.lock();
-        let ledger = ledgers.users.entry(self.user.clone()).or_default();
-        if self.settled {
-            // It is counted out below.
-            ledger.version(&self.version).under_way += 1;
-        }
-        if ledger.would_change(&self.version, outcome) {
-            ledgers.change(&self.user, &*clock, |ledger| ledger.record(&self.version, outcome, clock.now()));
-            ledgers.tidy();
-        } else {
-            ledger.record(&self.version, outcome, clock.now());
-        }
-        let ledger = ledgers.users.entry(self.user.clone()).or_default();
-        // A refusal wakes all requests in the queue; otherwise one place is free, and one request wakes.
-        if ledger.is_clean(&self.version) {
-            ledger.free.notify_one();
-        } else {
-            ledger.free.notify_waiters();
-        }
-        ledger.refusals(&self.version)
-    }
-}
-
-impl Drop for RiskPermit {
-    fn drop(&mut self) {
-        if !self.told && !self.settled {
-            self.tell(if self.sent { RiskOutcome::Lost } else { RiskOutcome::Unsent });
-        }
+impl Waiter {
+    /// Whether somebody still waits for the answer.
+    pub(super) fn is_there(&self) -> bool {
+        !self.answer.is_closed()
     }
 }
 

@@ -1,265 +1,548 @@
+//! The rules of the guard, on a clock that moves with tokio's paused time: every latency costs the test nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use tokio::task::JoinSet;
+
+use super::super::keeper::Work;
+use super::super::ledger::{LOCK, Outcome, POLICY, UNLISTED};
 use super::*;
 use crate::base::clock::ManualClock;
-use crate::base::verdict::UNKNOWN_COUNTS;
-use crate::pat::ledger::{CONSECUTIVE_COOLDOWN, LOCK_COOLDOWN, POLICY_COOLDOWN};
+use crate::snowflake::refusal::Refusal;
+use crate::state::StateDir;
 
-fn guard(max_refusals: usize) -> (Arc<Guard>, Arc<ManualClock>) {
-    let clock = ManualClock::start();
-    (Guard::open(max_refusals, clock.clone(), None).unwrap(), clock)
+/// The paused time of tokio as the gate's clock.
+struct Virtual(Arc<ManualClock>, tokio::time::Instant);
+
+impl Clock for Virtual {
+    fn now(&self) -> Instant {
+        self.0.now() + self.1.elapsed()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.0.wall() + self.1.elapsed()
+    }
+}
+
+/// Snowflake and the store, as a test wants them.
+struct Snowflake {
+    guard: Arc<Guard>,
+    /// How long an answer takes.
+    latency: Mutex<Duration>,
+    /// The versions that Snowflake accepts, with the time of their death.
+    alive: Mutex<HashMap<String, Option<tokio::time::Instant>>>,
+    store: Mutex<String>,
+    /// What it answers to requests in a role, or to all in "".
+    refuses: Mutex<HashMap<String, Refusal>>,
+    /// Requests of these clients are lost; "own" is the gate.
+    loses: Mutex<Vec<String>>,
+    bad: Mutex<BTreeMap<String, usize>>,
+    own: AtomicUsize,
+    sent: Mutex<Vec<String>>,
+}
+
+fn pat_refused() -> Refusal {
+    Refusal::read("394400", "Programmatic access token is invalid.")
 }
 
 fn user() -> ServiceUser {
     ServiceUser::new("prod", "bi")
 }
 
-fn ask(guard: &Arc<Guard>, id: &str, insists: bool) -> Verdict<RiskPermit> {
-    guard.ask(&user(), &PatId::trusted(id), insists).0
+fn widths(budget: usize, in_flight: usize) -> Widths {
+    Widths { budget, in_flight }
 }
 
-fn go(guard: &Arc<Guard>, id: &str) -> RiskPermit {
-    match ask(guard, id, true) {
-        Verdict::Granted(mut permit) => {
-            permit.sending();
-            permit
+impl Snowflake {
+    fn start(widths: Widths) -> Arc<Self> {
+        Self::with(Guard::open(widths, clock(), None).unwrap())
+    }
+
+    fn with(guard: Arc<Guard>) -> Arc<Self> {
+        Arc::new(Self {
+            guard,
+            latency: Mutex::new(Duration::from_millis(500)),
+            alive: Mutex::new(HashMap::from([("v1".to_owned(), None)])),
+            store: Mutex::new("v1".to_owned()),
+            refuses: Mutex::default(),
+            loses: Mutex::default(),
+            bad: Mutex::default(),
+            own: AtomicUsize::new(0),
+            sent: Mutex::default(),
+        })
+    }
+
+    fn takes(&self, latency: Duration) {
+        *self.latency.lock() = latency;
+    }
+
+    fn kill(&self, version: &str) {
+        self.alive.lock().remove(version);
+    }
+
+    /// A rotation without overlap.
+    fn rotate(&self, version: &str) {
+        *self.alive.lock() = HashMap::from([(version.to_owned(), None)]);
+    }
+
+    async fn judge(&self, client: &str, role: &str, version: &PatId) -> Outcome {
+        self.sent.lock().push(client.to_owned());
+        let latency = *self.latency.lock();
+        tokio::time::sleep(latency / 2).await;
+        let alive = self.alive.lock().contains_key(version.as_str());
+        let refused = self.refuses.lock().get(role).cloned();
+        tokio::time::sleep(latency / 2).await;
+        if self.loses.lock().iter().any(|lost| lost == client) {
+            return Outcome::Lost;
         }
-        _ => panic!("not let through"),
-    }
-}
-
-/// Two logins under way: the guard grants the second when the first is late.
-fn both(guard: &Arc<Guard>, clock: &ManualClock, id: &str) -> (RiskPermit, RiskPermit) {
-    let one = go(guard, id);
-    clock.advance(SPREAD);
-    (one, go(guard, id))
-}
-
-fn is_busy(guard: &Arc<Guard>, id: &str) -> bool {
-    matches!(ask(guard, id, true), Verdict::Retry(_))
-}
-
-#[tokio::test]
-async fn what_is_under_way_counts_as_spent_and_a_new_version_starts_anew() {
-    let (guard, clock) = guard(2);
-    let (one, two) = both(&guard, &clock, "a");
-    assert!(is_busy(&guard, "a"));
-    assert_eq!(one.refused(Kind::PatRefused), 1);
-    assert!(is_busy(&guard, "a"));
-    assert!(matches!(ask(&guard, "a", false), Verdict::NeedNewer));
-    two.accepted();
-    let three = go(&guard, "a");
-    assert!(is_busy(&guard, "a"));
-    assert_eq!(three.refused(Kind::PatRefused), 2);
-    assert!(matches!(ask(&guard, "a", true), Verdict::Exhausted));
-    assert!(guard.refused_for(&user(), &PatId::trusted("a")).is_some());
-    go(&guard, "b").accepted();
-    assert!(guard.refused_for(&user(), &PatId::trusted("b")).is_none());
-    // A login with the old version changes nothing, nor does another spelling of the user.
-    assert!(matches!(ask(&guard, "a", true), Verdict::Exhausted));
-    assert!(matches!(guard.ask(&ServiceUser::new("prod", "BI"), &PatId::trusted("a"), true).0, Verdict::Exhausted));
-}
-
-#[test]
-fn a_second_login_goes_only_when_the_first_is_late() {
-    let (guard, clock) = guard(2);
-    let one = go(&guard, "a");
-    let Verdict::Retry(time) = ask(&guard, "a", true) else { panic!("two at once") };
-    clock.advance(time);
-    let _two = go(&guard, "a");
-    one.accepted();
-    // With answers, one directly after the other.
-    go(&guard, "b").accepted();
-    go(&guard, "b").accepted();
-}
-
-#[tokio::test]
-async fn a_lost_answer_counts_until_its_time_is_over_or_a_success_clears_it() {
-    let (guard, clock) = guard(2);
-    drop(both(&guard, &clock, "a"));
-    assert!(is_busy(&guard, "a"));
-    clock.advance(UNKNOWN_COUNTS);
-    // The second one counts longer, until this version has worked.
-    go(&guard, "a").accepted();
-    drop(both(&guard, &clock, "a"));
-    assert!(is_busy(&guard, "a"));
-    clock.advance(UNKNOWN_COUNTS);
-    let _both = both(&guard, &clock, "a");
-}
-
-#[tokio::test]
-async fn a_row_of_refusals_pauses_before_it_locks_the_user() {
-    let (guard, clock) = guard(2);
-    for id in ["a", "a", "b"] {
-        go(&guard, id).refused(Kind::PatRefused);
-    }
-    // The guard grants one more, and no second one beside it: two refusals would make five.
-    let last = go(&guard, "c");
-    clock.advance(SPREAD);
-    assert!(is_busy(&guard, "c") && is_busy(&guard, "d"));
-    last.refused(Kind::PatRefused);
-    assert!(matches!(ask(&guard, "d", true), Verdict::Cooldown(Kind::PatRefused)));
-    clock.advance(CONSECUTIVE_COOLDOWN);
-    let one = go(&guard, "d");
-    clock.advance(SPREAD);
-    assert!(is_busy(&guard, "d"));
-    one.accepted();
-    let _two = both(&guard, &clock, "d");
-}
-
-#[tokio::test]
-async fn a_refusal_by_policy_rests_that_version_and_costs_nothing() {
-    let (guard, clock) = guard(2);
-    assert_eq!(go(&guard, "a").refused(Kind::PatPolicy), 0);
-    assert!(matches!(ask(&guard, "a", true), Verdict::Cooldown(Kind::PatPolicy)));
-    go(&guard, "b").accepted();
-    clock.advance(POLICY_COOLDOWN);
-    go(&guard, "a").unsent();
-    assert_eq!(go(&guard, "a").refused(Kind::UserLocked), 0);
-    assert!(matches!(ask(&guard, "b", true), Verdict::Cooldown(Kind::UserLocked)));
-    clock.advance(LOCK_COOLDOWN);
-    go(&guard, "b").accepted();
-}
-
-#[tokio::test]
-async fn whoever_waits_is_told() {
-    let (guard, _) = guard(1);
-    let one = go(&guard, "a");
-    let waiting = guard.clone();
-    let waiter = tokio::spawn(async move {
-        loop {
-            let (verdict, freed) = waiting.ask(&user(), &PatId::trusted("a"), true);
-            match verdict {
-                Verdict::Retry(_) => freed.await,
-                Verdict::Granted(permit) => {
-                    permit.unsent();
-                    return true;
-                }
-                _ => return false,
+        match (alive, refused) {
+            (true, None) => Outcome::Accepted,
+            (_, Some(refused)) => {
+                *self.bad.lock().entry(version.to_string()).or_default() += 1;
+                Outcome::Refused(refused)
+            }
+            (false, None) => {
+                *self.bad.lock().entry(version.to_string()).or_default() += 1;
+                Outcome::Refused(pat_refused())
             }
         }
+    }
+
+    /// One login of a client, as the lease does it.
+    async fn login(self: &Arc<Self>, client: &str, role: &str) -> Result<(), Kind> {
+        self.request(client, role, RequestKind::Login).await
+    }
+
+    async fn request(self: &Arc<Self>, client: &str, role: &str, kind: RequestKind) -> Result<(), Kind> {
+        let (mut again, mut until) = (false, tokio::time::Instant::now() + Duration::from_secs(30));
+        loop {
+            let question = Question {
+                user: user(),
+                client: ClientName::parse(client).unwrap(),
+                kind,
+                version: PatId::trusted(&self.store.lock().clone()),
+                context: Context { places: vec![role.to_owned()], is_client_s: !role.is_empty() },
+                hold: Duration::from_secs(6),
+                again,
+                helper: self.clone(),
+            };
+            let answered = tokio::time::timeout_at(until, self.guard.ask(question)).await;
+            let mut permit = match answered.map_err(|_late| Kind::GateBusy)?.unwrap() {
+                Answer::Granted(permit) => permit,
+                Answer::Refused(kind, _cause) => return Err(kind),
+            };
+            permit.sending();
+            let version = permit.version().clone();
+            match self.judge(client, role, &version).await {
+                Outcome::Accepted => {
+                    permit.accepted();
+                    return Ok(());
+                }
+                Outcome::Refused(refusal) => {
+                    permit.refused(refusal);
+                    (again, until) = (true, until.max(tokio::time::Instant::now() + Duration::from_secs(36)));
+                }
+                Outcome::Lost | Outcome::Unsent => return Err(Kind::SnowflakeSilent),
+            }
+        }
+    }
+
+    /// So many logins of eight clients at once; returns how long the last took and how many failed.
+    async fn storm(self: &Arc<Self>, logins: usize) -> (Duration, usize) {
+        let (start, mut all) = (tokio::time::Instant::now(), JoinSet::new());
+        for number in 0..logins {
+            let snowflake = self.clone();
+            all.spawn(async move { snowflake.login(&format!("c{}", number % 8), "").await });
+        }
+        let failed = all.join_all().await.into_iter().filter(Result::is_err).count();
+        (start.elapsed(), failed)
+    }
+
+    fn bad(&self, version: &str) -> usize {
+        self.bad.lock().get(version).copied().unwrap_or(0)
+    }
+}
+
+impl Helper for Snowflake {
+    fn newer<'a>(&'a self, version: &'a PatId) -> Work<'a, Result<PatId, String>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let store = self.store.lock().clone();
+            if store == version.as_str() {
+                Err("the store has no newer one".into())
+            } else {
+                Ok(PatId::trusted(&store))
+            }
+        })
+    }
+
+    fn log_in<'a>(&'a self, version: &'a PatId) -> Work<'a, Outcome> {
+        Box::pin(async move {
+            self.own.fetch_add(1, Ordering::Relaxed);
+            self.judge("own", "", version).await
+        })
+    }
+
+    fn spawn(&self, keeper: Work<'static, ()>) {
+        tokio::spawn(keeper);
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(Virtual(ManualClock::start(), tokio::time::Instant::now()))
+}
+
+const fn seconds(seconds: f64) -> Duration {
+    Duration::from_millis((seconds * 1000.0) as u64)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_served_in_the_time_that_the_width_allows() {
+    for (logins, latency, most) in [(50, 0.3, 4.0), (200, 0.5, 8.0), (60, 1.0, 8.0), (1000, 0.5, 30.0)] {
+        let snowflake = Snowflake::start(widths(2, 32));
+        snowflake.takes(seconds(latency));
+        snowflake.login("warm", "").await.unwrap();
+        let (took, failed) = snowflake.storm(logins).await;
+        assert!(failed == 0 && took <= seconds(most), "{logins} x {latency} s: {took:?}, {failed} failed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pat_that_died_overnight_costs_no_more_than_the_budget() {
+    for budget in 1..=4 {
+        let snowflake = Snowflake::start(widths(budget, 32));
+        snowflake.kill("v1");
+        let (_, failed) = snowflake.storm(200).await;
+        assert_eq!(failed, 200);
+        assert!(snowflake.bad("v1") <= budget, "{budget}: {}", snowflake.bad("v1"));
+        // Never again with this version.
+        assert_eq!(snowflake.login("late", "").await, Err(Kind::PatRefused));
+        assert!(snowflake.bad("v1") <= budget);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pat_that_is_killed_in_a_storm_costs_no_more_than_in_flight() {
+    for in_flight in [4, 32] {
+        let snowflake = Snowflake::start(widths(2, in_flight));
+        let mut all = JoinSet::new();
+        for number in 0..100 {
+            let snowflake = snowflake.clone();
+            all.spawn(async move { while snowflake.login(&format!("c{}", number % 8), "ROLE").await.is_ok() {} });
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        snowflake.kill("v1");
+        all.join_all().await;
+        assert!(snowflake.bad("v1") <= in_flight, "{in_flight}: {}", snowflake.bad("v1"));
+        assert!(snowflake.own.load(Ordering::Relaxed) >= 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotations_without_overlap_fail_no_login_also_where_the_store_is_behind() {
+    for behind in [0.0, 1.0] {
+        let snowflake = Snowflake::start(widths(2, 32));
+        let (mut all, end) = (JoinSet::new(), tokio::time::Instant::now() + Duration::from_secs(60));
+        for number in 0..24 {
+            let snowflake = snowflake.clone();
+            all.spawn(async move {
+                while tokio::time::Instant::now() < end {
+                    snowflake.login(&format!("c{}", number % 8), "").await.unwrap();
+                }
+            });
+        }
+        for version in 2..16 {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let version = format!("v{version}");
+            snowflake.rotate(&version);
+            tokio::time::sleep(seconds(behind)).await;
+            *snowflake.store.lock() = version;
+        }
+        all.join_all().await;
+        let bad = snowflake.bad.lock().clone();
+        assert!(bad.values().all(|bad| *bad <= 32), "{bad:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_waits_for_one_request_of_each_client_at_every_latency() {
+    for latency in [0.005, 0.1, 0.3, 1.0, 5.0] {
+        let snowflake = Snowflake::start(widths(2, 4));
+        snowflake.takes(seconds(latency));
+        let mut crowds = JoinSet::new();
+        for (client, kind) in [("greedy", RequestKind::Rest), ("crowd", RequestKind::Login)] {
+            for _ in 0..40 {
+                let snowflake = snowflake.clone();
+                crowds.spawn(async move { while snowflake.request(client, "", kind).await.is_ok() {} });
+            }
+        }
+        tokio::time::sleep(seconds(latency) * 10).await;
+        let (before, start) = (snowflake.sent.lock().len(), tokio::time::Instant::now());
+        snowflake.login("new", "").await.unwrap();
+        let sent = snowflake.sent.lock();
+        let at = sent[before..].iter().position(|client| client == "new").unwrap();
+        assert!(at <= 4 && start.elapsed() <= seconds(latency) * 3, "{latency} s: after {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_client_composes_is_its_own_and_costs_nobody_else() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.refuses.lock().insert("ODD".into(), pat_refused());
+    snowflake.login("good", "").await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(snowflake.login("odd", "ODD").await, Err(Kind::ContextRefused));
+        snowflake.login("good", "").await.unwrap();
+        snowflake.login("odd", "").await.unwrap();
+    }
+    assert!(snowflake.bad("v1") <= 2, "{}", snowflake.bad("v1"));
+    // Another context each time: after three, those that have not worked are answered from memory.
+    for role in 0..20 {
+        snowflake.refuses.lock().insert(format!("ODD{role}"), pat_refused());
+        let _told = snowflake.login("odd", &format!("ODD{role}")).await;
+    }
+    assert!(snowflake.bad("v1") <= 4, "{}", snowflake.bad("v1"));
+    snowflake.login("odd", "").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_login_that_was_sent_after_the_refusal_acquits() {
+    let snowflake = Snowflake::start(widths(4, 32));
+    let ask = |context: &str| Question {
+        user: user(),
+        client: ClientName::parse("c").unwrap(),
+        kind: RequestKind::Login,
+        version: PatId::trusted("v1"),
+        context: Context { places: vec![context.to_owned()], is_client_s: true },
+        hold: Duration::from_secs(6),
+        again: false,
+        helper: snowflake.clone(),
+    };
+    let granted = async |context| match snowflake.guard.ask(ask(context)).await.unwrap() {
+        Answer::Granted(permit) => permit,
+        Answer::Refused(..) => panic!(),
+    };
+    let (first, second, third) = (granted("1").await, granted("2").await, granted("3").await);
+    second.refused(pat_refused());
+    let waits = snowflake.guard.ask(ask("4"));
+    first.accepted();
+    third.accepted();
+    assert_eq!(snowflake.own.load(Ordering::Relaxed), 0, "these may have been looked at before the PAT died");
+    assert!(matches!(waits.await.unwrap(), Answer::Granted(_)));
+    assert_eq!(snowflake.own.load(Ordering::Relaxed), 1);
+    assert!(matches!(snowflake.guard.ask(ask("2")).await.unwrap(), Answer::Refused(Kind::ContextRefused, _)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_client_s_lost_answers_make_others_wait_for_seconds_at_most() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.loses.lock().push("breaks".into());
+    let (mut all, end) = (JoinSet::new(), tokio::time::Instant::now() + Duration::from_secs(60));
+    for number in 0..10 {
+        let snowflake = snowflake.clone();
+        all.spawn(async move {
+            let client = if number < 4 { "breaks".to_owned() } else { format!("c{number}") };
+            let mut longest = Duration::ZERO;
+            while tokio::time::Instant::now() < end {
+                let begun = tokio::time::Instant::now();
+                let ended = snowflake.login(&client, "").await;
+                if client != "breaks" {
+                    ended.unwrap();
+                    longest = longest.max(begun.elapsed());
+                }
+            }
+            longest
+        });
+    }
+    let longest = all.join_all().await.into_iter().max().unwrap();
+    assert!(longest <= Duration::from_secs(3), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_an_unknown_code_and_a_lock_pause_and_the_own_login_goes_first() {
+    for (code, text, kind, (pause, _)) in [
+        ("390422", "", Kind::PatPolicy, POLICY),
+        ("390202", "Authentication attempt rejected", Kind::LoginRefused, UNLISTED),
+        ("390102", "Your user account has been temporarily locked", Kind::UserLocked, LOCK),
+    ] {
+        let snowflake = Snowflake::start(widths(2, 32));
+        snowflake.refuses.lock().insert(String::new(), Refusal::read(code, text));
+        for _ in 0..5 {
+            assert_eq!(snowflake.login("c", "").await, Err(kind), "{code}");
+        }
+        assert!(snowflake.sent.lock().len() <= 2, "{code}");
+        snowflake.refuses.lock().clear();
+        tokio::time::sleep(pause).await;
+        let (_, failed) = snowflake.storm(20).await;
+        assert_eq!(failed, 0, "{code}");
+        let sent = snowflake.sent.lock().clone();
+        let begun = sent.len() - 21;
+        assert_eq!(sent[begun], "own", "{code}: {sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_condemned_version_pauses_the_user_until_the_operator_says_otherwise() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.kill("v1");
+    snowflake.storm(4).await;
+    *snowflake.store.lock() = "v2".into();
+    snowflake.storm(4).await;
+    snowflake.rotate("v3");
+    *snowflake.store.lock() = "v3".into();
+    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
+    let bad: usize = snowflake.bad.lock().values().sum();
+    assert!(bad <= 4, "{bad}");
+    snowflake.guard.forget_refusals(&user());
+    snowflake.login("c", "").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_version_needs_no_verdict_about_the_old_one() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.login("c", "R").await.unwrap();
+    snowflake.rotate("v2");
+    let old = PatId::trusted("v1");
+    let asked = tokio::spawn({
+        let snowflake = snowflake.clone();
+        async move {
+            let first = snowflake.login("c", "R");
+            first.await
+        }
     });
-    tokio::task::yield_now().await;
-    one.unsent();
-    assert!(waiter.await.unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    *snowflake.store.lock() = "v2".into();
+    asked.await.unwrap().unwrap();
+    assert_eq!((snowflake.own.load(Ordering::Relaxed), snowflake.bad("v1")), (0, 1));
+    assert!(!snowflake.guard.is_condemned(&user(), &old));
 }
 
-fn remembered(home: &std::path::Path, clock: &Arc<ManualClock>) -> Arc<Guard> {
-    Guard::open(2, clock.clone(), Some(StateDir::open(home).unwrap())).unwrap()
+#[tokio::test(start_paused = true)]
+async fn who_left_gives_the_place_back_and_who_waits_too_long_is_told() {
+    let snowflake = Snowflake::start(widths(2, 4));
+    snowflake.takes(Duration::from_secs(40));
+    let mut all = JoinSet::new();
+    for _ in 0..3 {
+        let snowflake = snowflake.clone();
+        all.spawn(async move { snowflake.login("c", "").await });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let impatient = tokio::time::timeout(Duration::from_secs(1), snowflake.login("d", "")).await;
+    assert!(impatient.is_err());
+    let told = all.join_all().await;
+    assert_eq!(told.iter().filter(|told| **told == Err(Kind::GateBusy)).count(), 2, "{told:?}");
+    assert!(snowflake.guard.users.lock().user(&user()).queue.iter().all(|waiter| !waiter.is_there()));
 }
 
-#[test]
-fn a_restart_forgets_no_refusal_and_forgives_only_when_told() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+fn remembered(home: &std::path::Path, clock: &Arc<dyn Clock>) -> Arc<Snowflake> {
+    let state = StateDir::open(home).unwrap();
+    Snowflake::with(Guard::open(widths(2, 32), clock.clone(), Some(state)).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_forgets_no_verdict_and_forgives_only_when_told() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
     let first = remembered(home.path(), &clock);
-    assert_eq!(go(&first, "a").refused(Kind::PatRefused), 1);
+    first.kill("v1");
+    assert_eq!(first.login("c", "").await, Err(Kind::PatRefused));
     drop(first);
     let second = remembered(home.path(), &clock);
-    assert!(second.refused_for(&user(), &PatId::trusted("a")).is_some());
-    assert_eq!(go(&second, "a").refused(Kind::PatRefused), 2);
+    assert_eq!(second.login("c", "").await, Err(Kind::PatRefused));
+    assert_eq!(second.sent.lock().len(), 0);
+    second.guard.forget_refusals(&user());
     drop(second);
-    let third = remembered(home.path(), &clock);
-    assert!(matches!(ask(&third, "a", true), Verdict::Exhausted));
-    go(&third, "b").accepted();
-    third.forget_refusals(&user());
-    drop(third);
-    go(&remembered(home.path(), &clock), "a").accepted();
+    remembered(home.path(), &clock).login("c", "").await.unwrap();
 }
 
-#[test]
-fn two_gates_with_one_directory_have_one_budget() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+#[tokio::test(start_paused = true)]
+async fn a_killed_process_costs_one_own_login_and_no_wait() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
+    let killed = remembered(home.path(), &clock);
+    let under_way = tokio::spawn({
+        let killed = killed.clone();
+        async move { killed.login("c", "").await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // A kill leaves the files as they are now.
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(home.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    let next = remembered(copy.path(), &clock);
+    let (took, failed) = next.storm(8).await;
+    assert_eq!((failed, next.own.load(Ordering::Relaxed)), (0, 1));
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    // What is not known of one version is not charged to another.
+    let other = remembered(copy.path(), &clock);
+    *other.store.lock() = "v2".into();
+    other.rotate("v2");
+    other.login("c", "").await.unwrap();
+    assert_eq!(other.own.load(Ordering::Relaxed), 0);
+    under_way.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_with_one_directory_share_their_verdicts_and_their_places() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
     let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
-    go(&one, "a").refused(Kind::PatRefused);
-    assert_eq!(go(&two, "a").refused(Kind::PatRefused), 2);
-    // The requests under way at the same time count too.
-    one.tidy();
-    let (_first, _second) = (go(&one, "b"), go(&two, "b"));
-    clock.advance(SPREAD);
-    assert!(is_busy(&one, "b") && is_busy(&two, "b"));
-    assert!(matches!(ask(&one, "a", true), Verdict::Exhausted));
+    one.kill("v1");
+    assert_eq!(one.login("c", "").await, Err(Kind::PatRefused));
+    assert_eq!(two.login("c", "").await, Err(Kind::PatRefused));
+    assert_eq!(two.sent.lock().len(), 0);
 }
 
-#[test]
-fn what_a_killed_process_had_under_way_counts_and_a_restart_loop_spends_nothing_twice() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
-    let mut sent = 0;
-    for restart in 0..1000 {
-        let place = home.path().join(restart.to_string());
-        let guard = remembered(&place, &clock);
-        let mut permits = Vec::new();
-        while let Verdict::Granted(permit) = ask(&guard, "a", true) {
-            permits.push(permit);
-            clock.advance(SPREAD);
-        }
-        sent += permits.len();
-        // A kill leaves the files as they are now.
-        let next = home.path().join((restart + 1).to_string());
-        std::fs::create_dir(&next).unwrap();
-        for file in std::fs::read_dir(&place).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), next.join(file.file_name())).unwrap();
-        }
-        clock.advance(Duration::from_secs(1));
-    }
-    // A version that has never worked: the budget, and no more until the operator allows it.
-    assert_eq!(sent, 2);
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_file_of_ours_is_said_and_put_right() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
+    std::fs::write(home.path().join("guard"), "junk").unwrap();
+    let first = remembered(home.path(), &clock);
+    first.kill("v1");
+    assert_eq!(first.login("c", "").await, Err(Kind::PatRefused));
+    drop(first);
+    assert_eq!(remembered(home.path(), &clock).login("c", "").await, Err(Kind::PatRefused));
 }
 
-#[test]
-fn a_file_that_is_no_file_of_ours_is_said_and_put_right() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
-    std::fs::write(home.path().join("budget"), "junk").unwrap();
-    let guard = remembered(home.path(), &clock);
-    go(&guard, "a").refused(Kind::PatRefused);
-    drop(guard);
-    assert_eq!(go(&remembered(home.path(), &clock), "a").refused(Kind::PatRefused), 2);
-}
-
-#[test]
-fn a_disk_that_is_full_forgets_nothing_that_this_process_knows() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
-    let guard = remembered(home.path(), &clock);
-    go(&guard, "a").refused(Kind::PatRefused);
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_forgets_nothing_that_this_process_knows() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
+    let snowflake = remembered(home.path(), &clock);
+    snowflake.login("c", "").await.unwrap();
     // The new content cannot be written.
-    std::fs::create_dir(home.path().join("budget.new")).unwrap();
-    assert_eq!(go(&guard, "a").refused(Kind::PatRefused), 2);
-    assert!(matches!(ask(&guard, "a", true), Verdict::Exhausted));
-    for id in ["b", "c"] {
-        go(&guard, id).refused(Kind::PatRefused);
-    }
-    assert!(matches!(ask(&guard, "d", true), Verdict::Cooldown(_)));
-    std::fs::remove_dir(home.path().join("budget.new")).unwrap();
-    guard.forget_refusals(&user());
-    go(&guard, "d").refused(Kind::PatRefused);
-    drop(guard);
-    assert_eq!(go(&remembered(home.path(), &clock), "d").refused(Kind::PatRefused), 2);
+    std::fs::create_dir(home.path().join("guard.new")).unwrap();
+    snowflake.kill("v1");
+    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
+    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
+    assert!(snowflake.bad("v1") <= 2);
+    std::fs::remove_dir(home.path().join("guard.new")).unwrap();
+    snowflake.guard.forget_refusals(&user());
+    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
+    drop(snowflake);
+    assert_eq!(remembered(home.path(), &clock).login("c", "").await, Err(Kind::PatRefused));
 }
 
-#[test]
-fn a_version_that_works_again_is_no_longer_suspect_and_keeps_its_count() {
-    let (guard, _) = guard(2);
-    go(&guard, "a").refused(Kind::PatRefused);
-    assert!(matches!(ask(&guard, "a", false), Verdict::NeedNewer));
-    go(&guard, "a").accepted();
-    let Verdict::Granted(permit) = ask(&guard, "a", false) else { panic!("still suspect") };
-    assert_eq!(permit.refused(Kind::PatRefused), 2);
-}
-
-#[test]
-fn a_request_that_is_settled_frees_its_place_and_a_late_refusal_counts_all_the_same() {
-    let (guard, clock) = guard(2);
-    let (mut one, mut two) = both(&guard, &clock, "a");
-    one.settle();
-    one.settle();
-    two.settle();
-    let (three, four) = both(&guard, &clock, "a");
-    assert!(is_busy(&guard, "a"));
-    clock.advance(Duration::from_secs(2));
-    assert!(is_busy(&guard, "a"));
-    drop(two);
-    assert!(is_busy(&guard, "a"), "one that was settled takes nobody's place along");
-    three.accepted();
-    assert_eq!(one.refused(Kind::PatRefused), 1);
-    assert!(is_busy(&guard, "a"), "one refused and one under way");
-    four.accepted();
-    go(&guard, "a").accepted();
+#[tokio::test(start_paused = true)]
+async fn a_request_that_gave_its_place_back_frees_it_and_a_late_refusal_counts_all_the_same() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    let ask = || Question {
+        user: user(),
+        client: ClientName::parse("c").unwrap(),
+        kind: RequestKind::Rest,
+        version: PatId::trusted("v1"),
+        context: Context { places: vec![], is_client_s: true },
+        hold: Duration::from_secs(6),
+        again: false,
+        helper: snowflake.clone(),
+    };
+    let Ok(Answer::Granted(mut first)) = snowflake.guard.ask(ask()).await else { panic!() };
+    let second = snowflake.guard.ask(ask());
+    first.sending();
+    first.settle();
+    first.settle();
+    let Ok(Answer::Granted(second)) = second.await else { panic!() };
+    first.refused(pat_refused());
+    second.accepted();
+    snowflake.login("d", "").await.unwrap();
 }

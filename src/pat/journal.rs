@@ -1,13 +1,13 @@
 //! [`Journal`]: the ledgers on disk.
 //!
-//! `budget` has the spent budgets. Several processes change it in turn; each reads it before it adds its own counts.
-//! `risk.N` has the requests that one process has under way; the others read it before they let a login go. The files
-//! use wall-clock times, because monotonic time ends when the machine stops. If the gate cannot write a file, it logs
-//! that and counts in memory; then the counts in memory and in the file both apply, until it can write again.
+//! `guard` has the verdicts and pauses. Several processes change it in turn; each reads it before it adds its own
+//! changes. `risk.N` has the requests that one process has under way; the others read it before they let a request go.
+//! The files use wall-clock times, because monotonic time ends when the machine stops. If the gate cannot write a file,
+//! it logs that and keeps its knowledge in memory; then what is in memory and what is in the file both apply, until it
+//! can write again.
 //!
-//! The request's own thread writes the files when the ledger judges a login: refusals are rare, and the client must not
-//! learn of one before the file has it. The directory should be on a local disk. The gate waits only briefly for a lock
-//! that another process holds.
+//! The request's own thread writes the files: refusals are rare, and the client must not learn of one before the file
+//! has it. The directory should be on a local disk. The gate waits only briefly for a lock that another process holds.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Cooldown, Ledger, Version};
+use super::guard::User;
+use super::ledger::Pause;
+use super::version::{Standing, Version};
 use crate::base::clock::Clock;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::Kind;
@@ -23,7 +25,7 @@ use crate::base::ids::{PatId, ServiceUser};
 use crate::state::{Scratch, StateDir};
 use crate::telemetry::log_throttle::LogThrottle;
 
-const BUDGET: &str = "budget";
+const GUARD: &str = "guard";
 const RISK: &str = "risk";
 
 /// More than the tick of any file system's clock that a gate should keep its state on.
@@ -33,7 +35,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// longer.
 const FURTHEST: Duration = Duration::from_secs(3_600);
 
-type Users = HashMap<ServiceUser, Ledger>;
+type Users = HashMap<ServiceUser, User>;
 
 /// Writes the ledgers to disk.
 pub(super) struct Journal {
@@ -54,30 +56,34 @@ pub(super) struct Journal {
 struct UserForm {
     account: String,
     user: String,
-    #[serde(rename = "row")]
-    consecutive_refusals: usize,
-    #[serde(rename = "rest")]
-    cooldown: Option<CooldownForm>,
+    condemned: u32,
+    pause: Option<PauseForm>,
     versions: Vec<VersionForm>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct CooldownForm {
+struct PauseForm {
     kind: String,
+    cause: String,
     until: EpochMillis,
-    only: Option<PatId>,
+    length_s: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct VersionForm {
     id: PatId,
-    refused: usize,
-    since: Option<EpochMillis>,
-    #[serde(rename = "doubts")]
-    unknown_outcomes: Vec<EpochMillis>,
-    lost: u32,
-    proven: bool,
-    suspect: bool,
+    refusals: usize,
+    first_refused: Option<EpochMillis>,
+    standing: StandingForm,
+    pause: Option<PauseForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StandingForm {
+    Sound,
+    Suspect { kind: String, cause: String },
+    Condemned { cause: String },
 }
 
 /// A login under way, as the file has it: account, user, fingerprint of the PAT.
@@ -88,12 +94,7 @@ type Risk = HashMap<(ServiceUser, PatId), usize>;
 
 impl Journal {
     /// Reads the files in `directory`, with the requests that dead processes had under way.
-    pub(super) fn open(
-        directory: StateDir,
-        users: &mut Users,
-        max_refusals: usize,
-        clock: &dyn Clock,
-    ) -> io::Result<Self> {
+    pub(super) fn open(directory: StateDir, users: &mut Users, clock: &dyn Clock) -> io::Result<Self> {
         let (risk, left) = directory.scratch(RISK)?;
         let mut journal = Self {
             directory,
@@ -114,12 +115,10 @@ impl Journal {
                 owner = "gate",
                 "the last process stopped with logins under way; their outcome is unknown"
             );
-            journal.change(users, clock, |users| {
-                for (account, user, id) in lost {
-                    let user = ServiceUser::new(&account, &user);
-                    users.entry(user).or_default().version(&id).lost_with_its_process(max_refusals, clock.now());
-                }
-            });
+            for (account, user, id) in lost {
+                let user = ServiceUser::new(&account, &user);
+                users.entry(user).or_default().ledger.version(&id).doubt(clock.now());
+            }
         }
         journal.risk.write("[]")?;
         journal.others = journal.directory.others(RISK, &journal.risk);
@@ -129,7 +128,7 @@ impl Journal {
     /// Reads the changes of other processes. It costs one call to the file system, and just after a change also a read:
     /// two writes within one tick of the file system's clock have the same time.
     pub(super) fn catch_up(&mut self, users: &mut Users, clock: &dyn Clock) {
-        let changed = self.directory.changed(BUDGET);
+        let changed = self.directory.changed(GUARD);
         if changed != self.seen || !self.settled {
             self.take_up(users, clock);
             self.saw(changed, clock);
@@ -142,7 +141,7 @@ impl Journal {
     }
 
     fn take_up(&self, users: &mut Users, clock: &dyn Clock) {
-        match self.directory.read(BUDGET) {
+        match self.directory.read(GUARD) {
             Ok(content) => take_up(users, content.as_deref(), self.unsaved, clock),
             Err(error) => self.complain(&error),
         }
@@ -155,7 +154,7 @@ impl Journal {
         clock: &dyn Clock,
         change: impl FnOnce(&mut Users) -> T,
     ) -> T {
-        let locked = self.directory.lock(BUDGET);
+        let locked = self.directory.lock(GUARD);
         if locked.is_ok() {
             self.take_up(users, clock);
         }
@@ -165,16 +164,16 @@ impl Journal {
         if let Err(error) = written {
             self.complain(&error);
         }
-        self.saw(self.directory.changed(BUDGET), clock);
+        self.saw(self.directory.changed(GUARD), clock);
         outcome
     }
 
-    /// Writes the requests under way with a version to disk before sending, unless the file already has as many.
-    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &Version) {
+    /// Writes the requests at risk with a version to disk before sending, unless the file already has as many.
+    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &PatId) {
+        let at_risk = users.get(user).and_then(|user| user.ledger.find(version)).map_or(0, at_risk);
         // Make the owned key only if the file has to change.
-        let covered = |((known, id), times): (&(ServiceUser, PatId), &usize)| {
-            known == user && *id == version.id && *times >= version.under_way
-        };
+        let covered =
+            |((known, id), times): (&(ServiceUser, PatId), &usize)| known == user && id == version && *times >= at_risk;
         if !self.written.iter().any(covered) {
             self.tidy(users);
         }
@@ -184,9 +183,9 @@ impl Journal {
     /// many logins at once do not write the file twice each.
     pub(super) fn tidy(&mut self, users: &Users) {
         self.others = self.directory.others(RISK, &self.risk);
-        let open = |(user, ledger): (&ServiceUser, &Ledger)| {
-            let versions = ledger.versions.iter().filter(|version| version.under_way > 0);
-            versions.map(|version| ((user.clone(), version.id.clone()), version.under_way)).collect::<Vec<_>>()
+        let open = |(name, user): (&ServiceUser, &User)| {
+            let versions = user.ledger.versions.iter().filter(|version| at_risk(version) > 0);
+            versions.map(|version| ((name.clone(), version.id.clone()), at_risk(version))).collect::<Vec<_>>()
         };
         let risk: Risk = users.iter().flat_map(open).collect();
         if risk == self.written {
@@ -224,8 +223,13 @@ impl Journal {
     }
 }
 
-/// Reads the file into the ledgers. Its counts of a version replace those in memory, except for what only this process
-/// knows. If the file could not be written, the worse of the two counts.
+/// The requests of a version whose outcome a restart would lose.
+fn at_risk(version: &Version) -> usize {
+    version.taken() + usize::from(version.own)
+}
+
+/// Reads the file into the ledgers. What it says of a version replaces what is in memory, except for what only this
+/// process knows. If the file could not be written, the worse of the two counts.
 fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {
@@ -234,70 +238,92 @@ fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn
     };
     for form in forms {
         let user = ServiceUser::new(&form.account, &form.user);
-        let ledger = users.entry(user).or_default();
-        let cooldown = form.cooldown.and_then(|cooldown| {
-            let kind = Kind::ALL.iter().copied().find(|kind| kind.rule().name == cooldown.kind)?;
-            Some(Cooldown { kind, until: cooldown.until.to_instant(clock, FURTHEST), only: cooldown.only })
-        });
+        let ledger = &mut users.entry(user).or_default().ledger;
+        let pause = form.pause.and_then(|pause| pause.read(clock));
         if !unsaved {
-            (ledger.consecutive_refusals, ledger.cooldown) = (form.consecutive_refusals, cooldown);
+            (ledger.condemned, ledger.pause) = (form.condemned, pause);
         } else {
-            ledger.consecutive_refusals = ledger.consecutive_refusals.max(form.consecutive_refusals);
-            ledger.cooldown = ledger.cooldown.take().or(cooldown);
+            ledger.condemned = ledger.condemned.max(form.condemned);
+            ledger.pause = ledger.pause.take().or(pause);
         }
         // The file's order is the versions' age; what only this process knows is younger.
         let mut own = std::mem::take(&mut ledger.versions);
         for form in form.versions {
             let known = own.iter().position(|version| version.id == form.id).map(|at| own.remove(at));
-            let known = known.unwrap_or_else(|| Version::new(&form.id));
-            ledger.versions.push(
-                if unsaved && known.refused + known.unknown_outcomes.len() > form.refused + form.unknown_outcomes.len()
-                {
-                    known
-                } else {
-                    Version {
-                        refused: form.refused,
-                        since: form.since.map(|at| at.to_instant(clock, FURTHEST)),
-                        unknown_outcomes: form
-                            .unknown_outcomes
-                            .into_iter()
-                            .map(|at| at.to_instant(clock, FURTHEST))
-                            .collect(),
-                        lost: form.lost,
-                        proven: form.proven || known.proven,
-                        suspect: form.suspect,
-                        ..known
-                    }
-                },
-            );
+            let mut version = known.unwrap_or_else(|| Version::new(&form.id));
+            if !unsaved || version.refusals <= form.refusals {
+                version.refusals = form.refusals;
+                version.first_refused = form.first_refused.map(|at| at.to_instant(clock, FURTHEST));
+                version.pause = form.pause.and_then(|pause| pause.read(clock));
+                form.standing.read(&mut version.standing, clock.now());
+            }
+            ledger.versions.push(version);
         }
         ledger.versions.append(&mut own);
         ledger.trim();
     }
 }
 
+impl PauseForm {
+    fn of(pause: &Pause, clock: &dyn Clock) -> Self {
+        Self {
+            kind: pause.kind.rule().name.to_owned(),
+            cause: pause.cause.clone(),
+            until: EpochMillis::of_instant(pause.until, clock),
+            length_s: pause.length.as_secs(),
+        }
+    }
+
+    fn read(self, clock: &dyn Clock) -> Option<Pause> {
+        let until = self.until.to_instant(clock, FURTHEST);
+        let length = Duration::from_secs(self.length_s).min(FURTHEST);
+        Some(Pause { kind: kind(&self.kind)?, cause: self.cause, until, length })
+    }
+}
+
+impl StandingForm {
+    fn of(standing: &Standing) -> Self {
+        match standing {
+            Standing::Sound => Self::Sound,
+            Standing::Suspect { kind, cause, .. } => {
+                Self::Suspect { kind: kind.rule().name.to_owned(), cause: cause.clone() }
+            }
+            Standing::Condemned { cause } => Self::Condemned { cause: cause.clone() },
+        }
+    }
+
+    /// Changes a standing where the file says another; what is the same keeps what only this process knows.
+    fn read(self, standing: &mut Standing, now: Instant) {
+        match (self, &*standing) {
+            (Self::Suspect { .. }, Standing::Suspect { .. }) | (Self::Sound, Standing::Sound) => {}
+            (Self::Sound, _) => *standing = Standing::Sound,
+            (Self::Condemned { cause }, _) => *standing = Standing::Condemned { cause },
+            (Self::Suspect { kind: name, cause }, _) => {
+                let kind = kind(&name).unwrap_or(Kind::LoginRefused);
+                *standing = Standing::Suspect { since: now, read: false, kind, cause };
+            }
+        }
+    }
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    Kind::ALL.iter().copied().find(|kind| kind.rule().name == name)
+}
+
 fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
-    let at = |instant: Instant| EpochMillis::of_instant(instant, clock);
-    let form = |(user, ledger): (&ServiceUser, &Ledger)| UserForm {
-        account: user.account().to_owned(),
-        user: user.user().to_owned(),
-        consecutive_refusals: ledger.consecutive_refusals,
-        cooldown: ledger.cooldown.as_ref().map(|cooldown| CooldownForm {
-            kind: cooldown.kind.rule().name.to_owned(),
-            until: at(cooldown.until),
-            only: cooldown.only.clone(),
-        }),
-        versions: (ledger.versions.iter())
-            .map(|version| VersionForm {
-                id: version.id.clone(),
-                refused: version.refused,
-                since: version.since.map(at),
-                unknown_outcomes: version.unknown_outcomes.iter().copied().map(at).collect(),
-                lost: version.lost,
-                proven: version.proven,
-                suspect: version.suspect,
-            })
-            .collect(),
+    let version = |version: &Version| VersionForm {
+        id: version.id.clone(),
+        refusals: version.refusals,
+        first_refused: version.first_refused.map(|at| EpochMillis::of_instant(at, clock)),
+        standing: StandingForm::of(&version.standing),
+        pause: version.pause.as_ref().map(|pause| PauseForm::of(pause, clock)),
+    };
+    let form = |(name, User { ledger, .. }): (&ServiceUser, &User)| UserForm {
+        account: name.account().to_owned(),
+        user: name.user().to_owned(),
+        condemned: ledger.condemned,
+        pause: ledger.pause.as_ref().map(|pause| PauseForm::of(pause, clock)),
+        versions: ledger.versions.iter().map(version).collect(),
     };
     serde_json::to_vec(&users.iter().map(form).collect::<Vec<_>>()).unwrap_or_default()
 }

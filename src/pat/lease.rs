@@ -2,38 +2,39 @@
 //!
 //! A handler takes one lease for an admitted client ([`Pats::lease`]) and reports one outcome: [`Lease::accepted`],
 //! [`Lease::unsent`] or [`Lease::refused`]. A lease that is dropped after [`Lease::sending`] counts as a lost answer.
-//! The lease hides the cache, the guard's budget, the other replicas, and the wait for a newer version.
+//! The lease hides the cache, the guard, the other replicas, and the wait for a newer version.
 //!
-//! Reporting a refusal and asking for [`Refusal::another`] lease are two steps: the handler reports every refusal at
-//! once, but only a client that still waits needs a newer version.
+//! Reporting a refusal and asking for [`Refused::another`] lease are two steps: the handler reports every refusal at
+//! once, but only a client that still waits needs another version.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
+use super::Pats;
 use super::cache::CachedPat;
-use super::guard::RiskPermit;
-use super::{Pats, pause};
+use super::contexts::Context;
+use super::guard::{Answer, Question};
+use super::keeper::{Helper, Work};
+use super::ledger::Outcome;
+use super::permit::RiskPermit;
+use super::queue::RequestKind;
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::{PatId, SessionId};
 use crate::base::names::TraceId;
 use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
+use crate::replicas::Judgement;
+use crate::snowflake::refusal::Refusal;
 
-/// The longest pause between two questions to a store for a newer PAT.
+/// The pause before a request without a PAT asks the store again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The first such pause; each is twice as long as the one before, up to [`PAUSE`].
-const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// How long a request may wait for others of the same user; drivers wait for 60 s and more.
+/// How long a request may wait for its turn; drivers wait for 60 s and more.
 const QUEUE: Duration = Duration::from_secs(30);
 /// How many versions of a PAT one request may try, each newer than the one before. Two rotations can overtake a login.
 const VERSIONS: u32 = 8;
-
-/// The cause for a version that the gate does not send again.
-const EXHAUSTED: &str = "it has been refused as often as pat.budget allows; the gate does not send it again \
-    before the store has a new one, or the operator runs `patgate pat retry`";
 
 /// How long a request waits, whatever it waits for.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +60,8 @@ pub struct Lease {
 }
 
 /// A lease whose version Snowflake has refused; the refusal is on record.
-pub struct Refusal {
+pub struct Refused {
     request: LeaseRequest,
-    pat: Arc<CachedPat>,
     kind: Kind,
     /// For the log.
     cause: String,
@@ -73,21 +73,32 @@ struct LeaseRequest {
     pats: Pats,
     grant: Grant,
     trace: TraceId,
+    kind: RequestKind,
+    context: Context,
     deadlines: Deadlines,
-    /// How many versions have been refused to it.
+    /// How often Snowflake has refused it.
     refusals: u32,
 }
 
 impl Pats {
-    /// The right to send one request for an admitted client. It waits for a PAT, and for a place in the budget of its
-    /// version.
+    /// The right to send one request for an admitted client, in its turn. It waits for a PAT, for its turn, and for a
+    /// verdict about a version that Snowflake has refused. `asks_for` is the context that the request asks for: role,
+    /// warehouse, database and schema.
     ///
     /// # Errors
     /// The fault with the reason: the store, Snowflake's refusals, or too many waiting requests.
-    pub async fn lease(&self, grant: &Grant, trace: TraceId, deadlines: Deadlines) -> Result<Lease, Fault> {
-        let request = LeaseRequest { pats: self.clone(), grant: grant.clone(), trace, deadlines, refusals: 0 };
-        let pat = request.current().await?;
-        request.granted(pat).await
+    pub async fn lease(
+        &self,
+        grant: &Grant,
+        trace: TraceId,
+        kind: RequestKind,
+        asks_for: Vec<String>,
+        deadlines: Deadlines,
+    ) -> Result<Lease, Fault> {
+        let is_own_form = kind == RequestKind::Login && self.inner.own_logins.context(grant.credential()) == asks_for;
+        let context = Context { places: asks_for, is_client_s: !is_own_form };
+        let (pats, grant) = (self.clone(), grant.clone());
+        LeaseRequest { pats, grant, trace, kind, context, deadlines, refusals: 0 }.granted().await
     }
 }
 
@@ -118,49 +129,51 @@ impl Lease {
         self.permit.accepted();
     }
 
-    /// Snowflake has not checked the PAT.
+    /// Snowflake has not checked the PAT, or the client broke the request, which is nobody else's affair.
     pub fn unsent(self) {
         self.permit.unsent();
     }
 
-    /// Snowflake refused the PAT, or the gate.
-    pub fn refused(self, kind: Kind) -> Refusal {
+    /// Snowflake refused the PAT, or the gate, or what this client asks for: the guard finds out.
+    pub fn refused(self, refusal: Refusal) -> Refused {
         let Self { mut request, pat, permit } = self;
-        let times = permit.refused(kind);
+        let (kind, said) = (refusal.kind(), refusal.cause());
+        let times = permit.refused(refusal);
         request.refusals += 1;
+        let (inner, user) = (&request.pats.inner, request.grant.service_user());
+        if inner.guard.is_condemned(user, &pat.fetched.id) {
+            inner.replicas.iter().for_each(|all| all.judged(user, &pat.fetched.id, Judgement::Condemned));
+        }
         let (id, version) = (&pat.fetched.id, &pat.fetched.version);
-        let cause = format!("Snowflake refused PAT {id} ({version} of the store); refusals so far: {times}");
-        let credential = request.grant.credential();
+        let cause = format!("{said} to PAT {id} ({version} of the store); refusals so far: {times}");
+        let (client, credential) = (request.grant.client(), request.grant.credential());
         request.pats.inner.metrics.pat_refused(credential);
-        tracing::warn!(trace = %request.trace, %credential, kind = kind.rule().name, cause, "PAT refused");
-        Refusal { request, pat, kind, cause }
+        tracing::warn!(trace = %request.trace, %client, %credential, kind = kind.rule().name, cause, "PAT refused");
+        Refused { request, kind, cause }
     }
 }
 
-impl Refusal {
-    /// A lease for a newer version, once there is one.
+impl Refused {
+    /// A lease for another try: with a newer version.
     ///
     /// # Errors
-    /// The fault that says that there is none, or that this request has tried enough of them.
-    pub async fn another(self) -> Result<Lease, Fault> {
-        let newer = self.newer().await?;
-        self.request.granted(newer).await
+    /// The fault that says whose fault the refusal was, or that this request has tried enough versions.
+    pub async fn another(mut self) -> Result<Lease, Fault> {
+        if self.request.refusals >= VERSIONS {
+            return Err(Fault::new(self.kind).with_cause(&self.cause));
+        }
+        let hold = self.request.pats.inner.hold;
+        self.request.deadlines.queue = self.request.deadlines.queue.max(Instant::now() + hold);
+        self.request.granted().await
     }
 
     /// The fault for a client whose request the gate cannot send again. If there is a newer version, it asks the client
     /// to retry.
     pub async fn give_up(self, why: &str) -> Fault {
-        match self.newer().await {
+        match self.another().await {
             Ok(_newer) => Fault::new(Kind::SnowflakeBusy).with_cause(format_args!("there is a newer PAT, but {why}")),
             Err(fault) => fault,
         }
-    }
-
-    async fn newer(&self) -> Result<Arc<CachedPat>, Fault> {
-        if self.request.refusals >= VERSIONS {
-            return Err(Fault::new(self.kind).with_cause(&self.cause));
-        }
-        self.request.newer(&self.pat, self.kind, &self.cause).await
     }
 }
 
@@ -179,90 +192,112 @@ impl LeaseRequest {
         }
     }
 
-    /// Waits for a place in the budget of a version. Meanwhile the refusal of another request may replace the version.
-    async fn granted(self, mut pat: Arc<CachedPat>) -> Result<Lease, Fault> {
+    /// Waits for the request's turn, and takes the version that is in memory then.
+    async fn granted(self) -> Result<Lease, Fault> {
         let (guard, user) = (&self.pats.inner.guard, self.grant.service_user());
-        let mut without_another = None;
+        let helper: Arc<dyn Helper> = Arc::new(self.clone());
+        let mut again = self.refusals > 0;
         loop {
-            let version = &pat.fetched.id;
-            let insists = without_another.as_ref() == Some(version);
-            let (verdict, freed) = guard.ask(user, version, insists);
-            // The future tells of places that come free here, not of those at the other gates.
-            let (verdict, freed) = match verdict {
-                Verdict::Granted(permit) => (self.shared(permit).await, None),
-                alone => (alone, Some(freed)),
+            let version = self.current().await?.fetched.id.clone();
+            let question = Question {
+                user: user.clone(),
+                client: self.grant.client().clone(),
+                kind: self.kind,
+                version: version.clone(),
+                context: self.context.clone(),
+                hold: self.pats.inner.hold,
+                again,
+                helper: helper.clone(),
             };
-            match verdict {
-                Verdict::Granted(permit) => return Ok(Lease { request: self, pat, permit }),
-                Verdict::NeedNewer => match self.newer(&pat, Kind::PatRefused, "Snowflake has refused it before").await
-                {
-                    Ok(newer) => pat = newer,
-                    Err(_none) => without_another = Some(version.clone()),
-                },
-                Verdict::Exhausted => pat = self.newer(&pat, Kind::PatRefused, EXHAUSTED).await?,
-                Verdict::Cooldown(kind) => {
-                    return Err(Fault::new(kind)
-                        .with_cause("Snowflake has just refused a login; the gate sends none for a short time"));
-                }
-                Verdict::Retry(after) if Instant::now() < self.deadlines.queue => {
-                    match freed {
-                        Some(freed) => drop(timeout(after, freed).await),
-                        None => tokio::time::sleep(after).await,
-                    }
-                    pat = self.current().await?;
-                }
-                Verdict::Retry(_) => {
-                    let cause = "other logins of the same service user were under way for the whole time";
-                    return Err(Fault::new(Kind::GateBusy).with_cause(cause));
-                }
+            again = true;
+            let answered = timeout_at(self.deadlines.queue, guard.ask(question)).await;
+            let busy = || Fault::new(Kind::GateBusy).with_cause(guard.waits_for(user, &version));
+            let permit = match answered.map_err(|_late| busy())? {
+                Ok(Answer::Granted(permit)) => *permit,
+                Ok(Answer::Refused(kind, cause)) => return Err(Fault::new(kind).with_cause(cause)),
+                Err(gone) => return Err(Fault::new(Kind::GateBroken).with_source(&gone)),
+            };
+            // Other gates may have another view, and the store may have given a newer version meanwhile.
+            let Some(permit) = self.shared(permit).await else { continue };
+            let pat = self.current().await?;
+            if pat.fetched.id == *permit.version() {
+                return Ok(Lease { request: self, pat, permit });
             }
+            permit.unsent();
         }
     }
 
-    /// Asks the other gates too, if there are any.
-    async fn shared(&self, permit: RiskPermit) -> Verdict<RiskPermit> {
+    /// Asks the other gates too, if there are any; `None` if they have taken all places, or have condemned the version.
+    async fn shared(&self, permit: RiskPermit) -> Option<RiskPermit> {
         let inner = &self.pats.inner;
-        let Some(replicas) = &inner.replicas else { return Verdict::Granted(permit) };
-        let Ok(name) = SessionId::new(&*inner.env.random) else { return Verdict::Granted(permit) };
+        let Some(replicas) = &inner.replicas else { return Some(permit) };
+        let Ok(name) = SessionId::new(&*inner.env.random) else { return Some(permit) };
         let (user, version) = (self.grant.service_user(), permit.version().clone());
-        let asked = replicas.lease(user, &version, inner.guard.max_refusals(), name.to_string()).await;
-        match asked.granted() {
-            Ok(lease) => Verdict::Granted(permit.shared_with(lease)),
-            Err(refused) => {
+        let asked = replicas.lease(user, &version, inner.guard.widths(), name.to_string()).await;
+        inner.guard.shared_by(replicas.gates());
+        match asked {
+            Verdict::Granted(lease) => Some(permit.shared_with(lease)),
+            Verdict::Retry(after) => {
                 permit.unsent();
-                if matches!(refused, Verdict::Exhausted) {
-                    // From now on this gate knows it too, and waits for the successor as after a refusal of its own.
-                    inner.guard.exhausted_elsewhere(user, &version);
-                }
-                refused
+                tokio::time::sleep(after).await;
+                None
+            }
+            Verdict::Suspect => {
+                permit.unsent();
+                inner.guard.suspected_elsewhere(user, &version);
+                None
+            }
+            Verdict::Condemned => {
+                permit.unsent();
+                // From now on this gate knows it too, and waits for the successor as after a refusal of its own.
+                inner.guard.condemned_elsewhere(user, &version);
+                None
             }
         }
     }
+}
 
-    /// A PAT newer than the refused one, or the fault that says there is none. It reads the store again until the time
-    /// `hold` has passed since the first refusal of that version: in a rotation the store may be slightly behind
-    /// Snowflake.
-    async fn newer(&self, refused: &CachedPat, kind: Kind, cause: &str) -> Result<Arc<CachedPat>, Fault> {
-        if kind != Kind::PatRefused {
-            // A network policy, or a lock: another PAT does not help.
-            return Err(Fault::new(kind).with_cause(cause));
-        }
-        let inner = &self.pats.inner;
-        let refused_for = inner.guard.refused_for(self.grant.service_user(), &refused.fetched.id);
-        let left = refused_for.and_then(|refused_for| inner.hold.checked_sub(refused_for));
-        let until = left.map(|left| Instant::now() + left);
-        let mut next = SHORT_PAUSE;
-        loop {
-            let why = match inner.cache.newer_than(&self.grant, refused).await {
-                Ok(Some(newer)) => return Ok(newer),
+impl Helper for LeaseRequest {
+    fn newer<'a>(&'a self, version: &'a PatId) -> Work<'a, Result<PatId, String>> {
+        Box::pin(async move {
+            let why = match self.pats.inner.cache.newer_than(&self.grant, version).await {
+                Ok(Some(newer)) => return Ok(newer.fetched.id.clone()),
                 Ok(None) => "the store has no newer one".to_owned(),
                 Err(error) => format!("the gate cannot read a newer one: {error}"),
             };
-            if until.is_none_or(|until| Instant::now() + next >= until) {
-                return Err(Fault::new(kind).with_cause(format_args!("{cause}; {why}")));
+            tracing::debug!(trace = %self.trace, why, "requests wait for a newer PAT");
+            Err(why)
+        })
+    }
+
+    fn log_in<'a>(&'a self, version: &'a PatId) -> Work<'a, Outcome> {
+        Box::pin(async move {
+            let inner = &self.pats.inner;
+            let Ok(pat) = inner.cache.current(&self.grant).await else { return Outcome::Unsent };
+            if pat.fetched.id != *version {
+                inner.guard.replaced(version, &pat.fetched.id);
+                return Outcome::Unsent;
             }
-            tracing::debug!(trace = %self.trace, why, "a request waits for a newer PAT");
-            pause(&mut next, PAUSE).await;
-        }
+            let (user, credential) = (self.grant.service_user(), self.grant.credential());
+            let Some(replicas) = &inner.replicas else {
+                return inner.own_logins.log_in(credential, &pat.fetched.pat).await;
+            };
+            if !replicas.own_login(user, version).await {
+                inner.guard.condemned_elsewhere(user, version);
+                return Outcome::Unsent;
+            }
+            let outcome = inner.own_logins.log_in(credential, &pat.fetched.pat).await;
+            let judgement = match &outcome {
+                Outcome::Accepted => Judgement::Acquitted,
+                Outcome::Refused(refusal) if refusal.kind() == Kind::PatRefused => Judgement::Condemned,
+                Outcome::Refused(_) | Outcome::Unsent | Outcome::Lost => Judgement::Open,
+            };
+            replicas.judged(user, version, judgement);
+            outcome
+        })
+    }
+
+    fn spawn(&self, keeper: Work<'static, ()>) {
+        self.pats.inner.control.spawn(keeper);
     }
 }

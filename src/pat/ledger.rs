@@ -1,267 +1,364 @@
-//! [`Ledger`]: the counts of one service user's PATs: requests under way, refusals, unknown outcomes. It is pure: it
-//! takes the time as an argument and does no I/O. Only this module decides what "Snowflake has refused this version"
-//! means.
+//! [`Ledger`]: what one service user has spent, and what is known of each version of its PAT. It is pure: it takes the
+//! time as an argument and does no I/O.
+//!
+//! # Width
+//! A version has a width: how many requests may be at risk with it at once, the gate's own login included. Clients'
+//! requests take at most one less. A version that is new, or has had no success for [`IDLE`] while nothing of it was
+//! under way, has the width `pat.budget`. Each success of a request that was sent after the last refusal widens it by
+//! one, up to `pat.in_flight`.
+//!
+//! # Verdict
+//! A refusal of what a client composed makes a version [`Standing::Suspect`]: nothing more goes with it. The gate's own
+//! login decides: it is accepted, and the refusal was the client's own; or it is refused, and the version is
+//! [`Standing::Condemned`] for all. A client's login that asks for nothing of its own has the same form, so its refusal
+//! decides too, if the table of refusals knows the reason. A success of a request that was under way when the refusal
+//! came decides nothing: Snowflake may have looked at it before the PAT died.
+//!
+//! # Doubts
+//! An outcome that is lost keeps its place for [`DOUBT`], or until a success of a request that was sent later. If only
+//! doubts are in the way, the gate's own login goes at once, and its success clears them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
+use super::contexts::{Context, Contexts};
+use super::version::{Doubt, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
-use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
+use crate::base::names::ClientName;
+use crate::base::verdict::Widths;
+use crate::snowflake::refusal::Refusal;
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
-/// How long one login runs before the guard grants another beside it. Snowflake takes some 300 ms, so two are always
-/// under way while many wait. If it answers faster, logins go one by one, and a PAT that dies under load costs one bad
-/// login instead of two.
-pub(super) const SPREAD: Duration = Duration::from_millis(150);
-/// How long a login waits before it checks again: a place can also become free by time alone, without a notification.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a request that has given its place back may still be refused.
-const SETTLING: Duration = Duration::from_secs(2);
-/// How much longer the next lost answer counts, for a version that has never worked.
-const GROWTH: u32 = 4;
-/// The longest that a lost answer counts.
-const LONGEST_UNKNOWN: Duration = Duration::from_secs(240);
-/// The most refusals in a row over all versions, including the requests under way. One more locks the user.
-const MAX_CONSECUTIVE: usize = 4;
-/// The pause after that many: as long as Snowflake's own lock, so that the first ones no longer count at the fifth.
-pub(super) const CONSECUTIVE_COOLDOWN: Duration = Duration::from_secs(15 * 60);
-/// The pause after Snowflake has locked the user.
-pub(super) const LOCK_COOLDOWN: Duration = Duration::from_secs(60);
-/// The pause after a refusal by a network policy, which another PAT does not change.
-pub(super) const POLICY_COOLDOWN: Duration = Duration::from_secs(5);
+/// The pauses after an own login that was refused for a reason without a verdict.
+pub(super) const UNLISTED: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(15 * 60));
+/// The same for a network policy: its refusals lock nobody, and operators correct it while they watch.
+pub(super) const POLICY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// The same after Snowflake's word that the user is locked.
+pub(super) const LOCK: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
+/// The pause after two condemned versions with no success between them: as long as Snowflake's own lock.
+pub(super) const CONDEMNED_TWICE: Duration = Duration::from_secs(15 * 60);
 
-/// What one user has spent.
+/// The state of one service user.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// The youngest last.
     pub versions: Vec<Version>,
-    /// Refusals since the last success.
-    pub consecutive_refusals: usize,
     /// Nothing is sent for a while.
-    pub cooldown: Option<Cooldown>,
-    /// Notified when a place becomes free.
-    pub free: Arc<Notify>,
+    pub pause: Option<Pause>,
+    /// Versions condemned since the last success.
+    pub condemned: u32,
+    /// What Snowflake refuses for its content.
+    pub contexts: Contexts,
+    /// Counts the sendings, so that later ones are known from earlier ones.
+    sent: u64,
 }
 
-/// What one version of a PAT has spent.
-pub(super) struct Version {
-    /// Its fingerprint.
-    pub id: PatId,
-    pub under_way: usize,
-    /// When the guard granted the last of them.
-    pub sent: Option<Instant>,
-    pub refused: usize,
-    /// When Snowflake first refused it.
-    pub since: Option<Instant>,
-    /// Until when each lost answer counts.
-    pub unknown_outcomes: Vec<Instant>,
-    /// Until when each request that gave its place back before its answer counts for the refusals in a row.
-    pub returned: Vec<Instant>,
-    /// How many answers have been lost since the last one that came.
-    pub lost: u32,
-    /// Whether Snowflake has ever taken it.
-    pub proven: bool,
-    /// Whether the last answer was a refusal.
-    pub suspect: bool,
-}
-
-/// A pause.
-pub(super) struct Cooldown {
+/// A time without logins; after it, the gate's own login goes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
     pub kind: Kind,
+    pub cause: String,
     pub until: Instant,
-    /// It holds for this version alone.
-    pub only: Option<PatId>,
+    pub length: Duration,
+}
+
+/// Whether a request may go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It may.
+    Go,
+    /// All places are taken; one comes free.
+    Full,
+    /// Other processes have taken them; they say nothing when one comes free.
+    FullElsewhere,
+    /// The gate's own login has to go first.
+    Proof,
+    /// No verdict yet.
+    Suspect,
+    /// Not with this version.
+    Condemned,
+    /// Not now.
+    Paused(Kind, String),
+}
+
+/// A request that was let go.
+pub(super) struct Sending {
+    /// The number of its sending.
+    pub number: u64,
+    pub client: ClientName,
+    pub context: Context,
 }
 
 /// What came of a request.
-#[derive(Clone, Copy)]
-pub(super) enum RiskOutcome {
+pub(super) enum Outcome {
     /// Snowflake took the PAT.
     Accepted,
-    /// Snowflake refused it, or the gate.
-    Refused(Kind),
+    /// Snowflake refused.
+    Refused(Refusal),
     /// Snowflake has not checked the PAT.
     Unsent,
     /// It is unknown whether Snowflake has checked it.
     Lost,
 }
 
-impl Version {
-    pub(super) fn new(id: &PatId) -> Self {
-        Self {
-            id: id.clone(),
-            under_way: 0,
-            sent: None,
-            refused: 0,
-            since: None,
-            unknown_outcomes: Vec::new(),
-            returned: Vec::new(),
-            lost: 0,
-            proven: false,
-            suspect: false,
-        }
-    }
-
-    /// How many refusals it counts for, if every open request is refused.
-    pub(super) fn spent(&self) -> usize {
-        self.refused + self.open()
-    }
-
-    fn open(&self) -> usize {
-        self.under_way + self.unknown_outcomes.len()
-    }
-
-    /// Counts an answer that was lost because its process stopped. Snowflake may have refused each of them, and a
-    /// restart loop loses them all: if there are more than the budget, they count as refusals; for a version that has
-    /// never worked, as many as the budget are enough.
-    pub(super) fn lost_with_its_process(&mut self, max_refusals: usize, now: Instant) {
-        self.doubt(now);
-        let lost = usize::try_from(self.lost).unwrap_or(usize::MAX);
-        if lost > max_refusals || (lost == max_refusals && !self.proven) {
-            (self.refused, self.suspect) = (max_refusals, true);
-            self.since.get_or_insert(now);
-        }
-    }
-
-    /// Counts a lost answer; for longer each time, until this version has worked.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        let times = if self.proven { 1 } else { GROWTH.saturating_pow(self.lost) };
-        self.unknown_outcomes.push(now + UNKNOWN_COUNTS.saturating_mul(times).min(LONGEST_UNKNOWN));
-        self.lost = self.lost.saturating_add(1);
-    }
-}
-
 impl Ledger {
-    /// Judges a request; a granted request is under way from now on. A request that `insists` has found no other
-    /// version.
-    pub(super) fn judge(&mut self, id: &PatId, insists: bool, max_refusals: usize, now: Instant) -> Verdict<()> {
-        match &self.cooldown {
-            Some(cooldown) if cooldown.until <= now => {
-                self.cooldown = None;
-                // One more is risked.
-                self.consecutive_refusals = self.consecutive_refusals.min(MAX_CONSECUTIVE - 1);
-            }
-            Some(cooldown) if cooldown.only.as_ref().is_none_or(|only| only == id) => {
-                return Verdict::Cooldown(cooldown.kind);
-            }
-            _ => {}
+    /// Whether a request may go with a version now. `elsewhere` requests are under way in other processes; `share` is
+    /// this gate's part of the places.
+    pub(super) fn room(
+        &mut self,
+        id: &PatId,
+        widths: Widths,
+        elsewhere: usize,
+        share: impl Fn(usize) -> usize,
+        now: Instant,
+    ) -> Room {
+        if let Some(pause) = self.pause.as_ref().filter(|pause| now < pause.until) {
+            return Room::Paused(pause.kind, pause.cause.clone());
         }
+        let user_paused = self.pause.is_some();
         let version = self.version(id);
-        version.unknown_outcomes.retain(|until| *until > now);
-        self.versions.iter_mut().for_each(|version| version.returned.retain(|until| *until > now));
-        let version = self.version(id);
-        if version.refused >= max_refusals {
-            return Verdict::Exhausted;
+        version.settle(widths, now);
+        match &version.standing {
+            Standing::Condemned { .. } => return Room::Condemned,
+            Standing::Suspect { .. } => return Room::Suspect,
+            Standing::Sound => {}
         }
-        if version.suspect && !insists {
-            return Verdict::NeedNewer;
+        if let Some(pause) = &version.pause {
+            return match now < pause.until {
+                true => Room::Paused(pause.kind, pause.cause.clone()),
+                false => Room::Proof,
+            };
         }
-        if version.spent() >= max_refusals || self.risk() >= MAX_CONSECUTIVE {
-            return Verdict::Retry(LOOK_AGAIN);
+        if user_paused {
+            return Room::Proof;
         }
-        let version = self.version(id);
-        let since = version.sent.filter(|_| version.under_way > 0).map(|sent| now.saturating_duration_since(sent));
-        if let Some(left) = since.and_then(|since| SPREAD.checked_sub(since)).filter(|left| !left.is_zero()) {
-            return Verdict::Retry(left);
+        if version.taken() + elsewhere < share(version.width - 1) {
+            return Room::Go;
         }
-        version.under_way += 1;
-        version.sent = Some(now);
-        Verdict::Granted(())
+        match (version.under_way, elsewhere) {
+            (0, 0) => Room::Proof,
+            (0, _) => Room::FullElsewhere,
+            _ => Room::Full,
+        }
     }
 
-    /// Records the outcome of a request.
-    pub(super) fn record(&mut self, id: &PatId, outcome: RiskOutcome, now: Instant) {
+    /// A request goes; returns the number of its sending.
+    pub(super) fn sends(&mut self, id: &PatId, now: Instant) -> u64 {
+        self.sent += 1;
+        let sent = self.sent;
         let version = self.version(id);
-        version.under_way = version.under_way.saturating_sub(1);
+        version.begins(now);
+        version.under_way += 1;
+        sent
+    }
+
+    /// A place comes free, whatever the outcome will be.
+    pub(super) fn frees(&mut self, id: &PatId, now: Instant) {
+        self.version(id).frees(now);
+    }
+
+    /// Records what came of a request whose place is free already.
+    pub(super) fn told(&mut self, id: &PatId, sending: &Sending, outcome: Outcome, widths: Widths, now: Instant) {
+        let sent = sending.number;
         match outcome {
-            RiskOutcome::Unsent => {}
-            RiskOutcome::Lost => version.doubt(now),
-            RiskOutcome::Accepted => {
-                version.unknown_outcomes.clear();
-                version.lost = 0;
-                (version.proven, version.suspect) = (true, false);
-                self.consecutive_refusals = 0;
+            Outcome::Unsent => {}
+            Outcome::Lost => self.version(id).doubts.push(Doubt::of(sent, now)),
+            Outcome::Accepted => {
+                self.contexts.worked(&sending.client, &sending.context);
+                (self.condemned, self.pause) = (0, None);
+                let version = self.version(id);
+                version.succeeded(sent, now);
+                if sent > version.refused_at {
+                    version.width = widths.in_flight.min(version.width + 1);
+                }
             }
-            RiskOutcome::Refused(Kind::UserLocked) => self.pause(Kind::UserLocked, now + LOCK_COOLDOWN, None),
-            RiskOutcome::Refused(Kind::PatPolicy) => {
-                self.pause(Kind::PatPolicy, now + POLICY_COOLDOWN, Some(id.clone()))
+            Outcome::Refused(refusal) => self.refused(id, sending, &refusal, now),
+        }
+    }
+
+    fn refused(&mut self, id: &PatId, sending: &Sending, refusal: &Refusal, now: Instant) {
+        let (last, kind) = (self.sent, refusal.kind());
+        let version = self.version(id);
+        version.refusals += 1;
+        version.first_refused.get_or_insert(now);
+        version.refused_at = last;
+        if kind == Kind::UserLocked || (refusal.is_known() && !sending.context.is_client_s) {
+            return self.judged(id, refusal, now);
+        }
+        if version.is_condemned() {
+            return;
+        }
+        version.accused.push((sending.client.clone(), sending.context.clone()));
+        if version.standing == Standing::Sound {
+            version.standing = Standing::Suspect { since: now, read: false, kind, cause: refusal.cause() };
+            (version.lost, version.next_own) = (0, None);
+        }
+    }
+
+    /// The gate's own login goes; returns the number of its sending.
+    pub(super) fn own_sends(&mut self, id: &PatId, now: Instant) -> u64 {
+        self.sent += 1;
+        let sent = self.sent;
+        let version = self.version(id);
+        version.begins(now);
+        version.own = true;
+        sent
+    }
+
+    /// Records what came of the gate's own login.
+    pub(super) fn own_told(&mut self, id: &PatId, sent: u64, outcome: Outcome, widths: Widths, now: Instant) {
+        let last = self.sent;
+        let version = self.version(id);
+        version.own = false;
+        version.ends(now);
+        match outcome {
+            Outcome::Accepted => {
+                version.succeeded(sent, now);
+                let suspected = match &version.standing {
+                    Standing::Suspect { cause, .. } => Some(cause.clone()),
+                    Standing::Sound | Standing::Condemned { .. } => None,
+                };
+                match suspected {
+                    Some(cause) => self.acquit(id, &cause, now),
+                    None => version.width = widths.in_flight.min(version.width + 1),
+                }
+                (self.condemned, self.pause) = (0, None);
             }
-            RiskOutcome::Refused(kind) => {
-                version.refused += 1;
-                version.suspect = true;
-                version.lost = 0;
-                version.since.get_or_insert(now);
-                self.consecutive_refusals += 1;
-                if self.consecutive_refusals >= MAX_CONSECUTIVE {
-                    self.pause(kind, now + CONSECUTIVE_COOLDOWN, None);
+            Outcome::Refused(refusal) => {
+                version.refusals += 1;
+                version.first_refused.get_or_insert(now);
+                version.refused_at = last;
+                self.judged(id, &refusal, now);
+            }
+            Outcome::Unsent | Outcome::Lost => {
+                let suspect = matches!(version.standing, Standing::Suspect { .. });
+                version.own_was_lost(now, !suspect);
+                if let Standing::Suspect { read, .. } = &mut version.standing {
+                    // A newer version helps more than another try.
+                    *read = false;
                 }
             }
         }
     }
 
-    /// Records that a request has returned its place before its answer. For a while Snowflake may still refuse it.
-    pub(super) fn place_returned(&mut self, id: &PatId, now: Instant) {
-        self.version(id).returned.push(now + SETTLING);
-    }
-
-    /// Records that the budget of a version is spent, by refusals that other gates have seen.
-    pub(super) fn exhausted_elsewhere(&mut self, id: &PatId, max_refusals: usize, now: Instant) {
-        let version = self.version(id);
-        (version.refused, version.suspect) = (version.refused.max(max_refusals), true);
-        version.since.get_or_insert(now);
-    }
-
-    /// Whether an answer changes anything that a restart must not forget.
-    pub(super) fn would_change(&self, id: &PatId, outcome: RiskOutcome) -> bool {
-        let version = self.find(id);
-        match outcome {
-            RiskOutcome::Unsent => false,
-            RiskOutcome::Accepted => {
-                self.consecutive_refusals > 0
-                    || version.is_none_or(|version| version.lost > 0 || version.suspect || !version.proven)
+    /// Snowflake has refused a request of the gate's own form.
+    fn judged(&mut self, id: &PatId, refusal: &Refusal, now: Instant) {
+        let (kind, cause) = (refusal.kind(), refusal.cause());
+        let pause = |before: Option<&Pause>, (first, longest): (Duration, Duration)| {
+            let length =
+                before.filter(|before| before.kind == kind).map_or(first, |before| longest.min(before.length * 2));
+            Some(Pause { kind, cause: cause.clone(), until: now + length, length })
+        };
+        if kind == Kind::UserLocked {
+            // Of several requests under way, the first says it for all.
+            if self.pause.as_ref().is_none_or(|pause| pause.until <= now) {
+                self.pause = pause(self.pause.as_ref(), LOCK);
             }
-            RiskOutcome::Lost | RiskOutcome::Refused(_) => true,
+            let version = self.version(id);
+            version.accused.clear();
+            if !version.is_condemned() {
+                version.standing = Standing::Sound;
+            }
+            return;
+        }
+        let version = self.version(id);
+        if version.is_condemned() {
+            return;
+        }
+        version.accused.clear();
+        if kind == Kind::PatRefused {
+            version.standing = Standing::Condemned { cause: cause.clone() };
+            version.pause = None;
+            self.condemned += 1;
+            if self.condemned >= 2 {
+                let cause = format!("Snowflake has refused {} versions in a row; {cause}", self.condemned);
+                self.pause = Some(Pause { kind, cause, until: now + CONDEMNED_TWICE, length: CONDEMNED_TWICE });
+            }
+            return;
+        }
+        version.standing = Standing::Sound;
+        if version.pause.as_ref().is_none_or(|pause| pause.until <= now) {
+            version.pause = pause(version.pause.as_ref(), if kind == Kind::PatPolicy { POLICY } else { UNLISTED });
         }
     }
 
-    /// Forgets all counts.
+    fn acquit(&mut self, id: &PatId, cause: &str, now: Instant) {
+        let version = self.version(id);
+        version.standing = Standing::Sound;
+        (version.first_refused, version.lost, version.next_own) = (None, 0, None);
+        for (client, context) in std::mem::take(&mut version.accused) {
+            self.contexts.refused(&client, context, id, cause, now);
+        }
+    }
+
+    /// Records that another gate's request was refused, and that there is no verdict yet.
+    pub(super) fn suspected_elsewhere(&mut self, id: &PatId, now: Instant) {
+        let version = self.version(id);
+        if version.standing == Standing::Sound {
+            let (kind, cause) = (Kind::PatRefused, "Snowflake has refused it at another gate".to_owned());
+            version.standing = Standing::Suspect { since: now, read: false, kind, cause };
+        }
+    }
+
+    /// Records that other gates have condemned a version.
+    pub(super) fn condemned_elsewhere(&mut self, id: &PatId, now: Instant) {
+        let version = self.version(id);
+        if !version.is_condemned() {
+            version.first_refused.get_or_insert(now);
+            let cause = "Snowflake has refused it at another gate".to_owned();
+            version.standing = Standing::Condemned { cause };
+        }
+    }
+
+    /// The store has been read for a newer version; `in_vain` says why it gave none.
+    pub(super) fn was_read(&mut self, id: &PatId, in_vain: Option<&String>, now: Instant) {
+        let version = self.version(id);
+        if let Some(why) = in_vain {
+            version.store.clone_from(why);
+            version.read_in_vain = Some(now);
+        }
+        if let Standing::Suspect { read, .. } = &mut version.standing {
+            *read = true;
+        }
+    }
+
+    /// When the gate's own login may go, if there is none under way.
+    pub(super) fn next_own(&self, id: &PatId, now: Instant) -> Option<Instant> {
+        let version = self.find(id)?;
+        (!version.own).then(|| version.next_own.unwrap_or(now))
+    }
+
+    /// Whether an outcome changes something that a restart must not forget.
+    pub(super) fn would_change(&self, id: &PatId, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Unsent | Outcome::Lost => false,
+            Outcome::Refused(_) => true,
+            Outcome::Accepted => {
+                let marked = |version: &Version| version.standing != Standing::Sound || version.pause.is_some();
+                self.condemned > 0 || self.pause.is_some() || self.find(id).is_some_and(marked)
+            }
+        }
+    }
+
+    /// Forgets what speaks against a user and its versions.
     pub(super) fn forget_refusals(&mut self) {
-        (self.consecutive_refusals, self.cooldown) = (0, None);
+        (self.condemned, self.pause) = (0, None);
+        self.contexts.forget();
         for version in &mut self.versions {
-            (version.refused, version.since, version.lost, version.suspect) = (0, None, 0, false);
-            version.unknown_outcomes.clear();
+            (version.refusals, version.first_refused, version.pause) = (0, None, None);
+            version.standing = Standing::Sound;
+            (version.lost, version.next_own) = (0, None);
+            version.accused.clear();
+            version.doubts.clear();
         }
-    }
-
-    /// Refusals in a row, if every open request is refused.
-    fn risk(&self) -> usize {
-        self.consecutive_refusals
-            + self.versions.iter().map(|version| version.open() + version.returned.len()).sum::<usize>()
     }
 
     pub(super) fn refusals(&self, id: &PatId) -> usize {
-        self.find(id).map_or(0, |version| version.refused)
+        self.find(id).map_or(0, |version| version.refusals)
     }
 
-    /// The versions of which the last answer was a refusal.
-    pub(super) fn suspects(&self) -> impl Iterator<Item = &PatId> {
-        self.versions.iter().filter(|version| version.suspect).map(|version| &version.id)
-    }
-
-    pub(super) fn refused_since(&self, id: &PatId) -> Option<Instant> {
-        self.find(id)?.since
-    }
-
-    /// Whether nothing speaks against the next login with this version.
-    pub(super) fn is_clean(&self, id: &PatId) -> bool {
-        self.cooldown.is_none() && self.refusals(id) == 0
-    }
-
-    /// The counts of a version, added if missing.
+    /// The state of a version, added if missing.
     pub(super) fn version(&mut self, id: &PatId) -> &mut Version {
         let at = self.versions.iter().position(|version| version.id == *id).unwrap_or_else(|| {
             self.versions.push(Version::new(id));
@@ -274,16 +371,12 @@ impl Ledger {
     /// Forgets the oldest versions beyond the limit; versions without requests under way go first.
     pub(super) fn trim(&mut self) {
         while self.versions.len() > REMEMBERED {
-            let done = self.versions.iter().position(|version| version.under_way == 0);
+            let done = self.versions.iter().position(|version| version.under_way == 0 && !version.own);
             self.versions.remove(done.filter(|at| at + 1 < self.versions.len()).unwrap_or(0));
         }
     }
 
     pub(super) fn find(&self, id: &PatId) -> Option<&Version> {
         self.versions.iter().find(|version| version.id == *id)
-    }
-
-    fn pause(&mut self, kind: Kind, until: Instant, only: Option<PatId>) {
-        self.cooldown = Some(Cooldown { kind, until, only });
     }
 }

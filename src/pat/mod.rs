@@ -7,8 +7,14 @@
 //! |---|---|
 //! | `lease` | one request's right to one version, and its outcome |
 //! | `cache` | the PATs in memory, read again in the background |
-//! | `guard` | the budget of each version: [`Guard`], one per process |
-//! | `ledger` | the counts of each version, and what "refused" means |
+//! | `guard` | when a request may go with a version: [`Guard`], one per process |
+//! | `queue` | the order of the requests |
+//! | `permit` | one request's place in the width of a version |
+//! | `ledger` | one user: who may go, and what "refused" means |
+//! | `version` | what is known of one version |
+//! | `contexts` | what clients asked for when Snowflake refused only them |
+//! | `keeper` | reads the store and logs in for the gate itself, while requests wait |
+//! | `own_login` | the gate's own login |
 //! | `journal` | the ledgers on disk |
 //! | `health` | the outcome of recent reads |
 //! | `schedule` | when the gate reads a reference again |
@@ -16,14 +22,20 @@
 //! | `status` | the status for the operator |
 
 mod cache;
+mod contexts;
 mod disk_cache;
 mod guard;
 mod health;
 mod journal;
+mod keeper;
 mod lease;
 mod ledger;
+mod own_login;
+mod permit;
+mod queue;
 mod schedule;
 mod status;
+mod version;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +45,8 @@ use tokio::runtime::Handle;
 
 pub use disk_cache::DiskCache;
 pub use guard::Guard;
-pub use lease::{Deadlines, Lease, Refusal};
+pub use lease::{Deadlines, Lease, Refused};
+pub use queue::RequestKind;
 pub use status::{CachedPatStatus, PatStatus};
 
 use crate::base::clock::Env;
@@ -43,7 +56,9 @@ use crate::config::{self, Config};
 use crate::replicas::Replicas;
 use crate::stores::{Resolver, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::AccountState;
 use cache::{Cache, CacheOptions, CachedPat};
+use own_login::OwnLogins;
 
 /// The PATs of one configuration. Background reads end with the last handle to them.
 #[derive(Clone)]
@@ -56,10 +71,15 @@ struct Inner {
     guard: Arc<Guard>,
     replicas: Option<Arc<Replicas>>,
     users: BTreeMap<Arc<str>, ServiceUser>,
+    own_logins: OwnLogins,
     hold: Duration,
     env: Env,
     metrics: Arc<Metrics>,
+    control: Handle,
 }
+
+/// The accounts of a configuration, by name.
+pub type Accounts = BTreeMap<Arc<str>, Arc<AccountState>>;
 
 /// The parts of [`Pats`], beside the configuration.
 pub struct PatParts {
@@ -81,7 +101,7 @@ pub struct PatParts {
 
 impl Pats {
     /// The PATs of a configuration; nothing is read yet.
-    pub fn new(config: &Config, parts: PatParts) -> Self {
+    pub fn new(config: &Config, accounts: &Accounts, parts: PatParts) -> Self {
         let PatParts { resolver, guard, replicas, disk_cache, metrics, env, control } = parts;
         let cache = Cache::new(CacheOptions {
             settings: config.pat.clone(),
@@ -91,24 +111,28 @@ impl Pats {
             disk_cache,
             metrics: metrics.clone(),
             env: env.clone(),
-            control,
+            control: control.clone(),
         });
-        let inner = Inner { cache, guard, replicas, users: users(config), hold: config.login.hold, env, metrics };
+        let (users, hold) = (users(config), config.login.hold);
+        let own_logins = OwnLogins::new(config, accounts, env.clone());
+        let inner = Inner { cache, guard, replicas, users, own_logins, hold, env, metrics, control };
         Self { inner: Arc::new(inner) }
     }
 
     /// The PATs of the next configuration, where nothing that the cache depends on has changed.
     #[must_use]
-    pub fn with_same_cache(&self, config: &Config) -> Self {
-        let Inner { cache, guard, replicas, users: _, hold: _, env, metrics } = &*self.inner;
+    pub fn with_same_cache(&self, config: &Config, accounts: &Accounts) -> Self {
+        let Inner { cache, guard, replicas, env, metrics, control, .. } = &*self.inner;
         let inner = Inner {
             cache: cache.clone(),
             guard: guard.clone(),
             replicas: replicas.clone(),
             users: users(config),
+            own_logins: OwnLogins::new(config, accounts, env.clone()),
             hold: config.login.hold,
             env: env.clone(),
             metrics: metrics.clone(),
+            control: control.clone(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -174,10 +198,4 @@ fn users(config: &Config) -> BTreeMap<Arc<str>, ServiceUser> {
         Some((name.clone(), ServiceUser::new(&account.authority(), &credential.user)))
     };
     config.credentials.iter().filter_map(user).collect()
-}
-
-/// Sleeps for `next`, which doubles up to `longest`.
-async fn pause(next: &mut Duration, longest: Duration) {
-    tokio::time::sleep(*next).await;
-    *next = longest.min(*next * 2);
 }

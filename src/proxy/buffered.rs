@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, header, request};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
@@ -96,6 +96,31 @@ pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps) 
         NotInflated::Damaged => Unread::malformed("its gzip is damaged"),
         NotInflated::TooLarge => Unread::TooLarge(caps.inflated, "after inflating"),
     })
+}
+
+/// The beginning of a body.
+pub(super) enum Begun {
+    /// It is the whole body.
+    Whole(Bytes),
+    /// It is larger than the cap: the beginning, and the rest.
+    Part(Bytes, Incoming),
+}
+
+/// Reads the beginning of a request's body, as it was sent, up to its cap or a little more.
+pub(super) async fn begin(mut body: Incoming, caps: &Caps) -> Result<Begun, Unread> {
+    let read = async {
+        let mut begun = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|broken| Unread::Malformed("it is incomplete", chain(&broken)))?;
+            // Trailers describe the connection, and no driver sends any.
+            begun.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if begun.len() > caps.body {
+                return Ok(Begun::Part(begun.freeze(), body));
+            }
+        }
+        Ok(Begun::Whole(begun.freeze()))
+    };
+    timeout(caps.deadline, read).await.map_err(|_late| Unread::Slow)?
 }
 
 /// Reads a request's body up to its cap, as it was sent.

@@ -14,12 +14,14 @@ use super::error_map::{is_unready, no_redirect, not_allowed};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
-use crate::pat::{Deadlines, Lease, Refusal};
+use crate::base::pins::Pin;
+use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::granted::Granted;
 use crate::snowflake::login::{Injection, Login, NotALogin};
-use crate::snowflake::query::pinned;
+use crate::snowflake::query::{context, pinned};
+use crate::snowflake::refusal::{About, Refusal};
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
 use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody};
@@ -79,11 +81,16 @@ impl AdmittedLogin<'_, '_> {
         let hold = generation.config.login.hold;
         let deadlines = Deadlines::new(record.started(), hold);
         let mut tries = self.account.hold_login(hold);
-        let mut lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
+        let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
+        let (grant, trace, asks_for) = (self.grant, record.trace(), context(&target));
+        let pats = &generation.pats;
+        let wait = async || pats.lease(grant, trace, RequestKind::Login, asks_for.clone(), deadlines).await;
+        let mut lease = wait().await?;
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
-            match self.try_once(lease, record).await? {
+            match self.try_once(lease, &target, record).await? {
                 LoginOutcome::Success { response, body, ticket } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
@@ -94,7 +101,7 @@ impl AdmittedLogin<'_, '_> {
                 LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
                 LoginOutcome::Failed(failure) => {
                     tries.again(failure, record.trace()).await?;
-                    lease = generation.pats.lease(self.grant, record.trace(), deadlines).await?;
+                    lease = wait().await?;
                 }
             }
         }
@@ -102,11 +109,11 @@ impl AdmittedLogin<'_, '_> {
 
     /// Sends the login with this lease, once. The exchange continues after the client leaves: the gate must know
     /// whether Snowflake refused the PAT.
-    async fn try_once(&mut self, lease: Lease, record: &mut Record) -> Result<LoginOutcome, Fault> {
+    async fn try_once(&mut self, lease: Lease, target: &str, record: &mut Record) -> Result<LoginOutcome, Fault> {
         // A failure between here and the exchange drops the lease unsent.
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
-        let request = self.request(body)?;
+        let request = self.request(body, target)?;
         let generation = &self.worker.generation;
         // Other requests may hold permits and wait for leases, so a login with a lease waits only briefly.
         let in_flight = self.account.in_flight(IN_FLIGHT_WAIT.min(generation.config.login.hold)).await?;
@@ -122,17 +129,15 @@ impl AdmittedLogin<'_, '_> {
         sent
     }
 
-    fn request(&self, body: String) -> Result<Request<RequestBody>, Fault> {
+    fn request(&self, body: String, target: &str) -> Result<Request<RequestBody>, Fault> {
         let broken = |cause: &str| Fault::new(Kind::GateBroken).with_cause(cause);
-        let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
         let key = self.login.presented.as_ref();
-        if key.is_some_and(|key| headers::hold(&self.head.headers, &target, body.as_bytes(), key)) {
+        if key.is_some_and(|key| headers::hold(&self.head.headers, target, body.as_bytes(), key)) {
             return Err(malformed("it contains the client key in a second place"));
         }
         let mut request = Request::new(RequestBody::whole(body));
         *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = target.as_ref().parse().map_err(|_| broken("the pinned target is not a URI"))?;
+        *request.uri_mut() = target.parse().map_err(|_| broken("the pinned target is not a URI"))?;
         let mut headers = headers::for_whole_body(&self.head.headers, self.account.authority());
         for name in [header::AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")] {
             headers.remove(name);
@@ -149,7 +154,7 @@ enum LoginOutcome {
     /// Snowflake refused for a reason that concerns the client.
     Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
-    Refused(Refusal),
+    Refused(Refused),
     /// There is no answer to the login. The gate may send the login again: in the worst case Snowflake has an unused
     /// session.
     Failed(Failure),
@@ -219,13 +224,24 @@ impl Exchange {
                 let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket }
             }
-            LoginAnswer::Other { code } => {
+            LoginAnswer::Refused(refusal) if self.is_the_client_s(&refusal) => {
                 lease.unsent();
-                self.record.refused(code);
+                self.record.refused(refusal.code);
                 LoginOutcome::Other { response, body }
             }
-            LoginAnswer::Credential(kind) => LoginOutcome::Refused(lease.refused(kind)),
+            LoginAnswer::Refused(refusal) => LoginOutcome::Refused(lease.refused(refusal)),
         })
+    }
+
+    /// Whether a refusal concerns what the client asks for. A context that the operator pins is none of its doing.
+    fn is_the_client_s(&self, refusal: &Refusal) -> bool {
+        let pins = self.grant.pins();
+        match refusal.about {
+            About::Gate(_) => false,
+            About::Role => !matches!(pins.role, Pin::Fixed(_)),
+            About::Context => [&pins.warehouse, &pins.database, &pins.schema].iter().any(|pin| **pin == Pin::Free),
+            About::Request => true,
+        }
     }
 
     /// Snowflake has opened a session: seals its tokens. Returns the body where it differs from Snowflake's, and the

@@ -2,9 +2,10 @@
 //! with the PAT.
 //!
 //! For Snowflake each request is a login, so the gate must limit how often it sends a dead PAT. A request therefore
-//! needs a lease. It returns the lease when the head of the answer arrives, or after [`SETTLED`]: Snowflake refuses a
-//! token at once or not at all, and a statement may run for 45 s. The gate keeps a body up to [`KEPT`] for a second try
-//! with a newer PAT. It streams a larger body, and asks the client to send it again.
+//! needs a lease. It takes one when its body is here, so that a client that sends slowly, or breaks off, keeps nobody
+//! waiting. It returns the lease when the head of the answer arrives, or after [`SETTLED`]: Snowflake refuses a token at
+//! once or not at all, and a statement may run for 45 s. The gate keeps a body up to [`KEPT`] for a second try with a
+//! newer PAT. It streams a larger body, and asks the client to send it again.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,21 +19,23 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::body::Content;
-use super::buffered::{self, Caps, PendingBody};
+use super::buffered::{self, Begun, Caps, PendingBody};
 use super::error_map::{no_redirect, not_allowed};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
-use crate::pat::{Deadlines, Lease, Refusal};
+use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::snowflake::{PAT_AUTHENTICATOR, rest};
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody, ResponseBody};
 
 /// How long Snowflake may take to refuse a token. It checks the token first.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED: Duration = Duration::from_secs(2);
 /// The largest body that the gate keeps, in bytes. Statements have a few KB.
 const KEPT: usize = 1 << 20;
+/// The largest statement whose context the gate tells apart after a refusal, in bytes.
+const PARSED: usize = 64 << 10;
 
 /// The body that the gate sends.
 enum OutgoingBody {
@@ -40,8 +43,8 @@ enum OutgoingBody {
     Kept(Bytes),
     /// Changed by the gate, and not compressed.
     Written(Bytes),
-    /// A stream from the client.
-    Streamed(Option<Incoming>),
+    /// A stream from the client, after the part that the gate has read.
+    Streamed(Option<(Bytes, Incoming)>),
 }
 
 impl Worker {
@@ -66,7 +69,9 @@ impl Worker {
         // First all checks that can refuse the request; then it takes a lease.
         let headers = outgoing(&head, &body, &grant, account.authority())?;
         let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
-        let mut lease = generation.pats.lease(&grant, record.trace(), deadlines).await?;
+        let asks_for = rest::context(&headers, body.statement(&head));
+        let trace = record.trace();
+        let mut lease = generation.pats.lease(&grant, trace, RequestKind::Rest, asks_for, deadlines).await?;
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
@@ -96,16 +101,17 @@ impl Worker {
 
     /// Reads the body if it is small, or if the gate has to change it.
     async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<OutgoingBody, Fault> {
-        let statement = head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS;
-        let pinned = statement && !grant.pins().are_free();
-        let small = body.size_hint().upper().is_some_and(|length| length <= KEPT as u64);
-        if !small && !pinned {
-            return Ok(OutgoingBody::Streamed(Some(body)));
+        let pinned = is_statement(head) && !grant.pins().are_free();
+        if !pinned && body.size_hint().lower() > KEPT as u64 {
+            return Ok(OutgoingBody::Streamed(Some((Bytes::new(), body))));
         }
         let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.generation.config.login.deadline };
         let unread = |why: buffered::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
         if !pinned {
-            return buffered::as_sent(body, &caps).await.map(OutgoingBody::Kept).map_err(unread);
+            return Ok(match buffered::begin(body, &caps).await.map_err(unread)? {
+                Begun::Whole(bytes) => OutgoingBody::Kept(bytes),
+                Begun::Part(read, rest) => OutgoingBody::Streamed(Some((read, rest))),
+            });
         }
         let read = buffered::request(head, body, &caps).await.map_err(unread)?;
         let malformed = || {
@@ -118,14 +124,29 @@ impl Worker {
 }
 
 impl OutgoingBody {
+    /// A small statement, whose members name its context.
+    fn statement(&self, head: &request::Parts) -> Option<&[u8]> {
+        match self {
+            Self::Kept(bytes) | Self::Written(bytes) if is_statement(head) && bytes.len() <= PARSED => Some(bytes),
+            Self::Kept(_) | Self::Written(_) | Self::Streamed(..) => None,
+        }
+    }
+
     /// The body of the next try.
     fn next(&mut self) -> Result<RequestBody, Fault> {
         let gone = || Fault::new(Kind::GateBroken).with_cause("the body was sent already");
         Ok(match self {
             Self::Kept(bytes) | Self::Written(bytes) => RequestBody::whole(bytes.clone()),
-            Self::Streamed(body) => RequestBody::Streamed(body.take().ok_or_else(gone)?),
+            Self::Streamed(body) => {
+                let (read, rest) = body.take().ok_or_else(gone)?;
+                RequestBody::Begun(Some(read).filter(|read| !read.is_empty()), rest)
+            }
         })
     }
+}
+
+fn is_statement(head: &request::Parts) -> bool {
+    head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS
 }
 
 /// The headers of every try, without the token.
@@ -137,9 +158,12 @@ fn outgoing(
 ) -> Result<HeaderMap, Fault> {
     let mut headers = head.headers.clone();
     headers::strip_hop(&mut headers);
-    if !matches!(body, OutgoingBody::Streamed(_)) {
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::EXPECT);
+    match body {
+        OutgoingBody::Streamed(Some((read, _))) if read.is_empty() => {}
+        OutgoingBody::Streamed(_) | OutgoingBody::Kept(_) | OutgoingBody::Written(_) => {
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::EXPECT);
+        }
     }
     if matches!(body, OutgoingBody::Written(_)) {
         headers.remove(header::CONTENT_ENCODING);
@@ -213,7 +237,7 @@ enum Looked {
     /// The same, where the body had to be read for it.
     Whole(Response<Content>),
     /// Snowflake refused the PAT.
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// Reports to the lease what an answer says about the PAT.
@@ -221,7 +245,8 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
     let response = match sent {
         Ok(response) => response,
         Err(failure) => {
-            if failure.is_unsent() {
+            // What the client broke costs nobody else: Snowflake has not looked at an incomplete request.
+            if failure.is_unsent() || failure.is_the_client_s() {
                 lease.unsent();
             }
             return Err(failure.into());
@@ -235,7 +260,7 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
     if status == 401 || status == 403 {
         let (response, body) = buffered::answer(response).await?;
         return Ok(match rest::refused(status, &body) {
-            Some(kind) => Looked::Refused(lease.refused(kind)),
+            Some(refusal) => Looked::Refused(lease.refused(refusal)),
             None => {
                 lease.unsent();
                 Looked::Whole(response.map(|()| Content::whole(body)))

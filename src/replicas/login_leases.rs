@@ -1,8 +1,10 @@
-//! The bad logins of a PAT version, over all replicas.
+//! The logins at risk with a PAT version, over all replicas.
 //!
-//! A login takes a lease before it is sent. The lease counts as spent until the gate reports the answer. Refusals count
-//! for as long as Snowflake keeps a token. The leases of a killed replica expire.
+//! A login takes a lease before it is sent: one of the places that the version's width leaves to clients. A success
+//! widens the version for all gates, a refusal makes it suspect for all. One gate at a time sends an own login; a
+//! condemned version stays condemned for as long as Snowflake keeps a token. The leases of a killed replica expire.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,67 +14,125 @@ use tokio::sync::mpsc;
 use super::Replicas;
 use crate::base::epoch::millis;
 use crate::base::ids::{PatId, ServiceUser};
-use crate::base::verdict::{UNKNOWN_COUNTS, Verdict};
+use crate::base::verdict::{Verdict, Widths};
 
-/// How long a lease counts without a report: its gate was killed, or Redis was unreachable. Logins take less, and a
-/// login that takes longer is hardly a refusal.
-const LEASE: Duration = Duration::from_secs(20);
+/// How long a lease, or an own login, counts without a report: as long as a login may take.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a lost outcome keeps its place.
+const DOUBT: Duration = Duration::from_secs(15);
+/// How long a version is suspect, and a gate is alive, without another word.
+const WORD: Duration = Duration::from_secs(60);
+/// How long a proof lasts without a success, while no lease is taken.
+const IDLE: Duration = Duration::from_secs(10);
 /// The pause before a gate repeats a report that Redis did not accept.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How soon a gate without a lease asks again.
 const POLL: Duration = Duration::from_millis(25);
-/// How long refusals count: the longest lifetime of a PAT.
+/// How soon a gate asks again for the turn of its own login.
+const OWN_POLL: Duration = Duration::from_millis(100);
+/// How long verdicts count: the longest lifetime of a PAT.
 const REMEMBERED: Duration = Duration::from_secs(366 * 86_400);
 
-/// Takes a lease if the budget has room for it beside refusals and leases: 0. No room now: 1. Never again with this
-/// version: 2.
+/// Takes a lease: 0. No room now: 1. Condemned: 2. Suspect: 3. The second number is how many gates log this user in.
+///
+/// Keys: condemned, leases, doubts, width, suspect, gates. Arguments: version, budget, in_flight, lease, its time, gate.
 const ASK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lasts = tonumber(ARGV[5])
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - lasts)
+redis.call('ZADD', KEYS[6], now, ARGV[6])
+redis.call('PEXPIRE', KEYS[6], lasts)
+local gates = redis.call('ZCARD', KEYS[6])
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return {2, gates} end
+if redis.call('EXISTS', KEYS[5]) == 1 then return {3, gates} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-local refused = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
-local most = tonumber(ARGV[2])
-if refused >= most then return 2 end
-if refused + redis.call('ZCARD', KEYS[2]) >= most then return 1 end
-redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-return 0";
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+local width = math.min(tonumber(redis.call('GET', KEYS[4]) or ARGV[2]), tonumber(ARGV[3]))
+if redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) >= math.max(width - 1, 1) then return {1, gates} end
+redis.call('ZADD', KEYS[2], now + lasts, ARGV[4])
+redis.call('PEXPIRE', KEYS[2], lasts)
+redis.call('PEXPIRE', KEYS[4], lasts)
+return {0, gates}";
 
-/// Reports the outcome of a lease: a refusal counts, a lost answer counts for a while, anything else ends the lease.
+/// Reports the outcome of a lease.
+///
+/// Keys: leases, doubts, width, suspect. Arguments: lease, outcome, budget, in_flight, the times of a doubt, of a word
+/// and of a proof.
 const TELL: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[3] == 'lost' then
-  redis.call('ZADD', KEYS[2], 'XX', now + tonumber(ARGV[4]), ARGV[2])
-  return 0
+local held = redis.call('ZREM', KEYS[1], ARGV[1])
+if ARGV[2] == 'lost' then
+  if held == 1 then
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), ARGV[1])
+    redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  end
+elseif ARGV[2] == 'refused' then
+  redis.call('SET', KEYS[4], 1, 'PX', ARGV[6])
+elseif ARGV[2] == 'accepted' then
+  redis.call('DEL', KEYS[2])
+  local width = math.min(tonumber(redis.call('GET', KEYS[3]) or ARGV[3]) + 1, tonumber(ARGV[4]))
+  local lasts = tonumber(ARGV[7])
+  if redis.call('ZCARD', KEYS[1]) > 0 then lasts = lasts + tonumber(ARGV[6]) end
+  redis.call('SET', KEYS[3], width, 'PX', lasts)
 end
-redis.call('ZREM', KEYS[2], ARGV[2])
-if ARGV[3] == 'refused' then
-  redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 0";
+
+/// Asks for the turn of an own login: 0. Another gate has it: 1. Condemned: 2.
+const OWN: &str = r"
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 2 end
+if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[2]) then return 0 end
+return 1";
+
+/// Reports what an own login showed: condemned, acquitted, or nothing.
+///
+/// Keys: condemned, own, suspect, doubts. Arguments: version, verdict, how long it counts.
+const JUDGE: &str = r"
+redis.call('DEL', KEYS[2])
+if ARGV[2] == 'condemned' then
+  redis.call('HSET', KEYS[1], ARGV[1], 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif ARGV[2] == 'acquitted' then
+  redis.call('DEL', KEYS[3], KEYS[4])
 end
 return 0";
 
 pub(super) struct Scripts {
     ask: Script,
     tell: Script,
+    own: Script,
+    judge: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        Self { ask: Script::new(ASK), tell: Script::new(TELL) }
+        Self { ask: Script::new(ASK), tell: Script::new(TELL), own: Script::new(OWN), judge: Script::new(JUDGE) }
     }
 }
 
 /// The outcome of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseOutcome {
-    /// Snowflake accepted the PAT, or did not check it.
+    /// Snowflake accepted the PAT.
+    Accepted,
+    /// Snowflake did not check it.
     Harmless,
-    /// Snowflake refused it.
+    /// Snowflake refused it, or what the client asked for.
     Refused,
     /// Unknown.
     Lost,
+}
+
+/// What an own login showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// No gate sends this version again.
+    Condemned,
+    /// The PAT is good.
+    Acquitted,
+    /// Nothing.
+    Open,
 }
 
 /// A login under way. Dropping it without a report means a lost answer.
@@ -85,7 +145,9 @@ pub struct ReplicaLease {
 /// A report to the other gates.
 pub(super) enum Report {
     /// The outcome of a lease.
-    Told { user: ServiceUser, version: PatId, lease: String, outcome: LeaseOutcome },
+    Told { user: ServiceUser, version: PatId, lease: String, outcome: LeaseOutcome, widths: Widths },
+    /// The outcome of an own login.
+    Judged { user: ServiceUser, version: PatId, judgement: Judgement },
     /// Forget a user's refusals.
     Forgiven { user: ServiceUser },
 }
@@ -93,11 +155,8 @@ pub(super) enum Report {
 impl ReplicaLease {
     /// Frees its place before its answer; a refusal still counts.
     pub fn settle(&mut self) {
-        if let Some(Report::Told { user, version, lease, .. }) = &self.report {
-            let (user, version, lease) = (user.clone(), version.clone(), lease.clone());
-            let _lost = self.reports.try_send(Report::Told { user, version, lease, outcome: LeaseOutcome::Harmless });
-            self.settled = true;
-        }
+        self.settled = true;
+        self.send(LeaseOutcome::Harmless);
     }
 
     /// Reports to the others, without waiting.
@@ -105,12 +164,20 @@ impl ReplicaLease {
         self.tell(outcome);
     }
 
-    fn tell(&mut self, said: LeaseOutcome) {
-        if let Some(Report::Told { user, version, lease, .. }) = self.report.take()
-            && (!self.settled || said == LeaseOutcome::Refused)
-        {
+    fn tell(&mut self, outcome: LeaseOutcome) {
+        let counts = matches!(outcome, LeaseOutcome::Refused | LeaseOutcome::Accepted);
+        if !self.settled || counts {
+            self.send(outcome);
+        }
+        self.report = None;
+    }
+
+    fn send(&self, said: LeaseOutcome) {
+        if let Some(Report::Told { user, version, lease, widths, .. }) = &self.report {
+            let (user, version, lease) = (user.clone(), version.clone(), lease.clone());
             // If too many reports wait, the lease expires.
-            let _lost = self.reports.try_send(Report::Told { user, version, lease, outcome: said });
+            let report = Report::Told { user, version, lease, outcome: said, widths: *widths };
+            let _lost = self.reports.try_send(report);
         }
     }
 }
@@ -122,37 +189,66 @@ impl Drop for ReplicaLease {
 }
 
 impl Replicas {
-    /// Asks for a login with that version of a user's PAT, with a budget of `most`; `lease` is a unique name.
+    /// Asks for a login with that version of a user's PAT; `lease` is a unique name. Without Redis it is granted.
     pub async fn lease(
         &self,
         user: &ServiceUser,
         version: &PatId,
-        most: usize,
+        widths: Widths,
         lease: String,
     ) -> Verdict<Option<ReplicaLease>> {
         let mut script = self.scripts.ask.prepare_invoke();
-        script.key(self.refusals(user)).key(self.leases(user, version));
-        script.arg(version.as_str()).arg(most).arg(&lease).arg(millis(LEASE));
-        match self.ask(async |connection| script.invoke_async::<u8>(connection).await).await {
-            Some(0) => {
-                let (user, version) = (user.clone(), version.clone());
-                let report = Report::Told { user, version, lease, outcome: LeaseOutcome::Lost };
-                Verdict::Granted(Some(ReplicaLease {
-                    reports: self.reports.clone(),
-                    report: Some(report),
-                    settled: false,
-                }))
-            }
-            Some(1) => Verdict::Retry(POLL),
-            Some(_) => Verdict::Exhausted,
-            None => {
-                // Redis may have executed the command anyway.
-                let (user, version) = (user.clone(), version.clone());
-                let _lost =
-                    self.reports.try_send(Report::Told { user, version, lease, outcome: LeaseOutcome::Harmless });
-                Verdict::Granted(None)
+        script.key(self.condemned(user)).key(self.of("leases", user, version)).key(self.of("doubts", user, version));
+        script.key(self.of("width", user, version)).key(self.of("suspect", user, version));
+        script.key(self.key(&format!("gates:{user}")));
+        script.arg(version.as_str()).arg(widths.budget).arg(widths.in_flight);
+        script.arg(&lease).arg(millis(LEASE)).arg(&self.gate);
+        let asked = self.ask(async |connection| script.invoke_async::<(u8, usize)>(connection).await).await;
+        let (user, version) = (user.clone(), version.clone());
+        let report = |outcome| Report::Told { user, version, lease, outcome, widths };
+        let Some((answer, gates)) = asked else {
+            // Redis may have executed the command anyway.
+            let _lost = self.reports.try_send(report(LeaseOutcome::Harmless));
+            return Verdict::Granted(None);
+        };
+        self.gates.store(gates.max(1), Ordering::Relaxed);
+        match answer {
+            0 => Verdict::Granted(Some(ReplicaLease {
+                reports: self.reports.clone(),
+                report: Some(report(LeaseOutcome::Lost)),
+                settled: false,
+            })),
+            1 => Verdict::Retry(POLL),
+            2 => Verdict::Condemned,
+            _ => Verdict::Suspect,
+        }
+    }
+
+    /// How many gates log in the user of the last lease.
+    pub fn gates(&self) -> usize {
+        self.gates.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the turn of an own login; `false` if another gate has condemned the version. Without Redis it has the
+    /// turn at once.
+    pub async fn own_login(&self, user: &ServiceUser, version: &PatId) -> bool {
+        let end = tokio::time::Instant::now() + LEASE;
+        loop {
+            let mut script = self.scripts.own.prepare_invoke();
+            script.key(self.condemned(user)).key(self.key(&format!("own:{user}")));
+            script.arg(version.as_str()).arg(millis(LEASE));
+            match self.ask(async |connection| script.invoke_async::<u8>(connection).await).await {
+                Some(1) if tokio::time::Instant::now() < end => tokio::time::sleep(OWN_POLL).await,
+                Some(2) => return false,
+                _ => return true,
             }
         }
+    }
+
+    /// Reports what an own login showed, or a client's login of the same form.
+    pub fn judged(&self, user: &ServiceUser, version: &PatId, judgement: Judgement) {
+        let (user, version) = (user.clone(), version.clone());
+        let _lost = self.reports.try_send(Report::Judged { user, version, judgement });
     }
 
     /// Forgets the refusals of a user's PATs.
@@ -160,12 +256,12 @@ impl Replicas {
         let _lost = self.reports.try_send(Report::Forgiven { user: user.clone() });
     }
 
-    fn refusals(&self, user: &ServiceUser) -> String {
-        self.key(&format!("refused:{user}"))
+    fn condemned(&self, user: &ServiceUser) -> String {
+        self.key(&format!("condemned:{user}"))
     }
 
-    fn leases(&self, user: &ServiceUser, version: &PatId) -> String {
-        self.key(&format!("leases:{user}:{version}"))
+    fn of(&self, what: &str, user: &ServiceUser, version: &PatId) -> String {
+        self.key(&format!("{what}:{user}:{version}"))
     }
 }
 
@@ -175,8 +271,8 @@ impl Replicas {
 pub(super) async fn pass_on(replicas: Weak<Replicas>, mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
         let lasts = match &report {
-            Report::Told { outcome: LeaseOutcome::Refused, .. } | Report::Forgiven { .. } => LEASE * 15,
-            Report::Told { .. } => LEASE,
+            Report::Judged { .. } | Report::Forgiven { .. } => LEASE * 5,
+            Report::Told { .. } => DOUBT,
         };
         let end = tokio::time::Instant::now() + lasts;
         loop {
@@ -194,20 +290,35 @@ impl Replicas {
     /// Reports to Redis; `None` if Redis does not accept it.
     async fn tell(&self, report: &Report) -> Option<()> {
         match report {
-            Report::Told { user, version, lease, outcome } => {
+            Report::Told { user, version, lease, outcome, widths } => {
                 let mut script = self.scripts.tell.prepare_invoke();
-                script.key(self.refusals(user)).key(self.leases(user, version));
-                let (said, time) = match outcome {
-                    LeaseOutcome::Harmless => ("harmless", Duration::ZERO),
-                    LeaseOutcome::Refused => ("refused", REMEMBERED),
-                    LeaseOutcome::Lost => ("lost", UNKNOWN_COUNTS),
+                script.key(self.of("leases", user, version)).key(self.of("doubts", user, version));
+                script.key(self.of("width", user, version)).key(self.of("suspect", user, version));
+                let said = match outcome {
+                    LeaseOutcome::Accepted => "accepted",
+                    LeaseOutcome::Harmless => "harmless",
+                    LeaseOutcome::Refused => "refused",
+                    LeaseOutcome::Lost => "lost",
                 };
-                script.arg(version.as_str()).arg(lease).arg(said).arg(millis(time));
+                script.arg(lease).arg(said).arg(widths.budget).arg(widths.in_flight);
+                script.arg(millis(DOUBT)).arg(millis(WORD)).arg(millis(IDLE));
+                self.ask(async |connection| script.invoke_async::<()>(connection).await).await
+            }
+            Report::Judged { user, version, judgement } => {
+                let mut script = self.scripts.judge.prepare_invoke();
+                script.key(self.condemned(user)).key(self.key(&format!("own:{user}")));
+                script.key(self.of("suspect", user, version)).key(self.of("doubts", user, version));
+                let said = match judgement {
+                    Judgement::Condemned => "condemned",
+                    Judgement::Acquitted => "acquitted",
+                    Judgement::Open => "open",
+                };
+                script.arg(version.as_str()).arg(said).arg(millis(REMEMBERED));
                 self.ask(async |connection| script.invoke_async::<()>(connection).await).await
             }
             Report::Forgiven { user } => {
                 let mut forget = redis::cmd("DEL");
-                forget.arg(self.refusals(user));
+                forget.arg(self.condemned(user));
                 self.ask(async |connection| forget.query_async::<()>(connection).await).await
             }
         }

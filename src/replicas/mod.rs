@@ -1,6 +1,6 @@
 //! [`Replicas`]: the state that gates on several hosts share through Redis or Valkey.
 //!
-//! Gates share three things: rates, the bad logins of a PAT version, and ended sessions. The first two are scripts that
+//! Gates share three things: rates, the logins at risk with a PAT version, and ended sessions. The first two are scripts that
 //! Redis runs atomically, with its own clock; for ended sessions the hosts' clocks must agree to about a second. All
 //! keys expire. A script has keys of several slots, so Redis Cluster cannot run it.
 //!
@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,10 +21,11 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
 use tokio::sync::mpsc;
 
-pub use login_leases::{LeaseOutcome, ReplicaLease};
+pub use login_leases::{Judgement, LeaseOutcome, ReplicaLease};
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Env};
 use crate::base::epoch::{EpochMillis, millis};
+use crate::base::ids::SessionId;
 use crate::base::secret::Secret;
 use crate::config;
 use crate::config::units::Rate;
@@ -76,6 +77,10 @@ pub struct Replicas {
     errors: AtomicU64,
     count: Script,
     scripts: login_leases::Scripts,
+    /// This gate's name among the others.
+    gate: String,
+    /// How many gates Redis has seen lately.
+    gates: AtomicUsize,
     reports: mpsc::Sender<login_leases::Report>,
 }
 
@@ -106,11 +111,7 @@ impl Replicas {
     ///
     /// # Errors
     /// If the address or the roots are unusable.
-    pub fn open(
-        settings: &config::Replicas,
-        password: Option<&Secret>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, NotSetUp> {
+    pub fn open(settings: &config::Replicas, password: Option<&Secret>, env: &Env) -> Result<Arc<Self>, NotSetUp> {
         let not = |error: &dyn fmt::Display| NotSetUp(error.to_string());
         let info = settings.redis.as_str().into_connection_info().map_err(|error| not(&error))?;
         let mut login = info.redis_settings().clone();
@@ -142,8 +143,10 @@ impl Replicas {
             connection: ArcSwap::from_pointee(connection),
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
-            start: clock.now(),
-            clock,
+            start: env.clock.now(),
+            clock: env.clock.clone(),
+            gate: SessionId::new(&*env.random).map_err(|error| not(&error))?.to_string(),
+            gates: AtomicUsize::new(1),
             rests: AtomicU64::new(0),
             state: AtomicU8::new(UNASKED),
             errors: AtomicU64::new(0),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::granted::{self, Granted};
 use super::members::{Envelope, quoted};
+use super::refusal::Refusal;
 use super::route::{Route, Stream};
-use crate::base::fault::Kind;
 
 /// `Content-Type` of every answer of the gate. Node reads a body as JSON only with exactly this, without a charset
 /// (`node:lib/services/sf.js`).
@@ -39,32 +39,19 @@ pub fn give_up(route: Route) -> u32 {
 pub enum LoginAnswer<'a> {
     /// The session is open.
     Success(Granted<'a>),
-    /// Snowflake refused the gate's credential; the gate handles it, not the client.
-    Credential(Kind),
-    /// Another refusal (a missing role, a wrong warehouse): it concerns the client, and the gate passes it on.
-    Other {
-        /// Snowflake's code.
-        code: String,
-    },
+    /// Snowflake refused; the refusal says whether that concerns the client or the gate.
+    Refused(Refusal),
 }
 
 impl<'a> LoginAnswer<'a> {
     /// Reads the body of an answer to a login; `None` if it is something else.
-    ///
-    /// The codes of a refused credential: 390100 for a wrong name or password (`c:lib/client_int.h`), 394400 for a PAT
-    /// (`go:auth_with_pat_test.go`, `ud:odbc_tests/tests/e2e/authentication/pat.cpp`) and its family, 390422 and 390432
-    /// for a network policy. Where codes vary the text decides.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let answer = envelope(body)?;
         if answer.outer.is_true("success") {
             return Granted::of(answer, granted::LOGIN).map(Self::Success);
         }
-        let code = code(&answer);
         let message = answer.outer.text("message").unwrap_or_default();
-        Some(match refused_credential(&code, &message) {
-            Some(kind) => Self::Credential(kind),
-            None => Self::Other { code },
-        })
+        Some(Self::Refused(Refusal::read(&code(&answer), &message)))
     }
 }
 
@@ -101,27 +88,6 @@ fn code(answer: &Envelope<'_>) -> String {
     let outer = &answer.outer;
     let code = outer.text("code").map(Cow::into_owned).or_else(|| outer.raw("code").map(str::to_owned));
     code.unwrap_or_default()
-}
-
-/// A refusal for a role, an object or a request of the client.
-pub(super) fn is_the_client_s(code: &str) -> bool {
-    matches!(code, "390189" | "390201" | "390400" | "390144")
-}
-
-/// The code decides. For unknown codes the beginning of the text decides; the rest of it may quote what the client
-/// sent.
-pub(super) fn refused_credential(code: &str, message: &str) -> Option<Kind> {
-    let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
-    match code {
-        "390422" | "390432" => Some(Kind::PatPolicy),
-        "390100" => Some(Kind::PatRefused),
-        _ if code.starts_with("3944") => Some(Kind::PatRefused),
-        _ if is_the_client_s(code) => None,
-        _ if begins(&["Network policy is required", "Incoming request with IP", "IP "]) => Some(Kind::PatPolicy),
-        _ if begins(&["Your user account has been temporarily locked"]) => Some(Kind::UserLocked),
-        _ if begins(&["Programmatic access token"]) => Some(Kind::PatRefused),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -185,24 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_sorted_by_code_then_by_text() {
-        let body = |code: &str, message: &str| {
-            format!(r#"{{"data":null,"code":{code},"message":"{message}","success":false}}"#).into_bytes()
-        };
-        let kind = |code: &str, message: &str| match LoginAnswer::read(&body(code, message)) {
-            Some(LoginAnswer::Credential(kind)) => Some(kind),
-            _ => None,
-        };
-        assert_eq!(kind(r#""394400""#, "Programmatic access token is invalid."), Some(Kind::PatRefused));
-        assert_eq!(kind("394401", ""), Some(Kind::PatRefused));
-        assert_eq!(kind(r#""390432""#, "Network policy is required."), Some(Kind::PatPolicy));
-        assert_eq!(
-            kind(r#""1""#, "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."),
-            Some(Kind::PatPolicy)
-        );
-        assert_eq!(kind(r#""390102""#, "Your user account has been temporarily locked"), Some(Kind::UserLocked));
-        let no_role = body(r#""390189""#, "Role 'X' does not exist");
-        assert!(matches!(LoginAnswer::read(&no_role), Some(LoginAnswer::Other { code }) if code == "390189"));
+    fn a_refusal_is_read_and_what_is_no_login_answer_is_not() {
+        let body = |code: &str| format!(r#"{{"data":null,"code":{code},"message":"m","success":false}}"#).into_bytes();
+        for code in ["390189", r#""390189""#] {
+            let body = body(code);
+            let Some(LoginAnswer::Refused(refusal)) = LoginAnswer::read(&body) else { panic!() };
+            assert_eq!((refusal.code.as_str(), refusal.text.as_str()), ("390189", "m"));
+        }
         for junk in [&b"<html>"[..], b"{}", b"[]", b"", br#"{"success":true}"#, b"\xff"] {
             assert!(LoginAnswer::read(junk).is_none());
         }

@@ -8,7 +8,7 @@
 //! except credentials keeps its bytes.
 
 use super::PAT_AUTHENTICATOR;
-use super::members::{Envelope, Members, too_deep};
+use super::members::{Envelope, Members, quoted, too_deep};
 use crate::base::secret::Secret;
 
 /// Members of `data` that hold or describe a credential.
@@ -108,6 +108,17 @@ impl<'a> Login<'a> {
         self.outer.set_raw("data", self.data.write());
         self.outer.write()
     }
+}
+
+/// The body of a login of the gate's own: the credential, and nothing of a client's.
+pub fn own_login(with: &Injection<'_>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{version}","ACCOUNT_NAME":{},"LOGIN_NAME":{},"AUTHENTICATOR":"{PAT_AUTHENTICATOR}","TOKEN":{},"CLIENT_ENVIRONMENT":{{"APPLICATION":"patgate"}},"SESSION_PARAMETERS":{{}}}}}}"#,
+        quoted(with.account),
+        quoted(with.user),
+        quoted(with.pat.expose()),
+    )
 }
 
 /// Cuts a text for a log line, because clients choose it.

@@ -42,6 +42,7 @@ pub mod granted;
 pub mod login;
 pub mod members;
 pub mod query;
+pub mod refusal;
 pub mod renewal;
 pub mod rest;
 pub mod route;

@@ -37,10 +37,7 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, 
         .collect();
     let mut put = Vec::new();
     for (place, pin) in pins.places() {
-        let value = |pair: &str| {
-            let value = pair.split_once('=').map_or("", |(_, value)| value).replace('+', " ");
-            String::from_utf8_lossy(&decoded(&value)).into_owned()
-        };
+        let value = |pair: &str| text(pair.split_once('=').map_or("", |(_, value)| value));
         let asked: Vec<String> =
             pairs.iter().filter(|(_, key)| key == name(place).as_bytes()).map(|(pair, _)| value(pair)).collect();
         if let Some(value) = pin.settle(&asked).map_err(|asked| NotAllowed { place, asked })? {
@@ -68,6 +65,23 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, 
     Ok(Cow::Owned(out))
 }
 
+/// The context that a login asks for, in the order of [`Pins::places`]; an empty text where it asks for none.
+pub fn context(path_and_query: &str) -> Vec<String> {
+    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
+    let value = |(place, _): (ContextField, _)| {
+        let asked = query.split('&').filter_map(|pair| pair.split_once('='));
+        let asked = asked.filter(|(key, _)| decoded(key) == name(place).as_bytes());
+        let values: Vec<String> = asked.map(|(_, value)| text(value)).filter(|value| !value.is_empty()).collect();
+        values.join("\n")
+    };
+    Pins::default().places().map(value).to_vec()
+}
+
+/// A parameter's value as text.
+fn text(value: &str) -> String {
+    String::from_utf8_lossy(&decoded(&value.replace('+', " "))).into_owned()
+}
+
 /// Percent-decodes a parameter's name or value, so that `role%4eame` does not slip past a pin.
 fn decoded(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
@@ -82,6 +96,13 @@ mod tests {
     fn without_pins_nothing_changes() {
         let target = "/session/v1/login-request?requestId=1&roleName=&warehouse=a%20b";
         assert_eq!(pinned(&Pins::default(), target).unwrap(), target);
+    }
+
+    #[test]
+    fn the_context_is_read_from_every_spelling() {
+        assert_eq!(context("/l?a=1&role%4eame=BI+R&warehouse=W%2fH&schemaName="), ["BI R", "W/H", "", ""]);
+        assert_eq!(context("/l?roleName=A&roleName=B"), ["A\nB", "", "", ""]);
+        assert_eq!(context("/l"), [""; 4]);
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::{is_the_client_s, refused_credential};
 use super::members::{self, Members};
-use crate::base::fault::Kind;
+use super::refusal::{About, Refusal};
 use crate::base::pins::{ContextField, NotAllowed, Pins};
 
 /// The header with the kind of the bearer token.
@@ -17,21 +16,24 @@ pub const TOKEN_TYPE: HeaderName = HeaderName::from_static("x-snowflake-authoriz
 /// The path of statements.
 pub const STATEMENTS: &str = "/api/v2/statements";
 
-/// Recognizes a refused credential: 401, or 403 for a network policy, with a code in a small body. `None` if the answer
-/// is about something else.
-pub fn refused(status: u16, body: &[u8]) -> Option<Kind> {
+/// Reads a refusal: any 401, or 403 for a reason that the table of refusals knows as the gate's, with a code in a small
+/// body. `None` if the answer is about something else, or concerns the client.
+pub fn refused(status: u16, body: &[u8]) -> Option<Refusal> {
     if status != 401 && status != 403 {
         return None;
     }
     let answer = std::str::from_utf8(body).ok().and_then(|text| Members::parse(text).ok());
     let text = |name: &str| {
-        let raw = answer.as_ref()?.raw(name)?;
-        Some(raw.trim_matches('"').to_owned())
+        let answer = answer.as_ref()?;
+        answer.text(name).map(Cow::into_owned).or_else(|| answer.raw(name).map(str::to_owned))
     };
-    let (code, message) = (text("code").unwrap_or_default(), text("message").unwrap_or_default());
-    // 401 means that the token is not valid, unless its code names another reason.
-    let unknown = status == 401 && !is_the_client_s(&code);
-    refused_credential(&code, &message).or(unknown.then_some(Kind::PatRefused))
+    let refusal = Refusal::read(&text("code").unwrap_or_default(), &text("message").unwrap_or_default());
+    let gate_s = match refusal.about {
+        // 401 means that the token is not valid, unless its code names another reason; 403 is mostly about a privilege.
+        About::Gate(_) => status == 401 || refusal.is_known(),
+        About::Role | About::Context | About::Request => false,
+    };
+    gate_s.then_some(refusal)
 }
 
 /// Whether an answer shows that Snowflake has checked and accepted the token. A proxy between may answer too, but it
@@ -67,6 +69,19 @@ pub fn pin_headers(pins: &Pins, headers: &mut HeaderMap) -> Result<(), NotAllowe
     Ok(())
 }
 
+/// The context that a request asks for, in the order of [`Pins::places`]: in the members of a statement's body, or in
+/// headers.
+pub fn context(headers: &HeaderMap, statement: Option<&[u8]>) -> Vec<String> {
+    let members = statement.and_then(|body| Members::parse(std::str::from_utf8(body).ok()?).ok());
+    let value = |(place, _): (ContextField, _)| {
+        let of_header = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let in_body = members.iter().filter_map(|members| members.text(place.as_str())).map(Cow::into_owned);
+        let all: Vec<String> = headers.get_all(header(place)).iter().map(of_header).chain(in_body).collect();
+        all.join("\n")
+    };
+    Pins::default().places().map(value).to_vec()
+}
+
 /// The body of a statement with the pinned context in it; `None` when it is no JSON object.
 ///
 /// # Errors
@@ -90,18 +105,20 @@ pub fn pinned(pins: &Pins, body: &[u8]) -> Option<Result<String, NotAllowed>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::fault::Kind;
     use crate::base::pins::Pin;
 
     #[test]
     fn a_refused_token_is_told_from_a_refused_request() {
         let body = |code: &str| format!(r#"{{"code":"{code}","message":"m"}}"#).into_bytes();
-        assert_eq!(refused(401, &body("394400")), Some(Kind::PatRefused));
-        assert_eq!(refused(401, b"<html>"), Some(Kind::PatRefused));
-        assert_eq!(refused(401, &body("390189")), None, "a role that is not to be had");
-        assert_eq!(refused(403, &body("390432")), Some(Kind::PatPolicy));
-        assert_eq!(refused(403, &body("003001")), None, "a privilege that the role has not");
-        assert_eq!(refused(422, &body("390100")), None);
-        assert_eq!(refused(200, b"{}"), None);
+        let kind = |status, body: &[u8]| refused(status, body).map(|refusal| refusal.kind());
+        assert_eq!(kind(401, &body("394400")), Some(Kind::PatRefused));
+        assert_eq!(kind(401, b"<html>"), Some(Kind::LoginRefused), "no verdict about the PAT");
+        assert_eq!(kind(401, &body("390189")), None, "a role that is not to be had");
+        assert_eq!(kind(403, &body("390432")), Some(Kind::PatPolicy));
+        assert_eq!(kind(403, &body("003001")), None, "a privilege that the role does not have");
+        assert_eq!(kind(422, &body("390100")), None);
+        assert_eq!(kind(200, b"{}"), None);
     }
 
     #[test]

@@ -2,6 +2,11 @@
 
 use http::Method;
 
+/// The path of logins.
+pub const LOGIN: &str = "/session/v1/login-request";
+/// The path and query of a logout.
+pub const LOGOUT: &str = "/session?delete=true";
+
 /// What the gate does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -47,7 +52,7 @@ impl Route {
         let only = |wanted: &Method, route: Self| if method == wanted { route } else { Self::WrongMethod };
         match path {
             "/queries/v1/query-request" => only(&Method::POST, Self::Stream(Stream::Query)),
-            "/session/v1/login-request" => only(&Method::POST, Self::Login),
+            LOGIN => only(&Method::POST, Self::Login),
             "/session/token-request" => only(&Method::POST, Self::Renew),
             "/session/heartbeat" => only(&Method::POST, Self::Stream(Stream::Heartbeat)),
             "/session" => only(&Method::POST, Self::Stream(Stream::Logout)),

@@ -49,6 +49,8 @@ impl Progress {
 pub enum RequestBody {
     /// Streamed as the client sends it.
     Streamed(Incoming),
+    /// The same, after a part that the gate has read.
+    Begun(Option<Bytes>, Incoming),
     /// Written by the gate.
     Whole(Full<Bytes>),
 }
@@ -88,6 +90,10 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Self::Begun(read, rest) => match read.take() {
+                Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
+                None => Pin::new(rest).poll_frame(cx),
+            },
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
@@ -95,6 +101,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Streamed(body) => body.is_end_stream(),
+            Self::Begun(read, rest) => read.is_none() && rest.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
         }
     }
@@ -102,6 +109,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Streamed(body) => body.size_hint(),
+            Self::Begun(..) => SizeHint::default(),
             Self::Whole(body) => body.size_hint(),
         }
     }

