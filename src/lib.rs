@@ -60,8 +60,8 @@
 //! - A rotation of a PAT, at any moment, with or without overlap, makes no login fail. While a store is unreachable,
 //!   the gate serves for `pat.stale`.
 //! - The gate sends at most `pat.budget` bad logins with a version of a PAT that has not lately proven itself, and at
-//!   most `pat.in_flight` with one that dies in a storm, over restarts and over replicas that reach Redis. Without Redis
-//!   each replica keeps its part of the places.
+//!   most `pat.in_flight` with one that dies in a storm, over restarts and over replicas that reach Redis. Without
+//!   Redis each replica keeps its part of the places.
 //! - Only a login of the gate's own form takes a PAT out of use for all; clients that wait for a login take turns.
 //! - A reload and a certificate change break no request, nor does a stop within `listen.drain`. With a bad
 //!   configuration the gate keeps the old one.

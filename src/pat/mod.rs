@@ -34,6 +34,8 @@ mod own_login;
 mod permit;
 mod queue;
 mod schedule;
+#[cfg(test)]
+mod simulated;
 mod status;
 mod version;
 

@@ -107,8 +107,8 @@ async fn a_statement_that_its_client_breaks_off_costs_nobody_else_a_place() {
     for _ in 0..6 {
         let mut stream = world.connect().await;
         let head = format!(
-            "POST /api/v2/statements HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n\
-             5\r\n{{\"st\r\n",
+            "POST /api/v2/statements HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             transfer-encoding: chunked\r\n\r\n5\r\n{{\"st\r\n",
             world.key.expose()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
