@@ -3,9 +3,9 @@
 //!
 //! For Snowflake each request is a login, so the gate must limit how often it sends a dead PAT. A request therefore
 //! needs a lease. It takes one when its body is here, so that a client that sends slowly, or breaks off, keeps nobody
-//! waiting. It returns the lease when the head of the answer arrives, or after [`SETTLED`]: Snowflake refuses a token at
-//! once or not at all, and a statement may run for 45 s. The gate keeps a body up to [`KEPT`] for a second try with a
-//! newer PAT. It streams a larger body, and asks the client to send it again.
+//! waiting. It returns the lease when the head of the answer arrives, or after [`SETTLED`]: Snowflake refuses a token
+//! at once or not at all, and a statement may run for 45 s. The gate keeps a body up to [`KEPT`] for a second try with
+//! a newer PAT. It streams a larger body, and asks the client to send it again.
 
 use std::pin::Pin;
 use std::sync::Arc;

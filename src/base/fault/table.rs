@@ -263,7 +263,8 @@ faults! {
 
     /// Snowflake refuses what this client asks for, and accepts the gate's own login with the same PAT.
     ContextRefused = 311, "context_refused", Policy, Error, BEHIND, Status(403),
-        "your key is fine, and Snowflake accepts the gate, but it refuses the logins of this client as it composes them",
+        "your key is fine, and Snowflake accepts the gate, but it refuses the logins of this client as it composes \
+         them",
         "Remove role, warehouse, database and schema from the tool's settings, or choose others; give the trace id to \
          the operator, whose log has Snowflake's code and text.";
 }
