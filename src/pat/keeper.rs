@@ -164,7 +164,8 @@ impl Guard {
         said.log(name, id, suspected);
         if let Some(pause) = paused {
             let (seconds, cause) = (pause.length.as_secs(), &pause.cause);
-            tracing::error!(user = %name, seconds, cause, owner = "snowflake", "the gate sends no logins of this user for a while");
+            let owner = pause.kind.rule().owner.as_str();
+            tracing::error!(user = %name, seconds, cause, owner, "the gate pauses the logins of this user");
         }
     }
 }
@@ -200,7 +201,8 @@ impl Said {
     fn log(&self, user: &ServiceUser, pat: &PatId, suspected: bool) {
         match self {
             Self::Accepted if suspected => {
-                tracing::warn!(%user, %pat, owner = "client", "the gate's own login succeeds: the refusal was the client's own");
+                let what = "the gate's own login succeeds: the refusal was the client's own";
+                tracing::warn!(%user, %pat, owner = "client", "{what}");
             }
             Self::Accepted => tracing::info!(%user, %pat, "the gate's own login succeeds"),
             Self::Refused(cause) => {

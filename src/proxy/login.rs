@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, header, request};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody, passed_on};
-use super::error_map::{is_unready, no_redirect, not_allowed};
+use super::error_map::{is_unready, not_allowed, redirect};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::pins::Pin;
+use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
@@ -90,8 +92,8 @@ impl AdmittedLogin<'_, '_> {
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
-            match self.try_once(lease, &target, record).await? {
-                LoginOutcome::Success { response, body, ticket } => {
+            match self.try_once(lease, &target, tries.begin(), record).await? {
+                LoginOutcome::Success { response, body, ticket, logout: _ } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
                     }
@@ -109,7 +111,13 @@ impl AdmittedLogin<'_, '_> {
 
     /// Sends the login with this lease, once. The exchange continues after the client leaves: the gate must know
     /// whether Snowflake refused the PAT.
-    async fn try_once(&mut self, lease: Lease, target: &str, record: &mut Record) -> Result<LoginOutcome, Fault> {
+    async fn try_once(
+        &mut self,
+        lease: Lease,
+        target: &str,
+        connect: Duration,
+        record: &mut Record,
+    ) -> Result<LoginOutcome, Fault> {
         // A failure between here and the exchange drops the lease unsent.
         let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
         let body = self.login.write(&injection);
@@ -123,8 +131,14 @@ impl AdmittedLogin<'_, '_> {
             grant: self.grant.clone(),
             record: record.lend(),
         };
-        let ended = tokio::spawn(exchange.carry_out(request, in_flight, lease)).await;
-        let (sent, lent) = ended.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let ended = exchange.carry_out(request, (in_flight, connect), lease).await;
+            if let Err((Ok(LoginOutcome::Success { logout, .. }), _record)) = tell.send(ended) {
+                logout.account.log_out(&logout.token).await;
+            }
+        });
+        let (sent, lent) = told.await.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
         record.take_back(lent);
         sent
     }
@@ -150,7 +164,7 @@ impl AdmittedLogin<'_, '_> {
 /// The outcome of one try.
 enum LoginOutcome {
     /// The session is open.
-    Success { response: Response<()>, body: Bytes, ticket: Option<Box<Ticket>> },
+    Success { response: Response<()>, body: Bytes, ticket: Option<Box<Ticket>>, logout: Box<Logout> },
     /// Snowflake refused for a reason that concerns the client.
     Other { response: Response<()>, body: Bytes },
     /// Snowflake refused the PAT, or the gate.
@@ -158,6 +172,12 @@ enum LoginOutcome {
     /// There is no answer to the login. The gate may send the login again: in the worst case Snowflake has an unused
     /// session.
     Failed(Failure),
+}
+
+/// What ends the session at Snowflake, if its client has left.
+struct Logout {
+    account: Arc<AccountClient>,
+    token: Secret,
 }
 
 /// One login over one connection.
@@ -174,12 +194,12 @@ impl Exchange {
     async fn carry_out(
         mut self,
         request: Request<RequestBody>,
-        in_flight: InFlightPermit,
+        sending: (InFlightPermit, Duration),
         mut lease: Lease,
     ) -> (Result<LoginOutcome, Fault>, Record) {
         lease.sending();
         self.record.step(Step::Sent);
-        let sent = self.exchange(request, in_flight, lease).await;
+        let sent = self.exchange(request, sending, lease).await;
         self.record.step(Step::Answered);
         (sent, self.record)
     }
@@ -187,7 +207,7 @@ impl Exchange {
     async fn exchange(
         &mut self,
         request: Request<RequestBody>,
-        in_flight: InFlightPermit,
+        (in_flight, connect): (InFlightPermit, Duration),
         lease: Lease,
     ) -> Result<LoginOutcome, Fault> {
         // The answer is lost: drop the lease without a report.
@@ -195,7 +215,8 @@ impl Exchange {
             let cause = format_args!("no answer to a login in {} s", ANSWER_TIME.as_secs());
             Fault::new(Kind::SnowflakeSilent).with_cause(cause)
         };
-        let response = match timeout(ANSWER_TIME, self.account.send_held(request, in_flight)).await.map_err(late)? {
+        let sent = self.account.send_held(request, in_flight, None, connect);
+        let response = match timeout(ANSWER_TIME, sent).await.map_err(late)? {
             Ok(response) => response,
             Err(failure) => {
                 if failure.is_unsent() {
@@ -204,9 +225,16 @@ impl Exchange {
                 return Ok(LoginOutcome::Failed(failure));
             }
         };
-        if let Err(fault) = no_redirect(&response) {
-            lease.unsent();
-            return Err(fault);
+        match redirect(&response, self.account.authority()) {
+            Ok(None) => {}
+            Ok(Some(cause)) => {
+                lease.unsent();
+                return Ok(LoginOutcome::Failed(Failure::Unready(cause)));
+            }
+            Err(fault) => {
+                lease.unsent();
+                return Err(fault);
+            }
         }
         let (response, body) = buffered::answer(response).await?;
         let status = response.status();
@@ -221,8 +249,9 @@ impl Exchange {
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
+                let logout = Box::new(Logout { account: self.account.clone(), token: granted.token() });
                 let (written, ticket) = self.opened(granted, lease)?;
-                LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket }
+                LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket, logout }
             }
             LoginAnswer::Refused(refusal) if self.is_the_client_s(&refusal) => {
                 lease.unsent();

@@ -8,7 +8,7 @@ use http::{Method, Request, Response, header, request};
 
 use super::body::Content;
 use super::buffered::{self, Caps, PendingBody, passed_on};
-use super::error_map::{is_unready, no_redirect};
+use super::error_map::{is_unready, redirect};
 use super::{Worker, headers};
 use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
@@ -83,15 +83,18 @@ impl Worker {
             *request.headers_mut() = headers::for_whole_body(&head.headers, account.authority());
             request.headers_mut().insert(header::AUTHORIZATION, authorization(master)?);
             record.step(Step::Sent);
-            let failure = match account.send_held(request, InFlightPermit::exempt()).await {
+            let connect = tries.begin();
+            let failure = match account.send_held(request, InFlightPermit::exempt(), None, connect).await {
                 Ok(response) => {
                     record.step(Step::Answered);
-                    no_redirect(&response)?;
                     let status = response.status();
-                    if !is_unready(status) {
-                        return buffered::answer(response).await;
+                    match redirect(&response, account.authority())? {
+                        Some(cause) => Failure::Unready(cause),
+                        None if is_unready(status) => {
+                            Failure::Unready(format!("HTTP {} to a renewal", status.as_u16()))
+                        }
+                        None => return buffered::answer(response).await,
                     }
-                    Failure::Unready(format!("HTTP {} to a renewal", status.as_u16()))
                 }
                 Err(failure) => failure,
             };

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::body::Content;
 use super::buffered::{self, Begun, Caps, PendingBody};
-use super::error_map::{no_redirect, not_allowed};
+use super::error_map::{not_allowed, redirect};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
@@ -71,7 +71,9 @@ impl Worker {
         let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
         let asks_for = rest::context(&headers, body.statement(&head));
         let trace = record.trace();
-        let mut lease = generation.pats.lease(&grant, trace, RequestKind::Rest, asks_for, deadlines).await?;
+        let pats = &generation.pats;
+        let wait = async || pats.lease(&grant, trace, RequestKind::Rest, asks_for.clone(), deadlines).await;
+        let (mut lease, mut tries) = (wait().await?, account.hold_rest(generation.config.login.hold));
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
@@ -83,12 +85,19 @@ impl Worker {
             // After the lease, so that a request that waits for a lease holds no permit that a request with a lease
             // needs.
             let in_flight = account.in_flight(generation.config.limits.delay).await?;
-            let refusal = match exchange(account.clone(), in_flight, request, lease, record).await? {
+            let sending = (in_flight, tries.begin());
+            let refusal = match exchange(account.clone(), sending, request, lease, record).await? {
                 Looked::Streamed(response) => {
                     return Ok(headers::for_client(response).map(|body| Content::Streamed(body, admitted)));
                 }
                 Looked::Whole(response) => return Ok(headers::for_client(response)),
                 Looked::Refused(refusal) => refusal,
+                Looked::Failed(failure) if matches!(body, OutgoingBody::Streamed(_)) => return Err(failure.into()),
+                Looked::Failed(failure) => {
+                    tries.again(failure, trace).await?;
+                    lease = wait().await?;
+                    continue;
+                }
             };
             lease = match body {
                 OutgoingBody::Streamed(_) => {
@@ -196,15 +205,20 @@ enum Phase {
 /// whether Snowflake refused the PAT.
 async fn exchange(
     account: Arc<AccountClient>,
-    in_flight: InFlightPermit,
+    (in_flight, connect): (InFlightPermit, Duration),
     request: Request<RequestBody>,
     mut lease: Lease,
     record: &mut Record,
 ) -> Result<Looked, Fault> {
     let (tell, mut written) = oneshot::channel();
-    let mut sending: Sending = Box::pin(async move { account.send_telling(request, in_flight, Some(tell)).await });
+    let authority = account.authority().clone();
+    let judge = async move |sent, lease| judge(sent, lease, &authority).await;
+    let mut sending: Sending =
+        Box::pin(async move { account.send_held(request, in_flight, Some(tell), connect).await });
     let mut lent = record.lend();
+    let judges = judge.clone();
     let begun = tokio::spawn(async move {
+        let judge = judges;
         tokio::select! {
             biased;
             Ok(()) = &mut written => {}
@@ -238,10 +252,16 @@ enum Looked {
     Whole(Response<Content>),
     /// Snowflake refused the PAT.
     Refused(Refused),
+    /// There is no answer, or one that passes.
+    Failed(Failure),
 }
 
 /// Reports to the lease what an answer says about the PAT.
-async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> Result<Looked, Fault> {
+async fn judge(
+    sent: Result<Response<ResponseBody>, Failure>,
+    lease: Lease,
+    authority: &HeaderValue,
+) -> Result<Looked, Fault> {
     let response = match sent {
         Ok(response) => response,
         Err(failure) => {
@@ -249,12 +269,19 @@ async fn judge(sent: Result<Response<ResponseBody>, Failure>, lease: Lease) -> R
             if failure.is_unsent() || failure.is_the_client_s() {
                 lease.unsent();
             }
-            return Err(failure.into());
+            return Ok(Looked::Failed(failure));
         }
     };
-    if let Err(fault) = no_redirect(&response) {
-        lease.unsent();
-        return Err(fault);
+    match redirect(&response, authority) {
+        Ok(None) => {}
+        Ok(Some(cause)) => {
+            lease.unsent();
+            return Ok(Looked::Failed(Failure::Unready(cause)));
+        }
+        Err(fault) => {
+            lease.unsent();
+            return Err(fault);
+        }
     }
     let status = response.status().as_u16();
     if status == 401 || status == 403 {

@@ -55,7 +55,7 @@ impl Worker {
         let request = Request::from_parts(head, RequestBody::Streamed(body.take()?));
         let response = account.send(request, in_flight).await?;
         record.step(Step::Answered);
-        no_redirect(&response)?;
+        no_redirect(&response, account.authority())?;
         if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
             sessions.logged_out(session);
         }

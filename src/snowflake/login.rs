@@ -113,11 +113,18 @@ impl<'a> Login<'a> {
 /// The body of a login of the gate's own: the credential, and nothing of a client's.
 pub fn own_login(with: &Injection<'_>) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let (account, user, pat) = (quoted(with.account), quoted(with.user), quoted(with.pat.expose()));
     format!(
-        r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{version}","ACCOUNT_NAME":{},"LOGIN_NAME":{},"AUTHENTICATOR":"{PAT_AUTHENTICATOR}","TOKEN":{},"CLIENT_ENVIRONMENT":{{"APPLICATION":"patgate"}},"SESSION_PARAMETERS":{{}}}}}}"#,
-        quoted(with.account),
-        quoted(with.user),
-        quoted(with.pat.expose()),
+        concat!(
+            r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{version}","ACCOUNT_NAME":{account},"#,
+            r#""LOGIN_NAME":{user},"AUTHENTICATOR":"{kind}","TOKEN":{pat},"#,
+            r#""CLIENT_ENVIRONMENT":{{"APPLICATION":"patgate"}},"SESSION_PARAMETERS":{{}}}}}}"#
+        ),
+        version = version,
+        account = account,
+        user = user,
+        kind = PAT_AUTHENTICATOR,
+        pat = pat,
     )
 }
 

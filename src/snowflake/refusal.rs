@@ -1,8 +1,8 @@
 //! [`Refusal`]: why Snowflake refused a login or a REST request, in one table of codes and texts.
 //!
-//! The table lists what is the client's own: a role, a warehouse, a database or a request of its own choice. All else is
-//! the gate's: its PAT, its user, its address, or a reason that the table does not know. The code decides; where codes
-//! vary, the beginning of the text decides, because the rest of a text may quote what the client sent.
+//! The table lists what is the client's own: a role, a warehouse, a database or a request of its own choice. All else
+//! is the gate's: its PAT, its user, its address, or a reason that the table does not know. The code decides; where
+//! codes vary, the beginning of the text decides, because the rest of a text may quote what the client sent.
 //!
 //! The codes are from the drivers' sources and from Snowflake's pages: 390100 for a wrong name or password
 //! (`c:lib/client_int.h`), 394400 and its family for a PAT (`go:auth_with_pat_test.go`,

@@ -25,6 +25,7 @@ pub struct Metrics {
     stale: Family<CredentialLabel, Counter>,
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
+    logins: Family<LoginLabels, Counter>,
     reloads: Family<OutcomeLabel, Counter>,
     replicas_up: Gauge,
     replicas_errors: Counter,
@@ -50,6 +51,12 @@ struct CredentialLabel {
 struct FaultLabels {
     kind: &'static str,
     owner: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    client: String,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +101,12 @@ impl Metrics {
     pub fn failed(&self, kind: Kind) {
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
+    }
+
+    /// Counts a login of an admitted client by outcome: `success`, `refused` by Snowflake for what the client asks for,
+    /// `failed`, or `abandoned` by the client.
+    pub fn login(&self, client: &str, outcome: &'static str) {
+        self.logins.get_or_create(&LoginLabels { client: client.to_owned(), outcome }).inc();
     }
 
     /// Metrics of a process whose log counts its dropped lines here.
@@ -152,6 +165,7 @@ impl Metrics {
             "Requests that the gate did not serve, by kind and owner",
             self.failed.clone(),
         );
+        registry.register("logins", "Logins of admitted clients, by outcome", self.logins.clone());
         registry.register("config_reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
         let up = "Whether Redis answers; while it does not, each replica counts for itself (0 also without Redis)";
         registry.register("replicas_up", up, self.replicas_up.clone());
@@ -182,11 +196,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.store_read("vault", "ok");
         metrics.stale_served("bi");
+        metrics.login("excel", "success");
         metrics.set_pat(&PatGauges { credential: "bi", ready: true, age: Some(1.5), expires: None });
         let text = metrics.text().unwrap();
         for line in [
             "patgate_store_reads_total{store=\"vault\",outcome=\"ok\"} 1",
             "patgate_pat_stale_served_total{credential=\"bi\"} 1",
+            "patgate_logins_total{client=\"excel\",outcome=\"success\"} 1",
             "patgate_log_dropped_total 0",
             "patgate_pat_ready{credential=\"bi\"} 1",
             "patgate_pat_age_seconds{credential=\"bi\"} 1.5",

@@ -272,6 +272,15 @@ impl Facts {
 
     /// Writes the log line, and counts.
     fn close(&self, trace: TraceId) {
+        if let (Route::Login, Some(client)) = (self.route, &self.client) {
+            let outcome = match &self.outcome {
+                Ending::Failed(_) => "failed",
+                Ending::Refused(_) => "refused",
+                Ending::Complete => "success",
+                Ending::Open | Ending::Answered | Ending::BrokeOff(_) => "abandoned",
+            };
+            self.metrics.login(client.as_str(), outcome);
+        }
         match &self.outcome {
             Ending::Failed(fault) => {
                 self.metrics.failed(fault.kind());

@@ -17,12 +17,15 @@ use super::breaker::{Breaker, BreakerState};
 use super::failure::{Blame, Failure};
 use super::hold::Hold;
 use super::in_flight::{InFlight, InFlightPermit};
-use super::pool::Pool;
+use super::pool::{Pool, Way};
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
 use crate::config::{Account, ForwardProxy, Upstream};
 use crate::stores::{StoreError, load_now};
 use crate::tls::{self, TlsError};
+
+/// How long ago a kept connection must have been in use, for a request that has one try or two.
+const ALIVE: Duration = Duration::from_secs(2);
 
 /// The state that all clients of one account share. It survives a change of the configuration that does not change the
 /// account.
@@ -156,7 +159,7 @@ impl AccountClient {
         place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let sent = self.exchange(request, place, written).await;
+        let sent = self.exchange(request, place, written, Way::ANY).await;
         if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
             self.state.breaker.failed(cause);
         }
@@ -164,7 +167,8 @@ impl AccountClient {
     }
 
     /// One of several tries of a request that the gate holds while Snowflake is unreachable. A failure is reported to
-    /// [`Hold::again`], which tells the breaker.
+    /// [`Hold::again`], which tells the breaker. It goes on a connection that was in use a moment ago, or on a new one:
+    /// a silently dead one would take a login's whole time.
     ///
     /// # Errors
     /// [`Failure`].
@@ -172,8 +176,10 @@ impl AccountClient {
         &self,
         request: Request<RequestBody>,
         place: InFlightPermit,
+        written: Option<oneshot::Sender<()>>,
+        hold: Duration,
     ) -> Result<Response<ResponseBody>, Failure> {
-        self.exchange(request, place, None).await
+        self.exchange(request, place, written, Way { youngest: ALIVE, connect: hold }).await
     }
 
     /// The hold of a login: at most `time`.
@@ -184,6 +190,11 @@ impl AccountClient {
     /// The hold of a renewal: at most `time`.
     pub fn hold_renewal(&self, time: Duration) -> Hold {
         Hold::of_renewal(time, self.state.breaker.clone())
+    }
+
+    /// The hold of a REST request: at most `time`.
+    pub fn hold_rest(&self, time: Duration) -> Hold {
+        Hold::of_rest(time, self.state.breaker.clone())
     }
 
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
@@ -197,12 +208,13 @@ impl AccountClient {
         request: Request<RequestBody>,
         place: InFlightPermit,
         written: Option<oneshot::Sender<()>>,
+        way: Way,
     ) -> Result<Response<ResponseBody>, Failure> {
         let breaker = &self.state.breaker;
         if breaker.try_acquire() == BreakerState::Open {
             return Err(Failure::Away(breaker.cause()));
         }
-        let response = self.pool.send(request, written).await?;
+        let response = self.pool.send(request, written, way).await?;
         breaker.close();
         Ok(response.map(|body| body.holding(place)))
     }

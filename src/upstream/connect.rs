@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Progress, ProgressBody};
+use super::dial::dial;
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
 
@@ -39,15 +40,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection. It resolves the name each time, so that it follows a change of address.
-    ///
-    /// It is boxed, because it moves from the pool to a request, to its answer, and back.
+    /// Opens a connection. It is boxed, because it moves from the pool to a request, to its answer, and back.
     pub(super) async fn open(endpoint: &Endpoint) -> io::Result<Box<Self>> {
         let tcp = match &endpoint.tunnel {
-            None => TcpStream::connect(&endpoint.address).await?,
+            None => dial(&endpoint.address).await?,
             Some(tunnel) => tunnel.open(&endpoint.address).await?,
         };
-        tcp.set_nodelay(true)?;
         let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(tcp)).await?;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
         let (send, driver) = handshake.map_err(io::Error::other)?;

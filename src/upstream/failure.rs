@@ -55,6 +55,11 @@ impl Failure {
         Self::Unsent { blame, cause }
     }
 
+    /// The gate cannot write the request.
+    pub(super) fn unfit(cause: String) -> Self {
+        Self::Unsent { blame: Blame::Machine, cause }
+    }
+
     pub(super) fn broken(blame: Blame, cause: String) -> Self {
         Self::Broken { blame, cause }
     }

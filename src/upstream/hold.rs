@@ -16,11 +16,13 @@ use crate::base::names::TraceId;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long the gate holds a request, and the outcome of its tries.
+/// How long the gate holds a request, and the outcome of its tries. Connecting, pauses and failed tries spend its time;
+/// waiting for a lease does not.
 pub struct Hold {
     breaker: Arc<Breaker>,
-    time: Duration,
-    since: Option<Instant>,
+    left: Duration,
+    /// When the try under way began.
+    begun: Option<Instant>,
     request: Held,
     /// How many tries in a row could not connect, through no fault of this machine.
     unreached: u32,
@@ -32,19 +34,31 @@ pub struct Hold {
 enum Held {
     Login,
     Renewal,
+    Rest,
 }
 
 impl Hold {
-    /// The hold of a login: its time begins with the first failure. It ends at once while the breaker is open; the
-    /// driver tries again.
+    /// The hold of a login. It ends at once while the breaker is open; the driver tries again.
     pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: None, request: Held::Login, unreached: 0, broken: 0 }
+        Self { breaker, left: time, begun: None, request: Held::Login, unreached: 0, broken: 0 }
     }
 
-    /// The hold of a renewal: its time begins now. It waits while the breaker is open too, because a driver gives up a
-    /// session whose renewal fails.
+    /// The hold of a renewal. It waits while the breaker is open too, because a driver gives up a session whose renewal
+    /// fails.
     pub(super) fn of_renewal(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, time, since: Some(Instant::now()), request: Held::Renewal, unreached: 0, broken: 0 }
+        Self { breaker, left: time, begun: None, request: Held::Renewal, unreached: 0, broken: 0 }
+    }
+
+    /// The hold of a REST request, whose body the gate has kept. Its client reads the status, so it is told at once
+    /// while the breaker is open.
+    pub(super) fn of_rest(time: Duration, breaker: Arc<Breaker>) -> Self {
+        Self { breaker, left: time, begun: None, request: Held::Rest, unreached: 0, broken: 0 }
+    }
+
+    /// A try begins; returns how long it may take to connect.
+    pub fn begin(&mut self) -> Duration {
+        self.begun = Some(Instant::now());
+        self.left
     }
 
     /// Returns, after the pause, if the request may be sent again.
@@ -60,6 +74,7 @@ impl Hold {
         match self.request {
             Held::Login => tracing::debug!(%trace, cause = fault.cause(), "a login waits for Snowflake"),
             Held::Renewal => tracing::debug!(%trace, cause = fault.cause(), "a renewal waits for Snowflake"),
+            Held::Rest => tracing::debug!(%trace, cause = fault.cause(), "a REST request waits for Snowflake"),
         }
         Ok(())
     }
@@ -77,6 +92,8 @@ impl Hold {
                 self.unreached = 0;
                 true
             }
+            // What may have been carried out is not a login's or a renewal's to repeat alone.
+            Failure::Broken { .. } if self.request == Held::Rest => false,
             Failure::Broken { blame: Blame::Client, .. } => false,
             Failure::Broken { .. } => {
                 (self.unreached, self.broken) = (0, self.broken + 1);
@@ -87,8 +104,9 @@ impl Hold {
         if !may_be_repeated {
             return false;
         }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() + PAUSE >= self.time {
+        let spent = self.begun.take().map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.left = self.left.saturating_sub(spent);
+        if self.left <= PAUSE {
             self.gave_up(failure);
             return false;
         }
@@ -96,6 +114,7 @@ impl Hold {
             return false;
         }
         tokio::time::sleep(PAUSE).await;
+        self.left = self.left.saturating_sub(PAUSE);
         true
     }
 

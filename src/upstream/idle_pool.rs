@@ -25,15 +25,22 @@ impl IdlePool {
         Self { connections: Mutex::default(), longest }
     }
 
-    /// A connection that is still open, the youngest first.
-    pub(super) async fn take(&self) -> Option<Box<Connection>> {
+    /// A connection that is still open, the youngest first; none that was idle for longer than `youngest`.
+    pub(super) async fn take(&self, youngest: Duration) -> Option<Box<Connection>> {
         loop {
-            let (mut connection, since) = self.lock().pop()?;
-            if since.elapsed() > self.longest {
-                // The rest of the list is older.
-                self.lock().clear();
-                return None;
-            }
+            let mut connection = {
+                let mut connections = self.lock();
+                let idle = connections.last()?.1.elapsed();
+                if idle > self.longest {
+                    // The rest of the list is older.
+                    connections.clear();
+                    return None;
+                }
+                if idle > youngest {
+                    return None;
+                }
+                connections.pop()?.0
+            };
             let open = poll_fn(|cx| Poll::Ready(connection.poll(cx).is_pending())).await;
             if open && connection.is_ready() {
                 return Some(connection);
@@ -50,6 +57,16 @@ impl IdlePool {
         if connections.len() < MOST {
             connections.push((connection, Instant::now()));
         }
+    }
+
+    /// Closes the connections that were idle before: one of the same age is dead, so they may be too.
+    pub(super) fn condemn(&self, before: Instant) {
+        let elders: Vec<_> = {
+            let mut connections = self.lock();
+            let elders = connections.partition_point(|(_, since)| *since <= before);
+            connections.drain(..elders).collect()
+        };
+        drop(elders);
     }
 
     /// Closes connections that were idle for too long.

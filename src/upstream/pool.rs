@@ -4,12 +4,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::body::{ProgressBody, RequestBody};
@@ -20,6 +21,20 @@ use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
 use crate::base::fault::chain;
 use crate::config::{Account, Upstream};
+
+/// What kind of connection a request needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// The longest that a kept connection may have been idle. One that a firewall has forgotten looks open.
+    pub youngest: Duration,
+    /// How long a new connection may take, beside `upstream.connect`.
+    pub connect: Duration,
+}
+
+impl Way {
+    /// Any connection.
+    pub const ANY: Self = Self { youngest: Duration::MAX, connect: Duration::MAX };
+}
 
 /// Connections to one account.
 pub struct Pool {
@@ -54,12 +69,14 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
         mut written: Option<oneshot::Sender<()>>,
+        way: Way,
     ) -> Result<Response<ResponseBody>, Failure> {
         loop {
-            let (mut connection, fresh) = match self.idle.take().await {
+            let (mut connection, fresh) = match self.idle.take(way.youngest).await {
                 Some(connection) => (connection, false),
-                None => (self.open().await?, true),
+                None => (self.open(way.connect).await?, true),
             };
+            let begun = Instant::now();
             if let Some(written) = written.take() {
                 let _nobody_listens = written.send(());
             }
@@ -84,7 +101,10 @@ impl Pool {
                         (before, Some(now)) if before != Some(now) => frames = Some(now),
                         (_, Some(_)) => return Err(Failure::ClientStalled),
                         (Some(_), None) => frames = None,
-                        (None, None) => return Err(Failure::Silent),
+                        (None, None) => {
+                            self.idle.condemn(begun);
+                            return Err(Failure::Silent);
+                        }
                     },
                 }
             };
@@ -104,7 +124,10 @@ impl Pool {
                     None if progress.client_broke() => {
                         return Err(Failure::broken(Blame::Client, chain(error.error())));
                     }
-                    None => return Err(Failure::broken(Blame::Way, chain(error.error()))),
+                    None => {
+                        self.idle.condemn(begun);
+                        return Err(Failure::broken(Blame::Way, chain(error.error())));
+                    }
                 },
             }
         }
@@ -116,8 +139,8 @@ impl Pool {
         self.idle.sweep();
     }
 
-    async fn open(&self) -> Result<Box<Connection>, Failure> {
-        match timeout(self.limits.connect, Connection::open(&self.endpoint)).await {
+    async fn open(&self, within: Duration) -> Result<Box<Connection>, Failure> {
+        match timeout(self.limits.connect.min(within), Connection::open(&self.endpoint)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
                 let blame = if is_exhausted(&error) { Blame::Machine } else { Blame::Way };

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use secrecy::zeroize::Zeroizing;
 use tokio::net::TcpStream;
 
+use super::dial::dial;
 use crate::base::secret::Secret;
 
 /// A forward proxy.
@@ -46,7 +47,7 @@ impl Tunnel {
     /// A connection to `target` through the proxy.
     pub(super) async fn open(&self, target: &str) -> io::Result<TcpStream> {
         let failed = |what: &str| io::Error::other(format!("the forward proxy {}: {what}", self.address));
-        let tcp = TcpStream::connect(&self.address).await.map_err(|error| failed(&error.to_string()))?;
+        let tcp = dial(&self.address).await.map_err(|error| failed(&error.to_string()))?;
         let (mut send, connection) =
             http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error.to_string()))?;
         tokio::spawn(connection.with_upgrades());

@@ -20,4 +20,5 @@ mod sockets;
 mod stores;
 mod streams;
 mod upgrade;
+mod ways;
 mod world;

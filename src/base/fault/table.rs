@@ -189,7 +189,7 @@ faults! {
         "Remove the gate from the tool's proxy settings, and enter it as the server.";
 
     /// Too many logins of one service user wait for their turn.
-    GateBusy = 401, "gate_busy", Gate, Error, Retry(503, 5), Retry(503, 5),
+    GateBusy = 401, "gate_busy", Gate, Error, BEHIND, Retry(503, 5),
         "too many logins of this gate are waiting for Snowflake",
         "Try again; let tools keep their connections, or ask the operator for a second service user.";
 
@@ -224,7 +224,7 @@ faults! {
         "Give the trace id to the operator; the gate keeps trying.";
 
     /// Snowflake answers that it cannot serve now.
-    SnowflakeBusy = 602, "snowflake_busy", Snowflake, Error, Retry(503, 5), Retry(503, 5),
+    SnowflakeBusy = 602, "snowflake_busy", Snowflake, Error, BEHIND, Retry(503, 5),
         "Snowflake answers that it cannot serve now",
         "Try again; look at Snowflake's status page if it lasts.";
 
@@ -262,7 +262,7 @@ faults! {
         "Give the trace id to the operator: the gate's log has Snowflake's code and text.";
 
     /// Snowflake refuses what this client asks for, and accepts the gate's own login with the same PAT.
-    ContextRefused = 311, "context_refused", Policy, Error, BEHIND, Status(403),
+    ContextRefused = 311, "context_refused", Policy, Error, BEHIND, BEHIND,
         "your key is fine, and Snowflake accepts the gate, but it refuses the logins of this client as it composes \
          them",
         "Remove role, warehouse, database and schema from the tool's settings, or choose others; give the trace id to \

@@ -1,0 +1,60 @@
+//! Requests of the gate's own to Snowflake: no client has sent them, and no limit holds them up.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+
+use super::account::AccountClient;
+use super::body::RequestBody;
+use super::failure::Failure;
+use super::in_flight::InFlightPermit;
+use super::response_body::ResponseBody;
+use crate::base::secret::Secret;
+use crate::snowflake::answer::CONTENT_TYPE;
+use crate::snowflake::route::LOGOUT;
+use crate::snowflake::token_header;
+
+/// How long a logout may take; nobody waits for it.
+const LOGOUT_TIME: Duration = Duration::from_secs(10);
+/// The largest answer to a logout, in bytes.
+const LARGEST: usize = 64 << 10;
+
+impl AccountClient {
+    /// Posts JSON to a path of Snowflake.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn post(
+        &self,
+        target: &str,
+        body: Bytes,
+        token: Option<&Secret>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let unfit = |what: &str| Failure::unfit(format!("{what} does not fit into a request"));
+        let mut request = Request::new(RequestBody::whole(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = target.parse().map_err(|_| unfit("the target"))?;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.authority().clone());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(CONTENT_TYPE));
+        let agent = concat!("patgate/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(token) = token {
+            let token = token_header::write(token).ok_or_else(|| unfit("a token"))?;
+            headers.insert(header::AUTHORIZATION, token);
+        }
+        self.send(request, InFlightPermit::exempt()).await
+    }
+
+    /// Ends a session that nobody will use. Where that fails, Snowflake ends it by itself after some hours.
+    pub async fn log_out(&self, token: &Secret) {
+        let ended = async {
+            let response = self.post(LOGOUT, Bytes::new(), Some(token)).await.ok()?;
+            Limited::new(response.into_body(), LARGEST).collect().await.ok()
+        };
+        let _lost = tokio::time::timeout(LOGOUT_TIME, ended).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! The ways to Snowflake: what passes is tried again, and what a client leaves behind is put away.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use patgate::internal::standin::{Knob, RouteName};
+
+use crate::world::World;
+
+/// A redirect to the account's own host, as Snowflake sends while it moves a service.
+fn moved(path: &str) -> Knob {
+    Knob::Canned { status: 307, body: String::new(), location: Some(path.to_owned()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_to_the_account_s_own_host_is_tried_again_on_every_route() {
+    let world = World::start().await;
+    let turn = |route: &str, path: &str| world.standin.state.turn(RouteName(route.into()), moved(path), 1);
+    turn("login", "/session/v1/login-request?requestId=1");
+    let (token, master) = world.session().await;
+    turn("renew", "/session/token-request");
+    assert_eq!(world.renew(&token, &master).await.json()["success"], true);
+    turn("rest", "/api/v2/statements");
+    let statement = Request::builder().method(Method::POST).uri("/api/v2/statements");
+    let statement = statement.header("authorization", format!("Bearer {}", world.key.expose()));
+    let got = world.send(statement.body(Bytes::from_static(br#"{"statement":"select 1"}"#)).unwrap()).await;
+    assert_eq!(got.status, 200, "{:?}", got.body);
+    // A streamed request cannot be sent again by the gate: its driver is told to.
+    let (token, _) = world.session().await;
+    turn("query", "/queries/v1/query-request");
+    let got = world.query(&token, "select 1").await;
+    assert_eq!((got.status, got.headers.contains_key("retry-after")), (503, true));
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    turn("logout", "/session");
+    assert_eq!(world.ask(Method::POST, "/session?delete=true", &token, "").await.status, 503);
+    assert_eq!(world.ask(Method::POST, "/session?delete=true", &token, "").await.json()["success"], true);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_whose_client_leaves_is_counted_and_logged_out() {
+    let world = World::start().await;
+    world.standin.state.delay(RouteName("login".into()), Duration::from_millis(300));
+    for number in 1..=3 {
+        tokio::select! {
+            _answered = world.login(world.key.expose()) => panic!("it was answered at once"),
+            () = world.standin.state.wait_until(|state| state.count("login") == number) => {}
+        }
+        world.standin.state.wait_until(|state| state.count("logout") == number).await;
+    }
+    assert_eq!(world.standin.state.open_sessions(), 0);
+    world.standin.state.delay(RouteName("login".into()), Duration::ZERO);
+    world.session().await;
+    let (_, text) = world.operator(&world.app, Method::GET, "/metrics").await;
+    for line in [
+        r#"patgate_logins_total{client="bi",outcome="abandoned"} 3"#,
+        r#"patgate_logins_total{client="bi",outcome="success"} 1"#,
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_cannot_connect_ends_with_its_hold() {
+    // Nothing answers the handshake there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let world = World::with(|config| {
+        config.login.hold = Duration::from_millis(500);
+        for account in config.accounts.values_mut() {
+            account.address = Some(address.clone());
+        }
+    })
+    .await;
+    // `upstream.connect` is 10 s: only the hold ends it within the time that a test may take.
+    let said = tokio::time::timeout(Duration::from_secs(8), world.login(world.key.expose())).await;
+    assert!(said.expect("the hold was not handed down").refusal("390999").contains("cannot reach Snowflake"));
+    world.finish().await;
+}
