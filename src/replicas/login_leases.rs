@@ -35,7 +35,8 @@ const REMEMBERED: Duration = Duration::from_secs(366 * 86_400);
 
 /// Takes a lease: 0. No room now: 1. Condemned: 2. Suspect: 3. The second number is how many gates log this user in.
 ///
-/// Keys: condemned, leases, doubts, width, suspect, gates. Arguments: version, budget, in_flight, lease, its time, gate.
+/// Keys: condemned, leases, doubts, width, suspect, gates. Arguments: version, budget, in_flight, lease, its time, the
+/// gate's name.
 const ASK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,7 +1,7 @@
 //! TCP connections to a host with several addresses: tried in parallel, as RFC 8305 has it, and watched for life.
 //!
-//! The gate starts a try with the next address when the one before has failed, or after [`STAGGER`], and takes the first
-//! that connects. Families take turns, the resolver's first one first.
+//! The gate starts a try with the next address when the one before has failed, or after [`STAGGER`], and takes the
+//! first that connects. Families take turns, the resolver's first one first.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
