@@ -91,7 +91,8 @@ impl Bench {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let standin = standin::start(local, server, Arc::new(SystemRandom)).await.unwrap();
         let mut text = format!(
-            "state.directory = 'state'\n[listen]\naddress = '127.0.0.1:0'\ncertificate = 'server.pem'\nkey = 'server.key'\n\
+            "state.directory = 'state'\n[listen]\naddress = '127.0.0.1:0'\ncertificate = 'server.pem'\n\
+             key = 'server.key'\n\
              [admin]\naddress = '127.0.0.1:0'\n[accounts.a]\nhost = 'localhost'\naddress = '{}'\nca = 'ca.pem'\n\
              [stores.f.file]\npath = '.'\n",
             standin.address
@@ -110,7 +111,7 @@ impl Bench {
         }
         let path = home.join("patgate.toml");
         std::fs::write(&path, &text).unwrap();
-        let (config, _) = file::load(&path).unwrap();
+        let (config, _) = file::parse(&path, &text).unwrap();
         let app = App::start(config, Env::default()).await.unwrap();
         app.settled().await;
         let connector = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
