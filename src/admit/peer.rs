@@ -81,7 +81,7 @@ impl PeerCertificate {
 
 impl LocalUser {
     /// Whether the configuration means this user, by name or by number.
-    pub(super) fn is(&self, meant: &str) -> bool {
+    pub fn is(&self, meant: &str) -> bool {
         self.name.as_deref() == Some(meant) || meant.parse() == Ok(self.id)
     }
 }

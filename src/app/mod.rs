@@ -2,6 +2,8 @@
 //!
 //! | part | what it is | rank |
 //! |---|---|---|
+//! | `caller_unix` | who asks the operator's service, and its Unix socket | 1 |
+//! | `caller_windows` | the same on Windows | 1 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `reload` | when the gate reads the file again | 2 |
@@ -9,6 +11,9 @@
 //! | `admin` | the same over HTTP | 4 |
 
 mod admin;
+#[cfg_attr(unix, path = "caller_unix.rs")]
+#[cfg_attr(windows, path = "caller_windows.rs")]
+mod caller;
 mod generations;
 pub mod operator;
 mod reload;
@@ -82,9 +87,13 @@ impl App {
         tokio::spawn(tidy(generations.services.clone()));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone());
-        let Listeners { drivers, admin } = listeners;
+        let Listeners { drivers, admin, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
-        tokio::spawn(AdminService::new(operator).serve(admin));
+        let service = AdminService::new(operator);
+        if let Some(socket) = admin_socket {
+            tokio::spawn(service.clone().serve_socket(socket));
+        }
+        tokio::spawn(service.serve(admin));
         let (shutdown, permits) = (Shutdown::default(), Arc::new(Semaphore::new(config.listen.connections)));
         let mut addresses = BTreeMap::new();
         for (name, listener) in drivers {

@@ -3,9 +3,12 @@
 //! Each command is a function with typed values. `admin` offers them over HTTP, and the command line reads the same
 //! types.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,9 @@ use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::metrics::PatGauges;
 
+/// The least time between two retries of a credential. Each may cost the service user bad logins; five lock it.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// The operator's commands to a running gate.
 #[derive(Clone)]
 pub struct Operator {
@@ -24,6 +30,8 @@ pub struct Operator {
     /// Set if the configuration came from a file.
     reloads: Arc<OnceLock<Reloads>>,
     stopping: tokio_util::sync::CancellationToken,
+    /// When a credential was last retried.
+    retried: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 /// Why a command failed.
@@ -46,6 +54,14 @@ pub enum OperatorError {
     /// Tokens are not sealed, so the gate knows no sessions.
     #[error("the gate does not seal tokens (seal = false), so it knows no sessions")]
     NotSealed,
+    /// A retry of the same credential was a moment ago.
+    #[error("each retry of {name} may cost its user bad logins, and the last was a moment ago; again in {seconds} s")]
+    TooSoon {
+        /// The credential.
+        name: String,
+        /// How long to wait.
+        seconds: u64,
+    },
     /// Why the gate cannot add a key to the ring.
     #[error("{0}")]
     NotRotated(String),
@@ -139,7 +155,12 @@ impl Operator {
         reloads: Arc<OnceLock<Reloads>>,
         stopping: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { generations, reloads, stopping }
+        Self { generations, reloads, stopping, retried: Arc::default() }
+    }
+
+    /// The users who may give commands, beside root and the gate's own user.
+    pub fn users(&self) -> Vec<String> {
+        self.generation().config.admin.users.clone()
     }
 
     /// Whether logins are served.
@@ -209,9 +230,10 @@ impl Operator {
     /// Forgets the bad logins of a credential's user, and reads its PAT.
     ///
     /// # Errors
-    /// [`OperatorError::NoSuchCredential`].
+    /// [`OperatorError::NoSuchCredential`], [`OperatorError::TooSoon`].
     pub async fn retry(&self, credential: &str) -> Result<Refreshed, OperatorError> {
         self.known(credential)?;
+        self.pace(credential)?;
         let outcomes = self.generation().pats.retry(credential).await.unwrap_or_default();
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
         Ok(Refreshed { failed, pats: self.pats().await })
@@ -277,6 +299,20 @@ impl Operator {
 
     fn sealed(&self) -> Result<&Arc<Sessions>, OperatorError> {
         self.generations.services.sessions.as_ref().ok_or(OperatorError::NotSealed)
+    }
+
+    /// Notes a retry, unless the last one was a moment ago.
+    fn pace(&self, credential: &str) -> Result<(), OperatorError> {
+        let now = self.generations.services.env.clock.now();
+        let mut retried = self.retried.lock();
+        retried.retain(|_, last| now.saturating_duration_since(*last) < RETRY);
+        if let Some(last) = retried.get(credential) {
+            let left = RETRY.saturating_sub(now.saturating_duration_since(*last));
+            let seconds = left.as_secs_f64().ceil() as u64;
+            return Err(OperatorError::TooSoon { name: credential.to_owned(), seconds });
+        }
+        retried.insert(credential.to_owned(), now);
+        Ok(())
     }
 
     fn known(&self, credential: &str) -> Result<(), OperatorError> {

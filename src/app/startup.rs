@@ -21,6 +21,7 @@ use crate::stores::{Resolver, load_now};
 use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 
+use super::caller::AdminSocket;
 use super::generations;
 
 /// Opens the state that outlives a configuration, and the stores of the first configuration.
@@ -97,6 +98,8 @@ pub struct Listeners {
     pub(super) drivers: BTreeMap<Arc<str>, TcpListener>,
     /// For the operator.
     pub(super) admin: TcpListener,
+    /// For the operator's commands alone.
+    pub(super) admin_socket: Option<AdminSocket>,
 }
 
 impl Listeners {
@@ -122,7 +125,9 @@ impl Listeners {
         for (name, listen) in &config.listeners {
             all.insert(name.clone(), or_bound(None, listen.address)?);
         }
-        Ok(Self { drivers: all, admin: or_bound(admin?, config.admin.address)? })
+        let admin = or_bound(admin?, config.admin.address)?;
+        let admin_socket = config.admin.socket.as_deref().map(AdminSocket::bind).transpose()?;
+        Ok(Self { drivers: all, admin, admin_socket })
     }
 
     /// Refuses a socket that must be a loopback address and is not, also one from a service manager, which reads

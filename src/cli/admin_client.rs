@@ -9,11 +9,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::shell::{CommandError, ConfigArgs, control_runtime};
 use crate::app::Verb;
-use crate::config::file;
+use crate::config::{Admin, file};
 
 /// The deadline of a request. A gate that reads a store may take as long as that store.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,15 +59,15 @@ pub(super) fn ask<T: DeserializeOwned>(
     let (method, path) = verb.route();
     let target = format!("{path}{query}");
     let (config, _) = file::load(&args.config).map_err(|report| NoAnswer::NoFile(CommandError::gate(report)))?;
-    let address = config.admin.address;
+    let place = Place::of(config.admin);
     let failed = |why: String| {
         let text = format!(
-            "no answer from the gate's admin address {address}: {why}. Is it running with this file? If admin.address \
+            "no answer from the gate at {place}: {why}. Is it running with this file? If admin.address or admin.socket \
              was changed, the gate uses the old one until it restarts"
         );
         NoAnswer::NotAsked(CommandError::gate(text))
     };
-    let asked = async { tokio::time::timeout(PATIENCE, exchange(address, method, &target)).await };
+    let asked = async { tokio::time::timeout(PATIENCE, place.ask(method, &target)).await };
     let answered = control_runtime()?.block_on(asked);
     let answered = answered.map_err(|_| failed("no answer within a minute".into()))?;
     let (status, body) = answered.map_err(|error| failed(error.to_string()))?;
@@ -84,13 +85,48 @@ pub(super) fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
     percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
 }
 
-async fn exchange(
-    address: SocketAddr,
-    method: Method,
-    target: &str,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+/// Where the gate's operator asks.
+enum Place {
+    Address(SocketAddr),
+    #[cfg(unix)]
+    Socket(std::path::PathBuf),
+}
+
+impl Place {
+    fn of(admin: Admin) -> Self {
+        #[cfg(unix)]
+        if let Some(socket) = admin.socket {
+            return Self::Socket(socket);
+        }
+        Self::Address(admin.address)
+    }
+
+    async fn ask(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), AskError> {
+        match self {
+            Self::Address(address) => exchange(TcpStream::connect(address).await?, method, target).await,
+            #[cfg(unix)]
+            Self::Socket(path) => exchange(tokio::net::UnixStream::connect(path).await?, method, target).await,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "its admin address {address}"),
+            #[cfg(unix)]
+            Self::Socket(path) => write!(f, "its socket {}", path.display()),
+        }
+    }
+}
+
+type AskError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange<S>(stream: S, method: Method, target: &str) -> Result<(StatusCode, Bytes), AskError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(target).header(header::HOST, "localhost");
     let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;

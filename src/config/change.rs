@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Account, Client, Config, Credential, Listen, Pat};
+use super::{Account, Admin, Client, Config, Credential, Listen, Pat};
 use crate::base::pins::Pins;
 
 /// The differences, each with its key and the change. The code destructures every field by name, so that a new field
@@ -141,6 +141,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         notice: _,
         drain: _,
     } = listen;
+    let Admin { address: admin_address, socket, users: _ } = admin;
     let Pat { widths, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
     // The keeper of the ring still uses the stores that it started with.
     let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
@@ -153,7 +154,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen.workers", *workers != new.listen.workers),
         ("listen.connections", *connections != new.listen.connections),
         ("listen.reuse_port", *reuse_port != new.listen.reuse_port),
-        ("admin.address", admin.address != new.admin.address),
+        ("admin.address", *admin_address != new.admin.address),
+        ("admin.socket", *socket != new.admin.socket),
         ("pat.budget", widths.budget != new.pat.widths.budget),
         ("pat.in_flight", widths.in_flight != new.pat.widths.in_flight),
         ("replicas", *replicas != new.replicas),

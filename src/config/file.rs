@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::admin::admin;
 use super::clients::client;
 use super::entries::{account, credential, known};
 use super::limits::limits;
@@ -17,7 +18,7 @@ use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Admin, Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
+use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 use crate::base::verdict::Widths;
 
@@ -110,7 +111,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     };
     let listener_names: Vec<String> =
         listeners.keys().map(ToString::to_string).chain([Listen::MAIN.to_owned()]).collect();
-    let admin = top.section("admin").map_or(Some(admin_default()), admin);
+    let admin = admin(top.section("admin"));
     let reload = reload(top.section("reload"));
     let shared = top.section("replicas").map(replicas);
     let limits = optional!(top.section("limits"), limits);
@@ -134,7 +135,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         |name, section| client(name, section, &credentials.names, &listener_names),
     );
     let listening = listen.iter().chain(listeners.values()).map(|listen| listen.address);
-    addresses(&top, listening.chain(admin.as_ref().map(|admin| admin.address)));
+    addresses(&top, listening.chain([admin.address]));
     times(&top, &pat);
     if seal.is_none() {
         unsealed(&top, accounts.values.len(), &clients.values);
@@ -146,7 +147,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     Some(Config {
         listen: listen?,
         listeners,
-        admin: admin?,
+        admin,
         reload,
         login,
         limits,
@@ -253,19 +254,6 @@ fn table<'a, T>(
     let names = sections.iter().map(|(name, _)| name.clone()).collect();
     let read = |(name, section): (String, Section<'a>)| Some((Arc::from(name.as_str()), read(&name, section)?));
     Table { values: sections.into_iter().filter_map(read).collect(), names }
-}
-
-fn admin_default() -> Admin {
-    Admin { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8444)) }
-}
-
-fn admin(section: Section<'_>) -> Option<Admin> {
-    let wanted = "a loopback address and a port, such as \"127.0.0.1:8444\"";
-    let local = |text: &str| text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
-    let admin =
-        section.parsed("address", wanted, local).map_or_else(admin_default, |found| Admin { address: found.value });
-    section.finish();
-    Some(admin)
 }
 
 fn duration_in(

@@ -3,6 +3,7 @@
 //! There are two forms: [`mod@file`] reads the TOML and collects every error with its place, and the other modules use
 //! [`Config`], which is complete, immutable and free of secrets. The file has only references to secrets.
 
+mod admin;
 pub mod change;
 mod clients;
 mod entries;
@@ -143,6 +144,10 @@ pub struct KeyPair {
 pub struct Admin {
     /// A loopback address, plain HTTP.
     pub address: SocketAddr,
+    /// A Unix socket for the operator's commands, which only the gate's own user and root can open.
+    pub socket: Option<PathBuf>,
+    /// The local users, by name or number, who may use the commands beside root and the gate's own user.
+    pub users: Vec<String>,
 }
 
 /// `[reload]`.

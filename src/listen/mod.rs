@@ -8,7 +8,7 @@ mod accept;
 mod connection;
 #[cfg_attr(unix, path = "peer_user_unix.rs")]
 #[cfg_attr(windows, path = "peer_user_windows.rs")]
-mod peer_user;
+pub mod peer_user;
 mod proxy_header;
 mod slot;
 mod watched_stream;

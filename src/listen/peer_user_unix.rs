@@ -12,15 +12,20 @@ use crate::admit::LocalUser;
 const ESTABLISHED: &str = "01";
 
 /// The user of the socket at `peer` that is connected to `ours`.
-pub(super) fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
+pub fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
     // An IPv4 client of an IPv6 listener has its socket in the IPv4 table.
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (peer, ours) = (canonical(peer), canonical(ours));
     let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let lines = BufReader::new(File::open(table).ok()?).lines();
     let id = lines.map_while(Result::ok).find_map(|line| user_in(&line, peer, ours))?;
+    Some(named(id))
+}
+
+/// A user by its number.
+pub fn named(id: u32) -> LocalUser {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id));
-    Some(LocalUser { id, name: user.ok().flatten().map(|user| user.name) })
+    LocalUser { id, name: user.ok().flatten().map(|user| user.name) }
 }
 
 /// The user in a line of the table, if the line is for that connection.

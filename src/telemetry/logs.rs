@@ -23,7 +23,7 @@ const PANIC: usize = 1024;
 /// # Errors
 /// If the thread that writes cannot be started.
 pub fn start(log: &Log) -> io::Result<(LogFlush, DroppedLines)> {
-    let flows = |dropped| tracing::warn!(owner = "gate", dropped, "stderr was not read: lines of the log were dropped");
+    let flows = |dropped| tracing::warn!(owner = "gate", dropped, "stderr was not read; lines were dropped");
     let (sink, flush) = LogSink::start(io::stderr(), flows)?;
     let dropped = sink.dropped();
     let json = match log.format {

@@ -8,6 +8,7 @@ mod guard;
 mod hunt;
 mod limits;
 mod login;
+mod operator;
 mod peers;
 mod planted;
 mod refusals;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub struct Gate {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     _standin: StandIn,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     key: Secret,
     client: TlsConnector,
 }
@@ -73,7 +74,7 @@ impl Gate {
         };
         let at = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
         let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
-        (Self { child, address: at("address"), admin: at("admin"), _standin: standin, _home: home, key, client }, log)
+        (Self { child, address: at("address"), admin: at("admin"), _standin: standin, home, key, client }, log)
     }
 
     /// A connection from that address of this machine.
@@ -98,6 +99,18 @@ impl Gate {
     pub async fn admin(&self, method: Method, path: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).body(Full::default()).unwrap();
         exchange(TcpStream::connect(self.admin).await.unwrap(), request).await
+    }
+
+    /// A command with this gate's configuration, to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_patgate"));
+        command.args(arguments).arg("--config").arg(self.config());
+        command
+    }
+
+    /// The gate's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.home.path().join("patgate.toml")
     }
 }
 

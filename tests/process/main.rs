@@ -4,6 +4,7 @@
 
 mod gate;
 mod log;
+mod operator;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,13 +1,17 @@
-//! [`AdminService`]: the operator's commands over plain HTTP on loopback.
+//! [`AdminService`]: the operator's commands over plain HTTP on loopback, and over a Unix socket.
 //!
 //! One table, `routes`, has every path with its method and its command. Both posts on PATs take `credential=NAME` for
-//! one credential. The service refuses a post, or a read of PATs or sessions, that a web page makes a browser send:
-//! such a request has `Origin`, or a `Host` that is not this machine. There is no other login: the address is loopback,
-//! and a hook from outside needs a program on this host.
+//! one credential. Every local user may ask for the health and the metrics of the gate. All else is for the operator,
+//! whom the gate knows by the user of the connection ([`Caller`]).
+//!
+//! The service refuses whatever a web page makes a browser send: such a request has `Origin`, or a `Host` that is not
+//! this machine, also where a name of the page's own leads to this machine.
 
 mod routes;
 
 use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,10 +22,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
+use crate::app::caller::{AdminSocket, Caller};
 use crate::app::operator::{Operator, OperatorError, Refreshed};
 use crate::base::names::is_this_machine;
+use crate::base::text::capped;
 use crate::session::Revocation;
 use crate::telemetry::metrics::MEDIA_TYPE;
 use routes::NoRoute;
@@ -29,6 +37,12 @@ pub use routes::Verb;
 
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection may take; a command may read stores.
+const WHOLE: Duration = Duration::from_secs(120);
+/// How many connections at once.
+const PLACES: usize = 64;
+/// How much of a path the log has.
+const PATH: usize = 64;
 
 /// The service of the admin address.
 #[derive(Clone)]
@@ -44,32 +58,67 @@ impl AdminService {
         Self { operator }
     }
 
-    /// Serves while the process lasts.
+    /// Serves an address while the process lasts.
     pub(super) async fn serve(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(PLACES));
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+            let accepted = async {
+                let (stream, peer) = listener.accept().await?;
+                let ours = stream.local_addr()?;
+                Ok::<_, io::Error>((stream, Caller::Tcp(peer, ours)))
             };
-            let service = self.clone();
-            tokio::spawn(async move {
-                let answer = async |request| Ok::<_, Infallible>(service.answer(&request).await);
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
-                let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-                if let Err(error) = served.await {
-                    tracing::debug!(cause = %error, "an admin connection failed");
-                }
-            });
+            self.clone().spawn(accepted.await, &places).await;
         }
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let verb = routes::find(request.method(), request.uri().path());
-        if !verb.as_ref().is_ok_and(|verb| verb.is_harmless()) && is_from_a_page(request) {
+    /// Serves the operator's socket while the process lasts; strangers take none of its places.
+    pub(super) async fn serve_socket(self, socket: AdminSocket) {
+        let places = Arc::new(Semaphore::new(PLACES));
+        loop {
+            self.clone().spawn(socket.accept().await, &places).await;
+        }
+    }
+
+    /// Serves a connection in a place of its own; waits for the place.
+    async fn spawn<S>(self, accepted: io::Result<(S, Caller)>, places: &Arc<Semaphore>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok((stream, caller)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            return;
+        };
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        tokio::spawn(async move {
+            let answer = async |request| Ok::<_, Infallible>(self.answer(&request, caller).await);
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+            let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
+            if let Ok(Err(error)) = tokio::time::timeout(WHOLE, served).await {
+                tracing::debug!(cause = %error, "an admin connection failed");
+            }
+            drop(place);
+        });
+    }
+
+    async fn answer<B>(&self, request: &Request<B>, caller: Caller) -> Answer {
+        if is_from_a_page(request) {
             let why =
                 "the admin address refuses browsers: the request has an Origin, or a Host that is not this machine";
             return error(StatusCode::FORBIDDEN, why);
+        }
+        let verb = routes::find(request.method(), request.uri().path());
+        if !verb.as_ref().is_ok_and(|verb| verb.is_for_everyone())
+            && let Err(why) = caller.may_operate(&self.operator.users()).await
+        {
+            tracing::warn!(
+                owner = "client",
+                cause = why,
+                path = capped(request.uri().path(), PATH),
+                "refused a command"
+            );
+            return error(StatusCode::FORBIDDEN, &why);
         }
         let verb = match verb {
             Ok(verb) => verb,
@@ -89,6 +138,7 @@ impl AdminService {
                         StatusCode::NOT_FOUND
                     }
                     OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
                 };
                 let body = match &failed {
                     OperatorError::NoSuchCredential { name, .. } => {
@@ -96,7 +146,11 @@ impl AdminService {
                     }
                     _ => json!({ "error": failed.to_string() }),
                 };
-                json_answer(status, &body)
+                let mut answer = json_answer(status, &body);
+                if let OperatorError::TooSoon { seconds, .. } = failed {
+                    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                answer
             }
         }
     }
@@ -152,9 +206,14 @@ fn parameter<B>(request: &Request<B>, name: &str) -> Option<String> {
     Some(percent_encoding::percent_decode_str(given).decode_utf8_lossy().into_owned())
 }
 
+/// Whether a web page may have sent it. A program on this machine sends one `Host` of this machine, or none.
 fn is_from_a_page<B>(request: &Request<B>) -> bool {
-    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    request.headers().contains_key(header::ORIGIN) || !(host.is_empty() || is_this_machine(host))
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (first, more) = (hosts.next(), hosts.next().is_some());
+    let named = first.map(HeaderValue::as_bytes).filter(|host| !host.is_empty());
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let elsewhere = named.into_iter().chain(target).any(|host| !is_this_machine(host));
+    request.headers().contains_key(header::ORIGIN) || more || elsewhere
 }
 
 fn error(status: StatusCode, why: &str) -> Answer {

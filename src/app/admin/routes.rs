@@ -71,8 +71,8 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 impl Verb {
-    /// Whether a web page may send it too: it reveals only the health of the gate.
-    pub(super) fn is_harmless(self) -> bool {
+    /// Whether every local user may send it: it reveals only the health of the gate.
+    pub(super) fn is_for_everyone(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Pats | Self::Refresh | Self::Retry | Self::Reload => false,

@@ -1,0 +1,26 @@
+//! `[admin]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::Admin;
+use super::read::Section;
+
+/// `[admin]`, or its defaults.
+pub(super) fn admin(section: Option<Section<'_>>) -> Admin {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 8444));
+    let Some(section) = section else { return Admin { address: usual, socket: None, users: Vec::new() } };
+    let wanted = "a loopback address and a port, such as \"127.0.0.1:8444\"";
+    let local = |text: &str| text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    let address = section.parsed("address", wanted, local).map_or(usual, |found| found.value);
+    let socket = section.path("socket");
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let users = section.list("users", "the name or number of a user of this machine", some);
+    if cfg!(windows) {
+        let spans = [("socket", socket.as_ref().map(|found| &found.span)), ("users", users.as_ref().map(|f| &f.span))];
+        for (key, span) in spans.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            section.error_at(span, key, "the gate cannot tell users apart on Windows", "Remove it");
+        }
+    }
+    section.finish();
+    Admin { address, socket: socket.map(|found| found.value), users: users.map_or_else(Vec::new, |found| found.value) }
+}

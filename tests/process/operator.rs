@@ -1,0 +1,64 @@
+//! The operator's commands, as root, as the gate's own user, and as another user of the machine.
+
+#![cfg(target_os = "linux")]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use http::Method;
+
+use crate::gate::Gate;
+
+const NOBODY: u32 = 65534;
+
+/// A request to the admin address by that user; bash can connect without any other program.
+fn request_as(user: u32, gate: &Gate, method: &str, path: &str) -> String {
+    let head = format!("{method} {path} HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n");
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; printf '{head}' >&3; cat <&3", gate.admin.port());
+    let output = Command::new("bash").uid(user).current_dir("/").args(["-c", &script]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn another_user_of_the_machine_reads_the_health_and_gives_no_command() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can make requests as another user.
+        return;
+    }
+    let (mut gate, _log) = Gate::start("[admin]\naddress='127.0.0.1:0'\n[reload]\nwatch='0s'", |_| {}).await;
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert!(request_as(NOBODY, &gate, "GET", path).starts_with("HTTP/1.1 200"), "{path}");
+    }
+    for (method, path) in [
+        ("GET", "/pats"),
+        ("GET", "/sessions"),
+        ("POST", "/pats/refresh"),
+        ("POST", "/pats/retry?credential=c"),
+        ("POST", "/reload"),
+        ("POST", "/sessions/rotate"),
+        ("POST", "/sessions/kill?target=client:x"),
+        ("POST", "/nothing"),
+    ] {
+        let answer = request_as(NOBODY, &gate, method, path);
+        assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
+        assert!(answer.contains("is not an operator of this gate"), "{path}: {answer}");
+    }
+    assert_eq!(gate.admin(Method::GET, "/sessions").await.0, 200, "the gate's own user");
+    // From now on the file names that user.
+    let text = std::fs::read_to_string(gate.config()).unwrap();
+    std::fs::write(gate.config(), text.replace("[admin]", &format!("[admin]\nusers=['{NOBODY}']"))).unwrap();
+    assert_eq!(gate.admin(Method::POST, "/reload").await.0, 200);
+    assert!(request_as(NOBODY, &gate, "GET", "/sessions").starts_with("HTTP/1.1 200"));
+    assert!(gate.child.try_wait().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn commands_find_the_operator_s_socket_by_the_configuration() {
+    let (gate, _log) = Gate::start("[admin]\naddress='127.0.0.1:0'\nsocket='admin.sock'", |_| {}).await;
+    let output = gate.command(&["pat", "status", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"credential\":\"c\""));
+    std::fs::remove_file(gate.config().with_file_name("admin.sock")).unwrap();
+    let output = gate.command(&["pat", "status"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from the gate at its socket"));
+}
