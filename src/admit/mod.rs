@@ -18,6 +18,7 @@ pub mod key;
 mod limits;
 mod peer;
 mod rate;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,6 +43,7 @@ use crate::replicas::Replicas;
 use crate::ticket::{Bound, Ticket};
 use key::{ClientKey, NoKey};
 use limits::{Action, ConcurrencyLimit, Limits, RateLimits};
+use upkeep::Upkeep;
 
 /// The hash for a client without a key; no key has this hash.
 const NO_KEY: [u8; 32] = [0; 32];
@@ -53,6 +55,16 @@ pub struct Admission {
     nobody: Entry,
     limits: Limits,
     credentials: HashMap<Arc<str>, Arc<RateLimits>>,
+}
+
+/// How much work a request makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// A query, or a part of one.
+    Work,
+    /// A heartbeat, a cancellation, a logout, a renewal, telemetry: little, in places of its own, so that it never
+    /// waits behind the requests that it concerns.
+    Upkeep,
 }
 
 /// The permit for one request in flight. The request drops it with the last byte of the answer.
@@ -74,6 +86,7 @@ struct Entry {
     rates: RateLimits,
     credential: Arc<RateLimits>,
     concurrency: ConcurrencyLimit,
+    upkeep: Upkeep,
     grant: Option<Grant>,
 }
 
@@ -106,6 +119,7 @@ impl Admission {
                 rates: RateLimits::new(&client.limits.rates, before.map(|before| &before.rates), clock),
                 credential: credentials.get(&client.credential)?.clone(),
                 concurrency: ConcurrencyLimit::new(&client.limits, before.map(|before| &before.concurrency)),
+                upkeep: Upkeep::new(&client.limits, before.map(|before| &before.upkeep), clock),
                 grant: Some(Grant::new(name.clone(), client, credential, config.accounts.get(&credential.account)?)),
             };
             Some((name.clone(), entry))
@@ -123,6 +137,7 @@ impl Admission {
             rates: no_rates(),
             credential: Arc::new(no_rates()),
             concurrency: ConcurrencyLimit::new(&config::ClientLimits::default(), None),
+            upkeep: Upkeep::new(&config::ClientLimits::default(), None, clock),
             grant: None,
         };
         let limits = Limits::new(&config.limits, replicas, before.map(|before| &before.limits), clock);
@@ -250,6 +265,15 @@ impl Admission {
     pub async fn request(&self, ticket: &Ticket) -> Result<RequestPermit, Fault> {
         let entry = self.clients.get(&ticket.client).unwrap_or(&self.nobody);
         self.permit(entry, &ticket.client, &ticket.credential).await
+    }
+
+    /// Applies the limits of upkeep to a request in a session, after [`Admission::session`] has admitted it.
+    ///
+    /// # Errors
+    /// [`Kind::RequestLimit`].
+    pub async fn upkeep(&self, ticket: &Ticket) -> Result<RequestPermit, Fault> {
+        let entry = self.clients.get(&ticket.client).unwrap_or(&self.nobody);
+        Ok(RequestPermit { _place: Some(entry.upkeep.permit(self.limits.delay(), &ticket.client).await?) })
     }
 
     /// Checks whether a request may come from this address, and whether its rate allows it.

@@ -43,9 +43,25 @@ pub(super) fn of_client(section: Section<'_>) -> ClientLimits {
         rates: both(&section),
         sessions: section.count("sessions", 1..1_000_000).map(|found| found.value),
         in_flight: section.count("in_flight", 1..1_000_000).map(|found| found.value),
+        upkeep: if section.has("upkeep") { rates(&section, "upkeep") } else { upkeep() },
+        upkeep_in_flight: section.count("upkeep_in_flight", 1..1_000_000).map_or(UPKEEP.1, |found| found.value),
     };
     section.finish();
     limits
+}
+
+/// The default rate and places of upkeep, for one client.
+const UPKEEP: (&str, usize) = ("50/s", 16);
+
+fn upkeep() -> Arc<[Rate]> {
+    units::rate(UPKEEP.0).into_iter().collect()
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        let rates = Rates::default();
+        Self { rates, sessions: None, in_flight: None, upkeep: upkeep(), upkeep_in_flight: UPKEEP.1 }
+    }
 }
 
 fn both(section: &Section<'_>) -> Rates {

@@ -356,7 +356,7 @@ pub enum Bind {
 }
 
 /// `limits` of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
     /// How often.
     pub rates: Rates,
@@ -364,6 +364,10 @@ pub struct ClientLimits {
     pub sessions: Option<usize>,
     /// Requests at once.
     pub in_flight: Option<usize>,
+    /// Heartbeats, cancellations, logouts, renewals and telemetry.
+    pub upkeep: Arc<[Rate]>,
+    /// The same, at once.
+    pub upkeep_in_flight: usize,
 }
 
 /// Rates of actions; every window of a list must allow an action, and an empty list limits nothing.

@@ -36,11 +36,12 @@ impl Worker {
         generation.admission.arrives_with_request(peer).await?;
         let master = sessions.in_header(&head.headers, TokenKind::Master, record).await?;
         let count = generation.admission.session(peer, &master)?;
+        let _place = generation.admission.upkeep(&master).await?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline };
         let unread = |why: buffered::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
         let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
         record.step(Step::Received);
-        let malformed = |what: &'static str| Fault::new(Kind::RenewalMalformed).detail(what).with_cause(what);
+        only_renews(&body)?;
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;
         let old = renewal.old().ok_or_else(|| malformed("it has no oldSessionToken"))?;
         let old = sessions.unseal(old.expose(), TokenKind::Session).await?;
@@ -101,4 +102,14 @@ impl Worker {
             tries.again(failure, record.trace()).await?;
         }
     }
+}
+
+/// Refuses a body that asks for something else than a renewal.
+pub(super) fn only_renews(body: &[u8]) -> Result<(), Fault> {
+    let renewal = Renewal::parse(body).ok_or_else(|| malformed("it is not a JSON object"))?;
+    if renewal.only_renews() { Ok(()) } else { Err(malformed("its requestType is not RENEW alone")) }
+}
+
+fn malformed(what: &'static str) -> Fault {
+    Fault::new(Kind::RenewalMalformed).detail(what).with_cause(what)
 }

@@ -1,18 +1,30 @@
 //! Every driver route but the login and the renewal: the gate adjusts the head, and streams both bodies unchanged.
+//!
+//! Heartbeats, cancellations, logouts and telemetry make little work, so they do not wait behind the requests that they
+//! concern: they have a rate and places of their own, and small bodies, which the gate reads before it sends them.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
+use hyper::body::Incoming;
 
 use super::body::Content;
-use super::buffered::PendingBody;
+use super::buffered::{self, Caps, PendingBody, passed_on};
 use super::error_map::no_redirect;
+use super::renew::only_renews;
 use super::{Worker, headers};
-use crate::admit::{Peer, RequestPermit, key};
+use crate::admit::{Peer, RequestPermit, Weight, key};
 use crate::base::fault::{Fault, Kind};
 use crate::session::authorization;
+use crate::snowflake::logout::{has_ended, is_logout};
 use crate::snowflake::route::{Route, Stream};
 use crate::snowflake::token_header;
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{InFlightPermit, RequestBody};
+
+/// The largest body of a heartbeat, a cancellation, a logout or a renewal. Drivers send some hundred bytes.
+const SMALL: usize = 64 << 10;
+/// The largest body of telemetry: drivers send a hundred entries at once.
+const TELEMETRY: usize = 1 << 20;
 
 impl Worker {
     pub(super) async fn stream(
@@ -26,13 +38,17 @@ impl Worker {
         let generation = &self.generation;
         headers::strip_hop(&mut head.headers);
         generation.admission.arrives_with_request(peer).await?;
-        let limited = !makes_less_work(route);
+        if route == Route::Stream(Stream::Logout) && !is_logout(head.uri.query().unwrap_or_default()) {
+            return Err(Fault::new(Kind::RouteUnknown).with_cause("a request to /session that is not one logout"));
+        }
+        let most = largest(route);
+        let weight = if most.is_some() { Weight::Upkeep } else { Weight::Work };
         let mut ends = None;
         let (account, admitted) = match &generation.services.sessions {
             Some(sessions) => {
                 let admission = &generation.admission;
-                let (ticket, admitted) = sessions.admit(&head.headers, peer, admission, limited, record).await?;
-                if route == Route::Stream(Stream::Logout) && deletes(&head) {
+                let (ticket, admitted) = sessions.admit(&head.headers, peer, admission, weight, record).await?;
+                if route == Route::Stream(Stream::Logout) {
                     ends = Some((sessions, ticket.session));
                 }
                 head.headers.insert(header::AUTHORIZATION, authorization(&ticket)?);
@@ -47,35 +63,63 @@ impl Worker {
         record.step(Step::Admitted);
         head.headers.insert(header::HOST, account.authority().clone());
         head.version = Version::HTTP_11;
-        let in_flight = match limited {
-            true => account.in_flight(generation.config.limits.delay).await?,
-            false => InFlightPermit::exempt(),
+        let (body, in_flight) = match most {
+            None => {
+                let in_flight = account.in_flight(generation.config.limits.delay).await?;
+                (RequestBody::Streamed(body.take()?), in_flight)
+            }
+            Some(most) => {
+                let small = self.small(&mut head, body.take()?, most, route).await?;
+                (RequestBody::whole(small), InFlightPermit::exempt())
+            }
         };
         record.step(Step::Sent);
-        let request = Request::from_parts(head, RequestBody::Streamed(body.take()?));
-        let response = account.send(request, in_flight).await?;
+        let response = account.send(Request::from_parts(head, body), in_flight).await?;
         record.step(Step::Answered);
         no_redirect(&response, account.authority())?;
-        if let Some((sessions, session)) = ends.filter(|_| response.status().is_success()) {
+        let Some((sessions, session)) = ends else {
+            return Ok(headers::for_client(response).map(|body| Content::Streamed(body, admitted)));
+        };
+        // The answer ends a session, not the request.
+        let status = response.status();
+        let (response, body) = buffered::answer(response).await?;
+        if status.is_success() && has_ended(&body) {
             sessions.logged_out(session);
         }
-        Ok(headers::for_client(response).map(|body| Content::Streamed(body, admitted)))
+        let mut passed = passed_on(response, body);
+        *passed.status_mut() = status;
+        Ok(passed)
+    }
+
+    /// Reads a small body whole.
+    async fn small(
+        &self,
+        head: &mut request::Parts,
+        body: Incoming,
+        most: usize,
+        route: Route,
+    ) -> Result<Bytes, Fault> {
+        let caps = Caps { body: most, inflated: most, deadline: self.generation.config.login.deadline };
+        let unread = |why: buffered::Unread| why.fault(Kind::BodyBroken, Kind::TooLarge);
+        head.headers.remove(header::EXPECT);
+        if route != Route::Renew {
+            return buffered::as_sent(body, &caps).await.map_err(unread);
+        }
+        let text = buffered::request(head, body, &caps).await.map_err(unread)?;
+        head.headers.remove(header::CONTENT_ENCODING);
+        head.headers.remove(header::CONTENT_LENGTH);
+        only_renews(&text)?;
+        Ok(text.into())
     }
 }
 
-/// Whether a request to `/session` is the logout that drivers send: `POST /session?delete=true` (connector-python,
-/// `connection.py`, `delete_session`).
-fn deletes(head: &request::Parts) -> bool {
-    head.uri.query().unwrap_or_default().split('&').any(|pair| pair == "delete=true")
-}
-
-/// Whether a request is a cancellation, a logout or a heartbeat. It makes less work, so it must not wait behind the
-/// requests that it concerns.
-fn makes_less_work(route: Route) -> bool {
+/// The largest body of a request that makes little work; `None` for one that makes more.
+fn largest(route: Route) -> Option<usize> {
     match route {
-        Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat) => true,
-        Route::Stream(Stream::Query | Stream::Result | Stream::Monitoring | Stream::Telemetry) => false,
-        Route::Login | Route::Renew | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => false,
+        Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat) | Route::Renew => Some(SMALL),
+        Route::Stream(Stream::Telemetry) => Some(TELEMETRY),
+        Route::Stream(Stream::Query | Stream::Result | Stream::Monitoring) => None,
+        Route::Login | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => None,
     }
 }
 

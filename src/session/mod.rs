@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderValue, header};
 pub use registry::{Live, Registry};
 pub use revoked::Revocation;
 
-use crate::admit::{Admission, Counted, Grant, Peer, RequestPermit};
+use crate::admit::{Admission, Counted, Grant, Peer, RequestPermit, Weight};
 use crate::base::clock::Env;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind};
@@ -138,7 +138,7 @@ impl Sessions {
     }
 
     /// Admits a request of a session: unseals its ticket, asks `admission` about its client, and counts the session as
-    /// in use. A request that is not `limited` waits for no permit.
+    /// in use.
     ///
     /// # Errors
     /// Like [`Sessions::in_header`], [`Admission::session`] and [`Admission::request`].
@@ -147,14 +147,14 @@ impl Sessions {
         headers: &HeaderMap,
         peer: &Peer,
         admission: &Admission,
-        limited: bool,
+        weight: Weight,
         record: &mut Record,
     ) -> Result<(Ticket, RequestPermit), Fault> {
         let ticket = self.in_header(headers, TokenKind::Session, record).await?;
         let count = admission.session(peer, &ticket)?;
-        let permit = match limited {
-            true => admission.request(&ticket).await?,
-            false => RequestPermit::default(),
+        let permit = match weight {
+            Weight::Work => admission.request(&ticket).await?,
+            Weight::Upkeep => admission.upkeep(&ticket).await?,
         };
         self.seen(&ticket, peer.ip, count);
         Ok((ticket, permit))

@@ -53,6 +53,11 @@ impl<'a> Members<'a> {
         serde_json::from_str(text).map_err(|_| NotMembers)
     }
 
+    /// The members with the texts of their values, in order, repetitions included.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The text of a member's value; the first one where a name stands twice.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.all(name).next()

@@ -40,6 +40,7 @@ pub mod answer;
 pub mod body;
 pub mod granted;
 pub mod login;
+pub mod logout;
 pub mod members;
 pub mod query;
 pub mod refusal;

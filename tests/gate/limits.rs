@@ -96,7 +96,7 @@ async fn requests_over_their_limit_are_delayed_and_then_told_when_to_come_again(
     let got = world.query(&token, "select 1").await;
     assert_eq!((got.status, got.headers["retry-after"].to_str().unwrap()), (429, "1200"));
     assert!(got.message().contains("this client has made too many requests; the next is possible in 1200 s"));
-    // The limits never apply to requests that end something.
+    // Requests that end something have limits of their own.
     for path in ["/session/heartbeat", "/queries/v1/abort-request"] {
         assert_eq!(world.ask(Method::POST, path, &token, "{}").await.json()["success"], true, "{path}");
     }

@@ -22,4 +22,5 @@ mod stores;
 mod streams;
 mod upgrade;
 mod ways;
+mod upkeep;
 mod world;
