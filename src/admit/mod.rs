@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
@@ -32,6 +33,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub use counted::Counted;
 pub use grant::Grant;
 pub use peer::{LocalUser, Peer, PeerCertificate};
+pub use rate::Source;
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
@@ -51,6 +53,8 @@ const NO_KEY: [u8; 32] = [0; 32];
 /// The clients and their rules.
 pub struct Admission {
     clients: HashMap<ClientName, Entry>,
+    /// The networks of all clients.
+    networks: Vec<IpNet>,
     /// The hash to compare the key of an unknown client with.
     nobody: Entry,
     limits: Limits,
@@ -65,6 +69,21 @@ pub enum Weight {
     /// A heartbeat, a cancellation, a logout, a renewal, telemetry: little, in places of its own, so that it never
     /// waits behind the requests that it concerns.
     Upkeep,
+}
+
+/// A refusal that its client gets later, after many wrong keys. It holds nothing of the request.
+#[derive(Debug)]
+pub struct Refusal {
+    fault: Fault,
+    delay: Duration,
+}
+
+impl Refusal {
+    /// Waits for the time of the answer.
+    pub async fn in_time(self) -> Fault {
+        tokio::time::sleep(self.delay).await;
+        self.fault
+    }
 }
 
 /// The permit for one request in flight. The request drops it with the last byte of the answer.
@@ -140,8 +159,10 @@ impl Admission {
             upkeep: Upkeep::new(&config::ClientLimits::default(), None, clock),
             grant: None,
         };
+        let all = config.clients.values().flat_map(|client| &client.networks).copied().collect();
+        let networks = IpNet::aggregate(&all);
         let limits = Limits::new(&config.limits, replicas, before.map(|before| &before.limits), clock);
-        Self { clients, nobody, limits, credentials }
+        Self { clients, networks, nobody, limits, credentials }
     }
 
     /// Checks whether a login may come from this address, and whether its rate allows it.
@@ -153,9 +174,17 @@ impl Admission {
         self.limits.source(Action::Login, peer).await
     }
 
+    /// Whether any client may come from this address.
+    pub fn is_expected(&self, peer: &Peer) -> bool {
+        self.networks.iter().any(|network| network.contains(&peer.ip))
+    }
+
     fn address(&self, peer: &Peer) -> Result<(), Fault> {
-        let anyone = self.clients.values().any(|client| client.admits(peer));
-        if anyone { Ok(()) } else { Err(denied(peer).with_cause("this address is in no client's networks")) }
+        if self.is_expected(peer) {
+            Ok(())
+        } else {
+            Err(denied(peer).with_cause("this address is in no client's networks"))
+        }
     }
 
     /// Whether a client's rules need the user of its connection.
@@ -163,16 +192,31 @@ impl Admission {
         self.clients.values().any(|client| client.trusted.as_ref().is_some_and(|users| !users.is_empty()))
     }
 
-    /// Decides about a login. A login over a limit waits; the answer to a wrong key waits after many wrong keys.
+    /// Decides about a login at once; [`Admission::login_in_time`] applies the limits.
     ///
     /// # Errors
-    /// A fault that names the broken rule; `Ok` is the only way to a [`Grant`].
+    /// A [`Refusal`], whose fault the client gets later; `Ok` is the only way to a [`Grant`].
+    pub fn log_in(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Refusal> {
+        self.admit(peer, presented).map(|(_, grant)| grant)
+    }
+
+    /// Both, in a test.
+    #[cfg(test)]
     pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
-        let (entry, grant) = self.admit(peer, presented).await?;
-        self.limits
-            .client(Action::Login, (&entry.rates, grant.client()), (&entry.credential, grant.credential()))
-            .await?;
-        Ok(grant)
+        match self.log_in(peer, presented) {
+            Ok(grant) => self.login_in_time(&grant).await.map(|()| grant),
+            Err(refusal) => Err(refusal.in_time().await),
+        }
+    }
+
+    /// Waits for the limits on the logins of an admitted client.
+    ///
+    /// # Errors
+    /// [`Kind::LoginLimit`].
+    pub async fn login_in_time(&self, grant: &Grant) -> Result<(), Fault> {
+        let entry = self.clients.get(grant.client()).unwrap_or(&self.nobody);
+        let (client, credential) = ((&entry.rates, grant.client()), (&*entry.credential, &**grant.credential()));
+        self.limits.client(Action::Login, client, credential).await
     }
 
     /// Counts the session that a login opens.
@@ -189,21 +233,25 @@ impl Admission {
     /// Like [`Admission::login`], and [`Kind::RequestLimit`].
     pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, RequestPermit), Fault> {
         self.arrives_with_request(peer).await?;
-        let (entry, grant) = self.admit(peer, presented).await?;
+        let (entry, grant) = match self.admit(peer, presented) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Err(refusal.in_time().await),
+        };
         let permit = self.permit(entry, grant.client(), grant.credential()).await?;
         Ok((grant, permit))
     }
 
-    /// Identifies the client; delays the answer to a wrong key after many of them.
-    async fn admit(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
-        let identified = self.identify(peer, presented);
-        if let Err(fault) = &identified
-            && matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign)
-        {
+    /// Identifies the client.
+    fn admit(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Refusal> {
+        let identified = self.identify(peer, presented).map_err(|fault| {
+            let guessed =
+                matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign);
             let name = presented.and_then(|presented| ClientKey::parse(presented).ok()).map(|key| key.client);
-            tokio::time::sleep(self.limits.slow_down(peer, name.as_ref())).await;
-        }
-        identified
+            let delay = if guessed { self.limits.slow_down(peer, name.as_ref()) } else { Duration::ZERO };
+            Refusal { fault, delay }
+        })?;
+        peer.admit();
+        Ok(identified)
     }
 
     async fn permit(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<RequestPermit, Fault> {
@@ -320,6 +368,7 @@ impl Admission {
         {
             return Err(elsewhere(&"a connection with another certificate"));
         }
+        peer.admit();
         Ok(&entry.concurrency.sessions)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -23,6 +24,8 @@ pub struct Peer {
     pub certificate: Option<Arc<PeerCertificate>>,
     /// The user of its socket, if it is on this machine and a client's rules need the user.
     pub user: Option<LocalUser>,
+    /// Whether a request of its connection was admitted; [`Peer::admit`] sets it.
+    pub admitted: Arc<AtomicBool>,
 }
 
 /// A verified client certificate.
@@ -53,7 +56,19 @@ impl Peer {
             proxied: false,
             certificate: None,
             user: None,
+            admitted: Arc::default(),
         }
+    }
+
+    /// Notes that a request of its connection was admitted.
+    pub fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request of its connection was admitted. This decides about the places of strangers and about nothing
+    /// else.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// Whether it is a program on this machine, according to the system.

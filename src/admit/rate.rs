@@ -112,10 +112,11 @@ impl<K: Hash + Eq + Send + Sync + 'static> Keyed<K> {
 
 /// One source: an IPv4 address, or the IPv6 /64 of one host (RFC 4291, section 2.5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 impl Source {
-    pub(super) fn of(ip: IpAddr) -> Self {
+    /// The source of an address.
+    pub fn of(ip: IpAddr) -> Self {
         Self(match ip {
             IpAddr::V4(_) => ip,
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64))),

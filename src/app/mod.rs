@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `caller_unix` | who asks the operator's service, and its Unix socket | 1 |
 //! | `caller_windows` | the same on Windows | 1 |
+//! | `descriptors_unix` | how many descriptors the process may have | 1 |
+//! | `descriptors_windows` | the same on Windows | 1 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `reload` | when the gate reads the file again | 2 |
@@ -14,6 +16,9 @@ mod admin;
 #[cfg_attr(unix, path = "caller_unix.rs")]
 #[cfg_attr(windows, path = "caller_windows.rs")]
 mod caller;
+#[cfg_attr(unix, path = "descriptors_unix.rs")]
+#[cfg_attr(windows, path = "descriptors_windows.rs")]
+mod descriptors;
 mod generations;
 pub mod operator;
 mod reload;
@@ -38,7 +43,7 @@ pub use startup::Listeners;
 use crate::base::clock::Env;
 use crate::base::shutdown::Shutdown;
 use crate::config::{Config, Listen};
-use crate::listen::{Acceptor, Workers};
+use crate::listen::{Acceptor, Unadmitted, Workers};
 use crate::proxy::Services;
 use crate::telemetry::log_sink::DroppedLines;
 use admin::AdminService;
@@ -80,7 +85,9 @@ impl App {
         let (services, resolver) = startup::services(&config, env, dropped).await?;
         let generations = Arc::new(Generations::first(config.clone(), resolver, services)?);
         listeners.check_private(&config)?;
-        let (workers, threads) = Workers::start(config.listen.workers, &generations.current)?;
+        let connections = startup::connections(config.listen.connections);
+        let unadmitted = Unadmitted::new(config.limits.unadmitted, connections);
+        let (workers, threads) = Workers::start(config.listen.workers, &generations.current, &unadmitted)?;
         let pats = generations.current.load().pats.clone();
         pats.load_disk_cache().await;
         pats.keep_fresh();
@@ -94,7 +101,7 @@ impl App {
             tokio::spawn(service.clone().serve_socket(socket));
         }
         tokio::spawn(service.serve(admin));
-        let (shutdown, permits) = (Shutdown::default(), Arc::new(Semaphore::new(config.listen.connections)));
+        let (shutdown, permits) = (Shutdown::default(), Arc::new(Semaphore::new(connections)));
         let mut addresses = BTreeMap::new();
         for (name, listener) in drivers {
             let Some(state) = generations.listeners.get(&name).cloned() else { continue };

@@ -13,7 +13,7 @@ use crate::base::clock::{Clock, Env};
 use crate::config::{self, Config};
 use crate::listen::bind;
 use crate::pat::{DiskCache, Guard};
-use crate::proxy::Services;
+use crate::proxy::{InflateBudget, Services};
 use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::state::StateDir;
@@ -22,6 +22,7 @@ use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 
 use super::caller::AdminSocket;
+use super::descriptors;
 use super::generations;
 
 /// Opens the state that outlives a configuration, and the stores of the first configuration.
@@ -43,8 +44,8 @@ pub(super) async fn services(
         None => None,
     };
     let control = Handle::current();
-    let refusals = Arc::default();
-    Ok((Services { guard, sessions, replicas, disk_cache, metrics, refusals, env, control }, resolver))
+    let (refusals, inflating) = (Arc::default(), Arc::new(InflateBudget::new(env.clock.clone())));
+    Ok((Services { guard, sessions, replicas, disk_cache, metrics, refusals, inflating, env, control }, resolver))
 }
 
 /// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can
@@ -90,6 +91,31 @@ fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<
     let missing = "state.warm_key is set, but the gate has no state directory for the copy";
     let directory = state.ok_or_else(|| io::Error::other(missing))?;
     DiskCache::open(directory.clone(), source).map(Some).map_err(io::Error::other)
+}
+
+/// Descriptors that are never for clients and their requests: the operator, stores, the state, listeners.
+const KEPT: usize = 128;
+
+/// How many connections the descriptors of this process allow, up to the configured number; says it if they are fewer.
+pub(super) fn connections(wanted: usize) -> usize {
+    let Some(descriptors) = descriptors::most() else { return wanted };
+    let connections = fitting(wanted, descriptors);
+    if connections < wanted {
+        tracing::warn!(
+            owner = "gate",
+            descriptors,
+            wanted,
+            connections,
+            "the limit of descriptors is too small for listen.connections: raise LimitNOFILE or the hard ulimit -n"
+        );
+    }
+    connections
+}
+
+/// Each client's connection may need one to Snowflake; the rest is kept.
+fn fitting(wanted: usize, descriptors: usize) -> usize {
+    let kept = KEPT.min(descriptors / 2);
+    wanted.min((descriptors - kept) / 2).max(1)
 }
 
 /// The sockets of a gate.
@@ -149,5 +175,24 @@ impl Listeners {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_fit_into_the_descriptors_beside_what_is_kept() {
+        for (wanted, descriptors, fits) in [
+            (10_000, 65_536, 10_000),
+            (10_000, 4096, 1984),
+            (10_000, 1024, 448),
+            (10_000, 60, 15),
+            (5, 60, 5),
+            (9, 2, 1),
+        ] {
+            assert_eq!(fitting(wanted, descriptors), fits, "{wanted} in {descriptors}");
+        }
     }
 }

@@ -25,6 +25,9 @@ pub(super) fn limits(section: Option<&Section<'_>>) -> Limits {
             .filter(|section| section.has("failures"))
             .map_or_else(usual, |section| rates(section, "failures")),
         slow_down: duration("slow_down", 5 * SECOND, Duration::ZERO..30 * SECOND),
+        unadmitted: section
+            .and_then(|section| section.count("unadmitted", 8..1_000_000))
+            .map_or(512, |found| found.value),
         wait: duration("wait", 5 * SECOND, Duration::ZERO..60 * SECOND),
         delay: duration("delay", 2 * SECOND, Duration::ZERO..60 * SECOND),
     }

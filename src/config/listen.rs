@@ -40,6 +40,7 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         workers: section.count("workers", 1..1024).map(|found| found.value),
         connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
         handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
+        admission: section.duration("admission", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
         head: section.duration("head", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
         idle: section.duration("idle", 10 * MINUTE, Duration::from_millis(50)..24 * HOUR),
         notice: section.duration("notice", Duration::ZERO, Duration::ZERO..5 * MINUTE),

@@ -112,6 +112,8 @@ pub struct Listen {
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
+    /// How long a connection may take in all until a request is admitted.
+    pub admission: Duration,
     /// How long a request's head may take from its first byte.
     pub head: Duration,
     /// How long a connection may be silent between requests. Drivers' pools keep connections for 30 s and more.
@@ -396,6 +398,8 @@ pub struct Limits {
     pub failures: Arc<[Rate]>,
     /// The longest delay of the answer to a wrong key.
     pub slow_down: Duration,
+    /// How many connections may be without an admitted request; an eighth of them of one source.
+    pub unadmitted: usize,
     /// How long a login over its limit may wait.
     pub wait: Duration,
     /// How long a request over its limit may wait.

@@ -16,14 +16,15 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::slot::ConnectionSlot;
+use super::unadmitted::{Stranger, Unadmitted};
 use super::watched_stream::{Activity, Waiting, WatchedStream};
 use super::{peer_user, proxy_header};
-use crate::admit::{Peer, PeerCertificate};
+use crate::admit::{Peer, PeerCertificate, Source};
 use crate::base::fault::{Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
@@ -33,6 +34,9 @@ use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
+
+/// How much of a connection's data hyper keeps in each direction.
+const BUFFER: usize = 128 << 10;
 
 /// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
@@ -45,6 +49,22 @@ const HANDSHAKE_LATE: Refused =
 /// A balancer without its header.
 const NO_HEADER: Refused =
     Refused { reason: "proxy_header", owner: Owner::Network, what: "closed a balancer's connection" };
+
+/// An address in no client's networks.
+const STRANGE: Refused = Refused {
+    reason: "address",
+    owner: Owner::Network,
+    what: "closed a connection from an address that no client may use",
+};
+/// Too many connections of one source.
+const CROWD: Refused =
+    Refused { reason: "source", owner: Owner::Network, what: "closed one of too many connections of an address" };
+/// No place in time.
+const NO_PLACE: Refused =
+    Refused { reason: "place", owner: Owner::Network, what: "a connection waited too long for a place" };
+/// No admitted request in time.
+const UNADMITTED: Refused =
+    Refused { reason: "unadmitted", owner: Owner::Client, what: "closed a connection without an admitted request" };
 
 /// The settings for new connections. The gate replaces them whole; a connection keeps those that it began with.
 pub struct ListenerState {
@@ -59,6 +79,8 @@ pub struct ListenerState {
 /// The state that all connections of a worker share.
 pub(super) struct WorkerContext {
     pub slot: WorkerSlot,
+    /// The places of connections that are not admitted.
+    pub unadmitted: Arc<Unadmitted>,
 }
 
 /// Serves a connection until it ends.
@@ -76,17 +98,34 @@ pub(super) async fn serve(
     let mut record = ConnectionRecord::open(context.slot.worker().new_trace(), &listener.listen.name, from.ip());
     let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &record).await else { return };
     record.source(peer.ip);
+    if !context.slot.worker().expects(&peer) {
+        return context.refused(&record, STRANGE, "this address is in no client's networks");
+    }
+    // From here to its first admitted request it has this time, whatever it sends.
+    let until = Instant::now() + listener.listen.admission;
+    let Some(mut stranger) = context.unadmitted.arrive(Source::of(peer.ip)) else {
+        return context.refused(
+            &record,
+            CROWD,
+            "the address has a fourth of all connections, without an admitted request",
+        );
+    };
+    if timeout_at(until, stranger.place()).await.is_err() {
+        return context.refused(&record, NO_PLACE, "");
+    }
+    let stranger = (stranger, until);
     let transport = Transport::new(stream);
     let Some(acceptor) = listener.tls.clone().map(TlsAcceptor::from) else {
         peer.tls = false;
-        return requests(&context, (&published, &listener), transport, (peer, record), shutdown, Transport::get_ref)
-            .await;
+        let from = (peer, record, stranger);
+        return requests(&context, (&published, &listener), transport, from, shutdown, Transport::get_ref).await;
     };
-    match timeout(listener.listen.handshake, acceptor.accept(transport)).await {
+    let handshake = until.min(Instant::now() + listener.listen.handshake);
+    match timeout_at(handshake, acceptor.accept(transport)).await {
         Ok(Ok(tls)) => {
             let shown = tls.get_ref().1.peer_certificates().and_then(|chain| PeerCertificate::read(chain.first()?));
             peer.certificate = shown.map(Arc::new);
-            requests(&context, (&published, &listener), tls, (peer, record), shutdown, tcp_below).await;
+            requests(&context, (&published, &listener), tls, (peer, record, stranger), shutdown, tcp_below).await;
         }
         // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
         Ok(Err(error)) => context.refused(&record, HANDSHAKE, &chain(&error)),
@@ -146,13 +185,15 @@ enum End {
     Clean,
     Broken(hyper::Error),
     Late(Waiting),
+    /// It had no admitted request in time.
+    Unadmitted(Waiting),
 }
 
 async fn requests<T>(
     context: &WorkerContext,
     (published, listener): (&ArcSwap<ListenerState>, &ListenerState),
     stream: T,
-    (peer, record): (Peer, ConnectionRecord),
+    (peer, record, (stranger, until)): (Peer, ConnectionRecord, (Stranger, Instant)),
     shutdown: ShutdownWatch,
     tcp: fn(&T) -> &TcpStream,
 ) where
@@ -176,11 +217,13 @@ async fn requests<T>(
         }
     });
     let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
-    let mut connection = http1::Builder::new().max_header_size(HEAD_CAP).serve_connection(io, service);
+    let mut connection =
+        http1::Builder::new().max_header_size(HEAD_CAP).max_buf_size(BUFFER).serve_connection(io, service);
     let mut watch = Box::pin(tokio::time::sleep(listen.idle));
     let end = {
         let mut stopped = Box::pin(shutdown.stopped());
         let (mut drained, mut stopping) = (false, false);
+        let mut stranger = Some(stranger);
         poll_fn(|cx| {
             drained = drained || stopped.as_mut().poll(cx).is_ready();
             if drained && !stopping && activity.waiting() == Waiting::Answer {
@@ -192,9 +235,13 @@ async fn requests<T>(
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Clean));
             }
+            if peer.is_admitted() {
+                stranger = None;
+            }
             loop {
                 let waiting = activity.waiting();
                 let due = due(&activity, listen, drained && !stopping);
+                let due = if stranger.is_some() { due.min(until) } else { due };
                 if due < watch.deadline() || watch.is_elapsed() {
                     watch.as_mut().reset(due);
                 }
@@ -203,6 +250,9 @@ async fn requests<T>(
                 }
                 if due > Instant::now() {
                     continue;
+                }
+                if stranger.is_some() && until <= Instant::now() {
+                    return Poll::Ready(End::Unadmitted(waiting));
                 }
                 if waiting != Waiting::Idle || stopping {
                     return Poll::Ready(End::Late(waiting));
@@ -221,6 +271,7 @@ async fn requests<T>(
     };
     match end {
         End::Clean => return,
+        End::Unadmitted(waiting) => context.refused(&record, UNADMITTED, waiting.as_str()),
         End::Late(Waiting::Idle) => {}
         End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
         End::Broken(error) => record.ended(Owner::Network, "a connection failed", &chain(&error)),

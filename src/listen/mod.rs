@@ -11,9 +11,11 @@ mod connection;
 pub mod peer_user;
 mod proxy_header;
 mod slot;
+mod unadmitted;
 mod watched_stream;
 mod worker;
 
 pub use accept::{Acceptor, bind};
 pub use connection::ListenerState;
+pub use unadmitted::Unadmitted;
 pub use worker::Workers;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection::{self, ListenerState, WorkerContext};
 use super::slot::ConnectionSlot;
+use super::unadmitted::Unadmitted;
 use crate::base::shutdown::ShutdownWatch;
 use crate::proxy::{Current, WorkerSlot};
 
@@ -43,12 +44,16 @@ impl Workers {
     ///
     /// # Errors
     /// If it cannot start a thread or a runtime, or cannot set up an account.
-    pub fn start(count: Option<usize>, current: &Arc<Current>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(
+        count: Option<usize>,
+        current: &Arc<Current>,
+        unadmitted: &Arc<Unadmitted>,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let count = count.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut handles = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let context = WorkerContext { slot: WorkerSlot::new(current.clone())? };
+            let context = WorkerContext { slot: WorkerSlot::new(current.clone())?, unadmitted: unadmitted.clone() };
             let (sender, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || runtime.block_on(serve(arrivals, context));

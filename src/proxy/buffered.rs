@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::body::Content;
+use super::inflate_budget::InflateBudget;
 use super::{headers, json};
 use crate::base::fault::{Fault, Kind, chain};
 use crate::snowflake::body::{NotInflated, gunzip};
@@ -47,13 +48,15 @@ impl PendingBody {
 }
 
 /// Limits on reading a request's body.
-pub(super) struct Caps {
+pub(super) struct Caps<'a> {
     /// As sent, in bytes.
     pub body: usize,
     /// After inflating, in bytes.
     pub inflated: usize,
     /// How long it may take.
     pub deadline: Duration,
+    /// What inflating it is taken from, for a sender that is not admitted.
+    pub budget: Option<&'a InflateBudget>,
 }
 
 /// Why a request's body cannot be read.
@@ -86,14 +89,24 @@ fn bytes(count: usize) -> impl fmt::Display {
 }
 
 /// Reads a request's body up to its caps, inflated.
-pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps) -> Result<Vec<u8>, Unread> {
+pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps<'_>) -> Result<Vec<u8>, Unread> {
     let gzip = is_gzip(&head.headers)?;
     let sent = as_sent(body, caps).await?;
     if !gzip {
         return Ok(sent.into());
     }
-    gunzip(&sent, caps.inflated).map_err(|why| match why {
+    let turn = match caps.budget {
+        Some(budget) => Some(budget.turn().await),
+        None => None,
+    };
+    let inflated = gunzip(&sent, caps.inflated);
+    if let Some(turn) = turn {
+        // What fails may have cost as much as what is too large.
+        turn.took(inflated.as_ref().map_or(caps.inflated, Vec::len));
+    }
+    inflated.map_err(|why| match why {
         NotInflated::Damaged => Unread::malformed("its gzip is damaged"),
+        NotInflated::Members => Unread::malformed("its gzip has too many parts"),
         NotInflated::TooLarge => Unread::TooLarge(caps.inflated, "after inflating"),
     })
 }
@@ -124,7 +137,7 @@ pub(super) async fn begin(mut body: Incoming, caps: &Caps) -> Result<Begun, Unre
 }
 
 /// Reads a request's body up to its cap, as it was sent.
-pub(super) async fn as_sent(body: Incoming, caps: &Caps) -> Result<Bytes, Unread> {
+pub(super) async fn as_sent(body: Incoming, caps: &Caps<'_>) -> Result<Bytes, Unread> {
     let read = timeout(caps.deadline, Limited::new(body, caps.body).collect()).await;
     let read = read.map_err(|_late| Unread::Slow)?;
     let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {

@@ -45,7 +45,8 @@ impl Worker {
         let admission = &self.generation.admission;
         admission.arrives_to_log_in(peer).await?;
         let limits = &self.generation.config.login;
-        let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline };
+        let budget = (!peer.is_admitted()).then_some(&*self.generation.services.inflating);
+        let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline, budget };
         let unread = |why: buffered::Unread| why.fault(Kind::LoginMalformed, Kind::TooLarge);
         let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
@@ -56,7 +57,16 @@ impl Worker {
             facts.driver_version = login.fact("CLIENT_APP_VERSION");
             facts.application = login.environment("APPLICATION");
         });
-        let grant = admission.login(peer, login.presented.as_ref()).await?;
+        let grant = match admission.log_in(peer, login.presented.as_ref()) {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                // The answer may be slow; until then nothing of the request stays in memory.
+                drop(login);
+                drop(body);
+                return Err(refusal.in_time().await);
+            }
+        };
+        admission.login_in_time(&grant).await?;
         note_grant(record, &grant);
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;

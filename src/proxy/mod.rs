@@ -11,12 +11,14 @@
 //! | `login`, `renew`, `rest`, `stream` | the four handlers |
 //! | `target`, `headers`, `buffered`, `error_map` | what the handlers share |
 //! | `body` | the body of an answer |
+//! | `inflate_budget` | what is inflated for strangers |
 
 mod body;
 mod buffered;
 mod error_map;
 mod generation;
 mod headers;
+mod inflate_budget;
 mod login;
 mod renew;
 mod rest;
@@ -36,6 +38,7 @@ use body::Content;
 pub use body::{AnswerBody, BrokeOff};
 use buffered::PendingBody;
 pub use generation::{Current, Generation};
+pub use inflate_budget::InflateBudget;
 pub use services::Services;
 pub use worker::{Worker, WorkerSlot};
 

@@ -37,7 +37,7 @@ impl Worker {
         let master = sessions.in_header(&head.headers, TokenKind::Master, record).await?;
         let count = generation.admission.session(peer, &master)?;
         let _place = generation.admission.upkeep(&master).await?;
-        let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline };
+        let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline, budget: None };
         let unread = |why: buffered::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
         let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
         record.step(Step::Received);

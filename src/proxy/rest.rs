@@ -114,7 +114,8 @@ impl Worker {
         if !pinned && body.size_hint().lower() > KEPT as u64 {
             return Ok(OutgoingBody::Streamed(Some((Bytes::new(), body))));
         }
-        let caps = Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.generation.config.login.deadline };
+        let caps =
+            Caps { body: KEPT, inflated: 4 * KEPT, deadline: self.generation.config.login.deadline, budget: None };
         let unread = |why: buffered::Unread| why.fault(Kind::RestMalformed, Kind::TooLarge);
         if !pinned {
             return Ok(match buffered::begin(body, &caps).await.map_err(unread)? {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::inflate_budget::InflateBudget;
+
 use crate::base::clock::Env;
 use crate::pat::{DiskCache, Guard, PatParts};
 use crate::replicas::Replicas;
@@ -27,6 +29,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// The limit on lines about refusals before admission.
     pub refusals: Arc<RefusalLog>,
+    /// What the gate inflates for connections that are not admitted.
+    pub inflating: Arc<InflateBudget>,
     /// Clock and randomness.
     pub env: Env,
     /// The runtime for slow work.

@@ -57,6 +57,8 @@ impl Worker {
             None => {
                 record.note(|facts| facts.account = generation.config.accounts.keys().next().cloned());
                 session_token_only(&mut head.headers)?;
+                // Only Snowflake can tell whether its token is good.
+                peer.admit();
                 (self.only_account()?, RequestPermit::default())
             }
         };
@@ -99,7 +101,7 @@ impl Worker {
         most: usize,
         route: Route,
     ) -> Result<Bytes, Fault> {
-        let caps = Caps { body: most, inflated: most, deadline: self.generation.config.login.deadline };
+        let caps = Caps { body: most, inflated: most, deadline: self.generation.config.login.deadline, budget: None };
         let unread = |why: buffered::Unread| why.fault(Kind::BodyBroken, Kind::TooLarge);
         head.headers.remove(header::EXPECT);
         if route != Route::Renew {

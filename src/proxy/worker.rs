@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::Services;
 use super::generation::{Current, Generation};
 use super::trace_ids::TraceIds;
+use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::TraceId;
 use crate::upstream::AccountClient;
@@ -66,6 +67,11 @@ impl Worker {
     /// Whether a client's rules need the user of a local connection.
     pub fn asks_for_users(&self) -> bool {
         self.generation.admission.asks_for_users()
+    }
+
+    /// Whether any client may come from this address.
+    pub fn expects(&self, peer: &Peer) -> bool {
+        self.generation.admission.is_expected(peer)
     }
 
     /// The state that outlives a configuration.

@@ -19,6 +19,7 @@ mod sealed;
 mod settings;
 mod sockets;
 mod stores;
+mod strangers;
 mod streams;
 mod upgrade;
 mod ways;

@@ -41,8 +41,24 @@ impl Drop for Gate {
 }
 
 impl Gate {
-    /// Starts a gate with more lines in its configuration, and reads its log up to the line that says where it listens.
+    /// Starts a gate with more lines in its configuration. Returns also its log after the line that says where it
+    /// listens.
     pub async fn start(more: &str, change: impl FnOnce(&mut Command)) -> (Self, BufReader<ChildStderr>) {
+        let (gate, _, log) = Self::start_logging("", more, change).await;
+        (gate, log)
+    }
+
+    /// The same, with more lines in `[listen]`; returns the log up to that line, and lets nobody read the rest.
+    pub async fn start_with(listen: &str, more: &str, change: impl FnOnce(&mut Command)) -> (Self, Vec<String>) {
+        let (gate, lines, _log) = Self::start_logging(listen, more, change).await;
+        (gate, lines)
+    }
+
+    async fn start_logging(
+        listen: &str,
+        more: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> (Self, Vec<String>, BufReader<ChildStderr>) {
         let home = tempfile::tempdir().unwrap();
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
         let server = tls::server(&certificates.pair(), None).unwrap();
@@ -51,7 +67,7 @@ impl Gate {
         std::fs::write(home.path().join("pat"), "the-pat").unwrap();
         let key = key::issue(&ClientName::parse("x").unwrap(), &SystemRandom).unwrap();
         let config = format!(
-            "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n\
+            "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\nworkers=1\n{listen}\n\
              [accounts.a]\nhost='localhost'\naddress='{}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n\
              [credentials.c]\naccount='a'\nuser='U'\npat='f:pat'\n[clients.x]\ncredential='c'\nkeys=['{}']\n{more}\n",
             standin.address,
@@ -64,9 +80,11 @@ impl Gate {
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = Vec::new();
         let listening = loop {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the gate has ended");
+            lines.push(line.clone());
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             if line["message"] == "listening" {
                 break line;
@@ -74,7 +92,8 @@ impl Gate {
         };
         let at = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
         let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
-        (Self { child, address: at("address"), admin: at("admin"), _standin: standin, home, key, client }, log)
+        let gate = Self { child, address: at("address"), admin: at("admin"), _standin: standin, home, key, client };
+        (gate, lines, log)
     }
 
     /// A connection from that address of this machine.
