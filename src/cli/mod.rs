@@ -5,6 +5,9 @@ mod check;
 mod client;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg_attr(unix, path = "hardening_unix.rs")]
+#[cfg_attr(windows, path = "hardening_windows.rs")]
+mod hardening;
 mod online;
 mod pat;
 mod reload;
@@ -62,6 +65,8 @@ enum ClientCommand {
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
+    // Before anything is read: a secret may be next.
+    hardening::forbid_dumps();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),

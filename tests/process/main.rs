@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod descriptors;
+mod dumps;
 mod gate;
 mod log;
 mod operator;

@@ -13,13 +13,13 @@ use crate::session::Revocation;
 pub(in crate::cli) struct KillArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// client:NAME, pat:FINGERPRINT or session:ID, as `patgate sessions list` shows them.
+    /// client:NAME, pat:FINGERPRINT or session:ID, as `patgate sessions list` shows them, or all.
     #[arg(value_parser = target)]
     target: Revocation,
 }
 
 fn target(text: &str) -> Result<Revocation, String> {
-    Revocation::parse(text).ok_or_else(|| "write client:NAME, pat:FINGERPRINT or session:ID".to_owned())
+    Revocation::parse(text).ok_or_else(|| "write client:NAME, pat:FINGERPRINT, session:ID or all".to_owned())
 }
 
 /// The command.
