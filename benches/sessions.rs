@@ -78,6 +78,7 @@ fn ticket() -> Ticket {
         account: "prod".into(),
         pat: PatId::parse("0123456789ab").unwrap(),
         opened: EpochMillis(1_700_000_000_000),
+        number: 1_700_000_000_000,
         expires: EpochMillis(u64::MAX / 2),
         bound: Bound::default(),
         token: Secret::new("t".repeat(250)),

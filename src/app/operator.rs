@@ -273,6 +273,7 @@ impl Operator {
     pub async fn end_sessions(&self, what: Revocation) -> Result<EndedSessions, OperatorError> {
         let client = match &what {
             Revocation::Client(client) => Some(self.generation().config.clients.contains_key(client)),
+            Revocation::All => Some(true),
             Revocation::Pat(_) | Revocation::Session(_) => None,
         };
         let ended = self.sealed()?.end(what).await;

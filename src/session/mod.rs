@@ -79,7 +79,7 @@ impl Sessions {
         env: &Env,
     ) -> io::Result<Arc<Self>> {
         let sealer = keyring_keeper::open(settings, resolver, state, env).await?;
-        let (registry, revoked) = (Registry::default(), Revoked::open(state.cloned())?);
+        let (registry, revoked) = (Registry::default(), Revoked::open(state.cloned(), env.clock.wall())?);
         Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest: settings.keep, env: env.clone() }))
     }
 
@@ -100,6 +100,7 @@ impl Sessions {
             account: grant.account().clone(),
             pat: pat.clone(),
             opened,
+            number: self.revoked.number(),
             expires,
             bound: grant.bound().clone(),
             token: granted.token(),
@@ -214,10 +215,10 @@ impl Sessions {
         tracing::warn!(audit = true, ended = %what, sessions = ended.len(), "the operator ended sessions");
         let now = self.env.clock.wall();
         let name = what.to_string();
-        let written = self.revoked.add(what, now);
+        let (number, written) = self.revoked.add(what, now);
         ended.iter().for_each(|id| self.registry.ended(*id));
         if let Some(replicas) = &self.replicas {
-            replicas.end_sessions(&name, EpochMillis::of(now), self.longest).await;
+            replicas.end_sessions(&name, EpochMillis(number), self.longest).await;
         }
         Ended { here: ended.len(), unwritten: written.err() }
     }
@@ -236,7 +237,7 @@ impl Sessions {
         if let Some(replicas) = &self.replicas {
             self.exchange_ended(replicas).await;
         }
-        if let Err(error) = self.revoked.catch_up() {
+        if let Err(error) = self.revoked.catch_up(self.env.clock.wall()) {
             tracing::warn!(cause = %error, owner = "gate", "cannot read the ended sessions");
         }
         self.registry.sweep(self.env.clock.now());
@@ -249,16 +250,19 @@ impl Sessions {
     /// lost entries.
     async fn exchange_ended(&self, replicas: &Replicas) {
         let Some(told) = replicas.ended_sessions().await else { return };
-        for (revocation, until) in self.revoked.all() {
+        for (revocation, number) in self.revoked.all() {
             let name = revocation.to_string();
-            if !told.iter().any(|(known, told)| *known == name && *told >= until) {
-                replicas.end_sessions(&name, until, self.longest).await;
+            if !told.iter().any(|(known, told)| *known == name && told.0 >= number) {
+                replicas.end_sessions(&name, EpochMillis(number), self.longest).await;
             }
         }
-        let oldest = self.env.clock.wall().checked_sub(self.longest).map(EpochMillis::of).unwrap_or_default();
-        let known = |(name, until): (String, EpochMillis)| Some((Revocation::parse(&name)?, until));
-        let matters = told.into_iter().filter_map(known).filter(|(_, until)| *until >= oldest);
-        match self.revoked.merge(matters) {
+        let now = self.env.clock.wall();
+        let oldest = now.checked_sub(self.longest).map(EpochMillis::of).unwrap_or_default();
+        // What this gate cannot read may have named any session.
+        let known =
+            |(name, number): (String, EpochMillis)| (Revocation::parse(&name).unwrap_or(Revocation::All), number.0);
+        let matters = told.into_iter().map(known).filter(|(_, number)| *number >= oldest.0);
+        match self.revoked.merge(matters, now) {
             Ok(true) => tracing::warn!("ended sessions that the operator ended on another gate"),
             Ok(false) => {}
             Err(error) => unwritten(&error),

@@ -1,11 +1,18 @@
 //! [`Revoked`]: the sessions that the operator has ended early.
 //!
-//! An entry names a client, a PAT version or one session, and covers all sessions opened until its time. It stays as
-//! long as a ticket of such a session can live: a covered session gets no new ticket.
+//! An entry names a client, a PAT version, one session, or all, and has a number. Every new session gets the highest
+//! number that its gate knows, and an entry covers the sessions with lower ones: those that were opened before it. So
+//! a clock that was wrong refuses no new session. A number is at least the milliseconds of the clock that made it, so
+//! that gates that do not know of each other's entries agree; it is never used as a time.
+//!
+//! An entry stays as long as a ticket of a covered session can live: a covered session gets no new ticket. That time
+//! counts from when this gate learned of the entry. The highest number stays for ever.
+//!
+//! What cannot be read ends all sessions that are open: it may have named any of them.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -18,6 +25,8 @@ use crate::state::StateDir;
 use crate::ticket::Ticket;
 
 const FILE: &str = "revoked";
+/// The name of the highest number in the file.
+const NEWEST: &str = "newest";
 
 /// The sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,11 +37,16 @@ pub enum Revocation {
     Pat(PatId),
     /// One.
     Session(SessionId),
+    /// All.
+    All,
 }
 
 impl Revocation {
-    /// Reads `client:NAME`, `pat:FINGERPRINT` or `session:ID`.
+    /// Reads `client:NAME`, `pat:FINGERPRINT`, `session:ID` or `all`.
     pub fn parse(text: &str) -> Option<Self> {
+        if text == "all" {
+            return Some(Self::All);
+        }
         let (kind, name) = text.split_once(':')?;
         match kind {
             "client" => ClientName::parse(name).map(Self::Client),
@@ -50,6 +64,7 @@ impl Revocation {
             Self::Client(name) => client == name,
             Self::Pat(id) => pat == id,
             Self::Session(id) => session == *id,
+            Self::All => true,
         }
     }
 }
@@ -60,16 +75,39 @@ impl std::fmt::Display for Revocation {
             Self::Client(name) => write!(f, "client:{name}"),
             Self::Pat(id) => write!(f, "pat:{id}"),
             Self::Session(id) => write!(f, "session:{id}"),
+            Self::All => f.write_str("all"),
         }
     }
 }
 
-/// The ended sessions, each with a time. Readers get the whole table without a lock.
+/// The ended sessions. Readers get the whole table without a lock.
 pub struct Revoked {
-    all: ArcSwap<HashMap<Revocation, EpochMillis>>,
+    all: ArcSwap<Entries>,
+    /// The highest number: of an entry, or of a session that another gate opened.
+    newest: AtomicU64,
     directory: Option<StateDir>,
-    /// Held during a change; reading needs no lock.
-    turn: Mutex<()>,
+    /// Held during a change; reading needs no lock. It has what was last read and could not be understood.
+    turn: Mutex<Vec<u8>>,
+}
+
+type Entries = HashMap<Revocation, Entry>;
+
+/// What is known of an ended client, PAT version or session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    /// It covers sessions with lower numbers.
+    number: u64,
+    /// When this gate learned of it; never in the future.
+    learned: EpochMillis,
+}
+
+/// The content of the file.
+#[derive(Default)]
+struct Written {
+    entries: Entries,
+    newest: u64,
+    /// Whether there is a line that cannot be read.
+    damaged: bool,
 }
 
 impl Revoked {
@@ -77,123 +115,195 @@ impl Revoked {
     ///
     /// # Errors
     /// If it cannot read them.
-    pub fn open(directory: Option<StateDir>) -> io::Result<Self> {
-        let all = directory.as_ref().map(written).transpose()?.unwrap_or_default();
-        Ok(Self { all: ArcSwap::from_pointee(all), directory, turn: Mutex::default() })
+    pub fn open(directory: Option<StateDir>, now: SystemTime) -> io::Result<Self> {
+        let revoked =
+            Self { all: ArcSwap::default(), newest: AtomicU64::new(0), directory, turn: Mutex::new(Vec::new()) };
+        revoked.catch_up(now)?;
+        Ok(revoked)
+    }
+
+    /// The number of a session that is opened now.
+    pub fn number(&self) -> u64 {
+        self.newest.load(Ordering::Acquire)
     }
 
     /// Whether a ticket's session has been ended.
     pub fn covers(&self, ticket: &Ticket) -> bool {
+        if ticket.number > self.newest.load(Ordering::Relaxed) {
+            // Another gate knows of an entry that this one does not know yet. The next one made here must be higher.
+            self.newest.fetch_max(ticket.number, Ordering::AcqRel);
+        }
         let all = self.all.load();
         if all.is_empty() {
             return false;
         }
-        let until = |revocation: Revocation| all.get(&revocation).is_some_and(|until| ticket.opened <= *until);
-        // An entry for one session covers it, whatever the clock of the gate that opened it says.
+        let before = |revocation: Revocation| all.get(&revocation).is_some_and(|entry| ticket.number < entry.number);
         all.contains_key(&Revocation::Session(ticket.session))
-            || until(Revocation::Client(ticket.client.clone()))
-            || until(Revocation::Pat(ticket.pat.clone()))
+            || before(Revocation::Client(ticket.client.clone()))
+            || before(Revocation::Pat(ticket.pat.clone()))
+            || before(Revocation::All)
     }
 
-    /// Everything, each with the time until which it holds.
-    pub fn all(&self) -> Vec<(Revocation, EpochMillis)> {
-        self.all.load().iter().map(|(revocation, until)| (revocation.clone(), *until)).collect()
+    /// Everything, each with its number.
+    pub fn all(&self) -> Vec<(Revocation, u64)> {
+        self.all.load().iter().map(|(revocation, entry)| (revocation.clone(), entry.number)).collect()
     }
 
-    /// Ends the sessions opened until `at`; returns whether the entry is new.
+    /// Ends the sessions opened until now; returns the number of the entry.
     ///
     /// # Errors
-    /// If it cannot write the entry to disk; the entry then holds until this process ends.
-    pub fn add(&self, revocation: Revocation, at: SystemTime) -> io::Result<bool> {
-        self.merge([(revocation, EpochMillis::of(at))])
+    /// The number, and the error, if it cannot write the entry to disk; the entry then holds until this process ends.
+    pub fn add(&self, revocation: Revocation, now: SystemTime) -> (u64, io::Result<()>) {
+        let number = self.next(now);
+        (number, self.merge([(revocation, number)], now).map(|_news| ()))
+    }
+
+    /// A number above all that are known, also to gates whose entries are not known here.
+    fn next(&self, now: SystemTime) -> u64 {
+        self.number().saturating_add(1).max(EpochMillis::of(now).0)
     }
 
     /// Takes over the entries of another replica; returns whether any is new.
     ///
     /// # Errors
-    /// Like [`Revoked::add`].
-    pub fn merge(&self, entries: impl IntoIterator<Item = (Revocation, EpochMillis)>) -> io::Result<bool> {
+    /// If it cannot write them to disk; they then hold until this process ends.
+    pub fn merge(&self, entries: impl IntoIterator<Item = (Revocation, u64)>, now: SystemTime) -> io::Result<bool> {
+        let learned = EpochMillis::of(now);
         let mut news = false;
-        self.change(|all| news = join(all, entries))?;
+        let entries = entries.into_iter().map(|(revocation, number)| (revocation, Entry { number, learned }));
+        self.change(now, |all| news = join(all, entries))?;
         Ok(news)
     }
 
     /// Changes the entries in memory, then those on disk. It keeps what another process has written meanwhile.
-    fn change(&self, change: impl FnOnce(&mut HashMap<Revocation, EpochMillis>)) -> io::Result<()> {
-        let _one_at_a_time = self.turn.lock();
+    fn change(&self, now: SystemTime, change: impl FnOnce(&mut Entries)) -> io::Result<()> {
+        let mut seen = self.turn.lock();
         let before = self.all.load();
-        let mut all = HashMap::clone(&before);
+        let mut all = Entries::clone(&before);
         change(&mut all);
         if all == **before {
             return Ok(());
         }
         let gone: Vec<Revocation> = before.keys().filter(|revocation| !all.contains_key(revocation)).cloned().collect();
-        self.all.store(Arc::new(all.clone()));
+        self.publish(all.clone());
         let Some(directory) = &self.directory else { return Ok(()) };
         let file = directory.lock(FILE)?;
-        join(&mut all, written(directory)?.into_iter().filter(|(revocation, _)| !gone.contains(revocation)));
-        file.replace(Self::write(&all).as_bytes())?;
-        self.all.store(Arc::new(all));
-        Ok(())
+        let (written, _damaged) = self.understood(&mut seen, directory, now)?;
+        join(&mut all, written.into_iter().filter(|(revocation, _)| !gone.contains(revocation)));
+        self.publish(all.clone());
+        file.replace(self.write(&all).as_bytes())
     }
 
     /// Forgets entries that no living ticket can match; `longest` is the longest lifetime of a ticket.
     ///
     /// # Errors
-    /// Like [`Revoked::add`].
+    /// Like [`Revoked::merge`].
     pub fn tidy(&self, now: SystemTime, longest: Duration) -> io::Result<()> {
-        let lives = |until: EpochMillis| EpochMillis::of(now).since(until) <= longest;
-        self.change(|all| all.retain(|_, until| lives(*until)))
+        let at = EpochMillis::of(now);
+        self.change(now, |all| {
+            all.retain(|_, entry| at.since(entry.learned) <= longest);
+            // A clock that was set back must not keep them longer.
+            all.values_mut().for_each(|entry| entry.learned = entry.learned.min(at));
+        })
     }
 
     /// Reads the entries that another process has written to the same directory.
     ///
     /// # Errors
     /// If it cannot read them.
-    pub fn catch_up(&self) -> io::Result<()> {
+    pub fn catch_up(&self, now: SystemTime) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let _one_at_a_time = self.turn.lock();
-        let mut all = HashMap::clone(&self.all.load());
-        join(&mut all, written(directory)?);
-        self.all.store(all.into());
-        Ok(())
+        let mut seen = self.turn.lock();
+        let mut all = Entries::clone(&self.all.load());
+        let (written, damaged) = self.understood(&mut seen, directory, now)?;
+        join(&mut all, written);
+        self.publish(all.clone());
+        // Written at once, so that a restart does not end the sessions again that are opened from now on.
+        if damaged { directory.lock(FILE)?.replace(self.write(&all).as_bytes()) } else { Ok(()) }
     }
 
-    fn write(all: &HashMap<Revocation, EpochMillis>) -> String {
-        let mut lines: Vec<String> =
-            all.iter().map(|(revocation, until)| format!("{} {revocation}\n", until.0)).collect();
+    /// The entries in a directory. What cannot be read there ends all sessions, once for the same content; returns also
+    /// whether it does that now.
+    fn understood(&self, seen: &mut Vec<u8>, directory: &StateDir, now: SystemTime) -> io::Result<(Entries, bool)> {
+        let content = directory.read(FILE)?.unwrap_or_default();
+        let Written { mut entries, newest, damaged } = parse(&content, EpochMillis::of(now));
+        self.newest.fetch_max(newest, Ordering::AcqRel);
+        let damaged = damaged && *seen != content;
+        if damaged {
+            let number = self.next(now).max(newest.saturating_add(1));
+            entries.insert(Revocation::All, Entry { number, learned: EpochMillis::of(now) });
+            tracing::error!(
+                owner = "gate", file = FILE, directory = %directory.path().display(),
+                "a line of the ended sessions cannot be read: all open sessions are ended, and have to log in again"
+            );
+            *seen = content;
+        }
+        Ok((entries, damaged))
+    }
+
+    fn publish(&self, all: Entries) {
+        let newest = all.values().map(|entry| entry.number).max().unwrap_or_default();
+        // First the entries: a session that is opened in between is then covered, and not the reverse.
+        self.all.store(all.into());
+        self.newest.fetch_max(newest, Ordering::AcqRel);
+    }
+
+    fn write(&self, all: &Entries) -> String {
+        let line =
+            |(revocation, entry): (&Revocation, &Entry)| format!("{} {} {revocation}\n", entry.number, entry.learned.0);
+        let mut lines: Vec<String> = all.iter().map(line).collect();
         lines.sort_unstable();
-        lines.concat()
+        format!("{NEWEST} {}\n{}", self.number(), lines.concat())
     }
 }
 
-/// Adds entries, each with the later of its times; returns whether any is new.
-fn join(
-    all: &mut HashMap<Revocation, EpochMillis>,
-    entries: impl IntoIterator<Item = (Revocation, EpochMillis)>,
-) -> bool {
+/// Adds entries, each with the higher of its numbers; returns whether any is new.
+fn join(all: &mut Entries, entries: impl IntoIterator<Item = (Revocation, Entry)>) -> bool {
     let mut news = false;
-    for (revocation, at) in entries {
-        let until = all.entry(revocation).or_default();
-        news |= *until < at;
-        *until = at.max(*until);
+    for (revocation, entry) in entries {
+        match all.get_mut(&revocation) {
+            Some(known) if known.number >= entry.number => {}
+            Some(known) => (*known, news) = (entry, true),
+            None => {
+                all.insert(revocation, entry);
+                news = true;
+            }
+        }
     }
     news
 }
 
-/// The entries in a directory.
-fn written(directory: &StateDir) -> io::Result<HashMap<Revocation, EpochMillis>> {
-    Ok(directory.read(FILE)?.map(|content| parse(&content)).unwrap_or_default())
+/// Reads the file: lines of a number, a time and what is ended. Before 0.2 the number was the time.
+fn parse(content: &[u8], now: EpochMillis) -> Written {
+    let mut written = Written::default();
+    for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match std::str::from_utf8(line).ok().and_then(read_line) {
+            Some((None, newest)) => written.newest = written.newest.max(newest),
+            Some((Some((revocation, learned)), number)) => {
+                let entry = Entry { number, learned: learned.min(now) };
+                written.newest = written.newest.max(number);
+                join(&mut written.entries, [(revocation, entry)]);
+            }
+            None => written.damaged = true,
+        }
+    }
+    written
 }
 
-/// Skips a line that it cannot read, so that the other lines still hold.
-fn parse(content: &[u8]) -> HashMap<Revocation, EpochMillis> {
-    let text = String::from_utf8_lossy(content);
-    let entry = |line: &str| {
-        let (until, revocation) = line.split_once(' ')?;
-        Some((Revocation::parse(revocation)?, EpochMillis(until.parse().ok()?)))
-    };
-    text.lines().filter_map(entry).collect()
+fn read_line(line: &str) -> Option<(Option<(Revocation, EpochMillis)>, u64)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        [NEWEST, number] => Some((None, number.parse().ok()?)),
+        [number, learned, name] => {
+            let learned = EpochMillis(learned.parse().ok()?);
+            Some((Some((Revocation::parse(name)?, learned)), number.parse().ok()?))
+        }
+        [number, name] => {
+            let number = number.parse().ok()?;
+            Some((Some((Revocation::parse(name)?, EpochMillis(number))), number))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -205,45 +315,110 @@ mod tests {
         EpochMillis(millis).to_system_time()
     }
 
+    fn named(text: &str) -> Revocation {
+        Revocation::parse(text).unwrap()
+    }
+
+    /// A session that is opened now.
+    fn opened(revoked: &Revoked) -> Ticket {
+        Ticket { number: revoked.number(), session: crate::base::ids::SessionId([8; 16]), ..ticket() }
+    }
+
     #[test]
-    fn what_was_opened_until_then_is_over_also_for_the_next_process() {
+    fn what_was_opened_before_is_over_also_for_the_next_process() {
         let home = tempfile::tempdir().unwrap();
-        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
-        let targets = ["client:power-bi", "pat:0123456789ab", &format!("session:{}", ticket().session)];
+        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap()), at(1_000)).unwrap();
+        let targets = ["client:power-bi", "pat:0123456789ab", &format!("session:{}", ticket().session), "all"];
         for revocation in targets {
             let revoked = open();
-            assert!(!revoked.covers(&ticket()));
-            assert!(revoked.add(Revocation::parse(revocation).unwrap(), at(1_000)).unwrap());
-            assert!(!revoked.add(Revocation::parse(revocation).unwrap(), at(999)).unwrap(), "no news");
-            assert!(revoked.covers(&ticket()) && open().covers(&ticket()), "{revocation}");
-            let later = Ticket { opened: EpochMillis(1_001), ..ticket() };
-            let session = revocation.starts_with("session");
-            assert_eq!(revoked.covers(&later), session, "a login after it is a new session");
+            let before = Ticket { number: revoked.number(), ..ticket() };
+            assert!(!revoked.covers(&before));
+            revoked.add(named(revocation), at(1_000)).1.unwrap();
+            assert!(revoked.covers(&before) && open().covers(&before), "{revocation}");
+            assert!(!revoked.covers(&opened(&revoked)), "a login after it is a new session");
+            assert!(!open().covers(&opened(&revoked)));
             revoked.tidy(at(1_100), Duration::from_millis(100)).unwrap();
-            assert!(revoked.covers(&ticket()));
+            assert!(revoked.covers(&before));
             revoked.tidy(at(1_101), Duration::from_millis(100)).unwrap();
-            assert!(!open().covers(&ticket()));
+            assert!(!open().covers(&before));
+            assert_eq!(open().number(), revoked.number(), "the highest number stays");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_refuses_no_new_session_and_ends_the_old_ones() {
+        let home = tempfile::tempdir().unwrap();
+        let open = |now| Revoked::open(Some(StateDir::open(home.path()).unwrap()), at(now)).unwrap();
+        // Written by an earlier version while the clock was a year ahead.
+        std::fs::write(home.path().join(FILE), "31536000000 client:power-bi\n").unwrap();
+        let revoked = open(5_000);
+        assert!(revoked.covers(&Ticket { number: 4_000, ..ticket() }));
+        assert!(!revoked.covers(&opened(&revoked)));
+        // The clock is set back after sessions were opened: the operator's next word covers them.
+        let late = opened(&revoked);
+        assert_eq!(revoked.add(named("client:power-bi"), at(4_000)).0, 31_536_000_001);
+        assert!(revoked.covers(&late) && !revoked.covers(&opened(&revoked)));
+        // It is kept as long as any other, from when this gate learned of it.
+        revoked.tidy(at(4_900), Duration::from_millis(1_000)).unwrap();
+        assert!(revoked.covers(&late));
+        revoked.tidy(at(5_100), Duration::from_millis(1_000)).unwrap();
+        assert_eq!(revoked.all(), []);
+    }
+
+    #[test]
+    fn gates_that_do_not_know_each_other_s_entries_agree() {
+        let (one, other) = (Revoked::open(None, at(0)).unwrap(), Revoked::open(None, at(0)).unwrap());
+        let (number, _) = one.add(named("client:power-bi"), at(9_000));
+        // Opened at the gate that has not heard of it: too early, and ended when it hears.
+        let early = opened(&other);
+        assert!(!other.covers(&early));
+        let after = opened(&one);
+        assert!(!other.covers(&after));
+        // What was opened after an entry that is not known here is covered by the next one made here.
+        let (next, _) = other.add(named("client:power-bi"), at(2_000));
+        assert!(next > number && other.covers(&after));
+        assert!(other.merge([(named("all"), number)], at(2_000)).unwrap());
+        assert!(!other.merge([(named("all"), number)], at(2_000)).unwrap(), "no news");
+        assert!(other.covers(&early));
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_all_sessions_once() {
+        for damage in [&b"1000 client:power-bi\n99 session:\xff\n"[..], b"junk", b"5 user:a\n", b"1 2 3 4\n", b"\0\n"] {
+            let home = tempfile::tempdir().unwrap();
+            let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap()), at(2_000)).unwrap();
+            std::fs::write(home.path().join(FILE), damage).unwrap();
+            let revoked = open();
+            let other = Ticket { client: ClientName::parse("another").unwrap(), number: 1_500, ..ticket() };
+            assert!(revoked.covers(&other) && !revoked.covers(&opened(&revoked)), "{damage:?}");
+            let later = opened(&revoked);
+            revoked.catch_up(at(3_000)).unwrap();
+            assert!(!revoked.covers(&later), "once");
+            // Also for the next process.
+            let next = open();
+            assert_eq!(next.number(), revoked.number());
+            assert!(next.covers(&other) && !next.covers(&later));
         }
     }
 
     #[test]
     fn processes_of_one_directory_lose_nothing_of_each_other_s() {
         let home = tempfile::tempdir().unwrap();
-        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap())).unwrap();
+        let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap()), at(1_000)).unwrap();
         let (one, other) = (open(), open());
-        one.add(Revocation::parse("client:power-bi").unwrap(), at(1_000)).unwrap();
-        other.add(Revocation::parse("client:another").unwrap(), at(1_000)).unwrap();
+        one.add(named("client:power-bi"), at(1_000)).1.unwrap();
+        other.add(named("client:another"), at(1_000)).1.unwrap();
         assert!(other.covers(&ticket()), "what is written is read first");
-        one.catch_up().unwrap();
+        one.catch_up(at(1_000)).unwrap();
         assert_eq!((one.all.load().len(), open().all.load().len()), (2, 2));
     }
 
     #[test]
     fn others_do_not_count() {
-        let revoked = Revoked::open(None).unwrap();
-        revoked.merge([(Revocation::parse("client:another").unwrap(), EpochMillis(5_000))]).unwrap();
+        let revoked = Revoked::open(None, at(0)).unwrap();
+        revoked.merge([(named("client:another"), 5_000)], at(0)).unwrap();
         assert!(!revoked.covers(&ticket()));
-        for bad in ["", "client:", "client:A", "session:1", "pat:x", "user:a"] {
+        for bad in ["", "client:", "client:A", "session:1", "pat:x", "user:a", "all:", "All"] {
             assert_eq!(Revocation::parse(bad), None, "{bad}");
         }
     }

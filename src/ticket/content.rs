@@ -54,6 +54,8 @@ pub struct Ticket {
     pub pat: PatId,
     /// When the session was opened; a renewal does not change it.
     pub opened: EpochMillis,
+    /// Which ended sessions the gate knew of when it opened the session (`session::revoked`).
+    pub number: u64,
     /// When the ticket expires.
     pub expires: EpochMillis,
     /// What it is bound to beside the client.
@@ -78,13 +80,14 @@ impl Ticket {
     pub(super) fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(Vec::with_capacity(192 + self.token.expose().len()));
         out.push(match self.kind {
-            TokenKind::Session => 1,
-            TokenKind::Master => 2,
+            TokenKind::Session => 3,
+            TokenKind::Master => 4,
         });
         out.extend_from_slice(&self.session.0);
         out.extend_from_slice(&self.key.0);
         out.extend_from_slice(&self.user_tag.0);
         out.extend_from_slice(&self.opened.0.to_be_bytes());
+        out.extend_from_slice(&self.number.to_be_bytes());
         out.extend_from_slice(&self.expires.0.to_be_bytes());
         match self.bound.network {
             None => out.push(0),
@@ -114,14 +117,18 @@ impl Ticket {
     /// Reads what [`Ticket::write`] wrote; `None` if any byte is wrong or left over.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut unread = Reader(bytes);
-        let kind = match unread.byte()? {
-            1 => TokenKind::Session,
-            2 => TokenKind::Master,
+        // 1 and 2 are the tickets of 0.1, which had no number: the time did its work.
+        let (kind, numbered) = match unread.byte()? {
+            1 => (TokenKind::Session, false),
+            2 => (TokenKind::Master, false),
+            3 => (TokenKind::Session, true),
+            4 => (TokenKind::Master, true),
             _ => return None,
         };
         let session = SessionId(unread.take()?);
         let (key, user_tag) = (KeyTag(unread.take()?), UserTag(unread.take()?));
         let opened = EpochMillis(u64::from_be_bytes(unread.take()?));
+        let number = if numbered { u64::from_be_bytes(unread.take()?) } else { opened.0.saturating_sub(1) };
         let expires = EpochMillis(u64::from_be_bytes(unread.take()?));
         let network = match unread.byte()? {
             0 => None,
@@ -154,6 +161,7 @@ impl Ticket {
             account,
             pat,
             opened,
+            number,
             expires,
             bound,
             token,
@@ -200,6 +208,7 @@ pub(crate) mod tests {
             account: "prod".into(),
             pat: PatId::trusted("0123456789ab"),
             opened: EpochMillis(1_000),
+            number: 900,
             expires: EpochMillis(2_000),
             bound: Bound { network: "10.1.0.0/16".parse().ok(), certificate: Some([9; 32]) },
             token: Secret::new("ver:3-hint:1-canary".into()),
@@ -221,6 +230,16 @@ pub(crate) mod tests {
             }
             assert!(Ticket::read(&[&bytes[..], b"x"].concat()).is_none());
         }
+    }
+
+    #[test]
+    fn a_ticket_of_0_1_opens_with_its_time_as_its_number() {
+        let mut bytes = ticket().write().unwrap().to_vec();
+        let number = 1 + 16 + 8 + 8 + 8;
+        bytes.drain(number..number + 8);
+        bytes[0] = 1;
+        assert_eq!(Ticket::read(&bytes).unwrap().number, 999);
+        assert!(Ticket::read(&bytes[..bytes.len() - 1]).is_none());
     }
 
     #[test]

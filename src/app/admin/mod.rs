@@ -187,7 +187,7 @@ impl AdminService {
                     json_answer(status, &ended)
                 }
                 None => {
-                    let why = "name the target: ?target=client:NAME, pat:FINGERPRINT or session:ID";
+                    let why = "name the target: ?target=client:NAME, pat:FINGERPRINT, session:ID or all";
                     error(StatusCode::UNPROCESSABLE_ENTITY, why)
                 }
             },

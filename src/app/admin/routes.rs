@@ -43,7 +43,8 @@ verbs! {
     Sessions = GET "/sessions",
     /// Adds a key to a ring that the gate makes; the key seals from now on.
     RotateKeys = POST "/sessions/rotate",
-    /// Ends the sessions opened until now: `?target=client:NAME`, `pat:FINGERPRINT` or `session:ID`.
+    /// Ends the sessions opened until now: `?target=client:NAME`, `pat:FINGERPRINT`, `session:ID`
+    /// or `all`.
     EndSessions = POST "/sessions/kill",
 }
 
