@@ -12,6 +12,7 @@
 //! Admission checks it against the current configuration, so that removing a client, or one of its keys, ends its
 //! sessions at their next request.
 
+mod certificate_end;
 mod counted;
 mod grant;
 pub mod key;

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
+use super::certificate_end::certificate_end;
 use crate::base::names::CertificateName;
 
 /// The other end of a connection.
@@ -35,6 +37,10 @@ pub struct PeerCertificate {
     pub names: Vec<CertificateName>,
     /// The SHA-256 of its DER form.
     pub fingerprint: [u8; 32],
+    /// When it ends, or one of those between it and its root.
+    pub ends: SystemTime,
+    /// Its issuer's name and its serial number, in DER form.
+    pub issued: (Box<[u8]>, Box<[u8]>),
 }
 
 /// A user of this machine.
@@ -83,14 +89,17 @@ impl Peer {
 }
 
 impl PeerCertificate {
-    /// Reads a certificate that TLS has verified; `None` if it is unreadable.
-    pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
+    /// Reads a chain that TLS has verified, the client's certificate first; `None` if it is unreadable.
+    pub fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let der = chain.first()?;
+        let ends = chain.iter().map(|der| certificate_end(der)).collect::<Option<Vec<_>>>()?.into_iter().min()?;
         let certificate = webpki::EndEntityCert::try_from(der).ok()?;
         let dns = certificate.valid_dns_names().map(|name| CertificateName::Dns(name.to_ascii_lowercase()));
         let uris = certificate.valid_uri_names().map(|name| CertificateName::Uri(name.to_owned()));
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest(&SHA256, der).as_ref());
-        Some(Self { names: dns.chain(uris).collect(), fingerprint })
+        let issued = (certificate.issuer().into(), certificate.serial().into());
+        Some(Self { names: dns.chain(uris).collect(), fingerprint, ends, issued })
     }
 }
 

@@ -114,7 +114,8 @@ fn keys_are_random_and_keep_their_form() {
 
 fn shows(names: &[&str]) -> Peer {
     let names = names.iter().map(|name| CertificateName::parse(name).unwrap()).collect();
-    let certificate = PeerCertificate { names, fingerprint: [7; 32] };
+    let certificate =
+        PeerCertificate { names, fingerprint: [7; 32], ends: std::time::UNIX_EPOCH, issued: Default::default() };
     Peer { certificate: Some(Arc::new(certificate)), ..peer("127.0.0.1") }
 }
 

@@ -21,7 +21,7 @@ use crate::pat::{Accounts, Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Crls, TlsError};
 
 /// The published parts of a configuration, and the state behind them.
 pub struct Generations {
@@ -31,11 +31,11 @@ pub struct Generations {
     pub listeners: BTreeMap<Arc<str>, Arc<ArcSwap<ListenerState>>>,
     /// The state that outlives a configuration.
     pub services: Services,
-    /// The contents of certificate, key and client roots that each listener uses.
+    /// The contents of certificate, key, client roots and revocation lists that each listener uses.
     contents: Mutex<BTreeMap<Arc<str>, Contents>>,
 }
 
-type Contents = [[u8; 32]; 3];
+type Contents = [[u8; 32]; 4];
 
 /// The outcome of a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -145,17 +145,19 @@ fn listener_state(
     listen: &Listen,
     before: Option<(Arc<ListenerState>, Contents)>,
 ) -> Result<(ListenerState, Option<Contents>), TlsError> {
-    let state = |tls, roots| ListenerState { listen: listen.clone(), tls, roots };
-    let Some(pair) = &listen.tls else { return Ok((state(None, [0; 32]), None)) };
+    let state = |tls, roots, crls| ListenerState { listen: listen.clone(), tls, roots, crls };
+    let Some(pair) = &listen.tls else { return Ok((state(None, [0; 32], Crls::default()), None)) };
     let client_ca = listen.client_ca.as_deref();
     let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
-    let content = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots];
+    let revoked = listen.client_crl.as_deref().map(tls::fingerprint).transpose()?.unwrap_or_default();
+    let crls = listen.client_crl.as_deref().map(Crls::read).transpose()?.unwrap_or_default();
+    let content = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots, revoked];
     let kept = before.filter(|(_, before)| *before == content).and_then(|(before, _)| before.tls.clone());
     let tls = match kept {
         Some(kept) => kept,
-        None => tls::server(pair, client_ca)?,
+        None => tls::server_with(pair, client_ca, &crls)?,
     };
-    Ok((state(Some(tls), roots), Some(content)))
+    Ok((state(Some(tls), roots, crls), Some(content)))
 }
 
 fn broken(error: impl std::error::Error) -> io::Error {

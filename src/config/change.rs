@@ -134,6 +134,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         name: _,
         tls: _,
         client_ca: _,
+        client_crl: _,
         proxy: _,
         handshake: _,
         admission: _,

@@ -19,6 +19,7 @@ struct OwnSettings {
     address: SocketAddr,
     tls: Option<KeyPair>,
     client_ca: Option<std::path::PathBuf>,
+    client_crl: Option<std::path::PathBuf>,
     proxy: Vec<IpNet>,
 }
 
@@ -30,12 +31,13 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         }
         return None;
     };
-    let OwnSettings { address, tls, client_ca, proxy } = own_settings(&section, None);
+    let OwnSettings { address, tls, client_ca, client_crl, proxy } = own_settings(&section, None);
     let read = Listen {
         name: Listen::MAIN.into(),
         address,
         tls,
         client_ca,
+        client_crl,
         proxy,
         workers: section.count("workers", 1..1024).map(|found| found.value),
         connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
@@ -57,11 +59,13 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
         section.error("this is the name of [listen]", "Choose another name");
     }
     let name: Arc<str> = name.into();
-    let OwnSettings { address, tls, client_ca, proxy } = own_settings(&section, main.tls.as_ref());
+    let OwnSettings { address, tls, client_ca, client_crl, proxy } = own_settings(&section, main.tls.as_ref());
+    // Without roots of its own a listener has the lists of the main one too.
+    let client_crl = if client_ca.is_some() { client_crl } else { client_crl.or_else(|| main.client_crl.clone()) };
     let client_ca = client_ca.or_else(|| main.client_ca.clone());
     let proxy = if section.has("proxy") { proxy } else { main.proxy.clone() };
     section.finish();
-    Some((name.clone(), Listen { name, address, tls, client_ca, proxy, ..main.clone() }))
+    Some((name.clone(), Listen { name, address, tls, client_ca, client_crl, proxy, ..main.clone() }))
 }
 
 fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
@@ -100,10 +104,15 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
             certificate.zip(key).map(|(certificate, key)| KeyPair { certificate: certificate.value, key: key.value })
         }
     };
+    let (client_ca, client_crl) = (section.path("client_ca"), section.path("client_crl"));
+    if let (None, Some(list), None) = (&client_ca, &client_crl, usual) {
+        section.error_at(&list.span, "client_crl", "it has no effect without client_ca", "Write both, or neither");
+    }
     OwnSettings {
         address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
         tls,
-        client_ca: section.path("client_ca").map(|found| found.value),
+        client_ca: client_ca.map(|found| found.value),
+        client_crl: client_crl.map(|found| found.value),
         proxy: section.list("proxy", NETWORK, network).map_or_else(Vec::new, |found| found.value),
     }
 }

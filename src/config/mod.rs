@@ -78,7 +78,7 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let of = |listen: &'_ Listen| -> Vec<PathBuf> {
             let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
-            pair.chain(listen.client_ca.clone()).collect()
+            pair.chain(listen.client_ca.clone()).chain(listen.client_crl.clone()).collect()
         };
         let listeners = self.all_listeners().flat_map(of);
         let of = |account: &'_ Account| -> Vec<PathBuf> {
@@ -104,6 +104,8 @@ pub struct Listen {
     pub tls: Option<KeyPair>,
     /// The roots of client certificates; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// Revoked client certificates; `None` knows of none.
+    pub client_crl: Option<PathBuf>,
     /// The balancers that must send a PROXY header, which the gate trusts.
     pub proxy: Vec<IpNet>,
     /// How many workers; `None` is one per core.

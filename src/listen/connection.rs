@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
 use crate::telemetry::connection_record::{ConnectionRecord, Refused};
+use crate::tls::Crls;
 use crate::tls::transport::Transport;
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
@@ -74,6 +75,16 @@ pub struct ListenerState {
     pub tls: Option<Arc<ServerConfig>>,
     /// The content of the client certificates' roots.
     pub roots: [u8; 32],
+    /// Revoked client certificates.
+    pub crls: Crls,
+}
+
+impl ListenerState {
+    /// Whether a certificate that was verified under `before` still counts: TLS verifies it in a full handshake alone.
+    fn still_trusts(&self, shown: &PeerCertificate, before: &Self, now: SystemTime) -> bool {
+        let (issuer, serial) = &shown.issued;
+        self.roots == before.roots && now <= shown.ends && !self.crls.revoke(issuer, serial)
+    }
 }
 
 /// The state that all connections of a worker share.
@@ -123,7 +134,7 @@ pub(super) async fn serve(
     let handshake = until.min(Instant::now() + listener.listen.handshake);
     match timeout_at(handshake, acceptor.accept(transport)).await {
         Ok(Ok(tls)) => {
-            let shown = tls.get_ref().1.peer_certificates().and_then(|chain| PeerCertificate::read(chain.first()?));
+            let shown = tls.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
             peer.certificate = shown.map(Arc::new);
             requests(&context, (&published, &listener), tls, (peer, record, stranger), shutdown, tcp_below).await;
         }
@@ -205,9 +216,12 @@ async fn requests<T>(
     let service = service_fn(|request| {
         activity.now(Waiting::Answer);
         let (worker, activity) = (context.slot.worker(), activity.clone());
-        let peer = match published.load().roots == listener.roots {
+        let counts = peer
+            .certificate
+            .as_ref()
+            .is_none_or(|shown| published.load().still_trusts(shown, listener, worker.services().env.clock.wall()));
+        let peer = match counts {
             true => peer.clone(),
-            // The trusted roots have changed: the root of this certificate may no longer be trusted.
             false => Arc::new(Peer { certificate: None, ..Peer::clone(&peer) }),
         };
         async move {

@@ -3,6 +3,7 @@
 //! The server offers TLS 1.2, because some drivers in use support nothing newer (JDBC of 2023). There is no option to
 //! switch verification off.
 
+pub mod crl;
 pub mod transport;
 
 use std::io;
@@ -19,6 +20,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::KeyPair;
+pub use crl::Crls;
 
 /// Why TLS cannot be set up. It contains nothing of a key.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +66,21 @@ fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// [`TlsError`], which names the file.
 pub fn server(pair: &KeyPair, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
+    server_with(pair, client_ca, &Crls::default())
+}
+
+/// The same, with revoked client certificates. A certificate whose issuer has no list there is not revoked.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn server_with(pair: &KeyPair, client_ca: Option<&Path>, crls: &Crls) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = read(pair)?;
     let unusable = |source| pair_error(pair, source);
     let verifier = match client_ca {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(path) => {
             let roots = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
+            let roots = roots.with_crls(crls.der()).allow_unknown_revocation_status();
             let built = roots.allow_unauthenticated().build();
             built.map_err(|error| TlsError::Roots(rustls::Error::General(error.to_string())))?
         }

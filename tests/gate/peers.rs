@@ -1,12 +1,21 @@
 //! Peers: certificates, balancers, programs on this machine.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
+use patgate::internal::base::clock::ManualClock;
 use patgate::internal::base::names::CertificateName;
 use patgate::internal::config::{Bind, Config, KeyPair};
 use rcgen::string::Ia5String;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, RevokedCertParams, SanType,
+};
+use time::OffsetDateTime;
 
 use crate::settings::{Settings, networks};
 use crate::world::{World, asked, login_body, login_request, pair};
@@ -32,8 +41,14 @@ impl Clients {
     }
 
     fn certificate(&self, name: &str, names: &[&str]) -> KeyPair {
+        self.certificate_until(name, names, rcgen::date_time_ymd(4096, 1, 1), 0)
+    }
+
+    fn certificate_until(&self, name: &str, names: &[&str], until: OffsetDateTime, serial: u64) -> KeyPair {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut client = CertificateParams::default();
+        client.not_after = until;
+        client.serial_number = (serial != 0).then(|| serial.into());
         let name_of = |name: &&str| match name.strip_prefix("uri:") {
             Some(uri) => SanType::URI(Ia5String::try_from(uri).unwrap()),
             None => SanType::DnsName(Ia5String::try_from(*name).unwrap()),
@@ -46,6 +61,111 @@ impl Clients {
         std::fs::write(file("key"), key.serialize_pem()).unwrap();
         KeyPair { certificate: file("pem"), key: file("key") }
     }
+}
+
+impl Clients {
+    /// A list with these serial numbers.
+    fn revoke(&self, serials: &[u64]) -> PathBuf {
+        let now = OffsetDateTime::now_utc();
+        let one = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now,
+            next_update: now + Duration::from_secs(3_600),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(one).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let file = self.home.path().join("clients.crl");
+        std::fs::write(&file, list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        file
+    }
+}
+
+/// A heartbeat on a connection that is kept: whether it succeeded.
+async fn beat(sender: &mut SendRequest<Full<Bytes>>, token: &str) -> bool {
+    let mut beat = asked(Method::POST, "/session/heartbeat", token, "").map(Full::new);
+    beat.headers_mut().insert("host", "gate.test".parse().unwrap());
+    sender.ready().await.unwrap();
+    let body = sender.send_request(beat).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["success"] == true
+}
+
+async fn kept(world: &World) -> SendRequest<Full<Bytes>> {
+    let stream = hyper_util::rt::TokioIo::new(world.connect().await);
+    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A full handshake looks at the end of a certificate by the machine's clock; a kept connection, and one that resumes
+/// its TLS session, have only what the gate looks at. Here its clock is ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_s_end_counts_at_each_request_kept_and_resumed() {
+    let (clients, clock) = (Clients::new(), ManualClock::start());
+    let end = OffsetDateTime::now_utc() + Duration::from_secs(600);
+    let (short, long) =
+        (clients.certificate_until("short", &["bi.example"], end, 0), clients.certificate("long", &["bi.example"]));
+    let mut world = World::at(&clock, |config| {
+        config.listen.client_ca = Some(clients.ca());
+        config.bi().certificates = vec![CertificateName::parse("dns:bi.example").unwrap()];
+    })
+    .await;
+    world.show(Some(&short));
+    let (token, _) = world.session().await;
+    let mut connection = kept(&world).await;
+    assert!(beat(&mut connection, &token).await);
+    clock.jump(Duration::from_secs(590));
+    assert!(beat(&mut connection, &token).await);
+    clock.jump(Duration::from_secs(12));
+    assert!(!beat(&mut connection, &token).await, "on the kept connection");
+    world.login(world.key.expose()).await.refusal("390100");
+    // The same connector resumes.
+    world.query(&token, "select 1").await.refusal("390111");
+    world.show(Some(&long));
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_refused_in_handshakes_and_on_kept_connections() {
+    let clients = Clients::new();
+    let far = rcgen::date_time_ymd(4096, 1, 1);
+    let (first, second) = (
+        clients.certificate_until("1", &["bi.example"], far, 1001),
+        clients.certificate_until("2", &["bi.example"], far, 1002),
+    );
+    let list = clients.revoke(&[1002]);
+    let mut world = World::with(|config| {
+        (config.listen.client_ca, config.listen.client_crl) = (Some(clients.ca()), Some(list.clone()));
+        config.bi().certificates = vec![CertificateName::parse("dns:bi.example").unwrap()];
+    })
+    .await;
+    world.show(Some(&second));
+    let login = || login_request(login_body(world.key.expose()));
+    assert!(world.try_send(login()).await.is_err());
+    world.show(Some(&first));
+    let (token, _) = world.session().await;
+    let mut connection = kept(&world).await;
+    assert!(beat(&mut connection, &token).await);
+    // The file is read again like the others.
+    clients.revoke(&[1001]);
+    world.reload(|_| {}).await.unwrap();
+    assert!(!beat(&mut connection, &token).await, "on the kept connection");
+    let login = || login_request(login_body(world.key.expose()));
+    assert!(world.try_send(login()).await.is_err(), "nor does it resume");
+    world.show(Some(&second));
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    // What is no list is refused, and the old one stays.
+    std::fs::write(&list, "no list").unwrap();
+    assert!(world.reload(|_| {}).await.unwrap_err().to_string().contains("certificate revocation list"));
+    assert_eq!(world.query(&token, "select 1").await.json()["success"], true);
+    world.finish().await;
 }
 
 /// A client of this machine's programs; of these users', if any is named.
