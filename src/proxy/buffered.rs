@@ -120,7 +120,7 @@ pub(super) enum Begun {
 }
 
 /// Reads the beginning of a request's body, as it was sent, up to its cap or a little more.
-pub(super) async fn begin(mut body: Incoming, caps: &Caps) -> Result<Begun, Unread> {
+pub(super) async fn begin(mut body: Incoming, caps: &Caps<'_>) -> Result<Begun, Unread> {
     let read = async {
         let mut begun = BytesMut::new();
         while let Some(frame) = body.frame().await {

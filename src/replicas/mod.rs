@@ -1,8 +1,8 @@
 //! [`Replicas`]: the state that gates on several hosts share through Redis or Valkey.
 //!
 //! Gates share three things: rates, the logins at risk with a PAT version, and ended sessions. The first two are
-//! scripts that Redis runs atomically, with its own clock; for ended sessions the hosts' clocks must agree to about a
-//! second. All keys expire. A script has keys of several slots, so Redis Cluster cannot run it.
+//! scripts that Redis runs atomically, with its own clock. All keys expire. A script has keys of several slots, so
+//! Redis Cluster cannot run it.
 //!
 //! Redis is optional at run time. If it does not answer within `replicas.timeout`, each gate counts for itself and does
 //! not ask Redis again for a second; the metrics show it. No request fails because of Redis.
