@@ -22,6 +22,6 @@ mod stores;
 mod strangers;
 mod streams;
 mod upgrade;
-mod ways;
 mod upkeep;
+mod ways;
 mod world;
