@@ -1,14 +1,17 @@
 //! One connection: TLS handshake, then requests, each with its deadlines.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -38,6 +41,9 @@ const HEAD_CAP: usize = 64 << 10;
 
 /// How much of a connection's data hyper keeps in each direction.
 const BUFFER: usize = 128 << 10;
+
+/// How long the gate reads what a client sends after the last answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
@@ -210,12 +216,12 @@ async fn requests<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let (activity, unread) = (Activity::new(), Arc::new(AtomicBool::new(false)));
     let listen = &listener.listen;
     let peer = Arc::new(peer);
     let service = service_fn(|request| {
         activity.now(Waiting::Answer);
-        let (worker, activity) = (context.slot.worker(), activity.clone());
+        let (worker, activity, unread) = (context.slot.worker(), activity.clone(), unread.clone());
         let counts = peer
             .certificate
             .as_ref()
@@ -226,6 +232,8 @@ async fn requests<T>(
         };
         async move {
             let response = worker.answer(peer, request).await;
+            // The gate closes a connection itself only where a body is left on it.
+            unread.fetch_or(response.headers().contains_key(header::CONNECTION), Ordering::Relaxed);
             activity.now(Waiting::Answer);
             Ok::<_, std::convert::Infallible>(response.map(|body| TrackedBody { body, activity }))
         }
@@ -284,7 +292,11 @@ async fn requests<T>(
         .await
     };
     match end {
-        End::Clean => return,
+        End::Clean if !unread.load(Ordering::Relaxed) => return,
+        End::Clean => {
+            let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
+            return linger(tcp(io.inner().get_ref())).await;
+        }
         End::Unadmitted(waiting) => context.refused(&record, UNADMITTED, waiting.as_str()),
         End::Late(Waiting::Idle) => {}
         End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
@@ -295,6 +307,23 @@ async fn requests<T>(
         // A partial answer must not look complete: reset the connection instead of closing it.
         let _closed_anyway = tcp(io.inner().get_ref()).set_zero_linger();
     }
+}
+
+/// Reads what a client still sends after the last answer. A socket that is closed with unread data resets the
+/// connection, and the client may lose the answer (RFC 9112, section 9.6).
+async fn linger(tcp: &TcpStream) {
+    let mut discarded = [0; 16 << 10];
+    let read = async {
+        while tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut discarded) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_reset) => return,
+            }
+        }
+    };
+    let _reset_anyway = timeout(LINGER, read).await;
 }
 
 /// The time when the connection has waited too long. A drain closes an idle connection, but not at once: a client that

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, header, request};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::body::Content;
@@ -15,7 +13,7 @@ use super::inflate_budget::InflateBudget;
 use super::{headers, json};
 use crate::base::fault::{Fault, Kind, chain};
 use crate::snowflake::body::{NotInflated, gunzip};
-use crate::upstream::ResponseBody;
+use crate::upstream::{BodySlot, ClientBody, ResponseBody};
 
 /// The largest answer that the gate reads. Real ones have a few KB, mostly parameters.
 const ANSWER_CAP: usize = 4 << 20;
@@ -23,27 +21,12 @@ const ANSWER_CAP: usize = 4 << 20;
 /// How much of a refused request's body the gate reads and discards, and for how long.
 const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
 
-/// The body of a request until it is taken. If the gate refuses the request before that, it still reads a small body:
-/// otherwise it would have to close the connection, and a driver that retries would need a new handshake.
-pub(super) struct PendingBody(Option<Incoming>);
-
-impl PendingBody {
-    pub(super) fn new(body: Incoming) -> Self {
-        Self(Some(body))
-    }
-
-    /// Takes the body, once.
-    pub(super) fn take(&mut self) -> Result<Incoming, Fault> {
-        self.0.take().ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("the body has been taken already"))
-    }
-
-    /// Reads and discards the body if it was not taken.
-    pub(super) async fn drain(self) {
-        let (most, time) = AWAY;
-        if let Some(body) = self.0.filter(|body| !body.is_end_stream()) {
-            // If the body is too large or too slow, hyper closes the connection after the answer.
-            let _closed = timeout(time, Limited::new(body, most).collect()).await;
-        }
+/// Reads and discards the rest of a refused request's body, if it is small: otherwise the gate would have to close the
+/// connection, and a driver that retries would need a new handshake. A handler that is over has given it back.
+pub(super) async fn drain(slot: &BodySlot) {
+    let (most, time) = AWAY;
+    if !slot.has_ended() {
+        let _too_large_or_too_slow = timeout(time, Limited::new(slot.lend(), most).collect()).await;
     }
 }
 
@@ -89,7 +72,7 @@ fn bytes(count: usize) -> impl fmt::Display {
 }
 
 /// Reads a request's body up to its caps, inflated.
-pub(super) async fn request(head: &request::Parts, body: Incoming, caps: &Caps<'_>) -> Result<Vec<u8>, Unread> {
+pub(super) async fn request(head: &request::Parts, body: ClientBody, caps: &Caps<'_>) -> Result<Vec<u8>, Unread> {
     let gzip = is_gzip(&head.headers)?;
     let sent = as_sent(body, caps).await?;
     if !gzip {
@@ -116,11 +99,11 @@ pub(super) enum Begun {
     /// It is the whole body.
     Whole(Bytes),
     /// It is larger than the cap: the beginning, and the rest.
-    Part(Bytes, Incoming),
+    Part(Bytes, ClientBody),
 }
 
 /// Reads the beginning of a request's body, as it was sent, up to its cap or a little more.
-pub(super) async fn begin(mut body: Incoming, caps: &Caps<'_>) -> Result<Begun, Unread> {
+pub(super) async fn begin(mut body: ClientBody, caps: &Caps<'_>) -> Result<Begun, Unread> {
     let read = async {
         let mut begun = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -137,7 +120,7 @@ pub(super) async fn begin(mut body: Incoming, caps: &Caps<'_>) -> Result<Begun, 
 }
 
 /// Reads a request's body up to its cap, as it was sent.
-pub(super) async fn as_sent(body: Incoming, caps: &Caps<'_>) -> Result<Bytes, Unread> {
+pub(super) async fn as_sent(body: ClientBody, caps: &Caps<'_>) -> Result<Bytes, Unread> {
     let read = timeout(caps.deadline, Limited::new(body, caps.body).collect()).await;
     let read = read.map_err(|_late| Unread::Slow)?;
     let sent = read.map_err(|error| match error.downcast::<hyper::Error>() {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::body::Content;
-use super::buffered::{self, Caps, PendingBody, passed_on};
+use super::buffered::{self, Caps, passed_on};
 use super::error_map::{is_unready, not_allowed, redirect};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
@@ -26,7 +26,7 @@ use crate::snowflake::query::{context, pinned};
 use crate::snowflake::refusal::{About, Refusal};
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
-use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody};
+use crate::upstream::{AccountClient, BodySlot, Failure, InFlightPermit, RequestBody};
 
 /// How long Snowflake may take to answer a login. A login uses up one of the few leases of its service user, and
 /// drivers give up after 60 s.
@@ -39,7 +39,7 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut PendingBody,
+        body: &BodySlot,
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
         let admission = &self.generation.admission;
@@ -48,7 +48,7 @@ impl Worker {
         let budget = (!peer.is_admitted()).then_some(&*self.generation.services.inflating);
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline, budget };
         let unread = |why: buffered::Unread| why.fault(Kind::LoginMalformed, Kind::TooLarge);
-        let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
+        let body = buffered::request(&head, body.lend(), &caps).await.map_err(unread)?;
         let mut login = Login::parse(&body).map_err(refused)?;
         record.step(Step::Received);
         record.note(|facts| {

@@ -36,7 +36,6 @@ use hyper::body::Incoming;
 
 use body::Content;
 pub use body::{AnswerBody, BrokeOff};
-use buffered::PendingBody;
 pub use generation::{Current, Generation};
 pub use inflate_budget::InflateBudget;
 pub use services::Services;
@@ -48,6 +47,7 @@ use crate::base::names::TraceId;
 use crate::snowflake::answer;
 use crate::snowflake::route::Route;
 use crate::telemetry::record::Record;
+use crate::upstream::BodySlot;
 
 /// The header that carries the trace id on every answer.
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-patgate-trace");
@@ -60,8 +60,8 @@ impl Worker {
         let services = &self.generation.services;
         let mut record = Record::open(trace, peer.ip, route, (&services.metrics, &services.refusals));
         let (head, body) = request.into_parts();
-        let mut body = PendingBody::new(body);
-        let mut response = match self.dispatch(&peer, route, head, &mut body, &mut record).await {
+        let body = BodySlot::new(body);
+        let mut response = match self.dispatch(&peer, route, head, &body, &mut record).await {
             Ok(response) => {
                 record.answered(response.status().as_u16());
                 response
@@ -69,11 +69,15 @@ impl Worker {
             Err(fault) => {
                 let response = refusal(&fault, route, trace);
                 record.failed(fault, response.status().as_u16());
-                body.drain().await;
+                buffered::drain(&body).await;
                 response
             }
         };
         response.headers_mut().insert(TRACE_HEADER, trace_value(trace));
+        if !body.has_ended() {
+            // What is left of it stands where the next request should begin.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.map(|content| AnswerBody::new(content, record))
     }
 
@@ -82,7 +86,7 @@ impl Worker {
         peer: &Peer,
         route: Route,
         head: request::Parts,
-        body: &mut PendingBody,
+        body: &BodySlot,
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
         if head.method == Method::CONNECT {

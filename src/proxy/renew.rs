@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, header, request};
 
 use super::body::Content;
-use super::buffered::{self, Caps, PendingBody, passed_on};
+use super::buffered::{self, Caps, passed_on};
 use super::error_map::{is_unready, redirect};
 use super::{Worker, headers};
 use crate::admit::Peer;
@@ -17,7 +17,7 @@ use crate::snowflake::answer::RenewalAnswer;
 use crate::snowflake::renewal::Renewal;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
-use crate::upstream::{Failure, InFlightPermit, RequestBody};
+use crate::upstream::{BodySlot, Failure, InFlightPermit, RequestBody};
 
 /// The largest renewal. It has two tokens and one word; ten times that is still small.
 const BODY: usize = 16 << 10;
@@ -28,7 +28,7 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut PendingBody,
+        body: &BodySlot,
         sessions: &Sessions,
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
@@ -39,7 +39,7 @@ impl Worker {
         let _place = generation.admission.upkeep(&master).await?;
         let caps = Caps { body: BODY, inflated: INFLATED, deadline: generation.config.login.deadline, budget: None };
         let unread = |why: buffered::Unread| why.fault(Kind::RenewalMalformed, Kind::TooLarge);
-        let body = buffered::request(&head, body.take()?, &caps).await.map_err(unread)?;
+        let body = buffered::request(&head, body.lend(), &caps).await.map_err(unread)?;
         record.step(Step::Received);
         only_renews(&body)?;
         let mut renewal = Renewal::parse(&body).ok_or_else(|| malformed("it is not a JSON object"))?;

@@ -14,12 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::body::Content;
-use super::buffered::{self, Begun, Caps, PendingBody};
+use super::buffered::{self, Begun, Caps};
 use super::error_map::{not_allowed, redirect};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Grant, Peer};
@@ -28,7 +27,7 @@ use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::snowflake::{PAT_AUTHENTICATOR, rest};
 use crate::telemetry::record::{Record, Step};
-use crate::upstream::{AccountClient, Failure, InFlightPermit, RequestBody, ResponseBody};
+use crate::upstream::{AccountClient, BodySlot, ClientBody, Failure, InFlightPermit, RequestBody, ResponseBody};
 
 /// How long Snowflake may take to refuse a token. It checks the token first.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -44,7 +43,7 @@ enum OutgoingBody {
     /// Changed by the gate, and not compressed.
     Written(Bytes),
     /// A stream from the client, after the part that the gate has read.
-    Streamed(Option<(Bytes, Incoming)>),
+    Streamed(Option<(Bytes, ClientBody)>),
 }
 
 impl Worker {
@@ -52,7 +51,7 @@ impl Worker {
         &self,
         peer: &Peer,
         head: request::Parts,
-        body: &mut PendingBody,
+        body: &BodySlot,
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
         let generation = &self.generation;
@@ -60,7 +59,7 @@ impl Worker {
         let (grant, admitted) = generation.admission.rest(peer, key.as_ref()).await?;
         note_grant(record, &grant);
         record.step(Step::Admitted);
-        let mut body = self.body(&head, body.take()?, &grant).await?;
+        let mut body = self.body(&head, body.lend(), &grant).await?;
         record.step(Step::Received);
         if let Some(key) = &key {
             nowhere_else(&head, &body, key)?;
@@ -109,7 +108,7 @@ impl Worker {
     }
 
     /// Reads the body if it is small, or if the gate has to change it.
-    async fn body(&self, head: &request::Parts, body: Incoming, grant: &Grant) -> Result<OutgoingBody, Fault> {
+    async fn body(&self, head: &request::Parts, body: ClientBody, grant: &Grant) -> Result<OutgoingBody, Fault> {
         let pinned = is_statement(head) && !grant.pins().are_free();
         if !pinned && body.size_hint().lower() > KEPT as u64 {
             return Ok(OutgoingBody::Streamed(Some((Bytes::new(), body))));

@@ -5,10 +5,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
-use hyper::body::Incoming;
 
 use super::body::Content;
-use super::buffered::{self, Caps, PendingBody, passed_on};
+use super::buffered::{self, Caps, passed_on};
 use super::error_map::no_redirect;
 use super::renew::only_renews;
 use super::{Worker, headers};
@@ -19,7 +18,7 @@ use crate::snowflake::logout::{has_ended, is_logout};
 use crate::snowflake::route::{Route, Stream};
 use crate::snowflake::token_header;
 use crate::telemetry::record::{Record, Step};
-use crate::upstream::{InFlightPermit, RequestBody};
+use crate::upstream::{BodySlot, ClientBody, InFlightPermit, RequestBody};
 
 /// The largest body of a heartbeat, a cancellation, a logout or a renewal. Drivers send some hundred bytes.
 const SMALL: usize = 64 << 10;
@@ -31,7 +30,7 @@ impl Worker {
         &self,
         peer: &Peer,
         mut head: request::Parts,
-        body: &mut PendingBody,
+        body: &BodySlot,
         route: Route,
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
@@ -68,10 +67,10 @@ impl Worker {
         let (body, in_flight) = match most {
             None => {
                 let in_flight = account.in_flight(generation.config.limits.delay).await?;
-                (RequestBody::Streamed(body.take()?), in_flight)
+                (RequestBody::Streamed(body.lend()), in_flight)
             }
             Some(most) => {
-                let small = self.small(&mut head, body.take()?, most, route).await?;
+                let small = self.small(&mut head, body.lend(), most, route).await?;
                 (RequestBody::whole(small), InFlightPermit::exempt())
             }
         };
@@ -97,7 +96,7 @@ impl Worker {
     async fn small(
         &self,
         head: &mut request::Parts,
-        body: Incoming,
+        body: ClientBody,
         most: usize,
         route: Route,
     ) -> Result<Bytes, Fault> {

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
+
+use super::client_body::ClientBody;
 
 /// The progress of the running request's body. There is one per connection, so that a request does not allocate it.
 #[derive(Default)]
@@ -48,9 +49,9 @@ impl Progress {
 /// The body of a request to Snowflake.
 pub enum RequestBody {
     /// Streamed as the client sends it.
-    Streamed(Incoming),
+    Streamed(ClientBody),
     /// The same, after a part that the gate has read.
-    Begun(Option<Bytes>, Incoming),
+    Begun(Option<Bytes>, ClientBody),
     /// Written by the gate.
     Whole(Full<Bytes>),
 }

@@ -14,6 +14,7 @@
 mod account;
 mod body;
 mod breaker;
+mod client_body;
 mod connect;
 mod dial;
 mod failure;
@@ -27,6 +28,7 @@ mod tunnel;
 
 pub use account::{AccountClient, AccountError, AccountState};
 pub use body::RequestBody;
+pub use client_body::{BodySlot, ClientBody};
 pub use failure::Failure;
 pub use in_flight::InFlightPermit;
 pub use response_body::ResponseBody;

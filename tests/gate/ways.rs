@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use patgate::internal::standin::{Knob, RouteName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::World;
 
@@ -78,4 +79,63 @@ async fn a_login_that_cannot_connect_ends_with_its_hold() {
     let said = tokio::time::timeout(Duration::from_secs(8), world.login(world.key.expose())).await;
     assert!(said.expect("the hold was not handed down").refusal("390999").contains("cannot reach Snowflake"));
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_a_client_that_still_sends() {
+    let world = World::start().await;
+    let (token, _) = world.session().await;
+    // The whole body never comes, so the stand-in is not the one who answers.
+    let mut stream = world.connect().await;
+    let head = format!(
+        "POST /session/heartbeat HTTP/1.1\r\nhost: x\r\nauthorization: Snowflake Token=\"{token}\"\r\n\
+         content-length: 20000000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..19 {
+        // The gate may have stopped reading, but it has reset nothing.
+        stream.write_all(&piece).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 413") && answer.contains("connection: close"), "{answer}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_whether_the_connection_can_be_used_again() {
+    let world = World::start().await;
+    let (token, _) = world.session().await;
+    world.standin.stop();
+    let mut stream = world.connect().await;
+    let head = |length: usize| {
+        format!(
+            "POST /queries/v1/query-request?requestId=1 HTTP/1.1\r\nhost: x\r\n\
+             authorization: Snowflake Token=\"{token}\"\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    // Head and body in two writes; the body is here in time, so the connection goes on.
+    stream.write_all(head(24).as_bytes()).await.unwrap();
+    stream.write_all(br#"{"sqlText":"select 1;;"}"#).await.unwrap();
+    let first = one_answer(&mut stream).await;
+    assert!(first.starts_with("http/1.1 503") && !first.contains("connection: close"), "{first}");
+    // This body never comes whole: the answer says that it was the last.
+    stream.write_all(head(1_000_000).as_bytes()).await.unwrap();
+    let last = one_answer(&mut stream).await;
+    assert!(last.starts_with("http/1.1 503") && last.contains("connection: close"), "{last}");
+    world.finish().await;
+}
+
+/// The next answer on a connection, in small letters; its body is not long.
+async fn one_answer(stream: &mut crate::world::Tls) -> String {
+    let mut text = String::new();
+    let mut part = [0; 4096];
+    while !text.contains("\"headers\":null}") {
+        let read = stream.read(&mut part).await.unwrap();
+        assert!(read > 0, "{text}");
+        text += &String::from_utf8_lossy(&part[..read]).to_ascii_lowercase();
+    }
+    text
 }
