@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, header, request};
+use http::{Request, Response, header, request};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -163,9 +163,7 @@ impl AdmittedLogin<'_, '_> {
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = target.parse().map_err(|_| broken("the pinned target is not a URI"))?;
         let mut headers = headers::for_whole_body(&self.head.headers, self.account.authority());
-        for name in [header::AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")] {
-            headers.remove(name);
-        }
+        headers.remove(header::AUTHORIZATION);
         *request.headers_mut() = headers;
         Ok(request)
     }

@@ -166,7 +166,7 @@ fn outgoing(
     authority: &HeaderValue,
 ) -> Result<HeaderMap, Fault> {
     let mut headers = head.headers.clone();
-    headers::strip_hop(&mut headers);
+    headers::for_snowflake(&mut headers);
     match body {
         OutgoingBody::Streamed(Some((read, _))) if read.is_empty() => {}
         OutgoingBody::Streamed(_) | OutgoingBody::Kept(_) | OutgoingBody::Written(_) => {
@@ -179,7 +179,6 @@ fn outgoing(
     }
     headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
     headers.insert(header::HOST, authority.clone());
-    headers.remove(header::COOKIE);
     rest::pin_headers(grant.pins(), &mut headers).map_err(not_allowed)?;
     Ok(headers)
 }

@@ -35,7 +35,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<Response<Content>, Fault> {
         let generation = &self.generation;
-        headers::strip_hop(&mut head.headers);
+        headers::for_snowflake(&mut head.headers);
         generation.admission.arrives_with_request(peer).await?;
         if route == Route::Stream(Stream::Logout) && !is_logout(head.uri.query().unwrap_or_default()) {
             return Err(Fault::new(Kind::RouteUnknown).with_cause("a request to /session that is not one logout"));
