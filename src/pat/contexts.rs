@@ -104,6 +104,11 @@ impl Contexts {
         }
     }
 
+    /// Whether nothing was refused.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.clients.clear();

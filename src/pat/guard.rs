@@ -21,7 +21,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -49,8 +48,6 @@ pub struct Guard {
     widths: Widths,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) users: Mutex<Users>,
-    /// How many gates share the places.
-    gates: AtomicUsize,
 }
 
 /// All users, and their journal.
@@ -114,7 +111,7 @@ impl Guard {
         let mut users = HashMap::new();
         let journal = state.map(|state| Journal::open(state, &mut users, &*clock)).transpose()?;
         let users = Mutex::new(Users { users, journal });
-        Ok(Arc::new(Self { widths, clock, users, gates: AtomicUsize::new(1) }))
+        Ok(Arc::new(Self { widths, clock, users }))
     }
 
     /// The widths of `[pat]`.
@@ -122,14 +119,9 @@ impl Guard {
         self.widths
     }
 
-    /// How many gates share the places of every version; 1 without replicas.
-    pub(super) fn shared_by(&self, gates: usize) {
-        self.gates.store(gates.max(1), Ordering::Relaxed);
-    }
-
-    /// This gate's part of so many places: at least one, if there is any.
-    fn share(&self, places: usize) -> usize {
-        (places / self.gates.load(Ordering::Relaxed)).max(places.min(1))
+    /// Records how many gates share the places of a user's versions.
+    pub(super) fn shared_by(&self, user: &ServiceUser, gates: usize) {
+        self.users.lock().user(user).ledger.gates = gates;
     }
 
     /// Puts a request into the queue of its service user.
@@ -172,8 +164,8 @@ impl Guard {
                 journal.write_risk(all, name, &version);
                 let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
                 let (others, id) = (journal.elsewhere(name, &version), &version);
-                let taken = ledger.version(id).taken() + others;
-                if others > 0 && taken > self.share(ledger.version(id).width - 1) {
+                let (gates, version) = (ledger.gates, ledger.version(id));
+                if others > 0 && version.taken() + others > version.places(gates) {
                     ledger.frees(id, now);
                     let (client, kind) = (question.client.clone(), question.kind);
                     queue.push(&client, kind, Waiter { question, answer, since }, true);
@@ -188,21 +180,24 @@ impl Guard {
     }
 
     pub(super) fn room(&self, ledger: &mut Ledger, id: &PatId, elsewhere: usize, now: Instant) -> Room {
-        ledger.room(id, self.widths, elsewhere, |places| self.share(places), now)
+        ledger.room(id, self.widths, elsewhere, now)
     }
 
     /// Answers those who cannot go, wherever they stand in the queue.
     fn tell(&self, users: &mut Users, name: &ServiceUser, now: Instant, answers: &mut Answers) {
         let Some(User { ledger, queue, .. }) = users.users.get_mut(name) else { return };
-        let mut told = HashMap::new();
-        for waiter in queue.iter() {
-            let id = &waiter.question.version;
-            if !told.contains_key(id) {
-                told.insert(id.clone(), self.room(ledger, id, 0, now));
-            }
+        if ledger.is_calm() {
+            return;
         }
+        let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
+        let told: HashMap<PatId, Room> =
+            ids.into_iter().map(|id| (id.clone(), self.room(ledger, &id, 0, now))).collect();
+        let paused = ledger.pause.as_ref().filter(|pause| now < pause.until);
         let refusal = |waiter: &Waiter| {
             let Question { client, context, version, .. } = &waiter.question;
+            if let Some(pause) = paused {
+                return Some((pause.kind, pause.cause.clone()));
+            }
             match told.get(version) {
                 Some(Room::Paused(kind, cause)) => Some((*kind, cause.clone())),
                 Some(Room::Condemned | Room::Suspect) if self.waits_until(ledger, waiter)? <= now => {
@@ -215,8 +210,8 @@ impl Guard {
                         Standing::Sound => (Kind::GateBusy, String::new()),
                     })
                 }
-                Some(Room::Condemned | Room::Suspect) | None => None,
-                Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => ledger
+                Some(Room::Condemned | Room::Suspect) => None,
+                None | Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => ledger
                     .contexts
                     .refusal(client, context, version, now)
                     .map(|cause| (Kind::ContextRefused, format!("{cause}; the gate's own login succeeds"))),
@@ -252,16 +247,19 @@ impl Guard {
     fn keepers(self: &Arc<Self>, users: &mut Users, name: &ServiceUser, now: Instant) {
         let Users { users, journal } = users;
         let Some(User { ledger, queue, kept, wake }) = users.get_mut(name) else { return };
-        let mut seen = HashSet::new();
-        for waiter in queue.iter().filter(|waiter| !waiter.answer.is_closed()) {
-            let id = &waiter.question.version;
-            let elsewhere = || journal.as_ref().map_or(0, |journal| journal.elsewhere(name, id));
-            if seen.insert(id.clone())
-                && !matches!(self.room(ledger, id, elsewhere(), now), Room::Go | Room::Full | Room::Paused(..))
-                && kept.insert(id.clone())
+        let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
+        for id in ids {
+            let elsewhere = journal.as_ref().map_or(0, |journal| journal.elsewhere(name, &id));
+            if kept.contains(&id)
+                || matches!(self.room(ledger, &id, elsewhere, now), Room::Go | Room::Full | Room::Paused(..))
             {
+                continue;
+            }
+            let mut waiting = queue.iter().filter(|waiter| waiter.question.version == id && waiter.is_there());
+            if let Some(waiter) = waiting.next() {
+                kept.insert(id.clone());
                 let helper = waiter.question.helper.clone();
-                helper.clone().spawn(Box::pin(super::keeper::keep(self.clone(), name.clone(), id.clone())));
+                helper.spawn(Box::pin(super::keeper::keep(self.clone(), name.clone(), id)));
             }
         }
         wake.notify_waiters();

@@ -233,8 +233,10 @@ impl LeaseRequest {
         let Some(replicas) = &inner.replicas else { return Some(permit) };
         let Ok(name) = SessionId::new(&*inner.env.random) else { return Some(permit) };
         let (user, version) = (self.grant.service_user(), permit.version().clone());
-        let asked = replicas.lease(user, &version, inner.guard.widths(), name.to_string()).await;
-        inner.guard.shared_by(replicas.gates());
+        let (asked, gates) = replicas.lease(user, &version, inner.guard.widths(), name.to_string()).await;
+        if let Some(gates) = gates {
+            inner.guard.shared_by(user, gates);
+        }
         match asked {
             Verdict::Granted(lease) => Some(permit.shared_with(lease)),
             Verdict::Retry(after) => {

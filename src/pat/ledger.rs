@@ -50,6 +50,8 @@ pub(super) struct Ledger {
     pub condemned: u32,
     /// What Snowflake refuses for its content.
     pub contexts: Contexts,
+    /// How many gates share the places of every version; 0 and 1 without replicas.
+    pub gates: usize,
     /// Counts the sendings, so that later ones are known from earlier ones.
     sent: u64,
 }
@@ -103,20 +105,12 @@ pub(super) enum Outcome {
 }
 
 impl Ledger {
-    /// Whether a request may go with a version now. `elsewhere` requests are under way in other processes; `share` is
-    /// this gate's part of the places.
-    pub(super) fn room(
-        &mut self,
-        id: &PatId,
-        widths: Widths,
-        elsewhere: usize,
-        share: impl Fn(usize) -> usize,
-        now: Instant,
-    ) -> Room {
+    /// Whether a request may go with a version now. `elsewhere` requests are under way in other processes.
+    pub(super) fn room(&mut self, id: &PatId, widths: Widths, elsewhere: usize, now: Instant) -> Room {
         if let Some(pause) = self.pause.as_ref().filter(|pause| now < pause.until) {
             return Room::Paused(pause.kind, pause.cause.clone());
         }
-        let user_paused = self.pause.is_some();
+        let (user_paused, gates) = (self.pause.is_some(), self.gates);
         let version = self.version(id);
         version.settle(widths, now);
         match &version.standing {
@@ -133,7 +127,7 @@ impl Ledger {
         if user_paused {
             return Room::Proof;
         }
-        if version.taken() + elsewhere < share(version.width - 1) {
+        if version.taken() + elsewhere < version.places(gates) {
             return Room::Go;
         }
         match (version.under_way, elsewhere) {
@@ -141,6 +135,12 @@ impl Ledger {
             (0, _) => Room::FullElsewhere,
             _ => Room::Full,
         }
+    }
+
+    /// Whether every request may go in its turn: nothing speaks against the user, a version or a context.
+    pub(super) fn is_calm(&self) -> bool {
+        let calm = |version: &Version| version.standing == Standing::Sound && version.pause.is_none();
+        self.pause.is_none() && self.contexts.is_empty() && self.versions.iter().all(calm)
     }
 
     /// A request goes; returns the number of its sending.

@@ -118,6 +118,12 @@ impl Version {
         self.under_way + self.doubts.len()
     }
 
+    /// How many places clients' requests have at this gate, one of `gates`: its part, and at least one, if there is any.
+    pub(super) fn places(&self, gates: usize) -> usize {
+        let all = self.width - 1;
+        (all / gates.max(1)).max(all.min(1))
+    }
+
     pub(super) fn is_condemned(&self) -> bool {
         matches!(self.standing, Standing::Condemned { .. })
     }

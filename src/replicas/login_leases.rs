@@ -4,7 +4,6 @@
 //! widens the version for all gates, a refusal makes it suspect for all. One gate at a time sends an own login; a
 //! condemned version stays condemned for as long as Snowflake keeps a token. The leases of a killed replica expire.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -190,14 +189,15 @@ impl Drop for ReplicaLease {
 }
 
 impl Replicas {
-    /// Asks for a login with that version of a user's PAT; `lease` is a unique name. Without Redis it is granted.
+    /// Asks for a login with that version of a user's PAT; `lease` is a unique name. Returns also how many gates log
+    /// that user in. Without Redis the login is granted.
     pub async fn lease(
         &self,
         user: &ServiceUser,
         version: &PatId,
         widths: Widths,
         lease: String,
-    ) -> Verdict<Option<ReplicaLease>> {
+    ) -> (Verdict<Option<ReplicaLease>>, Option<usize>) {
         let mut script = self.scripts.ask.prepare_invoke();
         script.key(self.condemned(user)).key(self.of("leases", user, version)).key(self.of("doubts", user, version));
         script.key(self.of("width", user, version)).key(self.of("suspect", user, version));
@@ -210,10 +210,9 @@ impl Replicas {
         let Some((answer, gates)) = asked else {
             // Redis may have executed the command anyway.
             let _lost = self.reports.try_send(report(LeaseOutcome::Harmless));
-            return Verdict::Granted(None);
+            return (Verdict::Granted(None), None);
         };
-        self.gates.store(gates.max(1), Ordering::Relaxed);
-        match answer {
+        let verdict = match answer {
             0 => Verdict::Granted(Some(ReplicaLease {
                 reports: self.reports.clone(),
                 report: Some(report(LeaseOutcome::Lost)),
@@ -222,12 +221,8 @@ impl Replicas {
             1 => Verdict::Retry(POLL),
             2 => Verdict::Condemned,
             _ => Verdict::Suspect,
-        }
-    }
-
-    /// How many gates log in the user of the last lease.
-    pub fn gates(&self) -> usize {
-        self.gates.load(Ordering::Relaxed)
+        };
+        (verdict, Some(gates))
     }
 
     /// Waits for the turn of an own login; `false` if another gate has condemned the version. Without Redis it has the

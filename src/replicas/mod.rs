@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -79,8 +79,6 @@ pub struct Replicas {
     scripts: login_leases::Scripts,
     /// This gate's name among the others.
     gate: String,
-    /// How many gates Redis has seen lately.
-    gates: AtomicUsize,
     reports: mpsc::Sender<login_leases::Report>,
 }
 
@@ -146,7 +144,6 @@ impl Replicas {
             start: env.clock.now(),
             clock: env.clock.clone(),
             gate: SessionId::new(&*env.random).map_err(|error| not(&error))?.to_string(),
-            gates: AtomicUsize::new(1),
             rests: AtomicU64::new(0),
             state: AtomicU8::new(UNASKED),
             errors: AtomicU64::new(0),
