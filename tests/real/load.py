@@ -37,8 +37,10 @@ class Load:
         end = time.monotonic() + world.PATIENCE
         while True:
             try:
-                answer = self.send(path, body, token)
-                break
+                status, answer = self.send(path, body, token)
+                if status != 429:
+                    break
+                time.sleep(0.2)  # a limit: drivers wait and send it again
             except (OSError, http.client.HTTPException, ValueError):
                 if not self.patient or time.monotonic() > end:
                     raise
@@ -47,12 +49,13 @@ class Load:
         assert answer["success"], answer
         return answer["data"]
 
-    def send(self, path: str, body: dict, token: str) -> dict:
+    def send(self, path: str, body: dict, token: str) -> tuple[int, dict]:
         connection = http.client.HTTPSConnection("localhost", self.port, timeout=world.PATIENCE, context=self.context)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f'Snowflake Token="{token}"'} if token else {})
         connection.request("POST", path, json.dumps(body), headers)
         with contextlib.closing(connection):
-            return json.loads(connection.getresponse().read())
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
 
     def log_out(self, token: str) -> None:
         """Where it was sent again it may find the session gone."""
