@@ -79,6 +79,7 @@ fn ticket() -> Ticket {
         pat: PatId::parse("0123456789ab").unwrap(),
         opened: EpochMillis(1_700_000_000_000),
         number: 1_700_000_000_000,
+        context: None,
         expires: EpochMillis(u64::MAX / 2),
         bound: Bound::default(),
         token: Secret::new("t".repeat(250)),

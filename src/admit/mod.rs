@@ -353,6 +353,9 @@ impl Admission {
         if !same || grant.user_tag() != ticket.user_tag {
             return Err(ended("it has another credential now, or the credential has another account or user"));
         }
+        if !grant.pins().would_open(ticket.context.as_ref()) {
+            return Err(ended("it was opened with a role or another context that the client may not have now"));
+        }
         entry.fits(peer, &ticket.client)?;
         let elsewhere = |from: &dyn fmt::Display| {
             let cause =

@@ -73,6 +73,16 @@ impl Pins {
         self.places().iter().all(|(_, pin)| **pin == Pin::Free)
     }
 
+    /// Whether a session with this context could be opened now. Of a session of an earlier version nothing is known.
+    pub fn would_open(&self, opened: Option<&OpenedContext>) -> bool {
+        if self.are_free() {
+            return true;
+        }
+        let Some(opened) = opened else { return false };
+        let alone = opened.role_alone || self.role == Pin::Free;
+        alone && self.places().iter().zip(&opened.places).all(|((_, pin), value)| pin.allows(value))
+    }
+
     /// These pins, and for free places those of `other`.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
@@ -87,7 +97,8 @@ impl Pins {
 }
 
 impl Pin {
-    /// The value to use in place of the requested ones; `None` leaves them unchanged.
+    /// The one value to use in place of all the requested ones, as the configuration spells it; `None` leaves them
+    /// unchanged.
     ///
     /// # Errors
     /// The requested value that is not on the list.
@@ -96,21 +107,50 @@ impl Pin {
             Self::Free => Ok(None),
             Self::Fixed(value) => Ok(Some(value)),
             Self::OneOf(list) => {
-                let asked = || asked.iter().filter(|asked| !asked.is_empty());
-                if let Some(foreign) = asked().find(|asked| !list.iter().any(|one| same(one, asked))) {
-                    return Err(foreign.clone());
+                let mut settled = None;
+                for asked in asked.iter().filter(|asked| !asked.is_empty()) {
+                    let one = list.iter().find(|one| same(one, asked)).ok_or_else(|| asked.clone())?;
+                    settled = settled.or(Some(one));
                 }
-                match asked().next() {
-                    Some(_) => Ok(None),
-                    None => Ok(list.first().map(String::as_str)),
-                }
+                Ok(settled.or(list.first()).map(String::as_str))
             }
         }
     }
 }
 
+impl Pin {
+    /// Whether a session that was opened with this value could be opened now.
+    fn allows(&self, opened: &str) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Fixed(value) => same(value, opened),
+            Self::OneOf(list) => list.iter().any(|one| same(one, opened)),
+        }
+    }
+}
+
+/// The context that a session was opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedContext {
+    /// The values that the gate sent, in the order of [`Pins::places`]; empty where it sent none.
+    pub places: [Box<str>; 4],
+    /// Whether the session has its role alone, without the user's other roles.
+    pub role_alone: bool,
+}
+
+impl OpenedContext {
+    /// The context of a login with these pins, which asks for this.
+    pub fn new(pins: &Pins, asked: &[String]) -> Self {
+        let place = |number: usize| asked.get(number).map_or("", String::as_str).into();
+        Self { places: [place(0), place(1), place(2), place(3)], role_alone: pins.role != Pin::Free }
+    }
+}
+
 /// Whether two names are the same to Snowflake: unquoted names are case-insensitive, quoted ones are exact.
 fn same(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
     let resolved = |name: &str| match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(quoted) => quoted.to_owned(),
         None => name.to_uppercase(),
@@ -128,13 +168,35 @@ mod tests {
         let settle = |asked: &[&str]| list.settle(&asked.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>());
         assert_eq!(settle(&[]), Ok(Some("BI")));
         assert_eq!(settle(&[""]), Ok(Some("BI")));
-        assert_eq!(settle(&["bi"]), Ok(None));
-        assert_eq!(settle(&["\"BI\""]), Ok(None), "unquoted names are capitals");
-        assert_eq!(settle(&["\"Mixed\""]), Ok(None));
+        assert_eq!(settle(&["bi"]), Ok(Some("BI")), "as the list spells it");
+        assert_eq!(settle(&["\"BI\""]), Ok(Some("BI")), "unquoted names are capitals");
+        assert_eq!(settle(&["", "\"Mixed\""]), Ok(Some("\"Mixed\"")));
+        assert_eq!(settle(&["bi", "", "\"Mixed\""]), Ok(Some("BI")), "one of several");
         assert_eq!(settle(&["Mixed"]), Err("Mixed".to_owned()));
         assert_eq!(settle(&["BI", "ADMIN"]), Err("ADMIN".to_owned()), "each of several");
         assert_eq!(Pin::Fixed("X".into()).settle(&["ADMIN".to_owned()]), Ok(Some("X")));
         assert_eq!(Pin::Free.settle(&["ADMIN".to_owned()]), Ok(None));
+    }
+
+    #[test]
+    fn a_session_lives_as_long_as_it_could_be_opened() {
+        let list = |names: &[&str]| Pin::OneOf(names.iter().map(|name| (*name).to_owned()).collect());
+        let roles = |names: &[&str]| Pins { role: list(names), ..Pins::default() };
+        let opened = |role: &str, role_alone| {
+            let places = [role.into(), "".into(), "".into(), "".into()];
+            Some(OpenedContext { places, role_alone })
+        };
+        let admin = opened("ADMIN", true);
+        assert!(roles(&["BI", "admin"]).would_open(admin.as_ref()));
+        assert!(!roles(&["BI"]).would_open(admin.as_ref()));
+        assert!(Pins::default().would_open(admin.as_ref()) && Pins::default().would_open(None));
+        assert!(!roles(&["ADMIN"]).would_open(opened("ADMIN", false).as_ref()), "it has the user's other roles");
+        assert!(!roles(&["ADMIN"]).would_open(opened("", true).as_ref()), "the user's own role, whichever that is");
+        assert!(!roles(&["ADMIN"]).would_open(None));
+        let fixed = Pins { warehouse: Pin::Fixed("WH".into()), ..Pins::default() };
+        assert!(!fixed.would_open(admin.as_ref()));
+        let asked = ["R".to_owned(), "wh".to_owned()];
+        assert!(fixed.would_open(Some(&OpenedContext::new(&fixed, &asked))));
     }
 
     #[test]

@@ -95,6 +95,9 @@ impl AdmittedLogin<'_, '_> {
         let mut tries = self.account.hold_login(hold);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
+        if self.grant.pins().role != Pin::Free {
+            self.login.pin_role_alone();
+        }
         let (grant, trace, asks_for) = (self.grant, record.trace(), context(&target));
         let pats = &generation.pats;
         let wait = async || pats.lease(grant, trace, RequestKind::Login, asks_for.clone(), deadlines).await;
@@ -139,6 +142,7 @@ impl AdmittedLogin<'_, '_> {
             account: self.account.clone(),
             sessions: generation.services.sessions.clone(),
             grant: self.grant.clone(),
+            asks_for: context(target),
             record: record.lend(),
         };
         let (tell, told) = oneshot::channel();
@@ -193,6 +197,8 @@ struct Exchange {
     account: Arc<AccountClient>,
     sessions: Option<Arc<Sessions>>,
     grant: Grant,
+    /// The context of the session.
+    asks_for: Vec<String>,
     record: Record,
 }
 
@@ -292,7 +298,7 @@ impl Exchange {
             (facts.session, facts.role) = (session, role);
         });
         let Some(sessions) = &self.sessions else { return Ok((granted.written(), None)) };
-        let (written, ticket) = sessions.seal_login(granted, &self.grant, &version)?;
+        let (written, ticket) = sessions.seal_login(granted, &self.grant, &version, &self.asks_for)?;
         self.record.note(|facts| facts.session = Some(ticket.session));
         Ok((Some(written), Some(Box::new(ticket))))
     }

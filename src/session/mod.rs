@@ -32,6 +32,7 @@ use crate::base::clock::Env;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::{PatId, SessionId};
+use crate::base::pins::OpenedContext;
 use crate::base::secret::Secret;
 use crate::config::Seal;
 use crate::replicas::Replicas;
@@ -83,11 +84,17 @@ impl Sessions {
         Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest: settings.keep, env: env.clone() }))
     }
 
-    /// Seals the tokens of a login, and names the session.
+    /// Seals the tokens of a login that asked for this context, and names the session.
     ///
     /// # Errors
     /// [`Kind::GateBroken`], and [`Kind::SnowflakeGarbled`] if the answer has a token in an unknown place.
-    pub fn seal_login(&self, granted: Granted<'_>, grant: &Grant, pat: &PatId) -> Result<(String, Ticket), Fault> {
+    pub fn seal_login(
+        &self,
+        granted: Granted<'_>,
+        grant: &Grant,
+        pat: &PatId,
+        asked: &[String],
+    ) -> Result<(String, Ticket), Fault> {
         let session = SessionId::new(&*self.env.random).map_err(|error| broken(&error))?;
         let (opened, expires) = self.lasts(&granted);
         let ticket = Ticket {
@@ -103,6 +110,7 @@ impl Sessions {
             number: self.revoked.number(),
             expires,
             bound: grant.bound().clone(),
+            context: Some(OpenedContext::new(grant.pins(), asked)),
             token: granted.token(),
         };
         Ok((self.put(granted, &ticket)?, ticket))

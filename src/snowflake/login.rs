@@ -88,23 +88,25 @@ impl<'a> Login<'a> {
         self.data.object("CLIENT_ENVIRONMENT")?.text(name).map(|text| short(&text))
     }
 
+    /// The session gets its role alone, without the user's other roles. (The universal driver sends the member; not
+    /// confirmed for Snowflake is that every version of its server reads it.)
+    pub fn pin_role_alone(&mut self) {
+        self.data.put_text("SECONDARY_ROLES", "NONE");
+    }
+
     /// The body to send upstream. The caller may write it again, with a newer PAT.
     pub fn write(&mut self, with: &Injection<'_>) -> String {
         for name in CREDENTIALS {
-            self.data.remove(name);
+            self.data.remove_like(name);
         }
-        self.data.set_text("ACCOUNT_NAME", with.account);
-        self.data.set_text("LOGIN_NAME", with.user);
-        self.data.set_text("AUTHENTICATOR", PAT_AUTHENTICATOR);
-        self.data.set_text("TOKEN", with.pat.expose());
-        let trimmed = self.data.object("SESSION_PARAMETERS").and_then(|mut parameters| {
-            let removed = CACHING.map(|name| parameters.remove(name));
-            removed.contains(&true).then(|| parameters.write())
-        });
-        if let Some(parameters) = trimmed {
-            self.data.set_raw("SESSION_PARAMETERS", parameters);
+        self.data.put_text("ACCOUNT_NAME", with.account);
+        self.data.put_text("LOGIN_NAME", with.user);
+        self.data.put_text("AUTHENTICATOR", PAT_AUTHENTICATOR);
+        self.data.put_text("TOKEN", with.pat.expose());
+        if let Some(parameters) = self.trimmed_parameters() {
+            self.data.put_raw("SESSION_PARAMETERS", parameters);
         }
-        self.outer.remove("inFlightCtx");
+        self.outer.remove_like("inFlightCtx");
         self.outer.set_raw("data", self.data.write());
         self.outer.write()
     }
@@ -126,6 +128,18 @@ pub fn own_login(with: &Injection<'_>) -> String {
         kind = PAT_AUTHENTICATOR,
         pat = pat,
     )
+}
+
+impl Login<'_> {
+    /// The session parameters without those that ask for credentials; `None` if they may stay as they are. Of several
+    /// the last is sent, alone.
+    fn trimmed_parameters(&self) -> Option<String> {
+        let mut all = self.data.all_like("SESSION_PARAMETERS");
+        let (first, last) = (all.next()?, all.last());
+        let mut parameters = Members::parse(last.unwrap_or(first)).ok()?;
+        let removed = CACHING.map(|name| parameters.remove_like(name));
+        (last.is_some() || removed.contains(&true)).then(|| parameters.write())
+    }
 }
 
 /// Cuts a text for a log line, because clients choose it.
@@ -238,6 +252,33 @@ mod tests {
                 r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat"},"other":1.0}"#
             )
         );
+    }
+
+    #[test]
+    fn no_spelling_of_a_credential_goes_beside_the_gate_s_own() {
+        let sent = rewritten(concat!(
+            r#"{"data":{"password":"a","PASSWORD":"pgk_x","Token":"b","Authenticator":"OAUTH","login_name":"x","#,
+            r#""SESSION_PARAMETERS":{"A":1},"SESSION_PARAMETERS":{"B":2,"client_request_mfa_token":true}},"#,
+            r#""InFlightCtx":"x"}"#
+        ));
+        assert_eq!(
+            sent,
+            concat!(
+                r#"{"data":{"LOGIN_NAME":"SVC","SESSION_PARAMETERS":{"B":2},"ACCOUNT_NAME":"acct","#,
+                r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_pinned_role_stands_alone() {
+        let body = r#"{"data":{"PASSWORD":"pgk_x","SECONDARY_ROLES":"ALL","Secondary_Roles":"ALL","A":1}}"#;
+        let pat = Secret::new("the-pat".into());
+        let mut login = Login::parse(body.as_bytes()).unwrap();
+        login.pin_role_alone();
+        let sent = login.write(&Injection { account: "acct", user: "SVC", pat: &pat });
+        assert!(sent.starts_with(r#"{"data":{"SECONDARY_ROLES":"NONE","A":1,"#), "{sent}");
+        assert_eq!(sent.to_uppercase().matches("SECONDARY_ROLES").count(), 1);
     }
 
     #[test]

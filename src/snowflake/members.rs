@@ -90,6 +90,32 @@ impl<'a> Members<'a> {
         self.0.len() != before
     }
 
+    /// The texts of all members of that name, however its letters are written. Some readers do not tell them apart.
+    pub fn all_like(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    }
+
+    /// Removes every member of that name, however its letters are written; returns whether there was one.
+    pub fn remove_like(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
+        self.0.len() != before
+    }
+
+    /// Makes one member of that name of all of them, however their letters are written: in the place of the first, or
+    /// at the end.
+    pub fn put_text(&mut self, name: &'static str, value: &str) {
+        self.put_raw(name, quoted(value));
+    }
+
+    /// The same with a JSON text.
+    pub fn put_raw(&mut self, name: &'static str, value: String) {
+        let at = self.0.iter().position(|(key, _)| key.eq_ignore_ascii_case(name));
+        self.remove_like(name);
+        let at = at.unwrap_or(self.0.len()).min(self.0.len());
+        self.0.insert(at, (Cow::Borrowed(name), Cow::Owned(value)));
+    }
+
     /// Sets a member to a JSON text: in its old place, or at the end.
     pub fn set_raw(&mut self, name: &'static str, value: String) {
         let at = self.0.iter().position(|(key, _)| key == name);

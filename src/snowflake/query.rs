@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::base::pins::{ContextField, NotAllowed, Pins};
+use crate::base::pins::{ContextField, NotAllowed, Pin, Pins};
 
 /// Everything but the unreserved characters is encoded (RFC 3986, section 2.3).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -20,6 +20,9 @@ fn name(place: ContextField) -> &'static str {
         ContextField::Schema => "schemaName",
     }
 }
+
+/// Names that could ask for the user's other roles. No driver sends one; where a role is pinned, none is sent on.
+const SECONDARY: [&str; 2] = ["secondaryRoles", "secondary_roles"];
 
 /// The path and query to send: every parameter unchanged, except the pinned ones.
 ///
@@ -39,7 +42,7 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, 
     for (place, pin) in pins.places() {
         let value = |pair: &str| text(pair.split_once('=').map_or("", |(_, value)| value));
         let asked: Vec<String> =
-            pairs.iter().filter(|(_, key)| key == name(place).as_bytes()).map(|(pair, _)| value(pair)).collect();
+            pairs.iter().filter(|(_, key)| is(key, name(place))).map(|(pair, _)| value(pair)).collect();
         if let Some(value) = pin.settle(&asked).map_err(|asked| NotAllowed { place, asked })? {
             put.push((name(place), value));
         }
@@ -48,7 +51,9 @@ pub fn pinned<'a>(pins: &Pins, path_and_query: &'a str) -> Result<Cow<'a, str>, 
     out.push_str(path);
     let mut separator = '?';
     for (pair, key) in &pairs {
-        if put.iter().any(|(name, _)| key == name.as_bytes()) {
+        let pinned = put.iter().any(|(name, _)| is(key, name));
+        let secondary = pins.role != Pin::Free && SECONDARY.iter().any(|name| is(key, name));
+        if pinned || secondary {
             continue;
         }
         out.push(separator);
@@ -70,7 +75,7 @@ pub fn context(path_and_query: &str) -> Vec<String> {
     let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
     let value = |(place, _): (ContextField, _)| {
         let asked = query.split('&').filter_map(|pair| pair.split_once('='));
-        let asked = asked.filter(|(key, _)| decoded(key) == name(place).as_bytes());
+        let asked = asked.filter(|(key, _)| is(&decoded(key), name(place)));
         let values: Vec<String> = asked.map(|(_, value)| text(value)).filter(|value| !value.is_empty()).collect();
         values.join("\n")
     };
@@ -82,6 +87,11 @@ fn text(value: &str) -> String {
     String::from_utf8_lossy(&decoded(&value.replace('+', " "))).into_owned()
 }
 
+/// Whether a decoded name is this one, however its letters are written: the server may not tell them apart.
+fn is(decoded: &[u8], name: &str) -> bool {
+    decoded.eq_ignore_ascii_case(name.as_bytes())
+}
+
 /// Percent-decodes a parameter's name or value, so that `role%4eame` does not slip past a pin.
 fn decoded(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
@@ -90,7 +100,6 @@ fn decoded(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::pins::Pin;
 
     #[test]
     fn without_pins_nothing_changes() {
@@ -120,9 +129,18 @@ mod tests {
         let pins = Pins { role: Pin::OneOf(["BI ROLE".to_owned()].into()), ..Pins::default() };
         assert_eq!(pinned(&pins, "/l?a=1&roleName=").unwrap(), "/l?a=1&roleName=BI%20ROLE");
         for asked in ["/l?roleName=bi+role", "/l?role%4eame=BI%20ROLE"] {
-            assert_eq!(pinned(&pins, asked).unwrap(), asked);
+            assert_eq!(pinned(&pins, asked).unwrap(), "/l?roleName=BI%20ROLE", "{asked}");
         }
-        for asked in ["/l?roleName=ADMIN", "/l?roleName=bi+role&roleName=%41DMIN"] {
+        // One value goes, as the list spells it, whatever is sent beside it.
+        for asked in [
+            "/l?roleName=BI+ROLE&roleName=",
+            "/l?roleName=&roleName=bi%20role",
+            "/l?rolename=BI+ROLE&ROLENAME=bi+role&rolename",
+            "/l?secondaryRoles=ALL&roleName=bi+role&secondary%5froles=ALL",
+        ] {
+            assert_eq!(pinned(&pins, asked).unwrap(), "/l?roleName=BI%20ROLE", "{asked}");
+        }
+        for asked in ["/l?roleName=ADMIN", "/l?roleName=bi+role&roleName=%41DMIN", "/l?RoleName=ADMIN"] {
             assert_eq!(pinned(&pins, asked).unwrap_err().asked, "ADMIN");
         }
     }

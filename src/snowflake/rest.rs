@@ -62,7 +62,10 @@ pub fn pin_headers(pins: &Pins, headers: &mut HeaderMap) -> Result<(), NotAllowe
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let asked: Vec<String> = headers.get_all(header(place)).iter().map(text).collect();
         let value = pin.settle(&asked).map_err(|asked| NotAllowed { place, asked })?;
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+        if let Some(value) = value {
+            // A name that fits into no header cannot be asked for, nor left to the client.
+            let fits = HeaderValue::from_bytes(value.as_bytes());
+            let value = fits.map_err(|_| NotAllowed { place, asked: value.to_owned() })?;
             headers.insert(header(place), value);
         }
     }
@@ -92,9 +95,9 @@ pub fn pinned(pins: &Pins, body: &[u8]) -> Option<Result<String, NotAllowed>> {
         let name = place.as_str();
         // A value that is not a string cannot be a name, so no list has it.
         let text = |raw: &str| members::string(raw).map_or_else(|| raw.to_owned(), Cow::into_owned);
-        let asked: Vec<String> = members.all(name).filter(|raw| *raw != "null").map(text).collect();
+        let asked: Vec<String> = members.all_like(name).filter(|raw| *raw != "null").map(text).collect();
         match pin.settle(&asked) {
-            Ok(Some(value)) => members.set_text(name, value),
+            Ok(Some(value)) => members.put_text(name, value),
             Ok(None) => {}
             Err(asked) => return Some(Err(NotAllowed { place, asked })),
         }
@@ -128,7 +131,23 @@ mod tests {
         assert_eq!(written.unwrap().unwrap(), r#"{"statement":"select 1","role":"R","timeout":1.50}"#);
         assert!(pinned(&pins, b"[]").is_none());
         let list = Pins { role: Pin::OneOf(["R".to_owned()].into()), ..Pins::default() };
-        assert_eq!(pinned(&list, br#"{"role":"r"}"#).unwrap().unwrap(), r#"{"role":"r"}"#);
+        for body in [
+            r#"{"role":"r"}"#,
+            r#"{"role":"R","role":null}"#,
+            r#"{"role":null,"role":"\u0052"}"#,
+            r#"{"ROLE":"r","r\u006fle":""}"#,
+        ] {
+            assert_eq!(pinned(&list, body.as_bytes()).unwrap().unwrap(), r#"{"role":"R"}"#, "{body}");
+        }
+        assert!(pinned(&list, br#"{"role":"r","Role":"ADMIN"}"#).unwrap().is_err());
+        let mut headers = HeaderMap::new();
+        for value in ["r", "", "R"] {
+            headers.append("x-snowflake-role", HeaderValue::from_static(value));
+        }
+        pin_headers(&list, &mut headers).unwrap();
+        assert_eq!(headers.get_all("x-snowflake-role").iter().collect::<Vec<_>>(), ["R"]);
+        headers.append("x-snowflake-role", HeaderValue::from_static("ADMIN"));
+        assert!(pin_headers(&list, &mut headers).is_err());
         assert_eq!(pinned(&list, br#"{"role":null}"#).unwrap().unwrap(), r#"{"role":"R"}"#);
         assert!(pinned(&list, br#"{"role":"r","role":"\u0041"}"#).unwrap().is_err());
     }

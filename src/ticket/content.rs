@@ -10,6 +10,7 @@ use secrecy::zeroize::Zeroizing;
 use crate::base::epoch::EpochMillis;
 use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
 use crate::base::names::ClientName;
+use crate::base::pins::OpenedContext;
 use crate::base::secret::Secret;
 
 /// How far the clocks of two replicas may differ.
@@ -60,6 +61,8 @@ pub struct Ticket {
     pub expires: EpochMillis,
     /// What it is bound to beside the client.
     pub bound: Bound,
+    /// The context that the session was opened with; `None` in tickets of 0.1.
+    pub context: Option<OpenedContext>,
     /// Snowflake's token.
     pub token: Secret,
 }
@@ -107,6 +110,15 @@ impl Ticket {
                 out.extend_from_slice(hash);
             }
         }
+        let (flag, places) = match &self.context {
+            None => (0, &[][..]),
+            Some(context) => (1 + u8::from(context.role_alone), &context.places[..]),
+        };
+        out.push(flag);
+        for text in places {
+            out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
         for text in [self.client.as_str(), &self.credential, &self.account, self.pat.as_str(), self.token.expose()] {
             out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
             out.extend_from_slice(text.as_bytes());
@@ -147,6 +159,15 @@ impl Ticket {
             1 => Some(unread.take()?),
             _ => return None,
         };
+        let context = match numbered.then(|| unread.byte()) {
+            None | Some(Some(0)) => None,
+            Some(Some(flag @ (1 | 2))) => {
+                let mut place = || Some(Box::from(unread.text()?));
+                let places = [place()?, place()?, place()?, place()?];
+                Some(OpenedContext { places, role_alone: flag == 2 })
+            }
+            Some(_) => return None,
+        };
         let client = ClientName::parse(unread.text()?)?;
         let (credential, account, pat) = (unread.text()?.into(), unread.text()?.into(), PatId::trusted(unread.text()?));
         let token = Secret::new(unread.text()?.to_owned());
@@ -164,6 +185,7 @@ impl Ticket {
             number,
             expires,
             bound,
+            context,
             token,
         })
     }
@@ -211,6 +233,7 @@ pub(crate) mod tests {
             number: 900,
             expires: EpochMillis(2_000),
             bound: Bound { network: "10.1.0.0/16".parse().ok(), certificate: Some([9; 32]) },
+            context: None,
             token: Secret::new("ver:3-hint:1-canary".into()),
         }
     }
@@ -220,7 +243,9 @@ pub(crate) mod tests {
         for bound in
             [Bound::default(), ticket().bound, Bound { network: "2001:db8::/32".parse().ok(), certificate: None }]
         {
-            let ticket = Ticket { bound, ..ticket() };
+            let places = ["R".into(), "".into(), "D\"é".into(), "S".into()];
+            let role_alone = bound.network.is_none();
+            let ticket = Ticket { bound, context: Some(OpenedContext { places, role_alone }), ..ticket() };
             let bytes = ticket.write().unwrap();
             let back = Ticket::read(&bytes).unwrap();
             assert_eq!(format!("{ticket:?}"), format!("{back:?}"));
@@ -237,6 +262,8 @@ pub(crate) mod tests {
         let mut bytes = ticket().write().unwrap().to_vec();
         let number = 1 + 16 + 8 + 8 + 8;
         bytes.drain(number..number + 8);
+        let context = bytes.len() - (2 + 8 + 2 + 7 + 2 + 4 + 2 + 12 + 2 + 19) - 1;
+        assert_eq!(bytes.remove(context), 0);
         bytes[0] = 1;
         assert_eq!(Ticket::read(&bytes).unwrap().number, 999);
         assert!(Ticket::read(&bytes[..bytes.len() - 1]).is_none());

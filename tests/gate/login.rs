@@ -225,15 +225,27 @@ async fn a_client_gets_the_context_that_it_may_have_and_is_told_what_it_may_not(
     let said = login("&roleName=reader&databaseName=SECRETS").await.refusal("390201");
     assert!(said.contains("may not use the database SECRETS"), "{said}");
     assert_eq!(world.standin.state.connections(), 0);
-    assert_eq!(login("&roleName=reader&warehouse=OTHER").await.json()["success"], true);
+    // One value goes, in the spelling of the list, whatever stands beside it.
+    assert_eq!(login("&roleName=reader&rolename=&warehouse=OTHER").await.json()["success"], true);
     assert_eq!(login("").await.json()["data"]["sessionInfo"]["roleName"], "BI");
     let queries: Vec<_> = world.standin.state.seen().into_iter().map(|seen| seen.query).collect();
     assert_eq!(
         queries,
         [
-            "requestId=1&roleName=reader&warehouse=BI_WH&databaseName=D",
+            "requestId=1&roleName=READER&warehouse=BI_WH&databaseName=D",
             "requestId=1&roleName=BI&warehouse=BI_WH&databaseName=D"
         ]
     );
+    // A session with a pinned role has none of the user's other roles.
+    let mut body: serde_json::Value = serde_json::from_str(&login_body(world.key.expose())).unwrap();
+    body["data"]["SECONDARY_ROLES"] = "ALL".into();
+    assert_eq!(world.login_with(body.to_string()).await.json()["success"], false, "R is no role of this client");
+    body["data"]["secondary_roles"] = "ALL".into();
+    let request = http::Request::post("/session/v1/login-request?roleName=bi&secondaryRoles=ALL");
+    assert_eq!(world.send(request.body(body.to_string().into()).unwrap()).await.json()["success"], true);
+    for seen in world.standin.state.seen() {
+        assert_eq!(seen.body.to_uppercase().matches("SECONDARY_ROLES").count(), 1, "{}", seen.body);
+        assert!(seen.body.contains(r#""SECONDARY_ROLES":"NONE""#) && !seen.query.contains("ALL"), "{}", seen.query);
+    }
     world.finish().await;
 }

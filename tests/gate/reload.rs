@@ -9,8 +9,8 @@ use patgate::internal::config::Config;
 use patgate::internal::standin::{Certificates, PatState};
 use tokio::task::JoinSet;
 
-use crate::settings::{Change, Settings, hash, networks, reference};
-use crate::world::{USER, World};
+use crate::settings::{Change, Settings, fixed, hash, networks, one_of, reference};
+use crate::world::{USER, World, login_body, pair};
 
 /// How often the test changes the configuration under load.
 const RELOADS: usize = 1000;
@@ -134,4 +134,43 @@ async fn a_thousand_reloads_under_load_break_no_request() {
     stop.store(true, Ordering::Relaxed);
     assert!(crowd.join_all().await.into_iter().sum::<usize>() > RELOADS / 10);
     Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_that_are_tightened_end_the_sessions_that_they_would_not_have_opened() {
+    let world = World::with(|config| config.bi().pins.role = one_of(["BI", "ADMIN"])).await;
+    let open = async |query: &str| {
+        let request = http::Request::post(format!("/session/v1/login-request?requestId=1{query}"));
+        let got = world.send(request.body(login_body(world.key.expose()).into()).unwrap()).await.json();
+        assert_eq!(got["success"], true, "{got}");
+        pair(&got, "token")
+    };
+    let (bi, admin, wh) = (open("").await, open("&roleName=admin").await, open("&roleName=BI&warehouse=WH").await);
+    let works = async |(token, master): &(String, String)| {
+        let asked = world.query(token, "select 1").await.json();
+        if asked["success"] != true {
+            assert_eq!(asked["code"], "390111");
+            world.renew(token, master).await.refusal("390111");
+        }
+        asked["success"] == true
+    };
+    let steps: [(fn(&mut Config), _); 5] = [
+        (|config| config.bi().pins.role = one_of(["admin", "BI", "READER"]), [true, true, true]),
+        (|config| config.bi().pins.role = one_of(["BI"]), [true, false, true]),
+        (|config| config.bi().pins.role = Default::default(), [true, true, true]),
+        (|config| config.bi().pins.warehouse = fixed("wh"), [false, false, true]),
+        (|config| config.bi().pins.role = fixed("ADMIN"), [false, true, false]),
+    ];
+    for (number, (change, wanted)) in steps.into_iter().enumerate() {
+        world.reload(change).await.unwrap();
+        let now = [works(&bi).await, works(&admin).await, works(&wh).await];
+        assert_eq!(now, wanted, "step {number}");
+    }
+    // One that was opened while its role was free may have all roles of the user.
+    world.reload(|config| config.bi().pins.role = Default::default()).await.unwrap();
+    let free = open("&roleName=BI").await;
+    assert!(works(&free).await);
+    world.reload(|config| config.bi().pins.role = one_of(["BI"])).await.unwrap();
+    assert!(!works(&free).await);
+    world.finish().await;
 }

@@ -85,7 +85,7 @@ async fn refusals_come_with_the_status_that_rest_clients_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_hold_for_statements_too() {
     let world = World::with(|config| config.powerbi().pins.role = fixed("PINNED")).await;
-    let body = r#"{"statement":"select 1","role":"ADMIN"}"#;
+    let body = r#"{"statement":"select 1","role":"ADMIN","ROLE":"X","role":null}"#;
     let bearer = format!("Bearer {}", world.key.expose());
     let mut asked = request(Method::POST, STATEMENTS, &bearer, body);
     asked.headers_mut().insert("x-snowflake-role", "ADMIN".parse().unwrap());
