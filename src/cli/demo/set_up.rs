@@ -72,9 +72,10 @@ impl Stage {
         };
         std::fs::create_dir(home.path().join("secrets")).map_err(CommandError::gate)?;
         store(&home, &pat)?;
+        // The rotations have no overlap: four bad logins in a row lock nobody.
         let text = format!(
             "[listen]\naddress = \"{}\"\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n[pat]\nin_flight = 4\n\
              [accounts.demo]\nname = \"demo\"\n{account}\n[stores.local.file]\npath = \"secrets\"\n\
              [credentials.demo]\naccount = \"demo\"\nuser = {}\npat = \"local:powerbi.json#token\"\n\
              [clients.{CLIENT}]\ncredential = \"demo\"\nkeys = [\"{}\"]\n",
