@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::contexts::Context;
-use super::journal::Journal;
+use super::journal::{Elsewhere, Journal};
 use super::keeper::Helper;
 use super::ledger::{Ledger, Room};
 use super::permit::RiskPermit;
@@ -147,7 +147,8 @@ impl Guard {
         loop {
             let Users { users: all, journal } = &mut *users;
             let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
-            let elsewhere = |id: &PatId| journal.as_ref().map_or(0, |journal| journal.elsewhere(name, id));
+            let elsewhere =
+                |id: &PatId| journal.as_ref().map(|journal| journal.elsewhere(name, id)).unwrap_or_default();
             let next = queue.take(|waiter| {
                 let id = &waiter.question.version;
                 match waiter.answer.is_closed() {
@@ -161,11 +162,12 @@ impl Guard {
             let version = question.version.clone();
             // Written first, then compared: of two processes that do so at the same time at least one sees the other.
             if let Some(journal) = journal {
-                journal.write_risk(all, name, &version);
+                journal.write_risk(all, name, &version, &*self.clock);
                 let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
                 let (others, id) = (journal.elsewhere(name, &version), &version);
                 let (gates, version) = (ledger.gates, ledger.version(id));
-                if others > 0 && version.taken() + others > version.places(gates) {
+                let before = version.taken().saturating_sub(1);
+                if others.processes > 0 && !version.has_place(before, gates, self.widths, others) {
                     ledger.frees(id, now);
                     let (client, kind) = (question.client.clone(), question.kind);
                     queue.push(&client, kind, Waiter { question, answer, since }, true);
@@ -179,7 +181,7 @@ impl Guard {
         answers
     }
 
-    pub(super) fn room(&self, ledger: &mut Ledger, id: &PatId, elsewhere: usize, now: Instant) -> Room {
+    pub(super) fn room(&self, ledger: &mut Ledger, id: &PatId, elsewhere: Elsewhere, now: Instant) -> Room {
         ledger.room(id, self.widths, elsewhere, now)
     }
 
@@ -191,7 +193,7 @@ impl Guard {
         }
         let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
         let told: HashMap<PatId, Room> =
-            ids.into_iter().map(|id| (id.clone(), self.room(ledger, &id, 0, now))).collect();
+            ids.into_iter().map(|id| (id.clone(), self.room(ledger, &id, Elsewhere::default(), now))).collect();
         let paused = ledger.pause.as_ref().filter(|pause| now < pause.until);
         let refusal = |waiter: &Waiter| {
             let Question { client, context, version, .. } = &waiter.question;
@@ -249,7 +251,7 @@ impl Guard {
         let Some(User { ledger, queue, kept, wake }) = users.get_mut(name) else { return };
         let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
         for id in ids {
-            let elsewhere = journal.as_ref().map_or(0, |journal| journal.elsewhere(name, &id));
+            let elsewhere = journal.as_ref().map(|journal| journal.elsewhere(name, &id)).unwrap_or_default();
             if kept.contains(&id)
                 || matches!(self.room(ledger, &id, elsewhere, now), Room::Go | Room::Full | Room::Paused(..))
             {
@@ -296,7 +298,7 @@ impl Guard {
         let mut users = self.users.lock();
         let now = self.clock.now();
         let ledger = &mut users.user(user).ledger;
-        let room = self.room(ledger, version, 0, now);
+        let room = self.room(ledger, version, Elsewhere::default(), now);
         let version = ledger.version(version);
         match room {
             Room::Suspect | Room::Condemned => "it waits for a newer PAT".to_owned(),
@@ -329,7 +331,7 @@ impl Guard {
     /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed
     /// process leaves there count as lost outcomes.
     pub fn tidy(&self) {
-        self.users.lock().tidy();
+        self.users.lock().tidy(&*self.clock);
     }
 
     /// Forgets the refusals of a user's PATs, after the operator has enabled a PAT again or unlocked the user.
@@ -392,20 +394,20 @@ impl Users {
     }
 
     /// Writes the requests at risk with a version to disk before sending.
-    pub(super) fn write_risk(&mut self, user: &ServiceUser, version: &PatId) {
+    pub(super) fn write_risk(&mut self, user: &ServiceUser, version: &PatId, clock: &dyn Clock) {
         if let Some(journal) = &mut self.journal {
-            journal.write_risk(&self.users, user, version);
+            journal.write_risk(&self.users, user, version, clock);
         }
     }
 
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self, clock: &dyn Clock) {
         if let Some(journal) = &mut self.journal {
-            journal.tidy(&self.users);
+            journal.tidy(&self.users, clock);
         }
     }
 }
 
-impl Drop for Users {
+impl Drop for Guard {
     fn drop(&mut self) {
         self.tidy();
     }

@@ -307,6 +307,36 @@ async fn two_processes_with_one_directory_share_their_verdicts_and_their_places(
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_processes_with_one_directory_both_serve_a_storm() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
+    let tidy = |snowflake: &Arc<Snowflake>| {
+        let guard = snowflake.guard.clone();
+        tokio::spawn(async move {
+            loop {
+                guard.tidy();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+    };
+    let (_one, _two) = (tidy(&one), tidy(&two));
+    // The first is busy all the time; the second is new.
+    let (mut crowd, end) = (JoinSet::new(), tokio::time::Instant::now() + Duration::from_secs(40));
+    for number in 0..100 {
+        let one = one.clone();
+        crowd.spawn(async move {
+            while tokio::time::Instant::now() < end {
+                one.login(&format!("c{}", number % 8), "").await.unwrap();
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (took, failed) = two.storm(50).await;
+    assert!(failed == 0 && took < Duration::from_secs(8), "{took:?}, {failed}");
+    crowd.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_no_file_of_ours_is_said_and_put_right() {
     let (home, clock) = (tempfile::tempdir().unwrap(), clock());
     std::fs::write(home.path().join("guard"), "junk").unwrap();

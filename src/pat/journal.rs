@@ -35,13 +35,16 @@ const TICK: Duration = Duration::from_secs(2);
 /// longer.
 const FURTHEST: Duration = Duration::from_secs(3_600);
 
+/// The most lost outcomes of a version that are believed: more never go at once.
+const MOST_LOST: usize = 256;
+
 type Users = HashMap<ServiceUser, User>;
 
 /// Writes the ledgers to disk.
 pub(super) struct Journal {
     directory: StateDir,
     risk: Scratch,
-    written: Risk,
+    written: Vec<RiskForm>,
     /// The scratch files of other processes, as of the last tidying.
     others: Vec<String>,
     seen: Option<SystemTime>,
@@ -86,11 +89,27 @@ enum StandingForm {
     Condemned { cause: String },
 }
 
-/// A login under way, as the file has it: account, user, fingerprint of the PAT.
-type RiskForm = (String, String, PatId);
+/// What one process has under way with a version, as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RiskForm {
+    account: String,
+    user: String,
+    id: PatId,
+    at_risk: usize,
+    /// How far successes have widened the version lately.
+    width: usize,
+}
 
-/// What the file of this process says: how many logins may be under way with each version.
-type Risk = HashMap<(ServiceUser, PatId), usize>;
+/// What the other processes with this directory have under way with a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// Requests.
+    pub at_risk: usize,
+    /// The largest width.
+    pub width: usize,
+    /// How many processes use the version.
+    pub processes: usize,
+}
 
 impl Journal {
     /// Reads the files in `directory`, with the requests that dead processes had under way.
@@ -99,7 +118,7 @@ impl Journal {
         let mut journal = Self {
             directory,
             risk,
-            written: Risk::new(),
+            written: Vec::new(),
             others: Vec::new(),
             seen: None,
             settled: false,
@@ -109,15 +128,16 @@ impl Journal {
         journal.catch_up(users, clock);
         let lost: Vec<RiskForm> =
             left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
-        if !lost.is_empty() {
+        let logins: usize = lost.iter().map(|form| form.at_risk).sum();
+        if logins > 0 {
             tracing::warn!(
-                logins = lost.len(),
+                logins,
                 owner = "gate",
                 "the last process stopped with logins under way; their outcome is unknown"
             );
-            for (account, user, id) in lost {
-                let user = ServiceUser::new(&account, &user);
-                users.entry(user).or_default().ledger.version(&id).doubt(clock.now());
+            for RiskForm { account, user, id, at_risk, .. } in lost {
+                let version = users.entry(ServiceUser::new(&account, &user)).or_default().ledger.version(&id);
+                (0..at_risk.min(MOST_LOST)).for_each(|_| version.doubt(clock.now()));
             }
         }
         journal.risk.write("[]")?;
@@ -169,47 +189,53 @@ impl Journal {
     }
 
     /// Writes the requests at risk with a version to disk before sending, unless the file already has as many.
-    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &PatId) {
+    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &PatId, clock: &dyn Clock) {
         let at_risk = users.get(user).and_then(|user| user.ledger.find(version)).map_or(0, at_risk);
-        // Make the owned key only if the file has to change.
-        let covered =
-            |((known, id), times): (&(ServiceUser, PatId), &usize)| known == user && id == version && *times >= at_risk;
+        let covered = |form: &RiskForm| {
+            form.id == *version && form.at_risk >= at_risk && form.user == user.user() && form.account == user.account()
+        };
         if !self.written.iter().any(covered) {
-            self.tidy(users);
+            self.tidy(users, clock);
         }
     }
 
     /// Writes only the requests under way. The next change or the next call of `tidy` removes the ended ones, so that
     /// many logins at once do not write the file twice each.
-    pub(super) fn tidy(&mut self, users: &Users) {
+    pub(super) fn tidy(&mut self, users: &Users, clock: &dyn Clock) {
         self.others = self.directory.others(RISK, &self.risk);
+        let now = clock.now();
         let open = |(name, user): (&ServiceUser, &User)| {
-            let versions = user.ledger.versions.iter().filter(|version| at_risk(version) > 0);
-            versions.map(|version| ((name.clone(), version.id.clone()), at_risk(version))).collect::<Vec<_>>()
+            let form = |version: &Version| RiskForm {
+                account: name.account().to_owned(),
+                user: name.user().to_owned(),
+                id: version.id.clone(),
+                at_risk: at_risk(version),
+                width: version.proven(now),
+            };
+            let used = |form: &RiskForm| form.at_risk > 0 || form.width > 0;
+            user.ledger.versions.iter().map(form).filter(used).collect::<Vec<_>>()
         };
-        let risk: Risk = users.iter().flat_map(open).collect();
+        let risk: Vec<RiskForm> = users.iter().flat_map(open).collect();
         if risk == self.written {
             return;
         }
-        let form = |((user, id), times): (&(ServiceUser, PatId), &usize)| {
-            std::iter::repeat_n((user.account().to_owned(), user.user().to_owned(), id.clone()), *times)
-                .collect::<Vec<_>>()
-        };
-        let forms: Vec<RiskForm> = risk.iter().flat_map(form).collect();
-        let text = serde_json::to_string(&forms).unwrap_or_default();
-        match self.risk.write(&text) {
+        match self.risk.write(&serde_json::to_string(&risk).unwrap_or_default()) {
             Ok(()) => self.written = risk,
             Err(error) => self.complain(&error),
         }
     }
 
-    /// How many logins with that version other processes have under way.
-    pub(super) fn elsewhere(&self, user: &ServiceUser, id: &PatId) -> usize {
-        let same =
-            |(account, name, version): &RiskForm| account == user.account() && name == user.user() && version == id;
+    /// What other processes have under way with that version.
+    pub(super) fn elsewhere(&self, user: &ServiceUser, id: &PatId) -> Elsewhere {
+        let same = |form: &RiskForm| form.account == user.account() && form.user == user.user() && form.id == *id;
         let read = |other: &String| self.directory.read(other).ok().flatten();
         let forms = |content: Vec<u8>| serde_json::from_slice::<Vec<RiskForm>>(&content).unwrap_or_default();
-        self.others.iter().filter_map(read).flat_map(forms).filter(same).count()
+        let all = self.others.iter().filter_map(read).flat_map(forms).filter(same);
+        all.fold(Elsewhere::default(), |sum, form| Elsewhere {
+            at_risk: sum.at_risk + form.at_risk,
+            width: sum.width.max(form.width),
+            processes: sum.processes + 1,
+        })
     }
 
     fn complain(&self, error: &io::Error) {

@@ -79,7 +79,7 @@ impl Guard {
     fn step(&self, name: &ServiceUser, id: &PatId) -> Option<Step> {
         let mut users = self.users.lock();
         let now = self.clock.now();
-        let elsewhere = users.journal.as_ref().map_or(0, |journal| journal.elsewhere(name, id));
+        let elsewhere = users.journal.as_ref().map(|journal| journal.elsewhere(name, id)).unwrap_or_default();
         let user = users.user(name);
         let helper = user.waiting(id).next().map(|waiter| waiter.question.helper.clone());
         let step = helper.and_then(|helper| match self.room(&mut user.ledger, id, elsewhere, now) {
@@ -97,7 +97,7 @@ impl Guard {
         });
         match &step {
             None => drop(user.kept.remove(id)),
-            Some(Step::LogIn(..)) => users.write_risk(name, id),
+            Some(Step::LogIn(..)) => users.write_risk(name, id, &*self.clock),
             Some(Step::Read(_) | Step::Wait(_)) => {}
         }
         step

@@ -21,6 +21,7 @@
 use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
+use super::journal::Elsewhere;
 use super::version::{Doubt, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
@@ -105,8 +106,8 @@ pub(super) enum Outcome {
 }
 
 impl Ledger {
-    /// Whether a request may go with a version now. `elsewhere` requests are under way in other processes.
-    pub(super) fn room(&mut self, id: &PatId, widths: Widths, elsewhere: usize, now: Instant) -> Room {
+    /// Whether a request may go with a version now; `elsewhere` is what other processes do with it.
+    pub(super) fn room(&mut self, id: &PatId, widths: Widths, elsewhere: Elsewhere, now: Instant) -> Room {
         if let Some(pause) = self.pause.as_ref().filter(|pause| now < pause.until) {
             return Room::Paused(pause.kind, pause.cause.clone());
         }
@@ -127,10 +128,12 @@ impl Ledger {
         if user_paused {
             return Room::Proof;
         }
-        if version.taken() + elsewhere < version.places(gates) {
+        // What is proven in one process is proven.
+        version.width = version.width.max(elsewhere.width.min(widths.in_flight));
+        if version.has_place(version.taken(), gates, widths, elsewhere) {
             return Room::Go;
         }
-        match (version.under_way, elsewhere) {
+        match (version.under_way, elsewhere.at_risk) {
             (0, 0) => Room::Proof,
             (0, _) => Room::FullElsewhere,
             _ => Room::Full,

@@ -104,7 +104,7 @@ impl RiskPermit {
         };
         if users.user(&user).ledger.would_change(&version, &outcome) {
             users.change(&user, &*guard.clock, |ledger| record(ledger, outcome));
-            users.tidy();
+            users.tidy(&*guard.clock);
         } else {
             record(&mut users.user(&user).ledger, outcome);
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::contexts::Context;
+use super::journal::Elsewhere;
 use super::ledger::Pause;
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
@@ -26,6 +27,8 @@ pub(super) struct Version {
     pub under_way: usize,
     /// Whether the gate's own login is under way.
     pub own: bool,
+    /// Whether it has succeeded in this process since its width was the least.
+    succeeded: bool,
     pub doubts: Vec<Doubt>,
     pub standing: Standing,
     pub refusals: usize,
@@ -77,6 +80,7 @@ impl Version {
             width: 0,
             under_way: 0,
             own: false,
+            succeeded: false,
             doubts: Vec::new(),
             standing: Standing::Sound,
             refusals: 0,
@@ -102,7 +106,7 @@ impl Version {
     pub(super) fn settle(&mut self, widths: Widths, now: Instant) {
         self.doubts.retain(|doubt| doubt.until > now);
         if self.width == 0 || (self.under_way == 0 && self.quiet(now) >= IDLE) {
-            self.width = widths.budget;
+            (self.width, self.succeeded) = (widths.budget, false);
         }
         self.width = self.width.min(widths.in_flight);
     }
@@ -120,8 +124,23 @@ impl Version {
 
     /// How many places clients' requests have at this gate, one of `gates`: its part, and at least one, if there is any.
     pub(super) fn places(&self, gates: usize) -> usize {
-        let all = self.width - 1;
+        let all = self.width.saturating_sub(1);
         (all / gates.max(1)).max(all.min(1))
+    }
+
+    /// Whether one more request may be at risk beside `taken` of this process. Processes that share a directory have
+    /// their parts of the places of a version that is proven; of one that is not, they share the few that there are.
+    pub(super) fn has_place(&self, taken: usize, gates: usize, widths: Widths, elsewhere: Elsewhere) -> bool {
+        match self.width > widths.budget {
+            true => taken < self.places(gates.max(1) * (1 + elsewhere.processes)),
+            false => taken + elsewhere.at_risk < self.places(gates),
+        }
+    }
+
+    /// The width that successes have given it lately; 0 if none has.
+    pub(super) fn proven(&self, now: Instant) -> usize {
+        let lately = self.succeeded && (self.under_way > 0 || self.quiet(now) < IDLE);
+        if lately { self.width } else { 0 }
     }
 
     pub(super) fn is_condemned(&self) -> bool {
@@ -144,6 +163,7 @@ impl Version {
     }
 
     pub(super) fn succeeded(&mut self, sent: u64, now: Instant) {
+        self.succeeded = true;
         self.idle = Duration::ZERO;
         self.idle_since = self.idle_since.map(|_| now);
         self.doubts.retain(|doubt| doubt.sent > sent);

@@ -25,7 +25,7 @@ from world import Certificates, Checks, Gate, Ground
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-hostile"
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", "30"))
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "40"))
 QUIET_SECONDS = 8.0
 STATEMENT = b"POST /api/v2/statements HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"sta\r\n"
 
@@ -119,7 +119,7 @@ class Hostile:
             except (OSError, ssl.SSLError, http.client.HTTPException):
                 pass
             self.done += 1
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def connect(self, address: str, tls: bool = True):
         raw = socket.create_connection(("127.0.0.1", self.gate.port), 5, source_address=(address, 0))
