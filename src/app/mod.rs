@@ -180,6 +180,7 @@ async fn tidy(services: Services) {
         services.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {
             replicas.reconnect().await;
+            services.guard.exchange_forgiveness(replicas).await;
         }
         if let Some(sessions) = &services.sessions {
             sessions.tidy().await;

@@ -40,8 +40,10 @@ pub(super) struct Contexts {
 struct Client {
     refused: VecDeque<Refused>,
     worked: VecDeque<Context>,
-    /// When contexts were refused.
-    times: VecDeque<Instant>,
+    /// The last contexts that were found to be refused, and when.
+    found: VecDeque<(Context, Instant)>,
+    /// Contexts that were refused once, for a reason that may have been Snowflake's own trouble.
+    once: VecDeque<(Context, Instant)>,
 }
 
 struct Refused {
@@ -64,7 +66,7 @@ impl Contexts {
         let client = self.clients.get(client)?;
         let open = |refused: &&Refused| refused.version == *version && now < refused.until;
         let same = client.refused.iter().filter(open).find(|refused| refused.context == *context);
-        let many = client.times.iter().filter(|at| now.saturating_duration_since(**at) < FIRST).count() >= MANY;
+        let many = client.found.iter().filter(|(_, at)| now.saturating_duration_since(*at) < FIRST).count() >= MANY;
         let any = || match many && !client.worked.contains(context) {
             true => client.refused.iter().rev().find(open),
             false => None,
@@ -90,23 +92,48 @@ impl Contexts {
         let before = client.refused.iter().position(same).and_then(|at| client.refused.remove(at));
         let length = before.map_or(FIRST, |before| LONGEST.min(before.length * 2));
         let version = version.clone();
+        client.found.retain(|(known, _)| *known != context);
+        push(&mut client.found, (context.clone(), now));
         push(&mut client.refused, Refused { context, version, until: now + length, length, cause: cause.to_owned() });
-        push(&mut client.times, now);
+    }
+
+    /// Snowflake refuses this request for a reason that may be its own trouble: the second time within a minute it is
+    /// the request.
+    pub(super) fn refused_again(
+        &mut self,
+        client: &ClientName,
+        context: Context,
+        version: &PatId,
+        cause: &str,
+        now: Instant,
+    ) {
+        let known = self.clients.entry(client.clone()).or_default();
+        known.once.retain(|(_, at)| now.saturating_duration_since(*at) < FIRST);
+        match known.once.iter().any(|(once, _)| *once == context) {
+            true => self.refused(client, context, version, cause, now),
+            false => push(&mut known.once, (context, now)),
+        }
     }
 
     /// Snowflake accepted such a request.
     pub(super) fn worked(&mut self, client: &ClientName, context: &Context) {
-        // Clients that were never refused are not remembered.
+        if self.clients.len() >= CLIENTS && !self.clients.contains_key(client) {
+            return;
+        }
+        if !self.clients.contains_key(client) {
+            self.clients.insert(client.clone(), Client::default());
+        }
         let Some(client) = self.clients.get_mut(client) else { return };
         client.refused.retain(|refused| refused.context != *context);
+        client.once.retain(|(once, _)| once != context);
         if !client.worked.contains(context) {
             push(&mut client.worked, context.clone());
         }
     }
 
-    /// Whether nothing was refused.
-    pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+    /// Whether the gate answers nothing from memory now.
+    pub(super) fn are_calm(&self, now: Instant) -> bool {
+        self.clients.values().all(|client| client.refused.iter().all(|refused| refused.until <= now))
     }
 
     /// Forgets everything.

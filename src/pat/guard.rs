@@ -65,6 +65,10 @@ pub(super) struct User {
     pub kept: HashSet<PatId>,
     /// Wakes the keepers.
     pub wake: Arc<Notify>,
+    /// The versions that requests in the queue may want.
+    asked: HashSet<PatId>,
+    /// What other gates have said of forgiveness, the last time that they were asked.
+    pub forgiven: Option<u64>,
 }
 
 /// A request that wants to be sent.
@@ -119,11 +123,6 @@ impl Guard {
         self.widths
     }
 
-    /// Records how many gates share the places of a user's versions.
-    pub(super) fn shared_by(&self, user: &ServiceUser, gates: usize) {
-        self.users.lock().user(user).ledger.gates = gates;
-    }
-
     /// Puts a request into the queue of its service user.
     pub(super) fn ask(self: &Arc<Self>, question: Question) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
@@ -132,7 +131,9 @@ impl Guard {
         let mut users = self.users.lock();
         users.catch_up(&*self.clock);
         let waiter = Waiter { since: self.clock.now(), question, answer };
-        users.user(&user).queue.push(&client, kind, waiter, at_head);
+        let known = users.user(&user);
+        known.asked.insert(waiter.question.version.clone());
+        known.queue.push(&client, kind, waiter, at_head);
         let answers = self.pump(&mut users, &user);
         drop(users);
         deliver(answers);
@@ -174,7 +175,7 @@ impl Guard {
                     break;
                 }
             }
-            let permit = RiskPermit::new(self.clone(), question, number);
+            let permit = RiskPermit::new(self.clone(), question, (number, now));
             answers.push((answer, Answer::Granted(Box::new(permit))));
         }
         self.keepers(users, name, now);
@@ -187,8 +188,8 @@ impl Guard {
 
     /// Answers those who cannot go, wherever they stand in the queue.
     fn tell(&self, users: &mut Users, name: &ServiceUser, now: Instant, answers: &mut Answers) {
-        let Some(User { ledger, queue, .. }) = users.users.get_mut(name) else { return };
-        if ledger.is_calm() {
+        let Some(User { ledger, queue, asked, .. }) = users.users.get_mut(name) else { return };
+        if ledger.is_calm(asked, now) {
             return;
         }
         let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
@@ -213,10 +214,12 @@ impl Guard {
                     })
                 }
                 Some(Room::Condemned | Room::Suspect) => None,
-                None | Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => ledger
-                    .contexts
-                    .refusal(client, context, version, now)
-                    .map(|cause| (Kind::ContextRefused, format!("{cause}; the gate's own login succeeds"))),
+                None | Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => {
+                    ledger.contexts.refusal(client, context, version, now).map(|cause| {
+                        let kind = if context.is_client_s { Kind::ContextRefused } else { Kind::LoginRefused };
+                        (kind, format!("{cause}; the gate's own login succeeds"))
+                    })
+                }
             }
         };
         for waiter in queue.remove(|waiter| refusal(waiter).is_some()) {
@@ -224,6 +227,7 @@ impl Guard {
                 answers.push((waiter.answer, Answer::Refused(kind, cause)));
             }
         }
+        *asked = queue.iter().map(|waiter| waiter.question.version.clone()).collect();
     }
 
     /// Until when a request waits for a verdict, or for a newer version than a condemned one: in a rotation a store may
@@ -248,7 +252,7 @@ impl Guard {
     /// Starts a keeper for each version that cannot go without one.
     fn keepers(self: &Arc<Self>, users: &mut Users, name: &ServiceUser, now: Instant) {
         let Users { users, journal } = users;
-        let Some(User { ledger, queue, kept, wake }) = users.get_mut(name) else { return };
+        let Some(User { ledger, queue, kept, wake, .. }) = users.get_mut(name) else { return };
         let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
         for id in ids {
             let elsewhere = journal.as_ref().map(|journal| journal.elsewhere(name, &id)).unwrap_or_default();
@@ -281,6 +285,7 @@ impl Guard {
         let mut answers = Answers::new();
         for name in names {
             let mut moved = false;
+            users.user(&name).asked.insert(new.clone());
             for waiter in users.user(&name).queue.iter_mut().filter(|waiter| waiter.question.version == *old) {
                 waiter.question.version = new.clone();
                 moved = true;
@@ -312,20 +317,9 @@ impl Guard {
         }
     }
 
-    /// Records that another gate's request was refused, and that there is no verdict yet.
-    pub(super) fn suspected_elsewhere(&self, user: &ServiceUser, version: &PatId) {
-        self.users.lock().user(user).ledger.suspected_elsewhere(version, self.clock.now());
-    }
-
     /// Whether no request may go with a version any more.
     pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
         self.users.lock().user(user).ledger.find(version).is_some_and(Version::is_condemned)
-    }
-
-    /// Records that other gates have condemned a version.
-    pub(super) fn condemned_elsewhere(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
-        let now = self.clock.now();
-        self.change(user, |ledger| ledger.condemned_elsewhere(version, now));
     }
 
     /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed
@@ -371,7 +365,7 @@ impl Users {
         self.users.entry(name.clone()).or_default()
     }
 
-    fn catch_up(&mut self, clock: &dyn Clock) {
+    pub(super) fn catch_up(&mut self, clock: &dyn Clock) {
         if let Some(journal) = &mut self.journal {
             journal.catch_up(&mut self.users, clock);
         }

@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 
 use super::super::ledger::{LOCK, POLICY, UNLISTED};
-use super::super::simulated::{Snowflake, clock, pat_refused, seconds, user, widths};
+use super::super::simulated::{Snowflake, pat_refused, seconds, user, widths};
 use super::*;
 use crate::snowflake::refusal::Refusal;
-use crate::state::StateDir;
 
 #[tokio::test(start_paused = true)]
 async fn a_storm_is_served_in_the_time_that_the_width_allows() {
@@ -248,123 +247,6 @@ async fn who_left_gives_the_place_back_and_who_waits_too_long_is_told() {
     assert!(snowflake.guard.users.lock().user(&user()).queue.iter().all(|waiter| !waiter.is_there()));
 }
 
-fn remembered(home: &std::path::Path, clock: &Arc<dyn Clock>) -> Arc<Snowflake> {
-    let state = StateDir::open(home).unwrap();
-    Snowflake::with(Guard::open(widths(2, 32), clock.clone(), Some(state)).unwrap())
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_restart_forgets_no_verdict_and_forgives_only_when_told() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    let first = remembered(home.path(), &clock);
-    first.kill("v1");
-    assert_eq!(first.login("c", "").await, Err(Kind::PatRefused));
-    drop(first);
-    let second = remembered(home.path(), &clock);
-    assert_eq!(second.login("c", "").await, Err(Kind::PatRefused));
-    assert_eq!(second.sent.lock().len(), 0);
-    second.guard.forget_refusals(&user());
-    drop(second);
-    remembered(home.path(), &clock).login("c", "").await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_killed_process_costs_one_own_login_and_no_wait() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    let killed = remembered(home.path(), &clock);
-    let under_way = tokio::spawn({
-        let killed = killed.clone();
-        async move { killed.login("c", "").await }
-    });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    // A kill leaves the files as they are now.
-    let copy = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(home.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-    }
-    let next = remembered(copy.path(), &clock);
-    let (took, failed) = next.storm(8).await;
-    assert_eq!((failed, next.own.load(Ordering::Relaxed)), (0, 1));
-    assert!(took < Duration::from_secs(4), "{took:?}");
-    // What is not known of one version is not charged to another.
-    let other = remembered(copy.path(), &clock);
-    *other.store.lock() = "v2".into();
-    other.rotate("v2");
-    other.login("c", "").await.unwrap();
-    assert_eq!(other.own.load(Ordering::Relaxed), 0);
-    under_way.await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_processes_with_one_directory_share_their_verdicts_and_their_places() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
-    one.kill("v1");
-    assert_eq!(one.login("c", "").await, Err(Kind::PatRefused));
-    assert_eq!(two.login("c", "").await, Err(Kind::PatRefused));
-    assert_eq!(two.sent.lock().len(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_processes_with_one_directory_both_serve_a_storm() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    let (one, two) = (remembered(home.path(), &clock), remembered(home.path(), &clock));
-    let tidy = |snowflake: &Arc<Snowflake>| {
-        let guard = snowflake.guard.clone();
-        tokio::spawn(async move {
-            loop {
-                guard.tidy();
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        })
-    };
-    let (_one, _two) = (tidy(&one), tidy(&two));
-    // The first is busy all the time; the second is new.
-    let (mut crowd, end) = (JoinSet::new(), tokio::time::Instant::now() + Duration::from_secs(40));
-    for number in 0..100 {
-        let one = one.clone();
-        crowd.spawn(async move {
-            while tokio::time::Instant::now() < end {
-                one.login(&format!("c{}", number % 8), "").await.unwrap();
-            }
-        });
-    }
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let (took, failed) = two.storm(50).await;
-    assert!(failed == 0 && took < Duration::from_secs(8), "{took:?}, {failed}");
-    crowd.join_all().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_that_is_no_file_of_ours_is_said_and_put_right() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    std::fs::write(home.path().join("guard"), "junk").unwrap();
-    let first = remembered(home.path(), &clock);
-    first.kill("v1");
-    assert_eq!(first.login("c", "").await, Err(Kind::PatRefused));
-    drop(first);
-    assert_eq!(remembered(home.path(), &clock).login("c", "").await, Err(Kind::PatRefused));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_disk_that_is_full_forgets_nothing_that_this_process_knows() {
-    let (home, clock) = (tempfile::tempdir().unwrap(), clock());
-    let snowflake = remembered(home.path(), &clock);
-    snowflake.login("c", "").await.unwrap();
-    // The new content cannot be written.
-    std::fs::create_dir(home.path().join("guard.new")).unwrap();
-    snowflake.kill("v1");
-    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
-    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
-    assert!(snowflake.bad("v1") <= 2);
-    std::fs::remove_dir(home.path().join("guard.new")).unwrap();
-    snowflake.guard.forget_refusals(&user());
-    assert_eq!(snowflake.login("c", "").await, Err(Kind::PatRefused));
-    drop(snowflake);
-    assert_eq!(remembered(home.path(), &clock).login("c", "").await, Err(Kind::PatRefused));
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_request_that_gave_its_place_back_frees_it_and_a_late_refusal_counts_all_the_same() {
     let snowflake = Snowflake::start(widths(2, 32));
@@ -387,4 +269,104 @@ async fn a_request_that_gave_its_place_back_frees_it_and_a_late_refusal_counts_a
     first.refused(pat_refused());
     second.accepted();
     snowflake.login("d", "").await.unwrap();
+}
+
+/// A question of a login in a context, and its permit.
+fn question(snowflake: &Arc<Snowflake>, client: &str, role: &str) -> Question {
+    Question {
+        user: user(),
+        client: ClientName::parse(client).unwrap(),
+        kind: RequestKind::Login,
+        version: PatId::trusted("v1"),
+        context: Context { places: vec![role.to_owned()], is_client_s: !role.is_empty() },
+        hold: Duration::from_secs(6),
+        again: false,
+        helper: snowflake.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_success_ends_no_pause() {
+    let snowflake = Snowflake::start(widths(4, 32));
+    snowflake.login("c", "").await.unwrap();
+    let mut settled = Vec::new();
+    for _ in 0..3 {
+        let Ok(Answer::Granted(mut permit)) = snowflake.guard.ask(question(&snowflake, "slow", "R")).await else {
+            panic!()
+        };
+        permit.sending();
+        permit.settle();
+        settled.push(permit);
+    }
+    snowflake.refuses.lock().insert(String::new(), Refusal::read("390202", "no"));
+    for permit in settled {
+        assert_eq!(snowflake.login("c", "").await, Err(Kind::LoginRefused));
+        permit.accepted();
+    }
+    assert_eq!(snowflake.bad("v1"), 2, "the client's and the gate's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_refusals_at_once_are_one_and_spare_what_has_worked() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.refuses.lock().insert("ODD".into(), pat_refused());
+    for _ in 0..10 {
+        snowflake.login("c", "GOOD").await.unwrap();
+    }
+    let mut all = JoinSet::new();
+    for _ in 0..5 {
+        let snowflake = snowflake.clone();
+        all.spawn(async move { snowflake.login("c", "ODD").await });
+    }
+    assert!(all.join_all().await.iter().all(|told| *told == Err(Kind::ContextRefused)));
+    snowflake.login("c", "GOOD").await.unwrap();
+    let bad = snowflake.bad("v1");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    snowflake.refuses.lock().clear();
+    snowflake.login("c", "ODD").await.unwrap();
+    assert!(bad <= 5, "{bad}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moment_of_snowflake_s_trouble_is_nobody_s_fault() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.storm(60).await;
+    snowflake.refuses.lock().insert(String::new(), Refusal::read("000604", "Something failed."));
+    let healed = tokio::spawn({
+        let snowflake = snowflake.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            snowflake.refuses.lock().clear();
+        }
+    });
+    let (took, failed) = snowflake.storm(40).await;
+    healed.await.unwrap();
+    assert!(failed == 0 && took < Duration::from_secs(8), "{took:?}, {failed} failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_of_the_credential_that_is_refused_pauses_nobody() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.refuses.lock().insert(String::new(), Refusal::read("390189", "Role does not exist"));
+    snowflake.refuses.lock().insert("ODD".into(), pat_refused());
+    for _ in 0..10 {
+        assert_eq!(snowflake.login("odd", "ODD").await, Err(Kind::ContextRefused));
+        snowflake.login("good", "GOOD").await.unwrap();
+    }
+    // Also where the gate's own login goes first.
+    let snowflake = Snowflake::start(widths(1, 32));
+    snowflake.refuses.lock().insert(String::new(), Refusal::read("390189", "Role does not exist"));
+    snowflake.login("good", "GOOD").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_logins_that_are_lost_stay_within_the_budget() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.kill("v1");
+    snowflake.loses.lock().push("own".into());
+    for _ in 0..10 {
+        assert!(snowflake.login("c", "R").await.is_err());
+    }
+    let sent = snowflake.sent.lock().len();
+    assert!(sent <= 4, "{sent} in two minutes");
 }

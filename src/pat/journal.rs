@@ -353,3 +353,7 @@ fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
     };
     serde_json::to_vec(&users.iter().map(form).collect::<Vec<_>>()).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use super::guard::{Answers, Guard, User, deliver};
 use super::ledger::{Outcome, Room};
 use super::version::Standing;
 use crate::base::ids::{PatId, ServiceUser};
+use crate::snowflake::refusal::About;
 
 /// A boxed future of a [`Helper`].
 pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +34,9 @@ const ELSEWHERE: Duration = Duration::from_millis(100);
 /// The least time between two reads of a store that has no newer version than a condemned one.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long a suspect version waits for a store.
+const READ: Duration = Duration::from_millis(500);
+
 /// What to do next.
 enum Step {
     /// Read the store.
@@ -45,10 +49,18 @@ enum Step {
 
 /// Looks after one version until nobody waits for that.
 pub(super) async fn keep(guard: Arc<Guard>, user: ServiceUser, version: PatId) {
+    let _kept = Kept { guard: guard.clone(), user: user.clone(), version: version.clone() };
     while let Some(step) = guard.step(&user, &version) {
         match step {
             Step::Read(helper) => {
-                let newer = guard.telling(&user, &version, helper.newer(&version)).await;
+                let condemned = guard.is_condemned(&user, &version);
+                let read = async {
+                    // A slow store does not keep the verdict waiting; its answer still comes to the cache.
+                    let patience = if condemned { Duration::MAX } else { READ };
+                    let late = |_| Err("the store has not answered yet".to_owned());
+                    tokio::time::timeout(patience, helper.newer(&version)).await.unwrap_or_else(late)
+                };
+                let newer = guard.telling(&user, &version, Box::pin(read)).await;
                 guard.was_read(&user, &version, newer.as_ref().err());
                 match newer {
                     Ok(newer) => guard.replaced(&version, &newer),
@@ -74,11 +86,32 @@ pub(super) async fn keep(guard: Arc<Guard>, user: ServiceUser, version: PatId) {
     }
 }
 
+/// Ends the keeping of a version, also in a panic.
+struct Kept {
+    guard: Arc<Guard>,
+    user: ServiceUser,
+    version: PatId,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut users = self.guard.users.lock();
+        let user = users.user(&self.user);
+        if std::thread::panicking() {
+            user.kept.remove(&self.version);
+            user.ledger.version(&self.version).own = false;
+            drop(users);
+            self.guard.look_again(&self.user);
+        }
+    }
+}
+
 impl Guard {
     /// The next step for a version; `None` if it needs no keeper any more.
     fn step(&self, name: &ServiceUser, id: &PatId) -> Option<Step> {
         let mut users = self.users.lock();
         let now = self.clock.now();
+        users.catch_up(&*self.clock);
         let elsewhere = users.journal.as_ref().map(|journal| journal.elsewhere(name, id)).unwrap_or_default();
         let user = users.user(name);
         let helper = user.waiting(id).next().map(|waiter| waiter.question.helper.clone());
@@ -86,11 +119,13 @@ impl Guard {
             Room::FullElsewhere => Some(Step::Wait(now + ELSEWHERE)),
             Room::Condemned => Some(Step::Read(helper)),
             Room::Suspect if user.must_read(id) => Some(Step::Read(helper)),
+            // One own login over all processes.
+            Room::Suspect | Room::Proof if elsewhere.at_risk > 0 => Some(Step::Wait(now + ELSEWHERE)),
             Room::Suspect | Room::Proof => match user.ledger.next_own(id, now) {
                 Some(at) if at <= now => Some(Step::LogIn(helper, user.ledger.own_sends(id, now))),
                 at => {
                     let told = user.waiting(id).filter_map(|waiter| self.waits_until(&user.ledger, waiter)).min();
-                    at.into_iter().chain(told).min().map(Step::Wait)
+                    at.into_iter().chain(told).chain(user.ledger.next_free(id)).min().map(Step::Wait)
                 }
             },
             Room::Go | Room::Full | Room::Paused(..) => None,
@@ -139,7 +174,10 @@ impl Guard {
     }
 
     fn look_again(self: &Arc<Self>, name: &ServiceUser) {
-        let answers = self.pump(&mut self.users.lock(), name);
+        let mut users = self.users.lock();
+        users.catch_up(&*self.clock);
+        let answers = self.pump(&mut users, name);
+        drop(users);
         deliver(answers);
     }
 
@@ -186,6 +224,8 @@ impl User {
 enum Said {
     Accepted,
     Refused(String),
+    /// It is refused for what the credential itself asks for.
+    Context(String),
     Nothing,
 }
 
@@ -193,7 +233,8 @@ impl Said {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Accepted => Self::Accepted,
-            Outcome::Refused(refusal) => Self::Refused(refusal.cause()),
+            Outcome::Refused(refusal) if matches!(refusal.about, About::Gate(_)) => Self::Refused(refusal.cause()),
+            Outcome::Refused(refusal) => Self::Context(refusal.cause()),
             Outcome::Unsent | Outcome::Lost => Self::Nothing,
         }
     }
@@ -207,6 +248,10 @@ impl Said {
             Self::Accepted => tracing::info!(%user, %pat, "the gate's own login succeeds"),
             Self::Refused(cause) => {
                 tracing::error!(%user, %pat, cause, owner = "snowflake", "Snowflake refuses the gate's own login");
+            }
+            Self::Context(cause) => {
+                let what = "Snowflake accepts the PAT and refuses the role or warehouse of the credential";
+                tracing::error!(%user, %pat, cause, owner = "gate", "{what}");
             }
             Self::Nothing => {
                 tracing::warn!(%user, %pat, "the gate's own login was not answered; the gate tries again");

@@ -26,13 +26,15 @@ use crate::base::ids::{PatId, SessionId};
 use crate::base::names::TraceId;
 use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
-use crate::replicas::Judgement;
-use crate::snowflake::refusal::Refusal;
+use crate::replicas::{Judgement, OwnTurn};
+use crate::snowflake::refusal::{About, Refusal};
 
 /// The pause before a request without a PAT asks the store again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a request may wait for its turn; drivers wait for 60 s and more.
 const QUEUE: Duration = Duration::from_secs(30);
+/// How long other gates may have all places before this one sends an own login.
+const FULL: Duration = Duration::from_secs(1);
 /// How many versions of a PAT one request may try, each newer than the one before. Two rotations can overtake a login.
 const VERSIONS: u32 = 8;
 
@@ -135,14 +137,15 @@ impl Lease {
     }
 
     /// Snowflake refused the PAT, or the gate, or what this client asks for: the guard finds out.
-    pub fn refused(self, refusal: Refusal) -> Refused {
+    pub fn refused(self, mut refusal: Refusal) -> Refused {
         let Self { mut request, pat, permit } = self;
+        refusal.without(&pat.fetched.pat);
         let (kind, said) = (refusal.kind(), refusal.cause());
         let times = permit.refused(refusal);
         request.refusals += 1;
         let (inner, user) = (&request.pats.inner, request.grant.service_user());
         if inner.guard.is_condemned(user, &pat.fetched.id) {
-            inner.replicas.iter().for_each(|all| all.judged(user, &pat.fetched.id, Judgement::Condemned));
+            inner.replicas.iter().for_each(|all| all.condemned(user, &pat.fetched.id));
         }
         let (id, version) = (&pat.fetched.id, &pat.fetched.version);
         let cause = format!("{said} to PAT {id} ({version} of the store); refusals so far: {times}");
@@ -196,7 +199,7 @@ impl LeaseRequest {
     async fn granted(self) -> Result<Lease, Fault> {
         let (guard, user) = (&self.pats.inner.guard, self.grant.service_user());
         let helper: Arc<dyn Helper> = Arc::new(self.clone());
-        let mut again = self.refusals > 0;
+        let (mut again, mut full) = (self.refusals > 0, None);
         loop {
             let version = self.current().await?.fetched.id.clone();
             let question = Question {
@@ -210,15 +213,18 @@ impl LeaseRequest {
                 helper: helper.clone(),
             };
             again = true;
-            let answered = timeout_at(self.deadlines.queue, guard.ask(question)).await;
             let busy = || Fault::new(Kind::GateBusy).with_cause(guard.waits_for(user, &version));
+            if Instant::now() >= self.deadlines.queue {
+                return Err(busy());
+            }
+            let answered = timeout_at(self.deadlines.queue, guard.ask(question)).await;
             let permit = match answered.map_err(|_late| busy())? {
                 Ok(Answer::Granted(permit)) => *permit,
                 Ok(Answer::Refused(kind, cause)) => return Err(Fault::new(kind).with_cause(cause)),
                 Err(gone) => return Err(Fault::new(Kind::GateBroken).with_source(&gone)),
             };
             // Other gates may have another view, and the store may have given a newer version meanwhile.
-            let Some(permit) = self.shared(permit).await else { continue };
+            let Some(permit) = self.shared(permit, &mut full).await else { continue };
             let pat = self.current().await?;
             if pat.fetched.id == *permit.version() {
                 return Ok(Lease { request: self, pat, permit });
@@ -228,7 +234,8 @@ impl LeaseRequest {
     }
 
     /// Asks the other gates too, if there are any; `None` if they have taken all places, or have condemned the version.
-    async fn shared(&self, permit: RiskPermit) -> Option<RiskPermit> {
+    /// `full` is since when they have all places.
+    async fn shared(&self, permit: RiskPermit, full: &mut Option<Instant>) -> Option<RiskPermit> {
         let inner = &self.pats.inner;
         let Some(replicas) = &inner.replicas else { return Some(permit) };
         let Ok(name) = SessionId::new(&*inner.env.random) else { return Some(permit) };
@@ -241,6 +248,11 @@ impl LeaseRequest {
             Verdict::Granted(lease) => Some(permit.shared_with(lease)),
             Verdict::Retry(after) => {
                 permit.unsent();
+                if full.get_or_insert_with(Instant::now).elapsed() > FULL {
+                    // They may be those of a gate that is gone.
+                    inner.guard.wants_proof(user, &version);
+                    *full = None;
+                }
                 tokio::time::sleep(after).await;
                 None
             }
@@ -284,17 +296,23 @@ impl Helper for LeaseRequest {
             let Some(replicas) = &inner.replicas else {
                 return inner.own_logins.log_in(credential, &pat.fetched.pat).await;
             };
-            if !replicas.own_login(user, version).await {
-                inner.guard.condemned_elsewhere(user, version);
-                return Outcome::Unsent;
-            }
+            let turn = match replicas.own_login(user, version).await {
+                OwnTurn::Granted(turn) => turn,
+                OwnTurn::Condemned => {
+                    inner.guard.condemned_elsewhere(user, version);
+                    return Outcome::Unsent;
+                }
+                OwnTurn::Taken => return Outcome::Unsent,
+            };
             let outcome = inner.own_logins.log_in(credential, &pat.fetched.pat).await;
             let judgement = match &outcome {
                 Outcome::Accepted => Judgement::Acquitted,
                 Outcome::Refused(refusal) if refusal.kind() == Kind::PatRefused => Judgement::Condemned,
-                Outcome::Refused(_) | Outcome::Unsent | Outcome::Lost => Judgement::Open,
+                Outcome::Refused(refusal) if !matches!(refusal.about, About::Gate(_)) => Judgement::Acquitted,
+                Outcome::Refused(_) => Judgement::Paused,
+                Outcome::Unsent | Outcome::Lost => Judgement::Open,
             };
-            replicas.judged(user, version, judgement);
+            replicas.own_login_ended(user, version, judgement, turn);
             outcome
         })
     }

@@ -18,16 +18,17 @@
 //! An outcome that is lost keeps its place for [`DOUBT`], or until a success of a request that was sent later. If only
 //! doubts are in the way, the gate's own login goes at once, and its success clears them.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
 use super::journal::Elsewhere;
-use super::version::{Doubt, Standing, Version};
+use super::version::{Accused, Doubt, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
 use crate::base::verdict::Widths;
-use crate::snowflake::refusal::Refusal;
+use crate::snowflake::refusal::{About, Refusal};
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
@@ -39,6 +40,9 @@ pub(super) const POLICY: (Duration, Duration) = (Duration::from_secs(5), Duratio
 pub(super) const LOCK: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
 /// The pause after two condemned versions with no success between them: as long as Snowflake's own lock.
 pub(super) const CONDEMNED_TWICE: Duration = Duration::from_secs(15 * 60);
+
+/// How many accused requests of a version are remembered until the verdict.
+const MOST_ACCUSED: usize = 1024;
 
 /// The state of one service user.
 #[derive(Default)]
@@ -55,6 +59,8 @@ pub(super) struct Ledger {
     pub gates: usize,
     /// Counts the sendings, so that later ones are known from earlier ones.
     sent: u64,
+    /// The last sending when a refusal came.
+    refused_at: u64,
 }
 
 /// A time without logins; after it, the gate's own login goes first.
@@ -87,8 +93,9 @@ pub(super) enum Room {
 
 /// A request that was let go.
 pub(super) struct Sending {
-    /// The number of its sending.
+    /// The number of its sending, and its time.
     pub number: u64,
+    pub at: Instant,
     pub client: ClientName,
     pub context: Context,
 }
@@ -125,7 +132,7 @@ impl Ledger {
                 false => Room::Proof,
             };
         }
-        if user_paused {
+        if user_paused || version.wants_proof {
             return Room::Proof;
         }
         // What is proven in one process is proven.
@@ -140,10 +147,13 @@ impl Ledger {
         }
     }
 
-    /// Whether every request may go in its turn: nothing speaks against the user, a version or a context.
-    pub(super) fn is_calm(&self) -> bool {
-        let calm = |version: &Version| version.standing == Standing::Sound && version.pause.is_none();
-        self.pause.is_none() && self.contexts.is_empty() && self.versions.iter().all(calm)
+    /// Whether every request with one of these versions may go in its turn: nothing speaks against the user, the
+    /// versions or a context.
+    pub(super) fn is_calm(&self, asked: &HashSet<PatId>, now: Instant) -> bool {
+        let calm = |version: &Version| {
+            (version.standing == Standing::Sound && version.pause.is_none()) || !asked.contains(&version.id)
+        };
+        self.pause.is_none() && self.contexts.are_calm(now) && self.versions.iter().all(calm)
     }
 
     /// A request goes; returns the number of its sending.
@@ -166,13 +176,19 @@ impl Ledger {
         let sent = sending.number;
         match outcome {
             Outcome::Unsent => {}
-            Outcome::Lost => self.version(id).doubts.push(Doubt::of(sent, now)),
+            Outcome::Lost => self.version(id).doubts.push(Doubt::of(sent, sending.at)),
             Outcome::Accepted => {
                 self.contexts.worked(&sending.client, &sending.context);
-                (self.condemned, self.pause) = (0, None);
+                let later = sent > self.refused_at;
+                if later {
+                    self.condemned = 0;
+                }
                 let version = self.version(id);
-                version.succeeded(sent, now);
-                if sent > version.refused_at {
+                version.settles_doubts(sent);
+                // A success that was sent before a refusal says nothing about what came after, and a pause ends with
+                // the gate's own login alone.
+                if later && version.pause.is_none() && version.standing == Standing::Sound {
+                    version.succeeded(now);
                     version.width = widths.in_flight.min(version.width + 1);
                 }
             }
@@ -181,18 +197,21 @@ impl Ledger {
     }
 
     fn refused(&mut self, id: &PatId, sending: &Sending, refusal: &Refusal, now: Instant) {
-        let (last, kind) = (self.sent, refusal.kind());
+        let kind = refusal.kind();
+        self.refused_at = self.sent;
         let version = self.version(id);
         version.refusals += 1;
         version.first_refused.get_or_insert(now);
-        version.refused_at = last;
         if kind == Kind::UserLocked || (refusal.is_known() && !sending.context.is_client_s) {
             return self.judged(id, refusal, now);
         }
         if version.is_condemned() {
             return;
         }
-        version.accused.push((sending.client.clone(), sending.context.clone()));
+        let accused = Accused { client: sending.client.clone(), context: sending.context.clone(), kind };
+        if !version.accused.contains(&accused) && version.accused.len() < MOST_ACCUSED {
+            version.accused.push(accused);
+        }
         if version.standing == Standing::Sound {
             version.standing = Standing::Suspect { since: now, read: false, kind, cause: refusal.cause() };
             (version.lost, version.next_own) = (0, None);
@@ -211,17 +230,29 @@ impl Ledger {
 
     /// Records what came of the gate's own login.
     pub(super) fn own_told(&mut self, id: &PatId, sent: u64, outcome: Outcome, widths: Widths, now: Instant) {
-        let last = self.sent;
+        let refused_at = self.refused_at;
         let version = self.version(id);
         version.own = false;
         version.ends(now);
+        // A refusal of the credential's own role or warehouse comes after Snowflake has accepted the PAT.
+        let accepted = match &outcome {
+            Outcome::Accepted => true,
+            Outcome::Refused(refusal) => !matches!(refusal.about, About::Gate(_)),
+            Outcome::Unsent | Outcome::Lost => false,
+        };
         match outcome {
-            Outcome::Accepted => {
-                version.succeeded(sent, now);
+            _ if accepted => {
+                version.settles_doubts(sent);
                 let suspected = match &version.standing {
                     Standing::Suspect { cause, .. } => Some(cause.clone()),
                     Standing::Sound | Standing::Condemned { .. } => None,
                 };
+                if sent <= refused_at && suspected.is_some() {
+                    // It was sent before the refusal: another one decides.
+                    return;
+                }
+                version.succeeded(now);
+                (version.lost, version.next_own, version.pause) = (0, None, None);
                 match suspected {
                     Some(cause) => self.acquit(id, &cause, now),
                     None => version.width = widths.in_flight.min(version.width + 1),
@@ -231,10 +262,15 @@ impl Ledger {
             Outcome::Refused(refusal) => {
                 version.refusals += 1;
                 version.first_refused.get_or_insert(now);
-                version.refused_at = last;
+                self.refused_at = self.sent;
                 self.judged(id, &refusal, now);
             }
-            Outcome::Unsent | Outcome::Lost => {
+            Outcome::Lost => {
+                // It may have been a bad login, so the next one waits as long as for any other doubt.
+                version.doubts.push(Doubt::of(sent, now));
+                version.own_was_lost(now, true);
+            }
+            Outcome::Unsent | Outcome::Accepted => {
                 let suspect = matches!(version.standing, Standing::Suspect { .. });
                 version.own_was_lost(now, !suspect);
                 if let Standing::Suspect { read, .. } = &mut version.standing {
@@ -290,8 +326,14 @@ impl Ledger {
         let version = self.version(id);
         version.standing = Standing::Sound;
         (version.first_refused, version.lost, version.next_own) = (None, 0, None);
-        for (client, context) in std::mem::take(&mut version.accused) {
-            self.contexts.refused(&client, context, id, cause, now);
+        for Accused { client, context, kind } in std::mem::take(&mut version.accused) {
+            match kind {
+                // The gate's addresses may differ, and a lock may have ended meanwhile: the request goes again.
+                Kind::PatPolicy | Kind::UserLocked => {}
+                Kind::PatRefused if context.is_client_s => self.contexts.refused(&client, context, id, cause, now),
+                // Snowflake's own trouble looks like this too: only the second time it is the request.
+                _ => self.contexts.refused_again(&client, context, id, cause, now),
+            }
         }
     }
 
@@ -326,10 +368,24 @@ impl Ledger {
         }
     }
 
-    /// When the gate's own login may go, if there is none under way.
+    /// When the gate's own login may go, if there is none under way. It needs a place too.
     pub(super) fn next_own(&self, id: &PatId, now: Instant) -> Option<Instant> {
         let version = self.find(id)?;
-        (!version.own).then(|| version.next_own.unwrap_or(now))
+        let free = match version.taken() < version.width.max(1) {
+            true => now,
+            false => version.doubts.iter().map(|doubt| doubt.until).min()?,
+        };
+        (!version.own).then(|| version.next_own.unwrap_or(now).max(free))
+    }
+
+    /// When time alone frees a place.
+    pub(super) fn next_free(&self, id: &PatId) -> Option<Instant> {
+        self.find(id)?.doubts.iter().map(|doubt| doubt.until).min()
+    }
+
+    /// Other gates have all places for a while, which may be those of a gate that is gone: the own login finds out.
+    pub(super) fn wants_proof(&mut self, id: &PatId) {
+        self.version(id).wants_proof = true;
     }
 
     /// Whether an outcome changes something that a restart must not forget.

@@ -9,6 +9,7 @@
 //! | `cache` | the PATs in memory, read again in the background |
 //! | `guard` | when a request may go with a version: [`Guard`], one per process |
 //! | `queue` | the order of the requests |
+//! | `elsewhere` | what gates on other hosts tell the guard |
 //! | `permit` | one request's place in the width of a version |
 //! | `ledger` | one user: who may go, and what "refused" means |
 //! | `version` | what is known of one version |
@@ -24,6 +25,7 @@
 mod cache;
 mod contexts;
 mod disk_cache;
+mod elsewhere;
 mod guard;
 mod health;
 mod journal;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
@@ -18,13 +19,14 @@ use crate::base::pins::Pins;
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::snowflake::answer::LoginAnswer;
+use crate::snowflake::body::gunzip;
 use crate::snowflake::login::{Injection, own_login};
 use crate::snowflake::query::{self, pinned};
 use crate::snowflake::route::LOGIN;
 use crate::upstream::{AccountClient, AccountState};
 
-/// How long Snowflake may take to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How long an own login may take; shorter than its turn among replicas.
+const ANSWER_TIME: Duration = Duration::from_secs(55);
 /// The largest answer, in bytes. A login's has some 10 KB.
 const LARGEST: usize = 4 << 20;
 
@@ -65,23 +67,32 @@ impl OwnLogins {
             return Outcome::Unsent;
         };
         let Some((target, body)) = self.request(form, &account, pat) else { return Outcome::Unsent };
-        let sent = timeout(ANSWER_TIME, account.post(&target, body, None)).await;
-        let response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(failure)) => return if failure.is_unsent() { Outcome::Unsent } else { Outcome::Lost },
+        let exchange = async {
+            let response = account.post(&target, body, None).await.map_err(|failure| match failure.is_unsent() {
+                true => Outcome::Unsent,
+                false => Outcome::Lost,
+            })?;
+            let gzip = response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|_broken| Outcome::Lost)?;
+            let body = body.to_bytes();
+            // Some middleboxes send gzip to whoever does not ask for it.
+            Ok(if gzip { gunzip(&body, LARGEST).map_err(|_damaged| Outcome::Lost)?.into() } else { body })
+        };
+        let body = match timeout(ANSWER_TIME, exchange).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(outcome)) => return outcome,
             Err(_late) => return Outcome::Lost,
         };
-        let Ok(Ok(body)) = timeout(ANSWER_TIME, Limited::new(response.into_body(), LARGEST).collect()).await else {
-            return Outcome::Lost;
-        };
-        let body = body.to_bytes();
         match LoginAnswer::read(&body) {
             Some(LoginAnswer::Success(granted)) => {
                 let token = granted.token();
                 tokio::spawn(async move { account.log_out(&token).await });
                 Outcome::Accepted
             }
-            Some(LoginAnswer::Refused(refusal)) => Outcome::Refused(refusal),
+            Some(LoginAnswer::Refused(mut refusal)) => {
+                refusal.without(pat);
+                Outcome::Refused(refusal)
+            }
             // The answer is complete but not a login answer: Snowflake has not checked the PAT.
             None => Outcome::Unsent,
         }

@@ -1,6 +1,7 @@
 //! [`RiskPermit`]: one request's place in the width of a version, and the report of its outcome.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::guard::{Guard, Question, deliver};
 use super::ledger::{Ledger, Outcome, Sending};
@@ -24,13 +25,13 @@ pub(super) struct RiskPermit {
 
 impl RiskPermit {
     /// The place of a request that was let go with this number.
-    pub(super) fn new(guard: Arc<Guard>, question: Question, number: u64) -> Self {
+    pub(super) fn new(guard: Arc<Guard>, question: Question, (number, at): (u64, Instant)) -> Self {
         let Question { user, client, version, context, .. } = question;
         Self {
             guard,
             user,
             version,
-            sending: Sending { number, client, context },
+            sending: Sending { number, at, client, context },
             sent: false,
             told: false,
             settled: false,

@@ -38,8 +38,6 @@ pub(super) struct Version {
     pub store: String,
     pub read_in_vain: Option<Instant>,
     pub pause: Option<Pause>,
-    /// The last sending when a refusal came.
-    pub refused_at: u64,
     /// How long nothing was under way since the last success.
     idle: Duration,
     idle_since: Option<Instant>,
@@ -47,7 +45,9 @@ pub(super) struct Version {
     pub lost: u32,
     pub next_own: Option<Instant>,
     /// Whose requests were refused while no verdict was there.
-    pub accused: Vec<(ClientName, Context)>,
+    pub accused: Vec<Accused>,
+    /// Whether the gate's own login has to go before any other.
+    pub wants_proof: bool,
 }
 
 /// What the gate thinks of a version.
@@ -65,6 +65,14 @@ pub(super) enum Standing {
     Condemned {
         cause: String,
     },
+}
+
+/// A request that was refused, and the kind of refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Accused {
+    pub client: ClientName,
+    pub context: Context,
+    pub kind: Kind,
 }
 
 /// A lost outcome.
@@ -88,12 +96,12 @@ impl Version {
             store: String::new(),
             read_in_vain: None,
             pause: None,
-            refused_at: 0,
             idle: Duration::ZERO,
             idle_since: None,
             lost: 0,
             next_own: None,
             accused: Vec::new(),
+            wants_proof: false,
         }
     }
 
@@ -122,7 +130,7 @@ impl Version {
         self.under_way + self.doubts.len()
     }
 
-    /// How many places clients' requests have at this gate, one of `gates`: its part, and at least one, if there is any.
+    /// How many places clients' requests have at this gate, one of `gates`: its part, and at least one if there is any.
     pub(super) fn places(&self, gates: usize) -> usize {
         let all = self.width.saturating_sub(1);
         (all / gates.max(1)).max(all.min(1))
@@ -162,12 +170,16 @@ impl Version {
         }
     }
 
-    pub(super) fn succeeded(&mut self, sent: u64, now: Instant) {
-        self.succeeded = true;
+    /// Snowflake has accepted it now.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        (self.succeeded, self.wants_proof) = (true, false);
         self.idle = Duration::ZERO;
         self.idle_since = self.idle_since.map(|_| now);
+    }
+
+    /// A success settles the lost outcomes of earlier requests.
+    pub(super) fn settles_doubts(&mut self, sent: u64) {
         self.doubts.retain(|doubt| doubt.sent > sent);
-        (self.lost, self.next_own, self.pause) = (0, None, None);
     }
 
     pub(super) fn own_was_lost(&mut self, now: Instant, in_doubt: bool) {
@@ -178,8 +190,8 @@ impl Version {
 }
 
 impl Doubt {
-    /// The lost outcome of the request `sent`.
-    pub(super) fn of(sent: u64, now: Instant) -> Self {
-        Self { sent, until: now + DOUBT }
+    /// The lost outcome of the request `sent`, at that time.
+    pub(super) fn of(sent: u64, at: Instant) -> Self {
+        Self { sent, until: at + DOUBT }
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use super::login::Logout;
 use crate::admit::RequestPermit;
 use crate::base::fault::chain;
 use crate::base::names::TraceId;
@@ -23,6 +24,8 @@ pub struct AnswerBody {
 pub(super) enum Content {
     /// The gate's own.
     Whole(Full<Bytes>),
+    /// The answer to a login that has opened a session, which ends if nobody gets it.
+    Granted(Full<Bytes>, Box<Logout>),
     /// Snowflake's, with the permit of its request, which the gate releases after the last byte.
     Streamed(ResponseBody, #[expect(dead_code, reason = "it is given back when it is dropped")] RequestPermit),
 }
@@ -52,6 +55,14 @@ impl Body for AnswerBody {
         let this = self.get_mut();
         let polled = match &mut this.content {
             Content::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Content::Granted(body, logout) => {
+                let polled = Pin::new(body).poll_frame(cx).map_err(|never| match never {});
+                // The connection has it.
+                if polled.is_ready() {
+                    logout.disarm();
+                }
+                polled
+            }
             Content::Streamed(body, _) => Pin::new(body).poll_frame(cx).map_err(|error| {
                 this.record.broke_off(chain(&error));
                 BrokeOff(this.record.trace())
@@ -67,14 +78,14 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Whole(body) => body.is_end_stream(),
+            Content::Whole(body) | Content::Granted(body, _) => body.is_end_stream(),
             Content::Streamed(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(body) => body.size_hint(),
+            Content::Whole(body) | Content::Granted(body, _) => body.size_hint(),
             Content::Streamed(body, _) => body.size_hint(),
         }
     }

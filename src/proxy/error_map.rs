@@ -38,6 +38,16 @@ pub(super) fn redirect<B>(response: &Response<B>, authority: &HeaderValue) -> Re
     }
 }
 
+/// The same for a REST request: after other redirects than these two, the request has been carried out, or is another
+/// one (RFC 9110, section 15.4).
+pub(super) fn rest_redirect<B>(response: &Response<B>, authority: &HeaderValue) -> Result<Option<String>, Fault> {
+    let repeats = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&response.status());
+    match redirect(response, authority)? {
+        Some(cause) if !repeats => Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause)),
+        passing => Ok(passing),
+    }
+}
+
 /// The same, for a request that the gate cannot send again: its driver can.
 pub(super) fn no_redirect<B>(response: &Response<B>, authority: &HeaderValue) -> Result<(), Fault> {
     match redirect(response, authority)? {

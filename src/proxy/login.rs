@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, header, request};
+use http_body_util::Full;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -106,11 +107,12 @@ impl AdmittedLogin<'_, '_> {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
             match self.try_once(lease, &target, tries.begin(), record).await? {
-                LoginOutcome::Success { response, body, ticket, logout: _ } => {
+                LoginOutcome::Success { response, body, ticket, logout } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
                     }
-                    return Ok(passed_on(response, body));
+                    let answer = passed_on(response, Bytes::new());
+                    return Ok(answer.map(|_empty| Content::Granted(Full::new(body), logout)));
                 }
                 LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
                 LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
@@ -148,9 +150,8 @@ impl AdmittedLogin<'_, '_> {
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
             let ended = exchange.carry_out(request, (in_flight, connect), lease).await;
-            if let Err((Ok(LoginOutcome::Success { logout, .. }), _record)) = tell.send(ended) {
-                logout.account.log_out(&logout.token).await;
-            }
+            // If the client has left, what comes back here is dropped, and with it the session.
+            let _left = tell.send(ended);
         });
         let (sent, lent) = told.await.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
         record.take_back(lent);
@@ -186,10 +187,27 @@ enum LoginOutcome {
     Failed(Failure),
 }
 
-/// What ends the session at Snowflake, if its client has left.
-struct Logout {
+/// Ends the session at Snowflake if nobody gets it: its client has left, or the gate cannot seal it.
+pub(super) struct Logout {
     account: Arc<AccountClient>,
-    token: Secret,
+    /// `None` once the answer is on its way.
+    token: Option<Secret>,
+}
+
+impl Logout {
+    /// The client gets the session.
+    pub(super) fn disarm(&mut self) {
+        self.token = None;
+    }
+}
+
+impl Drop for Logout {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            let account = self.account.clone();
+            tokio::spawn(async move { account.log_out(&token).await });
+        }
+    }
 }
 
 /// One login over one connection.
@@ -263,7 +281,7 @@ impl Exchange {
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
-                let logout = Box::new(Logout { account: self.account.clone(), token: granted.token() });
+                let logout = Box::new(Logout { account: self.account.clone(), token: Some(granted.token()) });
                 let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket, logout }
             }

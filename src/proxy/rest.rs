@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::body::Content;
 use super::buffered::{self, Begun, Caps};
-use super::error_map::{not_allowed, redirect};
+use super::error_map::{not_allowed, rest_redirect};
 use super::{Worker, headers, note_grant};
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
@@ -197,7 +197,7 @@ enum Phase {
     /// The head of the answer has arrived.
     Judged(Result<Looked, Fault>),
     /// The answer has not arrived.
-    Settled(Sending, Lease),
+    Settled(Sending, Box<Lease>),
 }
 
 /// One try; it reports the outcome to the lease. Until then it continues after the client leaves: the gate must know
@@ -229,7 +229,7 @@ async fn exchange(
             Ok(sent) => (Phase::Judged(judge(sent, lease).await), lent),
             Err(_long) => {
                 lease.settle();
-                (Phase::Settled(sending, lease), lent)
+                (Phase::Settled(sending, Box::new(lease)), lent)
             }
         }
     });
@@ -237,7 +237,7 @@ async fn exchange(
     record.take_back(lent);
     let looked = match phase {
         Phase::Judged(looked) => looked,
-        Phase::Settled(sending, lease) => judge(sending.await, lease).await,
+        Phase::Settled(sending, lease) => judge(sending.await, *lease).await,
     };
     record.step(Step::Answered);
     looked
@@ -271,7 +271,7 @@ async fn judge(
             return Ok(Looked::Failed(failure));
         }
     };
-    match redirect(&response, authority) {
+    match rest_redirect(&response, authority) {
         Ok(None) => {}
         Ok(Some(cause)) => {
             lease.unsent();

@@ -4,6 +4,7 @@
 //! widens the version for all gates, a refusal makes it suspect for all. One gate at a time sends an own login; a
 //! condemned version stays condemned for as long as Snowflake keeps a token. The leases of a killed replica expire.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -79,22 +80,32 @@ elseif ARGV[2] == 'accepted' then
 end
 return 0";
 
-/// Asks for the turn of an own login: 0. Another gate has it: 1. Condemned: 2.
+/// Asks for the turn of an own login: 0. Another gate has it, or its last one was refused a moment ago: 1. The version
+/// is condemned: 2.
+///
+/// Keys: condemned, own, paused. Arguments: version, its time, a name for the turn.
 const OWN: &str = r"
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 2 end
-if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[2]) then return 0 end
+if redis.call('EXISTS', KEYS[3]) == 1 then return 1 end
+if redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[2]) then return 0 end
 return 1";
 
-/// Reports what an own login showed: condemned, acquitted, or nothing.
+/// Reports what an own login showed.
 ///
-/// Keys: condemned, own, suspect, doubts. Arguments: version, verdict, how long it counts.
+/// Keys: condemned, own, suspect, doubts, leases, paused. Arguments: version, verdict, how long a condemnation counts,
+/// the name of the turn (empty without one), how long ago it began, the time of a lease, and that of a pause.
 const JUDGE: &str = r"
-redis.call('DEL', KEYS[2])
+if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
 if ARGV[2] == 'condemned' then
   redis.call('HSET', KEYS[1], ARGV[1], 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 elseif ARGV[2] == 'acquitted' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
   redis.call('DEL', KEYS[3], KEYS[4])
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[5]) + tonumber(ARGV[6]))
+elseif ARGV[2] == 'paused' then
+  redis.call('SET', KEYS[6], 1, 'PX', ARGV[7])
 end
 return 0";
 
@@ -131,8 +142,26 @@ pub enum Judgement {
     Condemned,
     /// The PAT is good.
     Acquitted,
+    /// Snowflake refused it for a reason without a verdict: no gate asks again at once.
+    Paused,
     /// Nothing.
     Open,
+}
+
+/// The turn of an own login, over all gates.
+pub enum OwnTurn {
+    /// This gate has it. Without Redis it always has.
+    Granted(Turn),
+    /// Another gate has it for too long, or its last one was refused.
+    Taken,
+    /// Another gate has condemned the version.
+    Condemned,
+}
+
+/// A turn that this gate has.
+pub struct Turn {
+    name: String,
+    begun: tokio::time::Instant,
 }
 
 /// A login under way. Dropping it without a report means a lost answer.
@@ -140,6 +169,8 @@ pub struct ReplicaLease {
     reports: mpsc::Sender<Report>,
     report: Option<Report>,
     settled: bool,
+    /// What its drop without a report means.
+    dropped: LeaseOutcome,
 }
 
 /// A report to the other gates.
@@ -147,7 +178,7 @@ pub(super) enum Report {
     /// The outcome of a lease.
     Told { user: ServiceUser, version: PatId, lease: String, outcome: LeaseOutcome, widths: Widths },
     /// The outcome of an own login.
-    Judged { user: ServiceUser, version: PatId, judgement: Judgement },
+    Judged { user: ServiceUser, version: PatId, judgement: Judgement, turn: Option<(String, Duration)> },
     /// Forget a user's refusals.
     Forgiven { user: ServiceUser },
 }
@@ -184,7 +215,7 @@ impl ReplicaLease {
 
 impl Drop for ReplicaLease {
     fn drop(&mut self) {
-        self.tell(LeaseOutcome::Lost);
+        self.tell(self.dropped);
     }
 }
 
@@ -199,52 +230,83 @@ impl Replicas {
         lease: String,
     ) -> (Verdict<Option<ReplicaLease>>, Option<usize>) {
         let mut script = self.scripts.ask.prepare_invoke();
-        script.key(self.condemned(user)).key(self.of("leases", user, version)).key(self.of("doubts", user, version));
+        script
+            .key(self.condemned_key(user))
+            .key(self.of("leases", user, version))
+            .key(self.of("doubts", user, version));
         script.key(self.of("width", user, version)).key(self.of("suspect", user, version));
         script.key(self.key(&format!("gates:{user}")));
         script.arg(version.as_str()).arg(widths.budget).arg(widths.in_flight);
         script.arg(&lease).arg(millis(LEASE)).arg(&self.gate);
-        let asked = self.ask(async |connection| script.invoke_async::<(u8, usize)>(connection).await).await;
-        let (user, version) = (user.clone(), version.clone());
-        let report = |outcome| Report::Told { user, version, lease, outcome, widths };
-        let Some((answer, gates)) = asked else {
-            // Redis may have executed the command anyway.
-            let _lost = self.reports.try_send(report(LeaseOutcome::Harmless));
-            return (Verdict::Granted(None), None);
+        let report = Report::Told {
+            user: user.clone(),
+            version: version.clone(),
+            lease,
+            outcome: LeaseOutcome::Harmless,
+            widths,
         };
+        // A request that leaves before the answer gives back what Redis may have given it.
+        let mut lease = ReplicaLease {
+            reports: self.reports.clone(),
+            report: Some(report),
+            settled: false,
+            dropped: LeaseOutcome::Harmless,
+        };
+        let asked = self.ask(async |connection| script.invoke_async::<(u8, usize)>(connection).await).await;
+        let Some((answer, gates)) = asked else { return (Verdict::Granted(None), None) };
         let verdict = match answer {
-            0 => Verdict::Granted(Some(ReplicaLease {
-                reports: self.reports.clone(),
-                report: Some(report(LeaseOutcome::Lost)),
-                settled: false,
-            })),
+            0 => {
+                lease.dropped = LeaseOutcome::Lost;
+                return (Verdict::Granted(Some(lease)), Some(gates));
+            }
             1 => Verdict::Retry(POLL),
             2 => Verdict::Condemned,
             _ => Verdict::Suspect,
         };
+        lease.report = None;
         (verdict, Some(gates))
     }
 
-    /// Waits for the turn of an own login; `false` if another gate has condemned the version. Without Redis it has the
-    /// turn at once.
-    pub async fn own_login(&self, user: &ServiceUser, version: &PatId) -> bool {
+    /// Waits for the turn of an own login.
+    pub async fn own_login(&self, user: &ServiceUser, version: &PatId) -> OwnTurn {
         let end = tokio::time::Instant::now() + LEASE;
+        let name = format!("{}-{}", self.gate, self.turns.fetch_add(1, Ordering::Relaxed));
         loop {
+            let begun = tokio::time::Instant::now();
             let mut script = self.scripts.own.prepare_invoke();
-            script.key(self.condemned(user)).key(self.key(&format!("own:{user}")));
-            script.arg(version.as_str()).arg(millis(LEASE));
+            script.key(self.condemned_key(user)).key(self.key(&format!("own:{user}")));
+            script.key(self.of("paused", user, version));
+            script.arg(version.as_str()).arg(millis(LEASE)).arg(&name);
             match self.ask(async |connection| script.invoke_async::<u8>(connection).await).await {
-                Some(1) if tokio::time::Instant::now() < end => tokio::time::sleep(OWN_POLL).await,
-                Some(2) => return false,
-                _ => return true,
+                Some(1) if begun < end => tokio::time::sleep(OWN_POLL).await,
+                Some(1) => return OwnTurn::Taken,
+                Some(2) => return OwnTurn::Condemned,
+                _ => return OwnTurn::Granted(Turn { name, begun }),
             }
         }
     }
 
-    /// Reports what an own login showed, or a client's login of the same form.
-    pub fn judged(&self, user: &ServiceUser, version: &PatId, judgement: Judgement) {
+    /// Reports what an own login showed, and ends its turn.
+    pub fn own_login_ended(&self, user: &ServiceUser, version: &PatId, judgement: Judgement, turn: Turn) {
+        self.judged(user, version, judgement, Some((turn.name, turn.begun.elapsed())));
+    }
+
+    /// Reports that a version is condemned.
+    pub fn condemned(&self, user: &ServiceUser, version: &PatId) {
+        self.judged(user, version, Judgement::Condemned, None);
+    }
+
+    fn judged(&self, user: &ServiceUser, version: &PatId, judgement: Judgement, turn: Option<(String, Duration)>) {
         let (user, version) = (user.clone(), version.clone());
-        let _lost = self.reports.try_send(Report::Judged { user, version, judgement });
+        let _lost = self.reports.try_send(Report::Judged { user, version, judgement, turn });
+    }
+
+    /// How often a user has been forgiven at any gate; `None` if Redis does not answer.
+    pub async fn forgiven(&self, user: &ServiceUser) -> Option<u64> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.key(&format!("forgiven:{user}")));
+        let times = self.ask(async |connection| get.query_async::<Option<u64>>(connection).await).await?;
+        Some(times.unwrap_or(0))
     }
 
     /// Forgets the refusals of a user's PATs.
@@ -252,7 +314,7 @@ impl Replicas {
         let _lost = self.reports.try_send(Report::Forgiven { user: user.clone() });
     }
 
-    fn condemned(&self, user: &ServiceUser) -> String {
+    fn condemned_key(&self, user: &ServiceUser) -> String {
         self.key(&format!("condemned:{user}"))
     }
 
@@ -300,22 +362,28 @@ impl Replicas {
                 script.arg(millis(DOUBT)).arg(millis(WORD)).arg(millis(IDLE));
                 self.ask(async |connection| script.invoke_async::<()>(connection).await).await
             }
-            Report::Judged { user, version, judgement } => {
+            Report::Judged { user, version, judgement, turn } => {
                 let mut script = self.scripts.judge.prepare_invoke();
-                script.key(self.condemned(user)).key(self.key(&format!("own:{user}")));
-                script.key(self.of("suspect", user, version)).key(self.of("doubts", user, version));
+                script.key(self.condemned_key(user)).key(self.key(&format!("own:{user}")));
+                for what in ["suspect", "doubts", "leases", "paused"] {
+                    script.key(self.of(what, user, version));
+                }
                 let said = match judgement {
                     Judgement::Condemned => "condemned",
                     Judgement::Acquitted => "acquitted",
+                    Judgement::Paused => "paused",
                     Judgement::Open => "open",
                 };
-                script.arg(version.as_str()).arg(said).arg(millis(REMEMBERED));
+                let (name, ago) = turn.as_ref().map_or(("", Duration::ZERO), |(name, ago)| (name.as_str(), *ago));
+                script.arg(version.as_str()).arg(said).arg(millis(REMEMBERED)).arg(name).arg(millis(ago));
+                script.arg(millis(LEASE)).arg(millis(DOUBT));
                 self.ask(async |connection| script.invoke_async::<()>(connection).await).await
             }
             Report::Forgiven { user } => {
-                let mut forget = redis::cmd("DEL");
-                forget.arg(self.condemned(user));
-                self.ask(async |connection| forget.query_async::<()>(connection).await).await
+                let mut pipe = redis::pipe();
+                pipe.del(self.condemned_key(user)).ignore();
+                pipe.incr(self.key(&format!("forgiven:{user}")), 1).ignore();
+                self.ask(async |connection| pipe.query_async::<()>(connection).await).await
             }
         }
     }

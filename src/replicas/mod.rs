@@ -21,7 +21,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
 use tokio::sync::mpsc;
 
-pub use login_leases::{Judgement, LeaseOutcome, ReplicaLease};
+pub use login_leases::{Judgement, LeaseOutcome, OwnTurn, ReplicaLease};
 
 use crate::base::clock::{Clock, Env};
 use crate::base::epoch::{EpochMillis, millis};
@@ -77,8 +77,9 @@ pub struct Replicas {
     errors: AtomicU64,
     count: Script,
     scripts: login_leases::Scripts,
-    /// This gate's name among the others.
+    /// This gate's name among the others, and how many turns of own logins it has asked for.
     gate: String,
+    turns: AtomicU64,
     reports: mpsc::Sender<login_leases::Report>,
 }
 
@@ -143,6 +144,7 @@ impl Replicas {
             timeout: settings.timeout,
             start: env.clock.now(),
             clock: env.clock.clone(),
+            turns: AtomicU64::new(0),
             gate: SessionId::new(&*env.random).map_err(|error| not(&error))?.to_string(),
             rests: AtomicU64::new(0),
             state: AtomicU8::new(UNASKED),

@@ -12,6 +12,7 @@
 //! have.
 
 use crate::base::fault::Kind;
+use crate::base::secret::Secret;
 
 /// The most characters of Snowflake's text that the gate keeps for its log.
 const TEXT: usize = 300;
@@ -98,6 +99,13 @@ impl Refusal {
     /// Whether the table knows the reason, and the reason is the gate's.
     pub fn is_known(&self) -> bool {
         matches!(self.about, About::Gate(kind) if kind != Kind::LoginRefused)
+    }
+
+    /// Takes a secret out of Snowflake's text.
+    pub fn without(&mut self, secret: &Secret) {
+        if self.text.contains(secret.expose()) {
+            self.text = self.text.replace(secret.expose(), "***");
+        }
     }
 
     /// For the log.

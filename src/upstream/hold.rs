@@ -16,6 +16,9 @@ use crate::base::names::TraceId;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a try may connect at least, also without a hold.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How long the gate holds a request, and the outcome of its tries. Connecting, pauses and failed tries spend its time;
 /// waiting for a lease does not.
 pub struct Hold {
@@ -58,7 +61,7 @@ impl Hold {
     /// A try begins; returns how long it may take to connect.
     pub fn begin(&mut self) -> Duration {
         self.begun = Some(Instant::now());
-        self.left
+        self.left.max(LEAST)
     }
 
     /// Returns, after the pause, if the request may be sent again.

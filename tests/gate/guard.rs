@@ -84,7 +84,8 @@ async fn a_401_to_one_client_s_statement_takes_the_pat_from_nobody() {
         assert_eq!(statement("GOOD").await.status, 200);
         world.session().await;
     }
-    assert_eq!((world.standin.state.bad_logins_in_all(), own(&world)), (1, 1));
+    // A code that nobody knows may be Snowflake's own trouble, so the statement goes twice.
+    assert_eq!((world.standin.state.bad_logins_in_all(), own(&world)), (2, 2));
     world.finish().await;
 }
 

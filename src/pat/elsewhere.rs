@@ -1,0 +1,49 @@
+//! What the guard learns from gates on other hosts.
+
+use std::sync::Arc;
+
+use super::guard::{Guard, User};
+use super::version::Version;
+use crate::base::ids::{PatId, ServiceUser};
+use crate::replicas::Replicas;
+
+impl Guard {
+    /// Records how many gates share the places of a user's versions.
+    pub(super) fn shared_by(&self, user: &ServiceUser, gates: usize) {
+        self.users.lock().user(user).ledger.gates = gates;
+    }
+
+    /// Records that another gate's request was refused, and that there is no verdict yet.
+    pub(super) fn suspected_elsewhere(&self, user: &ServiceUser, version: &PatId) {
+        self.users.lock().user(user).ledger.suspected_elsewhere(version, self.clock.now());
+    }
+
+    /// Other gates have all places of a version for a while: the gate's own login goes first.
+    pub(super) fn wants_proof(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
+        self.users.lock().user(user).ledger.wants_proof(version);
+    }
+
+    /// Forgives the users that the operator has forgiven at another gate. The gate calls it about once a second.
+    pub async fn exchange_forgiveness(self: &Arc<Self>, replicas: &Replicas) {
+        let refused =
+            |user: &User| user.ledger.pause.is_some() || user.ledger.versions.iter().any(Version::is_condemned);
+        let refused: Vec<ServiceUser> = {
+            let users = self.users.lock();
+            users.users.iter().filter(|(_, user)| refused(user)).map(|(name, _)| name.clone()).collect()
+        };
+        for user in refused {
+            let Some(times) = replicas.forgiven(&user).await else { return };
+            let before = self.users.lock().user(&user).forgiven.replace(times);
+            if before.is_some_and(|before| before != times) {
+                tracing::warn!(%user, "forgot the bad logins of a user: the operator has asked another gate");
+                self.forget_refusals(&user);
+            }
+        }
+    }
+
+    /// Records that other gates have condemned a version.
+    pub(super) fn condemned_elsewhere(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
+        let now = self.clock.now();
+        self.change(user, |ledger| ledger.condemned_elsewhere(version, now));
+    }
+}
