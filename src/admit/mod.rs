@@ -231,7 +231,7 @@ impl Admission {
     /// Decides about a REST request, which has the key each time.
     ///
     /// # Errors
-    /// Like [`Admission::login`], and [`Kind::RequestLimit`].
+    /// Like [`Admission::log_in`], and [`Kind::RequestLimit`].
     pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, RequestPermit), Fault> {
         self.arrives_with_request(peer).await?;
         let (entry, grant) = match self.admit(peer, presented) {

@@ -4,7 +4,7 @@
 //! types.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -156,6 +156,12 @@ impl Operator {
         stopping: tokio_util::sync::CancellationToken,
     ) -> Self {
         Self { generations, reloads, stopping, retried: Arc::default() }
+    }
+
+    /// Whether a refusal of a command by a local user is written: anybody can cause one.
+    pub fn tells_of_refusal(&self) -> bool {
+        let services = &self.generations.services;
+        services.refusals.keeps("command", IpAddr::from(Ipv4Addr::LOCALHOST), services.env.clock.now())
     }
 
     /// The users who may give commands, beside root and the gate's own user.

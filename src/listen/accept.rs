@@ -84,7 +84,8 @@ impl Acceptor {
                         let Some(permit) = self.permit(&full).await else { return };
                         self.workers.hand_over(stream, peer, self.state.clone(), permit, shutdown.clone());
                     }
-                    Err(error) => tracing::warn!(cause = %error, "cannot take over a connection"),
+                    Err(error) if failed.now() => tracing::warn!(cause = %error, "cannot take over a connection"),
+                    Err(_told) => {}
                 },
                 Err(error) if concerns_one(&error) => {}
                 Err(error) => {

@@ -27,7 +27,7 @@ use super::slot::ConnectionSlot;
 use super::unadmitted::{Stranger, Unadmitted};
 use super::watched_stream::{Activity, Waiting, WatchedStream};
 use super::{peer_user, proxy_header};
-use crate::admit::{Peer, PeerCertificate, Source};
+use crate::admit::{LocalUser, Peer, PeerCertificate, Source};
 use crate::base::fault::{Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::config::Listen;
@@ -130,6 +130,7 @@ pub(super) async fn serve(
     if timeout_at(until, stranger.place()).await.is_err() {
         return context.refused(&record, NO_PLACE, "");
     }
+    peer.user = context.user(&stream, from, &peer).await;
     let stranger = (stranger, until);
     let transport = Transport::new(stream);
     let Some(acceptor) = listener.tls.clone().map(TlsAcceptor::from) else {
@@ -186,14 +187,18 @@ impl WorkerContext {
                     return None;
                 }
             }
-        } else if peer.ip.is_loopback()
-            && self.slot.worker().asks_for_users()
-            && let Ok(ours) = stream.local_addr()
-        {
-            // The table may be long, so another thread reads it: the worker's other connections must not wait.
-            peer.user = tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten();
         }
         Some(peer)
+    }
+
+    /// The user of a program on this machine, if a client's rules need it. Only a connection with a place asks for it.
+    async fn user(&self, stream: &TcpStream, from: SocketAddr, peer: &Peer) -> Option<LocalUser> {
+        let ours = stream.local_addr().ok()?;
+        if peer.proxied || !peer.ip.is_loopback() || !self.slot.worker().asks_for_users() {
+            return None;
+        }
+        // The table may be long, so another thread reads it: the worker's other connections must not wait.
+        tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten()
     }
 }
 

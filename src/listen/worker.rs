@@ -17,6 +17,7 @@ use super::slot::ConnectionSlot;
 use super::unadmitted::Unadmitted;
 use crate::base::shutdown::ShutdownWatch;
 use crate::proxy::{Current, WorkerSlot};
+use crate::telemetry::log_throttle::LogThrottle;
 
 /// How often a worker checks waiting connections.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ impl Workers {
 }
 
 async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext) {
-    let context = Arc::new(context);
+    let (context, failed) = (Arc::new(context), LogThrottle::default());
     let mut connections = tokio::task::JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -94,7 +95,8 @@ async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext)
                     Ok(stream) => {
                         connections.spawn(connection::serve(context.clone(), listener, stream, peer, shutdown, slot));
                     }
-                    Err(error) => tracing::warn!(cause = %error, "cannot take over a connection"),
+                    Err(error) if failed.now() => tracing::warn!(cause = %error, "cannot take over a connection"),
+                    Err(_told) => {}
                 },
                 None => break,
             },

@@ -50,7 +50,10 @@ async fn a_login_whose_client_leaves_is_counted_and_logged_out() {
         }
         world.standin.state.wait_until(|state| state.count("logout") == number).await;
     }
-    assert_eq!(world.standin.state.open_sessions(), 0);
+    // The stand-in counts a request before it carries it out.
+    while world.standin.state.open_sessions() > 0 {
+        tokio::task::yield_now().await;
+    }
     world.standin.state.delay(RouteName("login".into()), Duration::ZERO);
     world.session().await;
     let (_, text) = world.operator(&world.app, Method::GET, "/metrics").await;

@@ -112,12 +112,10 @@ impl AdminService {
         if !verb.as_ref().is_ok_and(|verb| verb.is_for_everyone())
             && let Err(why) = caller.may_operate(&self.operator.users()).await
         {
-            tracing::warn!(
-                owner = "client",
-                cause = why,
-                path = capped(request.uri().path(), PATH),
-                "refused a command"
-            );
+            if self.operator.tells_of_refusal() {
+                let path = capped(request.uri().path(), PATH);
+                tracing::warn!(owner = "client", cause = why, path, "refused a command");
+            }
             return error(StatusCode::FORBIDDEN, &why);
         }
         let verb = match verb {
