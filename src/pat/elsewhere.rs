@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::guard::{Guard, User};
+use super::guard::Guard;
+use super::ledger::Ledger;
 use super::version::Version;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::replicas::Replicas;
@@ -10,30 +11,29 @@ use crate::replicas::Replicas;
 impl Guard {
     /// Records how many gates share the places of a user's versions.
     pub(super) fn shared_by(&self, user: &ServiceUser, gates: usize) {
-        self.users.lock().user(user).ledger.gates = gates;
+        self.state.lock().ledgers.of(user).gates = gates;
     }
 
     /// Records that another gate's request was refused, and that there is no verdict yet.
     pub(super) fn suspected_elsewhere(&self, user: &ServiceUser, version: &PatId) {
-        self.users.lock().user(user).ledger.suspected_elsewhere(version, self.clock.now());
+        self.state.lock().ledgers.of(user).suspected_elsewhere(version, self.clock.now());
     }
 
     /// Other gates have all places of a version for a while: the gate's own login goes first.
     pub(super) fn wants_proof(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
-        self.users.lock().user(user).ledger.wants_proof(version);
+        self.state.lock().ledgers.of(user).wants_proof(version);
     }
 
     /// Forgives the users that the operator has forgiven at another gate. The gate calls it about once a second.
     pub async fn exchange_forgiveness(self: &Arc<Self>, replicas: &Replicas) {
-        let refused =
-            |user: &User| user.ledger.pause.is_some() || user.ledger.versions.iter().any(Version::is_condemned);
+        let refused = |ledger: &Ledger| ledger.pause.is_some() || ledger.versions.iter().any(Version::is_condemned);
         let refused: Vec<ServiceUser> = {
-            let users = self.users.lock();
-            users.users.iter().filter(|(_, user)| refused(user)).map(|(name, _)| name.clone()).collect()
+            let state = self.state.lock();
+            state.ledgers.iter().filter(|(_, ledger)| refused(ledger)).map(|(name, _)| name.clone()).collect()
         };
         for user in refused {
             let Some(times) = replicas.forgiven(&user).await else { return };
-            let before = self.users.lock().user(&user).forgiven.replace(times);
+            let before = self.state.lock().line(&user).forgiven.replace(times);
             if before.is_some_and(|before| before != times) {
                 tracing::warn!(%user, "forgot the bad logins of a user: the operator has asked another gate");
                 self.forget_refusals(&user);

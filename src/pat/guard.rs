@@ -21,45 +21,40 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::contexts::Context;
-use super::journal::{Elsewhere, Journal};
-use super::keeper::Helper;
-use super::ledger::{Ledger, Room};
-use super::permit::RiskPermit;
-use super::queue::{Queue, RequestKind, Turn};
-use super::version::{Standing, Version};
+use super::ledger::{Ledger, Outcome, Room, Sending};
+use super::ledgers::Ledgers;
+use super::question::Question;
+use super::queue::{Queue, Turn};
+use super::version::{Elsewhere, Version};
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
-use crate::base::names::ClientName;
 use crate::base::verdict::Widths;
+use crate::replicas::{LeaseOutcome, ReplicaLease};
+use crate::snowflake::refusal::Refusal;
 use crate::state::StateDir;
-
-/// How long a request waits at least for a verdict, or for one look into the store.
-const LOOK: Duration = Duration::from_secs(3);
 
 /// The state of all service users. One guard serves the whole process, over all configurations.
 pub struct Guard {
     widths: Widths,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) users: Mutex<Users>,
+    pub(super) state: Mutex<State>,
 }
 
-/// All users, and their journal.
-pub(super) struct Users {
-    pub users: HashMap<ServiceUser, User>,
-    pub journal: Option<Journal>,
+/// What the lock protects.
+pub(super) struct State {
+    pub ledgers: Ledgers,
+    lines: HashMap<ServiceUser, Line>,
 }
 
-/// One service user.
+/// The requests of one service user that wait.
 #[derive(Default)]
-pub(super) struct User {
-    pub ledger: Ledger,
+pub(super) struct Line {
     pub queue: Queue<Waiter>,
     /// The versions that a keeper looks after.
     pub kept: HashSet<PatId>,
@@ -71,27 +66,9 @@ pub(super) struct User {
     pub forgiven: Option<u64>,
 }
 
-/// A request that wants to be sent.
-pub(super) struct Question {
-    pub user: ServiceUser,
-    pub client: ClientName,
-    pub kind: RequestKind,
-    /// The version in memory.
-    pub version: PatId,
-    pub context: Context,
-    /// How long it waits for a verdict, or for a newer version than a refused one.
-    pub hold: Duration,
-    /// Whether its line has let it go before: Snowflake has refused it, or it has found another version.
-    pub again: bool,
-    /// Reads the store and logs in, while it waits.
-    pub helper: Arc<dyn Helper>,
-}
-
 /// A request in the queue.
 pub(super) struct Waiter {
     pub question: Question,
-    /// When it came, or was refused.
-    pub since: Instant,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -103,6 +80,20 @@ pub(super) enum Answer {
     Refused(Kind, String),
 }
 
+/// The right to send one request with one version. A permit that is dropped without a report after sending counts as a
+/// lost outcome.
+pub(super) struct RiskPermit {
+    guard: Arc<Guard>,
+    user: ServiceUser,
+    version: PatId,
+    sending: Sending,
+    sent: bool,
+    told: bool,
+    settled: bool,
+    /// What other gates know of it.
+    replica_lease: Option<ReplicaLease>,
+}
+
 /// Answers to deliver when the lock is released: a permit that nobody takes locks again.
 pub(super) type Answers = Vec<(oneshot::Sender<Answer>, Answer)>;
 
@@ -112,10 +103,13 @@ impl Guard {
     /// # Errors
     /// If it cannot write there.
     pub fn open(widths: Widths, clock: Arc<dyn Clock>, state: Option<StateDir>) -> io::Result<Arc<Self>> {
-        let mut users = HashMap::new();
-        let journal = state.map(|state| Journal::open(state, &mut users, &*clock)).transpose()?;
-        let users = Mutex::new(Users { users, journal });
-        Ok(Arc::new(Self { widths, clock, users }))
+        let ledgers = Ledgers::open(state, &*clock)?;
+        Ok(Arc::new(Self { widths, clock, state: Mutex::new(State { ledgers, lines: HashMap::new() }) }))
+    }
+
+    /// The time, for a question.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// The widths of `[pat]`.
@@ -128,57 +122,52 @@ impl Guard {
         let (answer, answered) = oneshot::channel();
         let (client, kind, at_head) = (question.client.clone(), question.kind, question.again);
         let user = question.user.clone();
-        let mut users = self.users.lock();
-        users.catch_up(&*self.clock);
-        let waiter = Waiter { since: self.clock.now(), question, answer };
-        let known = users.user(&user);
-        known.asked.insert(waiter.question.version.clone());
-        known.queue.push(&client, kind, waiter, at_head);
-        let answers = self.pump(&mut users, &user);
-        drop(users);
+        let mut state = self.state.lock();
+        state.ledgers.catch_up(&*self.clock);
+        let line = state.line(&user);
+        line.asked.insert(question.version.clone());
+        line.queue.push(&client, kind, Waiter { question, answer }, at_head);
+        let answers = self.pump(&mut state, &user);
+        drop(state);
         deliver(answers);
         answered
     }
 
     /// Lets go who may go, and tells those who may not. It starts a keeper where one is needed.
-    pub(super) fn pump(self: &Arc<Self>, users: &mut Users, name: &ServiceUser) -> Answers {
+    pub(super) fn pump(self: &Arc<Self>, state: &mut State, name: &ServiceUser) -> Answers {
         let mut answers = Answers::new();
         let now = self.clock.now();
-        self.tell(users, name, now, &mut answers);
+        self.tell(state, name, now, &mut answers);
         loop {
-            let Users { users: all, journal } = &mut *users;
-            let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
-            let elsewhere =
-                |id: &PatId| journal.as_ref().map(|journal| journal.elsewhere(name, id)).unwrap_or_default();
+            let State { ledgers, lines } = &mut *state;
+            let Some(Line { queue, .. }) = lines.get_mut(name) else { return answers };
             let next = queue.take(|waiter| {
                 let id = &waiter.question.version;
-                match waiter.answer.is_closed() {
-                    true => Turn::Gone,
-                    false if self.room(ledger, id, elsewhere(id), now) == Room::Go => Turn::Go,
-                    false => Turn::Wait,
+                let elsewhere = ledgers.elsewhere(name, id);
+                match waiter.is_there() {
+                    false => Turn::Gone,
+                    true if self.room(ledgers.of(name), id, elsewhere, now) == Room::Go => Turn::Go,
+                    true => Turn::Wait,
                 }
             });
-            let Some(Waiter { question, answer, since }) = next else { break };
-            let number = ledger.sends(&question.version, now);
-            let version = question.version.clone();
+            let Some(Waiter { question, answer }) = next else { break };
+            let (number, id) = (ledgers.of(name).sends(&question.version, now), question.version.clone());
             // Written first, then compared: of two processes that do so at the same time at least one sees the other.
-            if let Some(journal) = journal {
-                journal.write_risk(all, name, &version, &*self.clock);
-                let Some(User { ledger, queue, .. }) = all.get_mut(name) else { return answers };
-                let (others, id) = (journal.elsewhere(name, &version), &version);
-                let (gates, version) = (ledger.gates, ledger.version(id));
-                let before = version.taken().saturating_sub(1);
-                if others.processes > 0 && !version.has_place(before, gates, self.widths, others) {
-                    ledger.frees(id, now);
-                    let (client, kind) = (question.client.clone(), question.kind);
-                    queue.push(&client, kind, Waiter { question, answer, since }, true);
-                    break;
-                }
+            ledgers.write_risk(name, &id, &*self.clock);
+            let others = ledgers.elsewhere(name, &id);
+            let ledger = ledgers.of(name);
+            let (gates, version) = (ledger.gates, ledger.version(&id));
+            let before = version.taken().saturating_sub(1);
+            if others.processes > 0 && !version.has_place(before, gates, self.widths, others) {
+                ledger.frees(&id, now);
+                let (client, kind) = (question.client.clone(), question.kind);
+                queue.push(&client, kind, Waiter { question, answer }, true);
+                break;
             }
             let permit = RiskPermit::new(self.clone(), question, (number, now));
             answers.push((answer, Answer::Granted(Box::new(permit))));
         }
-        self.keepers(users, name, now);
+        self.keepers(state, name, now);
         answers
     }
 
@@ -187,41 +176,16 @@ impl Guard {
     }
 
     /// Answers those who cannot go, wherever they stand in the queue.
-    fn tell(&self, users: &mut Users, name: &ServiceUser, now: Instant, answers: &mut Answers) {
-        let Some(User { ledger, queue, asked, .. }) = users.users.get_mut(name) else { return };
+    fn tell(&self, state: &mut State, name: &ServiceUser, now: Instant, answers: &mut Answers) {
+        let Some(Line { queue, asked, .. }) = state.lines.get_mut(name) else { return };
+        let ledger = state.ledgers.of(name);
         if ledger.is_calm(asked, now) {
             return;
         }
         let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
-        let told: HashMap<PatId, Room> =
+        let rooms: HashMap<PatId, Room> =
             ids.into_iter().map(|id| (id.clone(), self.room(ledger, &id, Elsewhere::default(), now))).collect();
-        let paused = ledger.pause.as_ref().filter(|pause| now < pause.until);
-        let refusal = |waiter: &Waiter| {
-            let Question { client, context, version, .. } = &waiter.question;
-            if let Some(pause) = paused {
-                return Some((pause.kind, pause.cause.clone()));
-            }
-            match told.get(version) {
-                Some(Room::Paused(kind, cause)) => Some((*kind, cause.clone())),
-                Some(Room::Condemned | Room::Suspect) if self.waits_until(ledger, waiter)? <= now => {
-                    ledger.find(version).map(|known| match &known.standing {
-                        Standing::Suspect { kind, cause, .. } => {
-                            let open = "the gate's own login has not shown yet whose fault that is";
-                            (*kind, format!("{cause}; {open}; {}", known.store))
-                        }
-                        Standing::Condemned { cause } => (Kind::PatRefused, condemned(known, cause)),
-                        Standing::Sound => (Kind::GateBusy, String::new()),
-                    })
-                }
-                Some(Room::Condemned | Room::Suspect) => None,
-                None | Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => {
-                    ledger.contexts.refusal(client, context, version, now).map(|cause| {
-                        let kind = if context.is_client_s { Kind::ContextRefused } else { Kind::LoginRefused };
-                        (kind, format!("{cause}; the gate's own login succeeds"))
-                    })
-                }
-            }
-        };
+        let refusal = |waiter: &Waiter| waiter.question.refusal(ledger, &rooms, now);
         for waiter in queue.remove(|waiter| refusal(waiter).is_some()) {
             if let Some((kind, cause)) = refusal(&waiter) {
                 answers.push((waiter.answer, Answer::Refused(kind, cause)));
@@ -230,42 +194,20 @@ impl Guard {
         *asked = queue.iter().map(|waiter| waiter.question.version.clone()).collect();
     }
 
-    /// Until when a request waits for a verdict, or for a newer version than a condemned one: in a rotation a store may
-    /// be behind Snowflake for a while. Requests that come after that time wait for one look into the store.
-    pub(super) fn waits_until(&self, ledger: &Ledger, waiter: &Waiter) -> Option<Instant> {
-        let known = ledger.find(&waiter.question.version)?;
-        let hold = waiter.question.hold;
-        let begin = match &known.standing {
-            Standing::Sound => return None,
-            Standing::Suspect { since, .. } => return Some((*since).max(waiter.since) + hold.max(LOOK)),
-            Standing::Condemned { .. } => known.first_refused.unwrap_or(waiter.since),
-        };
-        if waiter.since <= begin + hold {
-            return Some(begin.max(waiter.since) + hold);
-        }
-        match known.read_in_vain {
-            Some(read) if read >= waiter.since => Some(waiter.since),
-            _ => Some(waiter.since + LOOK),
-        }
-    }
-
     /// Starts a keeper for each version that cannot go without one.
-    fn keepers(self: &Arc<Self>, users: &mut Users, name: &ServiceUser, now: Instant) {
-        let Users { users, journal } = users;
-        let Some(User { ledger, queue, kept, wake, .. }) = users.get_mut(name) else { return };
-        let ids: Vec<PatId> = ledger.versions.iter().map(|version| version.id.clone()).collect();
-        for id in ids {
-            let elsewhere = journal.as_ref().map(|journal| journal.elsewhere(name, &id)).unwrap_or_default();
-            if kept.contains(&id)
-                || matches!(self.room(ledger, &id, elsewhere, now), Room::Go | Room::Full | Room::Paused(..))
-            {
+    fn keepers(&self, state: &mut State, name: &ServiceUser, now: Instant) {
+        let State { ledgers, lines } = state;
+        let Some(Line { queue, kept, wake, .. }) = lines.get_mut(name) else { return };
+        let ids: Vec<PatId> = ledgers.of(name).versions.iter().map(|version| version.id.clone()).collect();
+        for id in ids.into_iter().filter(|id| !kept.contains(id)).collect::<Vec<_>>() {
+            let elsewhere = ledgers.elsewhere(name, &id);
+            if matches!(self.room(ledgers.of(name), &id, elsewhere, now), Room::Go | Room::Full | Room::Paused(..)) {
                 continue;
             }
             let mut waiting = queue.iter().filter(|waiter| waiter.question.version == id && waiter.is_there());
             if let Some(waiter) = waiting.next() {
                 kept.insert(id.clone());
-                let helper = waiter.question.helper.clone();
-                helper.spawn(Box::pin(super::keeper::keep(self.clone(), name.clone(), id)));
+                waiter.question.helper.keep(name.clone(), id);
             }
         }
         wake.notify_waiters();
@@ -273,36 +215,36 @@ impl Guard {
 
     /// The versions that Snowflake has refused for good. The resolver skips a store that still has one of them.
     pub(super) fn condemned_versions(&self) -> HashSet<PatId> {
-        let users = self.users.lock();
-        let versions = users.users.values().flat_map(|user| &user.ledger.versions);
+        let state = self.state.lock();
+        let versions = state.ledgers.iter().flat_map(|(_, ledger)| &ledger.versions);
         versions.filter(|version| version.is_condemned()).map(|version| version.id.clone()).collect()
     }
 
     /// A store has a newer version: the requests that wait with the old one go with the new one.
     pub(super) fn replaced(self: &Arc<Self>, old: &PatId, new: &PatId) {
-        let mut users = self.users.lock();
-        let names: Vec<ServiceUser> = users.users.keys().cloned().collect();
-        let mut answers = Answers::new();
-        for name in names {
-            let mut moved = false;
-            users.user(&name).asked.insert(new.clone());
-            for waiter in users.user(&name).queue.iter_mut().filter(|waiter| waiter.question.version == *old) {
+        let mut state = self.state.lock();
+        let mut moved = Vec::new();
+        for (name, line) in &mut state.lines {
+            let mut any = false;
+            for waiter in line.queue.iter_mut().filter(|waiter| waiter.question.version == *old) {
                 waiter.question.version = new.clone();
-                moved = true;
+                any = true;
             }
-            if moved {
-                answers.extend(self.pump(&mut users, &name));
+            if any {
+                line.asked.insert(new.clone());
+                moved.push(name.clone());
             }
         }
-        drop(users);
-        deliver(answers);
+        let answers: Vec<Answers> = moved.iter().map(|name| self.pump(&mut state, name)).collect();
+        drop(state);
+        answers.into_iter().for_each(deliver);
     }
 
     /// What a request waits for, after it has waited for too long.
     pub(super) fn waits_for(&self, user: &ServiceUser, version: &PatId) -> String {
-        let mut users = self.users.lock();
+        let mut state = self.state.lock();
         let now = self.clock.now();
-        let ledger = &mut users.user(user).ledger;
+        let ledger = state.ledgers.of(user);
         let room = self.room(ledger, version, Elsewhere::default(), now);
         let version = ledger.version(version);
         match room {
@@ -319,13 +261,13 @@ impl Guard {
 
     /// Whether no request may go with a version any more.
     pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
-        self.users.lock().user(user).ledger.find(version).is_some_and(Version::is_condemned)
+        self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_condemned)
     }
 
     /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed
     /// process leaves there count as lost outcomes.
     pub fn tidy(&self) {
-        self.users.lock().tidy(&*self.clock);
+        self.state.lock().ledgers.tidy(&*self.clock);
     }
 
     /// Forgets the refusals of a user's PATs, after the operator has enabled a PAT again or unlocked the user.
@@ -335,21 +277,12 @@ impl Guard {
 
     /// Makes a change that the journal keeps, and lets go who may go now.
     pub(super) fn change(self: &Arc<Self>, user: &ServiceUser, change: impl FnOnce(&mut Ledger)) {
-        let mut users = self.users.lock();
-        users.change(user, &*self.clock, change);
-        let answers = self.pump(&mut users, user);
-        drop(users);
+        let mut state = self.state.lock();
+        state.ledgers.change(user, &*self.clock, change);
+        let answers = self.pump(&mut state, user);
+        drop(state);
         deliver(answers);
     }
-}
-
-/// The cause for a version that the gate does not send again.
-fn condemned(version: &Version, cause: &str) -> String {
-    let Version { id, refusals, store, .. } = version;
-    format!(
-        "{cause}; Snowflake has refused PAT {id} {refusals} times, and the gate does not send it again before the \
-         store has a new one, or the operator runs `patgate pat retry`; {store}"
-    )
 }
 
 /// Delivers the answers. The lock must be free.
@@ -360,44 +293,10 @@ pub(super) fn deliver(answers: Answers) {
     }
 }
 
-impl Users {
-    pub(super) fn user(&mut self, name: &ServiceUser) -> &mut User {
-        self.users.entry(name.clone()).or_default()
-    }
-
-    pub(super) fn catch_up(&mut self, clock: &dyn Clock) {
-        if let Some(journal) = &mut self.journal {
-            journal.catch_up(&mut self.users, clock);
-        }
-    }
-
-    /// Makes a change that the journal has to keep.
-    pub(super) fn change<T>(
-        &mut self,
-        user: &ServiceUser,
-        clock: &dyn Clock,
-        change: impl FnOnce(&mut Ledger) -> T,
-    ) -> T {
-        let users = &mut self.users;
-        match &mut self.journal {
-            Some(journal) => {
-                journal.change(users, clock, |users| change(&mut users.entry(user.clone()).or_default().ledger))
-            }
-            None => change(&mut users.entry(user.clone()).or_default().ledger),
-        }
-    }
-
-    /// Writes the requests at risk with a version to disk before sending.
-    pub(super) fn write_risk(&mut self, user: &ServiceUser, version: &PatId, clock: &dyn Clock) {
-        if let Some(journal) = &mut self.journal {
-            journal.write_risk(&self.users, user, version, clock);
-        }
-    }
-
-    pub(super) fn tidy(&mut self, clock: &dyn Clock) {
-        if let Some(journal) = &mut self.journal {
-            journal.tidy(&self.users, clock);
-        }
+impl State {
+    /// The waiting requests of a user.
+    pub(super) fn line(&mut self, user: &ServiceUser) -> &mut Line {
+        self.lines.entry(user.clone()).or_default()
     }
 }
 
@@ -411,6 +310,113 @@ impl Waiter {
     /// Whether somebody still waits for the answer.
     pub(super) fn is_there(&self) -> bool {
         !self.answer.is_closed()
+    }
+}
+
+impl RiskPermit {
+    /// The place of a request that was let go with this number.
+    pub(super) fn new(guard: Arc<Guard>, question: Question, (number, at): (u64, Instant)) -> Self {
+        let Question { user, client, version, context, .. } = question;
+        Self {
+            guard,
+            user,
+            version,
+            sending: Sending { number, at, client, context },
+            sent: false,
+            told: false,
+            settled: false,
+            replica_lease: None,
+        }
+    }
+
+    /// Snowflake accepted the PAT; this settles earlier lost outcomes.
+    pub(super) fn accepted(mut self) {
+        self.tell(Outcome::Accepted, LeaseOutcome::Accepted);
+    }
+
+    /// The request did not reach the point where Snowflake checks the PAT.
+    pub(super) fn unsent(mut self) {
+        self.tell(Outcome::Unsent, LeaseOutcome::Harmless);
+    }
+
+    /// Snowflake refused; returns how often it has refused this version by now.
+    pub(super) fn refused(mut self, refusal: Refusal) -> usize {
+        self.tell(Outcome::Refused(refusal), LeaseOutcome::Refused)
+    }
+
+    /// From now on Snowflake may see it.
+    pub(super) fn sending(&mut self) {
+        self.sent = true;
+    }
+
+    /// The version that it is for.
+    pub(super) fn version(&self) -> &PatId {
+        &self.version
+    }
+
+    /// Also reports the outcome to other gates.
+    pub(super) fn shared_with(mut self, replica_lease: Option<ReplicaLease>) -> Self {
+        self.replica_lease = replica_lease;
+        self
+    }
+
+    /// Frees the place while the answer is still outstanding: Snowflake refuses at once or not at all, and enough time
+    /// has passed. A late refusal still counts.
+    pub(super) fn settle(&mut self) {
+        if self.settled {
+            return;
+        }
+        self.settled = true;
+        if let Some(lease) = &mut self.replica_lease {
+            lease.settle();
+        }
+        let (guard, user) = (self.guard.clone(), self.user.clone());
+        let mut state = guard.state.lock();
+        state.ledgers.of(&user).frees(&self.version, guard.clock.now());
+        let answers = guard.pump(&mut state, &user);
+        drop(state);
+        deliver(answers);
+    }
+
+    fn tell(&mut self, outcome: Outcome, shared: LeaseOutcome) -> usize {
+        self.told = true;
+        if let Some(lease) = self.replica_lease.take() {
+            lease.answered(shared);
+        }
+        let (guard, user, version) = (self.guard.clone(), self.user.clone(), self.version.clone());
+        let now = guard.clock.now();
+        let mut state = guard.state.lock();
+        let frees = !self.settled;
+        let record = |ledger: &mut Ledger, outcome| {
+            if frees {
+                ledger.frees(&version, now);
+            }
+            ledger.told(&version, &self.sending, outcome, guard.widths(), now);
+        };
+        if state.ledgers.of(&user).would_change(&version, &outcome) {
+            state.ledgers.change(&user, &*guard.clock, |ledger| record(ledger, outcome));
+            state.ledgers.tidy(&*guard.clock);
+        } else {
+            record(state.ledgers.of(&user), outcome);
+        }
+        let refusals = state.ledgers.of(&user).refusals(&version);
+        let answers = guard.pump(&mut state, &user);
+        drop(state);
+        deliver(answers);
+        refusals
+    }
+}
+
+impl Drop for RiskPermit {
+    fn drop(&mut self) {
+        if !self.told {
+            match self.sent {
+                // A request that gave its place back has had the time to be refused.
+                true if self.settled => {}
+                true => drop(self.tell(Outcome::Lost, LeaseOutcome::Lost)),
+                false => drop(self.tell(Outcome::Unsent, LeaseOutcome::Harmless)),
+            }
+        }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The rules of the guard, on a clock that moves with tokio's paused time: every latency costs the test nothing.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::super::contexts::Context;
 use super::super::ledger::{LOCK, POLICY, UNLISTED};
+use super::super::queue::RequestKind;
 use super::super::simulated::{Snowflake, pat_refused, seconds, user, widths};
 use super::*;
+use crate::base::names::ClientName;
 use crate::snowflake::refusal::Refusal;
 
 #[tokio::test(start_paused = true)]
@@ -129,6 +133,7 @@ async fn only_a_login_that_was_sent_after_the_refusal_acquits() {
         context: Context { places: vec![context.to_owned()], is_client_s: true },
         hold: Duration::from_secs(6),
         again: false,
+        since: snowflake.guard.clock.now(),
         helper: snowflake.clone(),
     };
     let granted = async |context| match snowflake.guard.ask(ask(context)).await.unwrap() {
@@ -244,7 +249,7 @@ async fn who_left_gives_the_place_back_and_who_waits_too_long_is_told() {
     assert!(impatient.is_err());
     let told = all.join_all().await;
     assert_eq!(told.iter().filter(|told| **told == Err(Kind::GateBusy)).count(), 2, "{told:?}");
-    assert!(snowflake.guard.users.lock().user(&user()).queue.iter().all(|waiter| !waiter.is_there()));
+    assert!(snowflake.guard.state.lock().line(&user()).queue.iter().all(|waiter| !waiter.is_there()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,6 +263,7 @@ async fn a_request_that_gave_its_place_back_frees_it_and_a_late_refusal_counts_a
         context: Context { places: vec![], is_client_s: true },
         hold: Duration::from_secs(6),
         again: false,
+        since: snowflake.guard.clock.now(),
         helper: snowflake.clone(),
     };
     let Ok(Answer::Granted(mut first)) = snowflake.guard.ask(ask()).await else { panic!() };
@@ -281,6 +287,7 @@ fn question(snowflake: &Arc<Snowflake>, client: &str, role: &str) -> Question {
         context: Context { places: vec![role.to_owned()], is_client_s: !role.is_empty() },
         hold: Duration::from_secs(6),
         again: false,
+        since: snowflake.guard.clock.now(),
         helper: snowflake.clone(),
     }
 }

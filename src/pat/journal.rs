@@ -15,9 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::guard::User;
-use super::ledger::Pause;
-use super::version::{Standing, Version};
+use super::ledger::Ledger;
+use super::version::{Elsewhere, Pause, Standing, Version};
 use crate::base::clock::Clock;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::Kind;
@@ -38,7 +37,7 @@ const FURTHEST: Duration = Duration::from_secs(3_600);
 /// The most lost outcomes of a version that are believed: more never go at once.
 const MOST_LOST: usize = 256;
 
-type Users = HashMap<ServiceUser, User>;
+type Ledgers = HashMap<ServiceUser, Ledger>;
 
 /// Writes the ledgers to disk.
 pub(super) struct Journal {
@@ -100,20 +99,9 @@ struct RiskForm {
     width: usize,
 }
 
-/// What the other processes with this directory have under way with a version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Elsewhere {
-    /// Requests.
-    pub at_risk: usize,
-    /// The largest width.
-    pub width: usize,
-    /// How many processes use the version.
-    pub processes: usize,
-}
-
 impl Journal {
     /// Reads the files in `directory`, with the requests that dead processes had under way.
-    pub(super) fn open(directory: StateDir, users: &mut Users, clock: &dyn Clock) -> io::Result<Self> {
+    pub(super) fn open(directory: StateDir, ledgers: &mut Ledgers, clock: &dyn Clock) -> io::Result<Self> {
         let (risk, left) = directory.scratch(RISK)?;
         let mut journal = Self {
             directory,
@@ -125,7 +113,7 @@ impl Journal {
             unsaved: false,
             complaint: LogThrottle::default(),
         };
-        journal.catch_up(users, clock);
+        journal.catch_up(ledgers, clock);
         let lost: Vec<RiskForm> =
             left.iter().filter_map(|left| serde_json::from_slice::<Vec<_>>(left).ok()).flatten().collect();
         let logins: usize = lost.iter().map(|form| form.at_risk).sum();
@@ -136,7 +124,7 @@ impl Journal {
                 "the last process stopped with logins under way; their outcome is unknown"
             );
             for RiskForm { account, user, id, at_risk, .. } in lost {
-                let version = users.entry(ServiceUser::new(&account, &user)).or_default().ledger.version(&id);
+                let version = ledgers.entry(ServiceUser::new(&account, &user)).or_default().version(&id);
                 (0..at_risk.min(MOST_LOST)).for_each(|_| version.doubt(clock.now()));
             }
         }
@@ -147,10 +135,10 @@ impl Journal {
 
     /// Reads the changes of other processes. It costs one call to the file system, and just after a change also a read:
     /// two writes within one tick of the file system's clock have the same time.
-    pub(super) fn catch_up(&mut self, users: &mut Users, clock: &dyn Clock) {
+    pub(super) fn catch_up(&mut self, ledgers: &mut Ledgers, clock: &dyn Clock) {
         let changed = self.directory.changed(GUARD);
         if changed != self.seen || !self.settled {
-            self.take_up(users, clock);
+            self.take_up(ledgers, clock);
             self.saw(changed, clock);
         }
     }
@@ -160,9 +148,9 @@ impl Journal {
         (self.seen, self.settled) = (changed, changed.is_none_or(old));
     }
 
-    fn take_up(&self, users: &mut Users, clock: &dyn Clock) {
+    fn take_up(&self, ledgers: &mut Ledgers, clock: &dyn Clock) {
         match self.directory.read(GUARD) {
-            Ok(content) => take_up(users, content.as_deref(), self.unsaved, clock),
+            Ok(content) => take_up(ledgers, content.as_deref(), self.unsaved, clock),
             Err(error) => self.complain(&error),
         }
     }
@@ -170,16 +158,16 @@ impl Journal {
     /// Changes the ledgers and writes them to disk, under a lock against other processes.
     pub(super) fn change<T>(
         &mut self,
-        users: &mut Users,
+        ledgers: &mut Ledgers,
         clock: &dyn Clock,
-        change: impl FnOnce(&mut Users) -> T,
+        change: impl FnOnce(&mut Ledgers) -> T,
     ) -> T {
         let locked = self.directory.lock(GUARD);
         if locked.is_ok() {
-            self.take_up(users, clock);
+            self.take_up(ledgers, clock);
         }
-        let outcome = change(users);
-        let written = locked.and_then(|file| file.replace(&write_down(users, clock)));
+        let outcome = change(ledgers);
+        let written = locked.and_then(|file| file.replace(&write_down(ledgers, clock)));
         self.unsaved = written.is_err();
         if let Err(error) = written {
             self.complain(&error);
@@ -189,22 +177,22 @@ impl Journal {
     }
 
     /// Writes the requests at risk with a version to disk before sending, unless the file already has as many.
-    pub(super) fn write_risk(&mut self, users: &Users, user: &ServiceUser, version: &PatId, clock: &dyn Clock) {
-        let at_risk = users.get(user).and_then(|user| user.ledger.find(version)).map_or(0, at_risk);
+    pub(super) fn write_risk(&mut self, ledgers: &Ledgers, user: &ServiceUser, version: &PatId, clock: &dyn Clock) {
+        let at_risk = ledgers.get(user).and_then(|ledger| ledger.find(version)).map_or(0, at_risk);
         let covered = |form: &RiskForm| {
             form.id == *version && form.at_risk >= at_risk && form.user == user.user() && form.account == user.account()
         };
         if !self.written.iter().any(covered) {
-            self.tidy(users, clock);
+            self.tidy(ledgers, clock);
         }
     }
 
     /// Writes only the requests under way. The next change or the next call of `tidy` removes the ended ones, so that
     /// many logins at once do not write the file twice each.
-    pub(super) fn tidy(&mut self, users: &Users, clock: &dyn Clock) {
+    pub(super) fn tidy(&mut self, ledgers: &Ledgers, clock: &dyn Clock) {
         self.others = self.directory.others(RISK, &self.risk);
         let now = clock.now();
-        let open = |(name, user): (&ServiceUser, &User)| {
+        let open = |(name, ledger): (&ServiceUser, &Ledger)| {
             let form = |version: &Version| RiskForm {
                 account: name.account().to_owned(),
                 user: name.user().to_owned(),
@@ -213,9 +201,9 @@ impl Journal {
                 width: version.proven(now),
             };
             let used = |form: &RiskForm| form.at_risk > 0 || form.width > 0;
-            user.ledger.versions.iter().map(form).filter(used).collect::<Vec<_>>()
+            ledger.versions.iter().map(form).filter(used).collect::<Vec<_>>()
         };
-        let risk: Vec<RiskForm> = users.iter().flat_map(open).collect();
+        let risk: Vec<RiskForm> = ledgers.iter().flat_map(open).collect();
         if risk == self.written {
             return;
         }
@@ -256,7 +244,7 @@ fn at_risk(version: &Version) -> usize {
 
 /// Reads the file into the ledgers. What it says of a version replaces what is in memory, except for what only this
 /// process knows. If the file could not be written, the worse of the two counts.
-fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
+fn take_up(ledgers: &mut Ledgers, content: Option<&[u8]>, unsaved: bool, clock: &dyn Clock) {
     let Some(content) = content else { return };
     let Ok(forms) = serde_json::from_slice::<Vec<UserForm>>(content) else {
         tracing::error!(owner = "gate", "cannot read the file of bad logins: the gate forgets what it recorded");
@@ -264,7 +252,7 @@ fn take_up(users: &mut Users, content: Option<&[u8]>, unsaved: bool, clock: &dyn
     };
     for form in forms {
         let user = ServiceUser::new(&form.account, &form.user);
-        let ledger = &mut users.entry(user).or_default().ledger;
+        let ledger = ledgers.entry(user).or_default();
         let pause = form.pause.and_then(|pause| pause.read(clock));
         if !unsaved {
             (ledger.condemned, ledger.pause) = (form.condemned, pause);
@@ -336,7 +324,7 @@ fn kind(name: &str) -> Option<Kind> {
     Kind::ALL.iter().copied().find(|kind| kind.rule().name == name)
 }
 
-fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
+fn write_down(ledgers: &Ledgers, clock: &dyn Clock) -> Vec<u8> {
     let version = |version: &Version| VersionForm {
         id: version.id.clone(),
         refusals: version.refusals,
@@ -344,14 +332,14 @@ fn write_down(users: &Users, clock: &dyn Clock) -> Vec<u8> {
         standing: StandingForm::of(&version.standing),
         pause: version.pause.as_ref().map(|pause| PauseForm::of(pause, clock)),
     };
-    let form = |(name, User { ledger, .. }): (&ServiceUser, &User)| UserForm {
+    let form = |(name, ledger): (&ServiceUser, &Ledger)| UserForm {
         account: name.account().to_owned(),
         user: name.user().to_owned(),
         condemned: ledger.condemned,
         pause: ledger.pause.as_ref().map(|pause| PauseForm::of(pause, clock)),
         versions: ledger.versions.iter().map(version).collect(),
     };
-    serde_json::to_vec(&users.iter().map(form).collect::<Vec<_>>()).unwrap_or_default()
+    serde_json::to_vec(&ledgers.iter().map(form).collect::<Vec<_>>()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,30 +4,15 @@
 //! requests whose hold is over. The requests bring the [`Helper`] that knows the store and Snowflake, since a guard
 //! outlives the configuration.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::guard::{Answers, Guard, User, deliver};
+use super::guard::{Answers, Guard, Line, State, Waiter, deliver};
 use super::ledger::{Outcome, Room};
+use super::question::{Helper, Work};
 use super::version::Standing;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::snowflake::refusal::About;
-
-/// A boxed future of a [`Helper`].
-pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a keeper needs: a store, Snowflake, a runtime. Tests have their own.
-pub(super) trait Helper: Send + Sync {
-    /// Reads the store for another version than this one; the error says why there is none.
-    fn newer<'a>(&'a self, version: &'a PatId) -> Work<'a, Result<PatId, String>>;
-
-    /// Logs in with this version in the credential's own context, and logs out.
-    fn log_in<'a>(&'a self, version: &'a PatId) -> Work<'a, Outcome>;
-
-    /// Runs a keeper.
-    fn spawn(&self, keeper: Work<'static, ()>);
-}
 
 /// How soon to look again whether other processes have freed a place.
 const ELSEWHERE: Duration = Duration::from_millis(100);
@@ -95,12 +80,11 @@ struct Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let mut users = self.guard.users.lock();
-        let user = users.user(&self.user);
         if std::thread::panicking() {
-            user.kept.remove(&self.version);
-            user.ledger.version(&self.version).own = false;
-            drop(users);
+            let mut state = self.guard.state.lock();
+            state.line(&self.user).kept.remove(&self.version);
+            state.ledgers.of(&self.user).version(&self.version).own = false;
+            drop(state);
             self.guard.look_again(&self.user);
         }
     }
@@ -109,30 +93,28 @@ impl Drop for Kept {
 impl Guard {
     /// The next step for a version; `None` if it needs no keeper any more.
     fn step(&self, name: &ServiceUser, id: &PatId) -> Option<Step> {
-        let mut users = self.users.lock();
+        let mut state = self.state.lock();
         let now = self.clock.now();
-        users.catch_up(&*self.clock);
-        let elsewhere = users.journal.as_ref().map(|journal| journal.elsewhere(name, id)).unwrap_or_default();
-        let user = users.user(name);
-        let helper = user.waiting(id).next().map(|waiter| waiter.question.helper.clone());
-        let step = helper.and_then(|helper| match self.room(&mut user.ledger, id, elsewhere, now) {
+        state.ledgers.catch_up(&*self.clock);
+        let elsewhere = state.ledgers.elsewhere(name, id);
+        let told = state.told_at(name, id);
+        let helper = state.line(name).waiting(id).next().map(|waiter| waiter.question.helper.clone());
+        let ledger = state.ledgers.of(name);
+        let step = helper.and_then(|helper| match self.room(ledger, id, elsewhere, now) {
             Room::FullElsewhere => Some(Step::Wait(now + ELSEWHERE)),
             Room::Condemned => Some(Step::Read(helper)),
-            Room::Suspect if user.must_read(id) => Some(Step::Read(helper)),
+            Room::Suspect if ledger.must_read(id) => Some(Step::Read(helper)),
             // One own login over all processes.
             Room::Suspect | Room::Proof if elsewhere.at_risk > 0 => Some(Step::Wait(now + ELSEWHERE)),
-            Room::Suspect | Room::Proof => match user.ledger.next_own(id, now) {
-                Some(at) if at <= now => Some(Step::LogIn(helper, user.ledger.own_sends(id, now))),
-                at => {
-                    let told = user.waiting(id).filter_map(|waiter| self.waits_until(&user.ledger, waiter)).min();
-                    at.into_iter().chain(told).chain(user.ledger.next_free(id)).min().map(Step::Wait)
-                }
+            Room::Suspect | Room::Proof => match ledger.next_own(id, now) {
+                Some(at) if at <= now => Some(Step::LogIn(helper, ledger.own_sends(id, now))),
+                at => at.into_iter().chain(told).chain(ledger.next_free(id)).min().map(Step::Wait),
             },
             Room::Go | Room::Full | Room::Paused(..) => None,
         });
         match &step {
-            None => drop(user.kept.remove(id)),
-            Some(Step::LogIn(..)) => users.write_risk(name, id, &*self.clock),
+            None => drop(state.line(name).kept.remove(id)),
+            Some(Step::LogIn(..)) => state.ledgers.write_risk(name, id, &*self.clock),
             Some(Step::Read(_) | Step::Wait(_)) => {}
         }
         step
@@ -145,11 +127,7 @@ impl Guard {
             let mut woken = std::pin::pin!(woken.notified());
             // From here on a wake-up is not missed.
             woken.as_mut().enable();
-            let next = {
-                let mut users = self.users.lock();
-                let user = users.user(name);
-                user.waiting(id).filter_map(|waiter| self.waits_until(&user.ledger, waiter)).min()
-            };
+            let next = self.state.lock().told_at(name, id);
             let pause = async {
                 match next {
                     Some(next) => tokio::time::sleep(self.until(next)).await,
@@ -165,7 +143,7 @@ impl Guard {
     }
 
     fn woken(&self, name: &ServiceUser) -> Arc<tokio::sync::Notify> {
-        self.users.lock().user(name).wake.clone()
+        self.state.lock().line(name).wake.clone()
     }
 
     /// How long until then; at least a moment, so that a loop lets others run.
@@ -174,30 +152,30 @@ impl Guard {
     }
 
     fn look_again(self: &Arc<Self>, name: &ServiceUser) {
-        let mut users = self.users.lock();
-        users.catch_up(&*self.clock);
-        let answers = self.pump(&mut users, name);
-        drop(users);
+        let mut state = self.state.lock();
+        state.ledgers.catch_up(&*self.clock);
+        let answers = self.pump(&mut state, name);
+        drop(state);
         deliver(answers);
     }
 
     fn was_read(&self, name: &ServiceUser, id: &PatId, in_vain: Option<&String>) {
-        self.users.lock().user(name).ledger.was_read(id, in_vain, self.clock.now());
+        self.state.lock().ledgers.of(name).was_read(id, in_vain, self.clock.now());
     }
 
     fn own_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, number: u64, outcome: Outcome) {
         let (said, now) = (Said::of(&outcome), self.clock.now());
-        let mut users = self.users.lock();
-        let suspected = matches!(users.user(name).ledger.version(id).standing, Standing::Suspect { .. });
-        let lasting = matches!(outcome, Outcome::Refused(_)) || users.user(name).ledger.would_change(id, &outcome);
+        let mut state = self.state.lock();
+        let suspected = matches!(state.ledgers.of(name).version(id).standing, Standing::Suspect { .. });
+        let lasting = matches!(outcome, Outcome::Refused(_)) || state.ledgers.of(name).would_change(id, &outcome);
         let change = |ledger: &mut super::ledger::Ledger| ledger.own_told(id, number, outcome, self.widths(), now);
         match lasting {
-            true => users.change(name, &*self.clock, change),
-            false => change(&mut users.user(name).ledger),
+            true => state.ledgers.change(name, &*self.clock, change),
+            false => change(state.ledgers.of(name)),
         }
-        let paused = users.user(name).ledger.pause.clone().filter(|pause| now < pause.until);
-        let answers: Answers = self.pump(&mut users, name);
-        drop(users);
+        let paused = state.ledgers.of(name).pause.clone().filter(|pause| now < pause.until);
+        let answers: Answers = self.pump(&mut state, name);
+        drop(state);
         deliver(answers);
         said.log(name, id, suspected);
         if let Some(pause) = paused {
@@ -208,15 +186,19 @@ impl Guard {
     }
 }
 
-impl User {
+impl Line {
     /// The requests that wait with a version.
-    fn waiting<'a>(&'a self, id: &'a PatId) -> impl Iterator<Item = &'a super::guard::Waiter> {
+    fn waiting<'a>(&'a self, id: &'a PatId) -> impl Iterator<Item = &'a Waiter> {
         self.queue.iter().filter(move |waiter| waiter.question.version == *id && waiter.is_there())
     }
+}
 
-    fn must_read(&self, id: &PatId) -> bool {
-        let standing = self.ledger.find(id).map(|version| &version.standing);
-        matches!(standing, Some(Standing::Suspect { read: false, .. }))
+impl State {
+    /// When the next of the requests that wait with a version is told that its hold is over.
+    fn told_at(&mut self, name: &ServiceUser, id: &PatId) -> Option<Instant> {
+        let waits: Vec<_> = self.line(name).waiting(id).map(|waiter| waiter.question.wait()).collect();
+        let ledger = self.ledgers.of(name);
+        waits.into_iter().filter_map(|wait| wait.until(ledger, id)).min()
     }
 }
 

@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use super::Pats;
 use super::cache::CachedPat;
 use super::contexts::Context;
-use super::guard::{Answer, Question};
-use super::keeper::{Helper, Work};
+use super::guard::{Answer, RiskPermit};
+use super::keeper::keep;
 use super::ledger::Outcome;
-use super::permit::RiskPermit;
+use super::question::{Helper, Question, Work};
 use super::queue::RequestKind;
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
-use crate::base::ids::{PatId, SessionId};
+use crate::base::ids::{PatId, ServiceUser, SessionId};
 use crate::base::names::TraceId;
 use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
@@ -210,6 +210,7 @@ impl LeaseRequest {
                 context: self.context.clone(),
                 hold: self.pats.inner.hold,
                 again,
+                since: guard.now(),
                 helper: helper.clone(),
             };
             again = true;
@@ -317,7 +318,8 @@ impl Helper for LeaseRequest {
         })
     }
 
-    fn spawn(&self, keeper: Work<'static, ()>) {
-        self.pats.inner.control.spawn(keeper);
+    fn keep(&self, user: ServiceUser, version: PatId) {
+        let inner = &self.pats.inner;
+        inner.control.spawn(keep(inner.guard.clone(), user, version));
     }
 }

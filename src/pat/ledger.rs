@@ -22,8 +22,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
-use super::journal::Elsewhere;
-use super::version::{Accused, Doubt, Standing, Version};
+use super::version::{Accused, Doubt, Elsewhere, Pause, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
@@ -61,15 +60,6 @@ pub(super) struct Ledger {
     sent: u64,
     /// The last sending when a refusal came.
     refused_at: u64,
-}
-
-/// A time without logins; after it, the gate's own login goes first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pause {
-    pub kind: Kind,
-    pub cause: String,
-    pub until: Instant,
-    pub length: Duration,
 }
 
 /// Whether a request may go.
@@ -366,6 +356,11 @@ impl Ledger {
         if let Standing::Suspect { read, .. } = &mut version.standing {
             *read = true;
         }
+    }
+
+    /// Whether the store has not been read since a version is suspect.
+    pub(super) fn must_read(&self, id: &PatId) -> bool {
+        matches!(self.find(id).map(|version| &version.standing), Some(Standing::Suspect { read: false, .. }))
     }
 
     /// When the gate's own login may go, if there is none under way. It needs a place too.

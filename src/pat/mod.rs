@@ -10,13 +10,13 @@
 //! | `guard` | when a request may go with a version: [`Guard`], one per process |
 //! | `queue` | the order of the requests |
 //! | `elsewhere` | what gates on other hosts tell the guard |
-//! | `permit` | one request's place in the width of a version |
+//! | `question` | a request that wants to be sent, and what it may be told |
 //! | `ledger` | one user: who may go, and what "refused" means |
 //! | `version` | what is known of one version |
 //! | `contexts` | what clients asked for when Snowflake refused only them |
 //! | `keeper` | reads the store and logs in for the gate itself, while requests wait |
 //! | `own_login` | the gate's own login |
-//! | `journal` | the ledgers on disk |
+//! | `ledgers`, `journal` | the ledgers of all users, in memory and on disk |
 //! | `health` | the outcome of recent reads |
 //! | `schedule` | when the gate reads a reference again |
 //! | `disk_cache` | a sealed copy for a cold start in an outage of the stores |
@@ -32,8 +32,9 @@ mod journal;
 mod keeper;
 mod lease;
 mod ledger;
+mod ledgers;
 mod own_login;
-mod permit;
+mod question;
 mod queue;
 mod schedule;
 #[cfg(test)]

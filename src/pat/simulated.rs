@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::contexts::Context;
-use super::guard::{Answer, Guard, Question};
-use super::keeper::{Helper, Work};
+use super::guard::{Answer, Guard};
+use super::keeper::keep;
 use super::ledger::Outcome;
+use super::question::{Helper, Question, Work};
 use super::queue::RequestKind;
 use crate::base::clock::{Clock, ManualClock};
 use crate::base::fault::Kind;
@@ -133,6 +134,7 @@ impl Snowflake {
                 context: Context { places: vec![role.to_owned()], is_client_s: !role.is_empty() },
                 hold: Duration::from_secs(6),
                 again,
+                since: self.guard.clock.now(),
                 helper: self.clone(),
             };
             let answered = tokio::time::timeout_at(until, self.guard.ask(question)).await;
@@ -192,8 +194,8 @@ impl Helper for Snowflake {
         })
     }
 
-    fn spawn(&self, keeper: Work<'static, ()>) {
-        tokio::spawn(keeper);
+    fn keep(&self, user: ServiceUser, version: PatId) {
+        tokio::spawn(keep(self.guard.clone(), user, version));
     }
 }
 

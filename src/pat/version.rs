@@ -3,8 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::contexts::Context;
-use super::journal::Elsewhere;
-use super::ledger::Pause;
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
@@ -65,6 +63,26 @@ pub(super) enum Standing {
     Condemned {
         cause: String,
     },
+}
+
+/// A time without logins; after it, the gate's own login goes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub kind: Kind,
+    pub cause: String,
+    pub until: Instant,
+    pub length: Duration,
+}
+
+/// What the other processes with this directory have under way with a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// Requests.
+    pub at_risk: usize,
+    /// The largest width.
+    pub width: usize,
+    /// How many processes use the version.
+    pub processes: usize,
 }
 
 /// A request that was refused, and the kind of refusal.

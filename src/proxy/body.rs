@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::login::Logout;
+use super::logout::Logout;
 use crate::admit::RequestPermit;
 use crate::base::fault::chain;
 use crate::base::names::TraceId;

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use super::body::Content;
 use super::buffered::{self, Caps, passed_on};
 use super::error_map::{is_unready, not_allowed, redirect};
+use super::logout::Logout;
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::pins::Pin;
-use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
 use crate::snowflake::answer::LoginAnswer;
@@ -187,29 +187,6 @@ enum LoginOutcome {
     Failed(Failure),
 }
 
-/// Ends the session at Snowflake if nobody gets it: its client has left, or the gate cannot seal it.
-pub(super) struct Logout {
-    account: Arc<AccountClient>,
-    /// `None` once the answer is on its way.
-    token: Option<Secret>,
-}
-
-impl Logout {
-    /// The client gets the session.
-    pub(super) fn disarm(&mut self) {
-        self.token = None;
-    }
-}
-
-impl Drop for Logout {
-    fn drop(&mut self) {
-        if let Some(token) = self.token.take() {
-            let account = self.account.clone();
-            tokio::spawn(async move { account.log_out(&token).await });
-        }
-    }
-}
-
 /// One login over one connection.
 struct Exchange {
     account: Arc<AccountClient>,
@@ -281,7 +258,7 @@ impl Exchange {
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
-                let logout = Box::new(Logout { account: self.account.clone(), token: Some(granted.token()) });
+                let logout = Box::new(Logout::new(self.account.clone(), granted.token()));
                 let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket, logout }
             }

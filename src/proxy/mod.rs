@@ -10,7 +10,7 @@
 //! | `worker` | the state of one thread |
 //! | `login`, `renew`, `rest`, `stream` | the four handlers |
 //! | `target`, `headers`, `buffered`, `error_map` | what the handlers share |
-//! | `body` | the body of an answer |
+//! | `body`, `logout` | the body of an answer; a session that no client gets |
 //! | `inflate_budget` | what is inflated for strangers |
 
 mod body;
@@ -20,6 +20,7 @@ mod generation;
 mod headers;
 mod inflate_budget;
 mod login;
+mod logout;
 mod renew;
 mod rest;
 mod services;
