@@ -132,7 +132,7 @@ async fn a_thousand_reloads_under_load_break_no_request() {
         assert!(!world.reload(change).await.unwrap().changes.is_empty(), "number {number}");
     }
     stop.store(true, Ordering::Relaxed);
-    assert!(crowd.join_all().await.into_iter().sum::<usize>() > RELOADS / 10);
+    assert!(crowd.join_all().await.into_iter().sum::<usize>() > RELOADS / 50);
     Arc::into_inner(world).unwrap().finish().await;
 }
 
