@@ -25,6 +25,41 @@ async fn a_storm_is_served_in_the_time_that_the_width_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forty_slow_statements_are_served_in_the_time_that_the_width_allows() {
+    let snowflake = Snowflake::start(widths(2, 32));
+    snowflake.takes(Duration::from_secs(2));
+    snowflake.request("sql", "", RequestKind::Rest).await.unwrap();
+    let (begun, mut all) = (tokio::time::Instant::now(), JoinSet::new());
+    for _ in 0..40 {
+        let snowflake = snowflake.clone();
+        all.spawn(async move { snowflake.request("sql", "", RequestKind::Rest).await });
+    }
+    assert!(all.join_all().await.iter().all(Result::is_ok));
+    assert!(begun.elapsed() <= Duration::from_secs(12), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_loops_of_one_client_keep_no_other_from_logging_in() {
+    for latency in [0.005, 0.1, 0.5, 1.0] {
+        let snowflake = Snowflake::start(widths(2, 4));
+        snowflake.takes(seconds(latency));
+        let mut loops = JoinSet::new();
+        for kind in [RequestKind::Rest, RequestKind::Login] {
+            for _ in 0..2 {
+                let snowflake = snowflake.clone();
+                loops.spawn(async move { while snowflake.request("loops", "", kind).await.is_ok() {} });
+            }
+        }
+        for _ in 0..20 {
+            let begun = tokio::time::Instant::now();
+            snowflake.login("other", "").await.unwrap();
+            assert!(begun.elapsed() <= Duration::from_secs(2), "{latency} s: {:?}", begun.elapsed());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pat_that_died_overnight_costs_no_more_than_the_budget() {
     for budget in 1..=4 {
         let snowflake = Snowflake::start(widths(budget, 32));
