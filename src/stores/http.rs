@@ -115,6 +115,10 @@ pub(super) fn status_error(status: StatusCode, headers: &HeaderMap, what: String
     match status {
         StatusCode::TOO_MANY_REQUESTS => StoreError::Throttled(what, retry_after(headers).unwrap_or_default()),
         StatusCode::REQUEST_TIMEOUT => StoreError::Unavailable(what),
+        // A standby node, or a store that moves, sends its clients elsewhere for a while; the token stays here.
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+            StoreError::Unavailable(format!("{what}; it redirects to another address, which the gate does not follow"))
+        }
         status if status.is_server_error() => match retry_after(headers) {
             Some(pause) => StoreError::Throttled(what, pause),
             None => StoreError::Unavailable(what),
@@ -146,4 +150,18 @@ fn failed(error: reqwest::Error) -> HttpError {
 /// The error without the URL: the log line has the reference.
 fn told(error: reqwest::Error) -> String {
     chain(&error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_is_final() {
+        let passes = |status: u16| {
+            status_error(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), String::new()).passes()
+        };
+        assert!([307, 308, 408, 429, 500, 503].into_iter().all(passes));
+        assert!(![301, 400, 403, 404].into_iter().any(passes));
+    }
 }
