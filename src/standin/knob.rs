@@ -26,6 +26,13 @@ pub enum Knob {
         /// `Location`, for redirects.
         location: Option<String>,
     },
+    /// Answer this status at once, without waiting for the body.
+    Early {
+        /// HTTP status.
+        status: u16,
+        /// Whether the rest of the body is read then; otherwise the connection is reset.
+        reads_on: bool,
+    },
     /// Answer in gzip, whether it was asked for or not.
     Gzip,
 }

@@ -14,6 +14,7 @@
 mod body;
 mod certificates;
 mod control;
+mod judge;
 mod knob;
 mod query;
 mod serve;

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::body::{Made, Source};
+use super::judge::LoginRefused;
 use super::knob::{Knob, RouteName};
 use super::query::{self, Rows};
-use super::state::{LoginRefused, Running, Seen, Session, State};
+use super::state::{Running, Seen, Session, State};
 use crate::base::secret::Secret;
 use crate::snowflake::answer::CONTENT_TYPE;
 use crate::snowflake::body::gunzip;
@@ -44,6 +45,13 @@ struct Asked {
 
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
+    let place = RouteName::of(Route::of(&head.method, head.uri.path()));
+    if let Some((status, reads_on)) = state.early(&place) {
+        if reads_on {
+            state.spawn(async move { drop(body.collect().await) });
+        }
+        return Ok(respond(&state, status, Source::Whole(r#"{"success":false,"code":"413"}"#.into())));
+    }
     let mut waiting = Waiting(Some(state.clone()));
     let body = body.collect().await.map_err(|_| Gone)?.to_bytes();
     let gzip = head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");

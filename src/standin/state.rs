@@ -98,9 +98,7 @@ pub(super) struct Inner {
 }
 
 /// How many logins the stand-in keeps.
-const REMEMBERED: usize = 1000;
-/// Bad logins in a row that lock a user.
-const LOCK_AFTER: u32 = 5;
+pub(super) const REMEMBERED: usize = 1000;
 
 /// The state of the stand-in.
 pub struct State {
@@ -108,7 +106,7 @@ pub struct State {
     mark: String,
     random: Arc<dyn Random>,
     close: Notify,
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 impl State {
@@ -303,6 +301,15 @@ impl State {
         self.changed.notify_waiters();
     }
 
+    /// The status of an answer that does not wait for the body, and whether to read on.
+    pub(super) fn early(&self, place: &RouteName) -> Option<(u16, bool)> {
+        let early = match self.lock().knobs.get(place)?.front()?.0 {
+            Knob::Early { status, reads_on } => (status, reads_on),
+            _ => return None,
+        };
+        self.knob(place).map(|_taken| early)
+    }
+
     /// The knob for a request to this place, if one is set.
     pub(super) fn knob(&self, place: &RouteName) -> Option<Knob> {
         let mut inner = self.lock();
@@ -316,44 +323,7 @@ impl State {
         Some(knob)
     }
 
-    /// Judges a login; a success opens a session.
-    pub(super) fn log_in(&self, seen: Seen, credential: &str, role: &str) -> Result<Session, LoginRefused> {
-        let judged = self.judge(seen, credential, role).map(|()| self.open_session());
-        self.changed.notify_waiters();
-        judged
-    }
-
-    /// Judges a request with a PAT and no session: its user is the present or former owner of that PAT.
-    pub(super) fn bearer(&self, seen: Seen, credential: &str, role: &str) -> Result<(), LoginRefused> {
-        let owner =
-            self.lock().pats.iter().find(|(_, pats)| pats.contains_key(credential)).map(|(user, _)| user.clone());
-        let judged = self.judge(Seen { user: owner.unwrap_or_default(), ..seen }, credential, role);
-        self.changed.notify_waiters();
-        judged
-    }
-
-    fn judge(&self, seen: Seen, credential: &str, role: &str) -> Result<(), LoginRefused> {
-        let mut inner = self.lock();
-        let verdict = inner.judge(&seen.user, credential, role);
-        let id = seen.credential.clone();
-        let user = seen.user.clone();
-        inner.seen.push_back(Seen { ok: verdict.is_ok(), ..seen });
-        if inner.seen.len() > REMEMBERED {
-            inner.seen.pop_front();
-        }
-        match &verdict {
-            Ok(()) => drop(inner.bad_in_a_row.remove(&user)),
-            Err(refused) => {
-                *inner.bad_by_credential.entry(id).or_default() += 1;
-                if matches!(refused, LoginRefused::Pat | LoginRefused::Told(_)) {
-                    *inner.bad_in_a_row.entry(user).or_default() += 1;
-                }
-            }
-        }
-        verdict
-    }
-
-    fn open_session(&self) -> Session {
+    pub(super) fn open_session(&self) -> Session {
         let session = self.new_session();
         self.lock().sessions.insert(session.token.clone(), session.clone());
         session
@@ -383,35 +353,6 @@ impl State {
         let renewed = Session { id: session.id, ..fresh };
         inner.sessions.insert(renewed.token.clone(), renewed.clone());
         Some(renewed)
-    }
-}
-
-/// Why a login was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LoginRefused {
-    /// 394400.
-    Pat,
-    /// The network policy.
-    Policy,
-    /// Too many bad logins in a row.
-    Locked,
-    /// What a test has asked for.
-    Told(Saying),
-}
-
-impl Inner {
-    fn judge(&self, user: &str, credential: &str, role: &str) -> Result<(), LoginRefused> {
-        if !self.locks_nobody && self.bad_in_a_row.get(user).is_some_and(|bad| *bad >= LOCK_AFTER) {
-            return Err(LoginRefused::Locked);
-        }
-        if let Some(refusal) = self.refused_users.get(user).or_else(|| self.refused_roles.get(role)) {
-            return Err(LoginRefused::Told(refusal.clone()));
-        }
-        match self.pats.get(user).and_then(|pats| pats.get(credential)) {
-            Some(PatState::Active) if self.policy_refuses => Err(LoginRefused::Policy),
-            Some(PatState::Active) => Ok(()),
-            Some(PatState::Expired | PatState::Disabled | PatState::Rotated) | None => Err(LoginRefused::Pat),
-        }
     }
 }
 

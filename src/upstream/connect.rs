@@ -14,10 +14,11 @@ use tokio_rustls::client::TlsStream;
 
 use super::body::{Progress, ProgressBody};
 use super::dial::dial;
+use super::reads_on::ReadsOn;
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
 
-type Io = TokioIo<TlsStream<Transport<TcpStream>>>;
+type Io = TokioIo<TlsStream<Transport<ReadsOn<TcpStream>>>>;
 
 /// Where to connect, and the name to verify there.
 pub(super) struct Endpoint {
@@ -46,7 +47,7 @@ impl Connection {
             None => dial(&endpoint.address).await?,
             Some(tunnel) => tunnel.open(&endpoint.address).await?,
         };
-        let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(tcp)).await?;
+        let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(ReadsOn::new(tcp))).await?;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
         let (send, driver) = handshake.map_err(io::Error::other)?;
         Ok(Box::new(Self { send, driver, progress: Arc::default(), ended: false }))

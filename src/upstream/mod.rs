@@ -23,6 +23,7 @@ mod idle_pool;
 mod in_flight;
 mod own_request;
 mod pool;
+mod reads_on;
 mod response_body;
 mod tunnel;
 

@@ -108,6 +108,31 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_of_snowflake_reaches_the_client() {
+    let world = World::start().await;
+    let (token, _) = world.session().await;
+    for number in 0..6 {
+        let early = Knob::Early { status: 413, reads_on: number % 2 == 0 };
+        world.standin.state.turn(RouteName("query".into()), early, 1);
+        let mut stream = world.connect().await;
+        let head = format!(
+            "POST /queries/v1/query-request?requestId=1 HTTP/1.1\r\nhost: x\r\n\
+             authorization: Snowflake Token=\"{token}\"\r\ncontent-length: 20000000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..19 {
+            stream.write_all(&piece).await.unwrap();
+        }
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 413") && answer.contains("connection: close"), "{answer}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_says_whether_the_connection_can_be_used_again() {
     let world = World::start().await;
     let (token, _) = world.session().await;
