@@ -269,7 +269,9 @@ impl Sessions {
         // What this gate cannot read may have named any session.
         let known =
             |(name, number): (String, EpochMillis)| (Revocation::parse(&name).unwrap_or(Revocation::All), number.0);
-        let matters = told.into_iter().map(known).filter(|(_, number)| *number >= oldest.0);
+        // One that is old was forgotten here, unless it is news: the clock of the gate that made it may be far behind.
+        let newest = self.revoked.number();
+        let matters = told.into_iter().map(known).filter(|(_, number)| *number >= oldest.0 || *number > newest);
         match self.revoked.merge(matters, now) {
             Ok(true) => tracing::warn!("ended sessions that the operator ended on another gate"),
             Ok(false) => {}

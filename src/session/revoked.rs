@@ -27,6 +27,8 @@ use crate::ticket::Ticket;
 const FILE: &str = "revoked";
 /// The name of the highest number in the file.
 const NEWEST: &str = "newest";
+/// Above every number that a clock can make, and exact where a number is a fraction, as in Redis.
+const MOST: u64 = 1 << 53;
 
 /// The sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -291,15 +293,16 @@ fn parse(content: &[u8], now: EpochMillis) -> Written {
 }
 
 fn read_line(line: &str) -> Option<(Option<(Revocation, EpochMillis)>, u64)> {
+    let read = |number: &str| number.parse().ok().filter(|number| *number < MOST);
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
-        [NEWEST, number] => Some((None, number.parse().ok()?)),
+        [NEWEST, number] => Some((None, read(number)?)),
         [number, learned, name] => {
             let learned = EpochMillis(learned.parse().ok()?);
-            Some((Some((Revocation::parse(name)?, learned)), number.parse().ok()?))
+            Some((Some((Revocation::parse(name)?, learned)), read(number)?))
         }
         [number, name] => {
-            let number = number.parse().ok()?;
+            let number = read(number)?;
             Some((Some((Revocation::parse(name)?, EpochMillis(number))), number))
         }
         _ => None,
@@ -384,7 +387,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_ends_all_sessions_once() {
-        for damage in [&b"1000 client:power-bi\n99 session:\xff\n"[..], b"junk", b"5 user:a\n", b"1 2 3 4\n", b"\0\n"] {
+        for damage in [
+            &b"1000 client:power-bi\n99 session:\xff\n"[..],
+            b"junk",
+            b"5 user:a\n",
+            b"1 2 3 4\n",
+            b"\0\n",
+            b"newest 18446744073709551615\n",
+        ] {
             let home = tempfile::tempdir().unwrap();
             let open = || Revoked::open(Some(StateDir::open(home.path()).unwrap()), at(2_000)).unwrap();
             std::fs::write(home.path().join(FILE), damage).unwrap();
