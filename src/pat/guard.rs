@@ -251,7 +251,7 @@ impl Guard {
             Room::Suspect | Room::Condemned => "it waits for a newer PAT".to_owned(),
             Room::Go | Room::Full | Room::FullElsewhere | Room::Proof | Room::Paused(..) => format!(
                 "{} requests of the same service user are under way, {} outcomes are unknown, and {} may be at risk at \
-                 once",
+                 once, of which one is kept for the gate's own login",
                 version.under_way,
                 version.doubts.len(),
                 version.width

@@ -122,6 +122,6 @@ fn condemned(version: &Version, cause: &str) -> String {
     let Version { id, refusals, store, .. } = version;
     format!(
         "{cause}; Snowflake has refused PAT {id} {refusals} times, and the gate does not send it again before the \
-         store has a new one, or the operator runs `patgate pat retry`; {store}"
+         store has a new one, or the operator runs `patgate pat retry CREDENTIAL`; {store}"
     )
 }
