@@ -3,7 +3,7 @@
 //!
 //! # Width
 //! A version has a width: how many requests may be at risk with it at once, the gate's own login included. Clients'
-//! requests take at most one less. A version that is new, or has had no success for [`IDLE`] while nothing of it was
+//! requests take at most one less. A version that is new, or has had no success for 10 s while nothing of it was
 //! under way, has the width `pat.budget`. Each success of a request that was sent after the last refusal widens it by
 //! one, up to `pat.in_flight`.
 //!
@@ -15,7 +15,7 @@
 //! came decides nothing: Snowflake may have looked at it before the PAT died.
 //!
 //! # Doubts
-//! An outcome that is lost keeps its place for [`DOUBT`], or until a success of a request that was sent later. If only
+//! An outcome that is lost keeps its place for 15 s, or until a success of a request that was sent later. If only
 //! doubts are in the way, the gate's own login goes at once, and its success clears them.
 
 use std::collections::HashSet;
