@@ -5,24 +5,35 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixListener, UnixSocket, UnixStream};
 
 use crate::admit::LocalUser;
 use crate::listen::peer_user;
 
 /// The other end of an admin connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Caller {
-    /// Over TCP: its address, and the gate's.
-    Tcp(SocketAddr, SocketAddr),
+    /// Over TCP: its address, the gate's, and the gate's end, which shows whether it still lives.
+    Tcp(SocketAddr, SocketAddr, Arc<OwnedFd>),
     /// Over the Unix socket: its user.
     Local(u32),
 }
 
 impl Caller {
+    /// The other end of a TCP connection.
+    ///
+    /// # Errors
+    /// If this machine has no descriptor left.
+    pub(super) fn tcp(stream: &TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        Ok(Self::Tcp(peer, stream.local_addr()?, Arc::new(stream.as_fd().try_clone_to_owned()?)))
+    }
+
     /// Whether it may use the operator's commands.
     ///
     /// # Errors
@@ -43,7 +54,11 @@ impl Caller {
 
     fn user(self) -> Option<LocalUser> {
         match self {
-            Self::Tcp(peer, ours) => peer_user::of(peer, ours),
+            Self::Tcp(peer, ours, socket) => {
+                let user = peer_user::of(peer, ours)?;
+                // Its port is nobody else's while this end lives; after a reset the table may show another user there.
+                SockRef::from(&*socket).peer_addr().ok().map(|_alive| user)
+            }
             Self::Local(id) => Some(peer_user::named(id)),
         }
     }

@@ -10,17 +10,25 @@ use tokio::net::TcpStream;
 /// The other end of an admin connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Caller {
-    /// Over TCP: its address, and the gate's.
-    Tcp(SocketAddr, SocketAddr),
+    /// Over TCP.
+    Tcp,
 }
 
 impl Caller {
+    /// The other end of a TCP connection.
+    ///
+    /// # Errors
+    /// Never.
+    pub(super) fn tcp(_stream: &TcpStream, _peer: SocketAddr) -> io::Result<Self> {
+        Ok(Self::Tcp)
+    }
+
     /// Whether it may use the operator's commands: always.
     ///
     /// # Errors
     /// Never.
     pub(super) async fn may_operate(self, _users: &[String]) -> Result<(), String> {
-        let Self::Tcp(_peer, _ours) = self;
+        let Self::Tcp = self;
         Ok(())
     }
 }

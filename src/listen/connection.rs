@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header;
+use http::{HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -198,7 +198,9 @@ impl WorkerContext {
             return None;
         }
         // The table may be long, so another thread reads it: the worker's other connections must not wait.
-        tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten()
+        let user = tokio::task::spawn_blocking(move || peer_user::of(from, ours)).await.ok().flatten()?;
+        // Its port is nobody else's while this end lives; after a reset the table may show another user there.
+        stream.peer_addr().ok().map(|_alive| user)
     }
 }
 
@@ -236,7 +238,11 @@ async fn requests<T>(
             false => Arc::new(Peer { certificate: None, ..Peer::clone(&peer) }),
         };
         async move {
-            let response = worker.answer(peer, request).await;
+            let mut response = worker.answer(peer, request).await;
+            if !counts {
+                // The client shows what it has now on its next connection.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             // The gate closes a connection itself only where a body is left on it.
             unread.fetch_or(response.headers().contains_key(header::CONNECTION), Ordering::Relaxed);
             activity.now(Waiting::Answer);

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::admit::LocalUser;
 
+/// The table of IPv6 sockets.
+const TCP6: &str = "/proc/self/net/tcp6";
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: &str = "01";
 
@@ -16,10 +18,26 @@ pub fn of(peer: SocketAddr, ours: SocketAddr) -> Option<LocalUser> {
     // An IPv4 client of an IPv6 listener has its socket in the IPv4 table.
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (peer, ours) = (canonical(peer), canonical(ours));
-    let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
-    let lines = BufReader::new(File::open(table).ok()?).lines();
-    let id = lines.map_while(Result::ok).find_map(|line| user_in(&line, peer, ours))?;
+    let id = match peer.is_ipv4() {
+        // A client with a socket for both families, as Java's are, has it in the IPv6 table.
+        true => find("/proc/self/net/tcp", peer, ours).or_else(|| find(TCP6, mapped(peer), mapped(ours))),
+        false => find(TCP6, peer, ours),
+    }?;
     Some(named(id))
+}
+
+/// The user of a connection in a table.
+fn find(table: &str, peer: SocketAddr, ours: SocketAddr) -> Option<u32> {
+    let lines = BufReader::new(File::open(table).ok()?).lines();
+    lines.map_while(Result::ok).find_map(|line| user_in(&line, peer, ours))
+}
+
+/// An IPv4 address as an IPv6 socket has it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// A user by its number.
@@ -62,5 +80,16 @@ mod tests {
             client.shutdown(std::net::Shutdown::Both).unwrap();
             assert_eq!(of(peer, ours), None, "one that is closing is nobody's");
         }
+    }
+
+    #[test]
+    fn a_socket_for_both_families_is_found_too() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = listener.local_addr().unwrap();
+        let Ok(client) = std::net::TcpStream::connect(mapped(ours)) else { return };
+        let peer = client.local_addr().unwrap();
+        assert!(peer.is_ipv6());
+        let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        assert_eq!(of(seen, ours).unwrap().id, nix::unistd::getuid().as_raw());
     }
 }

@@ -4,7 +4,7 @@
 //! something to Snowflake, or to a proxy on the way there, that the gate does not know: another method, a cookie, the
 //! address of somebody else. From there to the client it could set a cookie for the gate's name, or lead past the gate.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use crate::admit::key;
 use crate::base::secret::Secret;
@@ -65,8 +65,17 @@ fn is_for_client(name: &str) -> bool {
 }
 
 /// Prepares the head of Snowflake's answer for the client: its headers, the gate's framing.
+///
+/// `location` passes as a path, with a status that creates or accepts: a REST client polls there (`docs` "Snowflake
+/// REST APIs"). A redirect never passes.
 pub(super) fn for_client<B>(mut response: Response<B>) -> Response<B> {
+    let polls = [StatusCode::CREATED, StatusCode::ACCEPTED].contains(&response.status());
+    let path = |to: &HeaderValue| to.as_bytes().starts_with(b"/") && !to.as_bytes().starts_with(b"//");
+    let location = response.headers().get(header::LOCATION).filter(|to| polls && path(to)).cloned();
     keep(response.headers_mut(), is_for_client);
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
     *response.version_mut() = Version::HTTP_11;
     response
 }

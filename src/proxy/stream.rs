@@ -24,6 +24,8 @@ use crate::upstream::{BodySlot, ClientBody, InFlightPermit, RequestBody};
 const SMALL: usize = 64 << 10;
 /// The largest body of telemetry: drivers send a hundred entries at once.
 const TELEMETRY: usize = 1 << 20;
+/// The largest body of a cancellation, in bytes: Snowflake takes statements up to 1 MB.
+const STATEMENT: usize = 2 << 20;
 
 impl Worker {
     pub(super) async fn stream(
@@ -117,7 +119,9 @@ impl Worker {
 /// The largest body of a request that makes little work; `None` for one that makes more.
 fn largest(route: Route) -> Option<usize> {
     match route {
-        Route::Stream(Stream::Abort | Stream::Logout | Stream::Heartbeat) | Route::Renew => Some(SMALL),
+        // Some drivers send the whole statement again with a cancellation (`jdbc:StmtUtil.java`).
+        Route::Stream(Stream::Abort) => Some(STATEMENT),
+        Route::Stream(Stream::Logout | Stream::Heartbeat) | Route::Renew => Some(SMALL),
         Route::Stream(Stream::Telemetry) => Some(TELEMETRY),
         Route::Stream(Stream::Query | Stream::Result | Stream::Monitoring) => None,
         Route::Login | Route::Rest | Route::Foreign | Route::WrongMethod | Route::Unknown => None,

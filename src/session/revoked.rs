@@ -162,7 +162,7 @@ impl Revoked {
 
     /// A number above all that are known, also to gates whose entries are not known here.
     fn next(&self, now: SystemTime) -> u64 {
-        self.number().saturating_add(1).max(EpochMillis::of(now).0)
+        self.number().saturating_add(1).max(EpochMillis::of(now).0).min(MOST - 1)
     }
 
     /// Takes over the entries of another replica; returns whether any is new.
@@ -172,7 +172,11 @@ impl Revoked {
     pub fn merge(&self, entries: impl IntoIterator<Item = (Revocation, u64)>, now: SystemTime) -> io::Result<bool> {
         let learned = EpochMillis::of(now);
         let mut news = false;
-        let entries = entries.into_iter().map(|(revocation, number)| (revocation, Entry { number, learned }));
+        // A number that no gate can have made would end every session for ever.
+        let entries = entries
+            .into_iter()
+            .filter(|(_, number)| *number < MOST)
+            .map(|(revocation, number)| (revocation, Entry { number, learned }));
         self.change(now, |all| news = join(all, entries))?;
         Ok(news)
     }

@@ -72,6 +72,9 @@ impl<'a> Login<'a> {
             Envelope::parse(text).map_err(|_| NotALogin::Malformed("it is not a JSON object"))?;
         let data =
             data.ok_or(NotALogin::Malformed("it does not have exactly one member \"data\" that is an object"))?;
+        if outer.all_like("data").count() != 1 {
+            return Err(NotALogin::Malformed("it has a second member \"data\" in other letters"));
+        }
         check_authenticator(&data)?;
         let presented = presented(&data)?;
         Ok(Self { outer, data, presented })

@@ -299,7 +299,12 @@ impl Facts {
                     "answer broke off"
                 );
             }
-            Ending::Open | Ending::Answered => self.log_served(trace, "the client left"),
+            Ending::Open | Ending::Answered => {
+                let stranger = self.client.is_none();
+                if !stranger || self.refusals.keeps("left", self.peer, Instant::now().into_std()) {
+                    self.log_served(trace, "the client left");
+                }
+            }
             Ending::Complete => self.log_served(trace, "success"),
             Ending::Refused(code) => self.log_served(trace, &format!("refused by Snowflake with {code}")),
         }

@@ -64,8 +64,8 @@ impl AdminService {
         loop {
             let accepted = async {
                 let (stream, peer) = listener.accept().await?;
-                let ours = stream.local_addr()?;
-                Ok::<_, io::Error>((stream, Caller::Tcp(peer, ours)))
+                let caller = Caller::tcp(&stream, peer)?;
+                Ok::<_, io::Error>((stream, caller))
             };
             self.clone().spawn(accepted.await, &places).await;
         }
@@ -91,7 +91,7 @@ impl AdminService {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::spawn(async move {
-            let answer = async |request| Ok::<_, Infallible>(self.answer(&request, caller).await);
+            let answer = async |request| Ok::<_, Infallible>(self.answer(&request, caller.clone()).await);
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
             let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
