@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::guard::{Answers, Guard, Line, State, Waiter, deliver};
-use super::ledger::{Outcome, Room};
+use super::guard::{Guard, Line, State, Waiter, deliver};
+use super::ledger::{Ledger, Outcome, Room};
 use super::question::{Helper, Work};
 use super::version::Standing;
 use crate::base::ids::{PatId, ServiceUser};
-use crate::snowflake::refusal::About;
 
 /// How soon to look again whether other processes have freed a place.
 const ELSEWHERE: Duration = Duration::from_millis(100);
@@ -168,13 +167,13 @@ impl Guard {
         let mut state = self.state.lock();
         let suspected = matches!(state.ledgers.of(name).version(id).standing, Standing::Suspect { .. });
         let lasting = matches!(outcome, Outcome::Refused(_)) || state.ledgers.of(name).would_change(id, &outcome);
-        let change = |ledger: &mut super::ledger::Ledger| ledger.own_told(id, number, outcome, self.widths(), now);
+        let change = |ledger: &mut Ledger| ledger.own_told(id, number, outcome, self.widths(), now);
         match lasting {
             true => state.ledgers.change(name, &*self.clock, change),
             false => change(state.ledgers.of(name)),
         }
         let paused = state.ledgers.of(name).pause.clone().filter(|pause| now < pause.until);
-        let answers: Answers = self.pump(&mut state, name);
+        let answers = self.pump(&mut state, name);
         drop(state);
         deliver(answers);
         said.log(name, id, suspected);
@@ -215,7 +214,7 @@ impl Said {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Accepted => Self::Accepted,
-            Outcome::Refused(refusal) if matches!(refusal.about, About::Gate(_)) => Self::Refused(refusal.cause()),
+            Outcome::Refused(refusal) if refusal.is_the_gate_s() => Self::Refused(refusal.cause()),
             Outcome::Refused(refusal) => Self::Context(refusal.cause()),
             Outcome::Unsent | Outcome::Lost => Self::Nothing,
         }

@@ -27,7 +27,7 @@ use crate::base::names::TraceId;
 use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
 use crate::replicas::{Judgement, OwnTurn};
-use crate::snowflake::refusal::{About, Refusal};
+use crate::snowflake::refusal::Refusal;
 
 /// The pause before a request without a PAT asks the store again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -308,8 +308,8 @@ impl Helper for LeaseRequest {
             let outcome = inner.own_logins.log_in(credential, &pat.fetched.pat).await;
             let judgement = match &outcome {
                 Outcome::Accepted => Judgement::Acquitted,
+                Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Judgement::Acquitted,
                 Outcome::Refused(refusal) if refusal.kind() == Kind::PatRefused => Judgement::Condemned,
-                Outcome::Refused(refusal) if !matches!(refusal.about, About::Gate(_)) => Judgement::Acquitted,
                 Outcome::Refused(_) => Judgement::Paused,
                 Outcome::Unsent | Outcome::Lost => Judgement::Open,
             };

@@ -27,7 +27,7 @@ use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
 use crate::base::verdict::Widths;
-use crate::snowflake::refusal::{About, Refusal};
+use crate::snowflake::refusal::Refusal;
 
 /// How many versions of a PAT are remembered: one more than Snowflake keeps tokens for a user.
 const REMEMBERED: usize = 16;
@@ -224,14 +224,13 @@ impl Ledger {
         let version = self.version(id);
         version.own = false;
         version.ends(now);
-        // A refusal of the credential's own role or warehouse comes after Snowflake has accepted the PAT.
-        let accepted = match &outcome {
-            Outcome::Accepted => true,
-            Outcome::Refused(refusal) => !matches!(refusal.about, About::Gate(_)),
-            Outcome::Unsent | Outcome::Lost => false,
+        let outcome = match outcome {
+            // The credential's own role or warehouse is refused after Snowflake has accepted the PAT.
+            Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Outcome::Accepted,
+            outcome => outcome,
         };
         match outcome {
-            _ if accepted => {
+            Outcome::Accepted => {
                 version.settles_doubts(sent);
                 let suspected = match &version.standing {
                     Standing::Suspect { cause, .. } => Some(cause.clone()),
@@ -260,7 +259,7 @@ impl Ledger {
                 version.doubts.push(Doubt::of(sent, now));
                 version.own_was_lost(now, true);
             }
-            Outcome::Unsent | Outcome::Accepted => {
+            Outcome::Unsent => {
                 let suspect = matches!(version.standing, Standing::Suspect { .. });
                 version.own_was_lost(now, !suspect);
                 if let Standing::Suspect { read, .. } = &mut version.standing {

@@ -96,6 +96,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the reason is the gate's. Others come after Snowflake has accepted the PAT, and concern what was asked for.
+    pub fn is_the_gate_s(&self) -> bool {
+        matches!(self.about, About::Gate(_))
+    }
+
     /// Whether the table knows the reason, and the reason is the gate's.
     pub fn is_known(&self) -> bool {
         matches!(self.about, About::Gate(kind) if kind != Kind::LoginRefused)
