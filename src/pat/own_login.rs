@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
-use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 use super::ledger::Outcome;
@@ -19,16 +17,13 @@ use crate::base::pins::Pins;
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::snowflake::answer::LoginAnswer;
-use crate::snowflake::body::gunzip;
 use crate::snowflake::login::{Injection, own_login};
 use crate::snowflake::query::{self, pinned};
 use crate::snowflake::route::LOGIN;
-use crate::upstream::{AccountClient, AccountState};
+use crate::upstream::{AccountClient, AccountState, whole};
 
 /// How long an own login may take; shorter than its turn among replicas.
 const ANSWER_TIME: Duration = Duration::from_secs(55);
-/// The largest answer, in bytes. A login's has some 10 KB.
-const LARGEST: usize = 4 << 20;
 
 /// The own logins of one configuration.
 pub(super) struct OwnLogins {
@@ -72,11 +67,7 @@ impl OwnLogins {
                 true => Outcome::Unsent,
                 false => Outcome::Lost,
             })?;
-            let gzip = response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|_broken| Outcome::Lost)?;
-            let body = body.to_bytes();
-            // Some middleboxes send gzip to whoever does not ask for it.
-            Ok(if gzip { gunzip(&body, LARGEST).map_err(|_damaged| Outcome::Lost)?.into() } else { body })
+            whole(response).await.map(|(_head, body)| body).map_err(|_not_read| Outcome::Lost)
         };
         let body = match timeout(ANSWER_TIME, exchange).await {
             Ok(Ok(body)) => body,

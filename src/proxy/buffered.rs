@@ -13,10 +13,7 @@ use super::inflate_budget::InflateBudget;
 use super::{headers, json};
 use crate::base::fault::{Fault, Kind, chain};
 use crate::snowflake::body::{NotInflated, gunzip};
-use crate::upstream::{BodySlot, ClientBody, ResponseBody};
-
-/// The largest answer that the gate reads. Real ones have a few KB, mostly parameters.
-const ANSWER_CAP: usize = 4 << 20;
+use crate::upstream::{BodySlot, ClientBody, ResponseBody, whole};
 
 /// How much of a refused request's body the gate reads and discards, and for how long.
 const AWAY: (usize, Duration) = (64 << 10, Duration::from_secs(1));
@@ -132,19 +129,11 @@ pub(super) async fn as_sent(body: ClientBody, caps: &Caps<'_>) -> Result<Bytes, 
 
 /// Reads a whole answer, up to a cap.
 pub(super) async fn answer(response: Response<ResponseBody>) -> Result<(Response<()>, Bytes), Fault> {
-    let (mut head, body) = response.into_parts();
-    let garbled = |cause: &str| Fault::new(Kind::SnowflakeGarbled).with_cause(cause);
-    let body =
-        Limited::new(body, ANSWER_CAP).collect().await.map_err(|_| garbled("an answer is incomplete or too large"))?;
-    let mut body = body.to_bytes();
-    if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
-        // The gate does not ask for gzip, but some middleboxes send it.
-        body = gunzip(&body, ANSWER_CAP).map_err(|_| garbled("an answer has damaged gzip"))?.into();
-        head.headers.remove(header::CONTENT_ENCODING);
-    }
+    let garbled = |not_read| Fault::new(Kind::SnowflakeGarbled).with_cause(not_read);
+    let (mut head, body) = whole(response).await.map_err(garbled)?;
     // hyper writes the length of what is sent.
-    head.headers.remove(header::CONTENT_LENGTH);
-    Ok((Response::from_parts(head, ()), body))
+    head.headers_mut().remove(header::CONTENT_LENGTH);
+    Ok((head, body))
 }
 
 /// Snowflake's answer with the body that the client may see: Snowflake's headers, the gate's framing. The status is

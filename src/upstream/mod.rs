@@ -26,6 +26,7 @@ mod pool;
 mod reads_on;
 mod response_body;
 mod tunnel;
+mod whole;
 
 pub use account::{AccountClient, AccountError, AccountState};
 pub use body::RequestBody;
@@ -33,3 +34,4 @@ pub use client_body::{BodySlot, ClientBody};
 pub use failure::Failure;
 pub use in_flight::InFlightPermit;
 pub use response_body::ResponseBody;
+pub use whole::whole;
