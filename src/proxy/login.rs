@@ -27,7 +27,7 @@ use crate::snowflake::query::{context, pinned};
 use crate::snowflake::refusal::{About, Refusal};
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::Ticket;
-use crate::upstream::{AccountClient, BodySlot, Failure, InFlightPermit, RequestBody};
+use crate::upstream::{AccountClient, BodySlot, Failure, Held, InFlightPermit, RequestBody};
 
 /// How long Snowflake may take to answer a login. A login uses up one of the few leases of its service user, and
 /// drivers give up after 60 s.
@@ -93,7 +93,7 @@ impl AdmittedLogin<'_, '_> {
         let generation = &self.worker.generation;
         let hold = generation.config.login.hold;
         let deadlines = Deadlines::new(record.started(), hold);
-        let mut tries = self.account.hold_login(hold);
+        let mut tries = self.account.hold(Held::Login, hold);
         let target = self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = pinned(self.grant.pins(), target).map_err(not_allowed)?;
         if self.grant.pins().role != Pin::Free {

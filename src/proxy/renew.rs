@@ -17,7 +17,7 @@ use crate::snowflake::answer::RenewalAnswer;
 use crate::snowflake::renewal::Renewal;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
-use crate::upstream::{BodySlot, Failure, InFlightPermit, RequestBody};
+use crate::upstream::{BodySlot, Failure, Held, InFlightPermit, RequestBody};
 
 /// The largest renewal. It has two tokens and one word; ten times that is still small.
 const BODY: usize = 16 << 10;
@@ -76,7 +76,7 @@ impl Worker {
         record: &mut Record,
     ) -> Result<(Response<()>, Bytes), Fault> {
         let account = self.account(&master.account)?;
-        let mut tries = account.hold_renewal(self.generation.config.login.hold);
+        let mut tries = account.hold(Held::Renewal, self.generation.config.login.hold);
         loop {
             let mut request = Request::new(RequestBody::whole(body.to_owned()));
             *request.method_mut() = Method::POST;

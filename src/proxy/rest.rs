@@ -27,7 +27,7 @@ use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::snowflake::{PAT_AUTHENTICATOR, rest};
 use crate::telemetry::record::{Record, Step};
-use crate::upstream::{AccountClient, BodySlot, ClientBody, Failure, InFlightPermit, RequestBody, ResponseBody};
+use crate::upstream::{AccountClient, BodySlot, ClientBody, Failure, Held, InFlightPermit, RequestBody, ResponseBody};
 
 /// How long Snowflake may take to refuse a token. It checks the token first.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ impl Worker {
         let trace = record.trace();
         let pats = &generation.pats;
         let wait = async || pats.lease(&grant, trace, RequestKind::Rest, asks_for.clone(), deadlines).await;
-        let (mut lease, mut tries) = (wait().await?, account.hold_rest(generation.config.login.hold));
+        let (mut lease, mut tries) = (wait().await?, account.hold(Held::Rest, generation.config.login.hold));
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::body::RequestBody;
 use super::breaker::{Breaker, BreakerState};
 use super::failure::{Blame, Failure};
-use super::hold::Hold;
+use super::hold::{Held, Hold};
 use super::in_flight::{InFlight, InFlightPermit};
 use super::pool::{Pool, Way};
 use super::response_body::ResponseBody;
@@ -146,20 +146,7 @@ impl AccountClient {
         request: Request<RequestBody>,
         place: InFlightPermit,
     ) -> Result<Response<ResponseBody>, Failure> {
-        self.send_telling(request, place, None).await
-    }
-
-    /// The same; it calls `written` just before it writes the request.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub async fn send_telling(
-        &self,
-        request: Request<RequestBody>,
-        place: InFlightPermit,
-        written: Option<oneshot::Sender<()>>,
-    ) -> Result<Response<ResponseBody>, Failure> {
-        let sent = self.exchange(request, place, written, Way::ANY).await;
+        let sent = self.exchange(request, place, None, Way::ANY).await;
         if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
             self.state.breaker.failed(cause);
         }
@@ -168,7 +155,7 @@ impl AccountClient {
 
     /// One of several tries of a request that the gate holds while Snowflake is unreachable. A failure is reported to
     /// [`Hold::again`], which tells the breaker. It goes on a connection that was in use a moment ago, or on a new one:
-    /// a silently dead one would take a login's whole time.
+    /// a silently dead one would take a login's whole time. `written` is told just before the request is written.
     ///
     /// # Errors
     /// [`Failure`].
@@ -182,19 +169,9 @@ impl AccountClient {
         self.exchange(request, place, written, Way { youngest: ALIVE, connect: hold }).await
     }
 
-    /// The hold of a login: at most `time`.
-    pub fn hold_login(&self, time: Duration) -> Hold {
-        Hold::of_login(time, self.state.breaker.clone())
-    }
-
-    /// The hold of a renewal: at most `time`.
-    pub fn hold_renewal(&self, time: Duration) -> Hold {
-        Hold::of_renewal(time, self.state.breaker.clone())
-    }
-
-    /// The hold of a REST request: at most `time`.
-    pub fn hold_rest(&self, time: Duration) -> Hold {
-        Hold::of_rest(time, self.state.breaker.clone())
+    /// The hold of a request: at most `time`.
+    pub fn hold(&self, request: Held, time: Duration) -> Hold {
+        Hold::of(request, time, self.state.breaker.clone())
     }
 
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this

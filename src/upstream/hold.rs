@@ -34,28 +34,20 @@ pub struct Hold {
 
 /// What is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub enum Held {
+    /// A login. Its hold ends at once while the breaker is open; the driver tries again.
     Login,
+    /// A renewal. It waits while the breaker is open too, because a driver gives up a session whose renewal fails.
     Renewal,
+    /// A REST request, whose body the gate has kept. Its client reads the status, so it is told at once while the
+    /// breaker is open.
     Rest,
 }
 
 impl Hold {
-    /// The hold of a login. It ends at once while the breaker is open; the driver tries again.
-    pub(super) fn of_login(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, left: time, begun: None, request: Held::Login, unreached: 0, broken: 0 }
-    }
-
-    /// The hold of a renewal. It waits while the breaker is open too, because a driver gives up a session whose renewal
-    /// fails.
-    pub(super) fn of_renewal(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, left: time, begun: None, request: Held::Renewal, unreached: 0, broken: 0 }
-    }
-
-    /// The hold of a REST request, whose body the gate has kept. Its client reads the status, so it is told at once
-    /// while the breaker is open.
-    pub(super) fn of_rest(time: Duration, breaker: Arc<Breaker>) -> Self {
-        Self { breaker, left: time, begun: None, request: Held::Rest, unreached: 0, broken: 0 }
+    /// The hold of a request: at most `time`.
+    pub(super) fn of(request: Held, time: Duration, breaker: Arc<Breaker>) -> Self {
+        Self { breaker, left: time, begun: None, request, unreached: 0, broken: 0 }
     }
 
     /// A try begins; returns how long it may take to connect.
@@ -148,38 +140,38 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_tried_for_its_time_and_what_may_have_been_carried_out_once_more() {
-        let mut hold = Hold::of_login(Duration::from_secs(1), Arc::default());
+        let mut hold = Hold::of(Held::Login, Duration::from_secs(1), Arc::default());
         tokio::time::advance(Duration::from_secs(60)).await;
         let (mut tries, started) = (0, Instant::now());
         while hold.may_be_repeated(&unsent(Blame::Way)).await {
             tries += 1;
         }
         assert_eq!((tries, started.elapsed()), (3, Duration::from_millis(750)));
-        let mut hold = Hold::of_renewal(Duration::from_secs(60), Arc::default());
+        let mut hold = Hold::of(Held::Renewal, Duration::from_secs(60), Arc::default());
         assert!(hold.may_be_repeated(&broken()).await);
         assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
         assert!(!hold.may_be_repeated(&broken()).await);
-        assert!(!Hold::of_renewal(Duration::ZERO, Arc::default()).may_be_repeated(&unsent(Blame::Way)).await);
+        assert!(!Hold::of(Held::Renewal, Duration::ZERO, Arc::default()).may_be_repeated(&unsent(Blame::Way)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_waits_through_an_outage_and_a_login_does_not() {
         let (time, away) = (Duration::from_secs(1), Failure::Away("x".into()));
-        assert!(Hold::of_renewal(time, Arc::default()).may_be_repeated(&away).await);
-        assert!(!Hold::of_login(time, Arc::default()).may_be_repeated(&away).await);
+        assert!(Hold::of(Held::Renewal, time, Arc::default()).may_be_repeated(&away).await);
+        assert!(!Hold::of(Held::Login, time, Arc::default()).may_be_repeated(&away).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_that_ends_makes_an_outage_unless_this_machine_was_at_fault() {
         for (blame, state) in [(Blame::Way, BreakerState::Open), (Blame::Machine, BreakerState::Closed)] {
             let breaker = Arc::<Breaker>::default();
-            let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
+            let mut hold = Hold::of(Held::Login, Duration::from_secs(1), breaker.clone());
             while hold.may_be_repeated(&unsent(blame)).await {}
             assert_eq!(breaker.try_acquire(), state, "{blame:?}");
         }
         // Snowflake answers that it cannot serve now; only the last try does not reach it.
         let breaker = Arc::<Breaker>::default();
-        let mut hold = Hold::of_login(Duration::from_secs(1), breaker.clone());
+        let mut hold = Hold::of(Held::Login, Duration::from_secs(1), breaker.clone());
         for _ in 0..3 {
             assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
         }

@@ -32,6 +32,7 @@ pub use account::{AccountClient, AccountError, AccountState};
 pub use body::RequestBody;
 pub use client_body::{BodySlot, ClientBody};
 pub use failure::Failure;
+pub use hold::Held;
 pub use in_flight::InFlightPermit;
 pub use response_body::ResponseBody;
 pub use whole::whole;
