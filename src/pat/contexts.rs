@@ -24,7 +24,7 @@ const CLIENTS: usize = 4096;
 /// What a request asks for beside the PAT: role, warehouse, database and schema, as they are sent to Snowflake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Context {
-    /// The places, in the order of `crate::base::pins::Pins::places`, and what else tells requests apart.
+    /// The places, in the order of `crate::base::pins::Pins::places`.
     pub places: Vec<String>,
     /// Whether the client has composed any of it. If not, Snowflake judges a request of the gate's own form.
     pub is_client_s: bool,
@@ -83,10 +83,7 @@ impl Contexts {
         cause: &str,
         now: Instant,
     ) {
-        if self.clients.len() >= CLIENTS && !self.clients.contains_key(client) {
-            return;
-        }
-        let client = self.clients.entry(client.clone()).or_default();
+        let Some(client) = self.client(client) else { return };
         client.worked.retain(|worked| *worked != context);
         let same = |refused: &Refused| refused.context == context && refused.version == *version;
         let before = client.refused.iter().position(same).and_then(|at| client.refused.remove(at));
@@ -97,38 +94,35 @@ impl Contexts {
         push(&mut client.refused, Refused { context, version, until: now + length, length, cause: cause.to_owned() });
     }
 
-    /// Snowflake refuses this request for a reason that may be its own trouble: the second time within a minute it is
-    /// the request.
-    pub(super) fn refused_again(
-        &mut self,
-        client: &ClientName,
-        context: Context,
-        version: &PatId,
-        cause: &str,
-        now: Instant,
-    ) {
-        let known = self.clients.entry(client.clone()).or_default();
-        known.once.retain(|(_, at)| now.saturating_duration_since(*at) < FIRST);
-        match known.once.iter().any(|(once, _)| *once == context) {
-            true => self.refused(client, context, version, cause, now),
-            false => push(&mut known.once, (context, now)),
+    /// Whether Snowflake has refused this request within a minute before, for a reason that may be its own trouble: the
+    /// second time it is the request.
+    pub(super) fn was_refused(&mut self, client: &ClientName, context: &Context, now: Instant) -> bool {
+        let Some(client) = self.client(client) else { return true };
+        client.once.retain(|(_, at)| now.saturating_duration_since(*at) < FIRST);
+        let before = client.once.iter().any(|(once, _)| once == context);
+        if !before {
+            push(&mut client.once, (context.clone(), now));
         }
+        before
     }
 
     /// Snowflake accepted such a request.
     pub(super) fn worked(&mut self, client: &ClientName, context: &Context) {
-        if self.clients.len() >= CLIENTS && !self.clients.contains_key(client) {
-            return;
-        }
-        if !self.clients.contains_key(client) {
-            self.clients.insert(client.clone(), Client::default());
-        }
-        let Some(client) = self.clients.get_mut(client) else { return };
+        let Some(client) = self.client(client) else { return };
         client.refused.retain(|refused| refused.context != *context);
         client.once.retain(|(once, _)| once != context);
         if !client.worked.contains(context) {
             push(&mut client.worked, context.clone());
         }
+    }
+
+    /// What is remembered of a client; `None` where there are too many.
+    fn client(&mut self, name: &ClientName) -> Option<&mut Client> {
+        let known = self.clients.contains_key(name);
+        if !known && self.clients.len() < CLIENTS {
+            self.clients.insert(name.clone(), Client::default());
+        }
+        self.clients.get_mut(name)
     }
 
     /// Whether the gate answers nothing from memory now.

@@ -107,11 +107,6 @@ impl Guard {
         Ok(Arc::new(Self { widths, clock, state: Mutex::new(State { ledgers, lines: HashMap::new() }) }))
     }
 
-    /// The time, for a question.
-    pub(super) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
     /// The widths of `[pat]`.
     pub(super) fn widths(&self) -> Widths {
         self.widths

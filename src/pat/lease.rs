@@ -210,7 +210,7 @@ impl LeaseRequest {
                 context: self.context.clone(),
                 hold: self.pats.inner.hold,
                 again,
-                since: guard.now(),
+                since: guard.clock.now(),
                 helper: helper.clone(),
             };
             again = true;

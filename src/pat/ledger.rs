@@ -316,12 +316,15 @@ impl Ledger {
         version.standing = Standing::Sound;
         (version.first_refused, version.lost, version.next_own) = (None, 0, None);
         for Accused { client, context, kind } in std::mem::take(&mut version.accused) {
-            match kind {
+            let is_the_request_s = match kind {
                 // The gate's addresses may differ, and a lock may have ended meanwhile: the request goes again.
-                Kind::PatPolicy | Kind::UserLocked => {}
-                Kind::PatRefused if context.is_client_s => self.contexts.refused(&client, context, id, cause, now),
-                // Snowflake's own trouble looks like this too: only the second time it is the request.
-                _ => self.contexts.refused_again(&client, context, id, cause, now),
+                Kind::PatPolicy | Kind::UserLocked => false,
+                Kind::PatRefused if context.is_client_s => true,
+                // Snowflake's own trouble looks like this too.
+                _ => self.contexts.was_refused(&client, &context, now),
+            };
+            if is_the_request_s {
+                self.contexts.refused(&client, context, id, cause, now);
             }
         }
     }

@@ -51,8 +51,8 @@ impl OwnLogins {
     }
 
     /// The context that an own login of the credential asks for.
-    pub(super) fn context(&self, credential: &str) -> Vec<String> {
-        self.credentials.get(credential).map(|form| form.context.clone()).unwrap_or_default()
+    pub(super) fn context(&self, credential: &str) -> &[String] {
+        self.credentials.get(credential).map_or(&[], |form| &form.context)
     }
 
     /// Logs in with this PAT.

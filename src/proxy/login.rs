@@ -106,7 +106,7 @@ impl AdmittedLogin<'_, '_> {
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
-            match self.try_once(lease, &target, tries.begin(), record).await? {
+            match self.try_once(lease, (&target, &asks_for), tries.begin(), record).await? {
                 LoginOutcome::Success { response, body, ticket, logout } => {
                     if let (Some(ticket), Some(sessions)) = (&ticket, &generation.services.sessions) {
                         sessions.opened(ticket, self.peer.ip, counted);
@@ -129,7 +129,7 @@ impl AdmittedLogin<'_, '_> {
     async fn try_once(
         &mut self,
         lease: Lease,
-        target: &str,
+        (target, asks_for): (&str, &[String]),
         connect: Duration,
         record: &mut Record,
     ) -> Result<LoginOutcome, Fault> {
@@ -144,7 +144,7 @@ impl AdmittedLogin<'_, '_> {
             account: self.account.clone(),
             sessions: generation.services.sessions.clone(),
             grant: self.grant.clone(),
-            asks_for: context(target),
+            asks_for: asks_for.to_owned(),
             record: record.lend(),
         };
         let (tell, told) = oneshot::channel();
