@@ -19,10 +19,11 @@ use tokio::time::Instant;
 
 use super::Peer;
 use super::counted::Counted;
-use super::rate::{Keyed, MultiRateLimiter, Source};
+use super::rate::{Keyed, MultiRateLimiter};
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
 use crate::base::names::ClientName;
+use crate::base::source::Source;
 use crate::config::units::Rate;
 use crate::config::{self, Rates};
 use crate::replicas::{RateQuestion, Replicas};

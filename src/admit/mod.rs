@@ -34,7 +34,6 @@ use tokio::sync::OwnedSemaphorePermit;
 pub use counted::Counted;
 pub use grant::Grant;
 pub use peer::{LocalUser, Peer, PeerCertificate};
-pub use rate::Source;
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};

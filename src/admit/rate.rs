@@ -5,9 +5,7 @@
 //! other, the shortest window first, and stops at the first that refuses: requests that the shortest window refuses do
 //! not use up the longer ones.
 
-use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,26 +108,6 @@ impl<K: Hash + Eq + Send + Sync + 'static> Keyed<K> {
     }
 }
 
-/// One source: an IPv4 address, or the IPv6 /64 of one host (RFC 4291, section 2.5.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source(IpAddr);
-
-impl Source {
-    /// The source of an address.
-    pub fn of(ip: IpAddr) -> Self {
-        Self(match ip {
-            IpAddr::V4(_) => ip,
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64))),
-        })
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The whole count at once, and then one more after each such fraction of the window.
 fn quota(rate: Rate) -> Quota {
     let each = rate.per / rate.count.get();
@@ -138,8 +116,11 @@ fn quota(rate: Rate) -> Quota {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::base::clock::ManualClock;
+    use crate::base::source::Source;
     use crate::config::units::rate;
 
     fn rates(all: &[&str]) -> Arc<[Rate]> {

@@ -10,5 +10,6 @@ pub mod pins;
 pub mod rfc3339;
 pub mod secret;
 pub mod shutdown;
+pub mod source;
 pub mod text;
 pub mod verdict;

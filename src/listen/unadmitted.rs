@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admit::Source;
+use crate::base::source::Source;
 
 /// The part of the pool that one source may have.
 const SHARE: usize = 8;

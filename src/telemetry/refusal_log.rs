@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::base::source::Source;
 
 /// How many lines of a kind and a source are written in a minute.
 const WHOLE: u64 = 10;
 /// How many pairs of a kind and a source it remembers; an entry takes some 50 bytes.
 const PAIRS: usize = 4096;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The place of all sources that are not remembered.
-const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// The refusals of the minute.
 #[derive(Default)]
@@ -25,7 +25,8 @@ pub struct RefusalLog(Mutex<Minute>);
 #[derive(Default)]
 struct Minute {
     began: Option<Instant>,
-    seen: HashMap<(&'static str, IpAddr), u64>,
+    /// By kind and source; `None` is all sources that are not remembered.
+    seen: HashMap<(&'static str, Option<Source>), u64>,
 }
 
 /// What was not written in a minute.
@@ -46,9 +47,9 @@ impl RefusalLog {
         let mut minute = self.0.lock();
         let ended = minute.end(now);
         minute.began.get_or_insert(now);
-        let mut key = (kind, network(source));
+        let mut key = (kind, Some(Source::of(source)));
         if minute.seen.len() >= PAIRS && !minute.seen.contains_key(&key) {
-            key.1 = OTHERS;
+            key.1 = None;
         }
         let count = minute.seen.entry(key).or_default();
         *count += 1;
@@ -68,14 +69,6 @@ impl RefusalLog {
 fn tell(ended: Option<Unwritten>) {
     if let Some(Unwritten { count, kinds, sources, most }) = ended {
         tracing::warn!(count, kinds, sources, most, "more refusals in the last minute, not written one by one");
-    }
-}
-
-/// The network of one subscriber, because whoever has an IPv6 address has 2^64 of them.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-        v4 => v4,
     }
 }
 
@@ -100,7 +93,7 @@ impl Minute {
             // Writing to memory does not fail.
             let _written = write!(text, "{}{kind} {count}", if text.is_empty() { "" } else { ", " });
         }
-        let name = if *most == OTHERS { "other sources".to_owned() } else { most.to_string() };
+        let name = most.map_or("other sources".to_owned(), |source| source.to_string());
         let most = format!("{name} {count}");
         Some(Unwritten { count: kinds.values().sum(), kinds: text, sources: sources.len(), most })
     }
