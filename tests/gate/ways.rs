@@ -89,21 +89,7 @@ async fn an_early_answer_reaches_a_client_that_still_sends() {
     let world = World::start().await;
     let (token, _) = world.session().await;
     // The whole body never comes, so the stand-in is not the one who answers.
-    let mut stream = world.connect().await;
-    let head = format!(
-        "POST /session/heartbeat HTTP/1.1\r\nhost: x\r\nauthorization: Snowflake Token=\"{token}\"\r\n\
-         content-length: 20000000\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let piece = vec![b'x'; 1 << 20];
-    for _ in 0..19 {
-        // The gate may have stopped reading, but it has reset nothing.
-        stream.write_all(&piece).await.unwrap();
-    }
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-    assert!(answer.starts_with("http/1.1 413") && answer.contains("connection: close"), "{answer}");
+    too_large(&world, "/session/heartbeat", &token).await;
     world.finish().await;
 }
 
@@ -114,20 +100,7 @@ async fn an_early_answer_of_snowflake_reaches_the_client() {
     for number in 0..6 {
         let early = Knob::Early { status: 413, reads_on: number % 2 == 0 };
         world.standin.state.turn(RouteName("query".into()), early, 1);
-        let mut stream = world.connect().await;
-        let head = format!(
-            "POST /queries/v1/query-request?requestId=1 HTTP/1.1\r\nhost: x\r\n\
-             authorization: Snowflake Token=\"{token}\"\r\ncontent-length: 20000000\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let piece = vec![b'x'; 1 << 20];
-        for _ in 0..19 {
-            stream.write_all(&piece).await.unwrap();
-        }
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-        assert!(answer.starts_with("http/1.1 413") && answer.contains("connection: close"), "{answer}");
+        too_large(&world, "/queries/v1/query-request?requestId=1", &token).await;
     }
     world.finish().await;
 }
@@ -154,6 +127,25 @@ async fn an_answer_says_whether_the_connection_can_be_used_again() {
     let last = one_answer(&mut stream).await;
     assert!(last.starts_with("http/1.1 503") && last.contains("connection: close"), "{last}");
     world.finish().await;
+}
+
+/// Sends most of a body of 20 MB, whatever is answered meanwhile, and finds the answer that it is too large.
+async fn too_large(world: &World, path: &str, token: &str) {
+    let mut stream = world.connect().await;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Snowflake Token=\"{token}\"\r\n\
+         content-length: 20000000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..19 {
+        // The gate may have stopped reading, but it has reset nothing.
+        stream.write_all(&piece).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 413") && answer.contains("connection: close"), "{answer}");
 }
 
 /// The next answer on a connection, in small letters; its body is not long.

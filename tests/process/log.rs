@@ -35,11 +35,7 @@ async fn a_log_that_nobody_reads_stops_neither_logins_nor_the_operator_nor_the_e
     // The end waits one second for the reader, and no longer.
     #[cfg(unix)]
     {
-        let id = gate.child.id().to_string();
-        assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
-        assert!(gate.child.wait().unwrap().success());
-        let mut text = String::new();
-        log.read_to_string(&mut text).unwrap();
+        let text = rest_of_the_log(&mut gate, &mut log);
         assert!(text.len() > 60_000, "the pipe was full: {} bytes", text.len());
     }
     let _ = &mut log;
@@ -56,14 +52,21 @@ async fn of_the_same_refusal_from_one_source_ten_are_written_and_the_end_is_writ
     gate.login().await;
     #[cfg(unix)]
     {
-        let id = gate.child.id().to_string();
-        assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
-        assert!(gate.child.wait().unwrap().success());
-        let mut text = String::new();
-        log.read_to_string(&mut text).unwrap();
+        let text = rest_of_the_log(&mut gate, &mut log);
         assert_eq!(text.matches("TLS handshake failed").count(), 10, "{text}");
         assert_eq!(text.matches("\"message\":\"login\"").count(), 1, "{text}");
         assert!(text.lines().last().unwrap().contains("\"message\":\"stopped\""), "{text}");
     }
     let _ = (&mut gate, &mut log);
+}
+
+/// Ends a gate with SIGTERM, and reads what is left of its log.
+#[cfg(unix)]
+fn rest_of_the_log(gate: &mut Gate, log: &mut impl Read) -> String {
+    let id = gate.child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
+    assert!(gate.child.wait().unwrap().success());
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    text
 }
