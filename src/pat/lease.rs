@@ -22,7 +22,7 @@ use super::question::{Helper, Question, Work};
 use super::queue::RequestKind;
 use crate::admit::Grant;
 use crate::base::fault::{Fault, Kind};
-use crate::base::ids::{PatId, ServiceUser, SessionId};
+use crate::base::ids::{PatId, ServiceUser};
 use crate::base::names::TraceId;
 use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
@@ -239,9 +239,8 @@ impl LeaseRequest {
     async fn shared(&self, permit: RiskPermit, full: &mut Option<Instant>) -> Option<RiskPermit> {
         let inner = &self.pats.inner;
         let Some(replicas) = &inner.replicas else { return Some(permit) };
-        let Ok(name) = SessionId::new(&*inner.env.random) else { return Some(permit) };
         let (user, version) = (self.grant.service_user(), permit.version().clone());
-        let (asked, gates) = replicas.lease(user, &version, inner.guard.widths(), name.to_string()).await;
+        let (asked, gates) = replicas.lease(user, &version, inner.guard.widths()).await;
         if let Some(gates) = gates {
             inner.guard.shared_by(user, gates);
         }

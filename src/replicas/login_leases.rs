@@ -220,16 +220,15 @@ impl Drop for ReplicaLease {
 }
 
 impl Replicas {
-    /// Asks for a login with that version of a user's PAT; `lease` is a unique name. Returns also how many gates log
-    /// that user in. Without Redis the login is granted.
+    /// Asks for a login with that version of a user's PAT. Returns also how many gates log that user in. Without Redis
+    /// the login is granted.
     pub async fn lease(
         &self,
         user: &ServiceUser,
         version: &PatId,
         widths: Widths,
-        lease: String,
     ) -> (Verdict<Option<ReplicaLease>>, Option<usize>) {
-        let mut script = self.scripts.ask.prepare_invoke();
+        let (mut script, lease) = (self.scripts.ask.prepare_invoke(), self.unique());
         script
             .key(self.condemned_key(user))
             .key(self.of("leases", user, version))
@@ -270,7 +269,7 @@ impl Replicas {
     /// Waits for the turn of an own login.
     pub async fn own_login(&self, user: &ServiceUser, version: &PatId) -> OwnTurn {
         let end = tokio::time::Instant::now() + LEASE;
-        let name = format!("{}-{}", self.gate, self.turns.fetch_add(1, Ordering::Relaxed));
+        let name = self.unique();
         loop {
             let begun = tokio::time::Instant::now();
             let mut script = self.scripts.own.prepare_invoke();
@@ -312,6 +311,11 @@ impl Replicas {
     /// Forgets the refusals of a user's PATs.
     pub fn forget_refusals(&self, user: &ServiceUser) {
         let _lost = self.reports.try_send(Report::Forgiven { user: user.clone() });
+    }
+
+    /// A name that no gate gives twice.
+    fn unique(&self) -> String {
+        format!("{}-{}", self.gate, self.names.fetch_add(1, Ordering::Relaxed))
     }
 
     fn condemned_key(&self, user: &ServiceUser) -> String {

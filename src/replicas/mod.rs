@@ -77,9 +77,9 @@ pub struct Replicas {
     errors: AtomicU64,
     count: Script,
     scripts: login_leases::Scripts,
-    /// This gate's name among the others, and how many turns of own logins it has asked for.
+    /// This gate's name among the others, and how many names it has given to leases and turns.
     gate: String,
-    turns: AtomicU64,
+    names: AtomicU64,
     reports: mpsc::Sender<login_leases::Report>,
 }
 
@@ -144,7 +144,7 @@ impl Replicas {
             timeout: settings.timeout,
             start: env.clock.now(),
             clock: env.clock.clone(),
-            turns: AtomicU64::new(0),
+            names: AtomicU64::new(0),
             gate: SessionId::new(&*env.random).map_err(|error| not(&error))?.to_string(),
             rests: AtomicU64::new(0),
             state: AtomicU8::new(UNASKED),

@@ -1,23 +1,18 @@
 //! The logout: `POST /session?delete=true` (connector-python, `connection.py`, `delete_session`). Its answer says
 //! whether the session has ended.
 
-use std::borrow::Cow;
-
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+
+use super::query::decoded;
 
 /// Whether a query string asks for a logout and for nothing else: one `delete`, which is `true`. Of two, a server may
 /// take either.
 pub fn is_logout(query: &str) -> bool {
     let mut asked = query.split('&').filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        decoded(name).eq_ignore_ascii_case("delete").then(|| decoded(value))
+        decoded(name).eq_ignore_ascii_case(b"delete").then(|| decoded(value))
     });
-    matches!((asked.next().as_deref(), asked.next()), (Some("true"), None))
-}
-
-fn decoded(text: &str) -> Cow<'_, str> {
-    percent_decode_str(text).decode_utf8_lossy()
+    matches!((asked.next().as_deref(), asked.next()), (Some(b"true"), None))
 }
 
 /// Whether Snowflake's answer to a logout says that the session has ended: that the logout succeeded, or that there is

@@ -93,7 +93,7 @@ fn is(decoded: &[u8], name: &str) -> bool {
 }
 
 /// Percent-decodes a parameter's name or value, so that `role%4eame` does not slip past a pin.
-fn decoded(text: &str) -> Vec<u8> {
+pub(super) fn decoded(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
 }
 

@@ -16,6 +16,7 @@ use super::judge::LoginRefused;
 use super::knob::{Knob, RouteName};
 use super::query::{self, Rows};
 use super::state::{Running, Seen, Session, State};
+use crate::base::ids::SessionId;
 use crate::base::secret::Secret;
 use crate::snowflake::answer::CONTENT_TYPE;
 use crate::snowflake::body::gunzip;
@@ -388,8 +389,9 @@ async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
 /// An id in the form of Snowflake's, the same for the same request.
 fn query_id(request: &str, sql: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{request}\n{sql}").as_bytes());
-    let hex = hex::encode(&digest.as_ref()[..16]);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.as_ref()[..16]);
+    SessionId(id).as_uuid()
 }
 
 fn success(state: &Arc<State>, data: &Value) -> Response<Made> {
