@@ -96,7 +96,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the reason is the gate's. Others come after Snowflake has accepted the PAT, and concern what was asked for.
+    /// Whether the reason is the gate's. Others concern what was asked for: Snowflake has accepted the PAT before.
     pub fn is_the_gate_s(&self) -> bool {
         matches!(self.about, About::Gate(_))
     }
