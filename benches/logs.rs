@@ -9,8 +9,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use patgate::internal::base::names::{ClientName, TraceId};
-use patgate::internal::telemetry::{Level, Log, LogFormat, Record, Route, Step, logs};
+use patgate::internal::base::names::ClientName;
+use patgate::internal::base::trace::{SpanId, TraceId};
+use patgate::internal::telemetry::{Level, Log, LogFormat, Opening, Record, Route, Sinks, Step, logs};
 
 const LOGINS: usize = 20_000;
 
@@ -19,11 +20,17 @@ fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let (metrics, refusals) = (Arc::default(), Arc::default());
+    let (sinks, listener) = (Arc::new(Sinks::default()), Arc::from("listen"));
     let client = ClientName::parse("powerbi-gateway").unwrap();
     let login = || {
-        let peer = [10, 20, 30, 40].into();
-        let mut record = Record::open(TraceId::from_bytes([7; 16]), peer, Route::Login, (&metrics, &refusals));
+        let opening = Opening {
+            ids: (TraceId::from_bytes([7; 16]), SpanId::from_bytes([7; 8])),
+            parent: None,
+            peer: [10, 20, 30, 40].into(),
+            listener: &listener,
+            route: Route::Login,
+        };
+        let mut record = Record::open(opening, &sinks);
         record.note(|facts| {
             facts.client = Some(client.clone());
             facts.account = Some("prod".into());

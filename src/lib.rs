@@ -134,17 +134,23 @@ pub mod internal {
         pub mod epoch {
             pub use crate::base::epoch::EpochMillis;
         }
+        pub mod fault {
+            pub use crate::base::fault::{Kind, Reply};
+        }
         pub mod ids {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
         pub mod names {
-            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs, TraceId};
+            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
         }
         pub mod pins {
             pub use crate::base::pins::{Pin, Pins};
         }
         pub mod secret {
             pub use crate::base::secret::Secret;
+        }
+        pub mod trace {
+            pub use crate::base::trace::{SpanId, TraceId};
         }
     }
     pub mod config {
@@ -168,7 +174,7 @@ pub mod internal {
             pub use crate::snowflake::answer::{LoginAnswer, RenewalAnswer};
         }
         pub mod login {
-            pub use crate::snowflake::login::{Injection, Login};
+            pub use crate::snowflake::login::{Injection, Login, Mark};
         }
         pub mod renewal {
             pub use crate::snowflake::renewal::Renewal;
@@ -178,7 +184,8 @@ pub mod internal {
         pub use crate::config::{Level, Log, LogFormat};
         pub use crate::snowflake::route::Route;
         pub use crate::telemetry::logs;
-        pub use crate::telemetry::record::{Record, Step};
+        pub use crate::telemetry::record::{Opening, Record, Step};
+        pub use crate::telemetry::sinks::Sinks;
     }
     #[cfg(feature = "demo")]
     pub mod standin {

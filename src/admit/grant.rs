@@ -27,6 +27,7 @@ struct Inner {
     user: String,
     pat: SecretRefs,
     pins: Pins,
+    query_tag: bool,
 }
 
 impl Grant {
@@ -41,6 +42,7 @@ impl Grant {
             user: credential.user.clone(),
             pat: credential.pat.clone(),
             pins: client.pins.or(&credential.pins),
+            query_tag: client.query_tag,
         });
         Self { client, key: KeyTag::NONE, bound: Bound::default() }
     }
@@ -93,6 +95,11 @@ impl Grant {
     /// The references of the service user's PAT.
     pub fn pat(&self) -> &SecretRefs {
         &self.client.pat
+    }
+
+    /// Whether its sessions get a query tag.
+    pub fn query_tag(&self) -> bool {
+        self.client.query_tag
     }
 
     /// The context that every session gets.

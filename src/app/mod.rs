@@ -177,7 +177,7 @@ async fn tidy(services: Services) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         services.guard.tidy();
-        services.refusals.tidy(services.env.clock.now());
+        services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {
             replicas.reconnect().await;
             services.guard.exchange_forgiveness(replicas).await;

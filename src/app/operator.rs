@@ -161,7 +161,7 @@ impl Operator {
     /// Whether a refusal of a command by a local user is written: anybody can cause one.
     pub fn tells_of_refusal(&self) -> bool {
         let services = &self.generations.services;
-        services.refusals.keeps("command", IpAddr::from(Ipv4Addr::LOCALHOST), services.env.clock.now())
+        services.sinks.refusals.keeps("command", IpAddr::from(Ipv4Addr::LOCALHOST), services.env.clock.now())
     }
 
     /// The users who may give commands, beside root and the gate's own user.

@@ -20,6 +20,7 @@ use crate::state::StateDir;
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sinks::Sinks;
 
 use super::caller::AdminSocket;
 use super::descriptors;
@@ -44,8 +45,9 @@ pub(super) async fn services(
         None => None,
     };
     let control = Handle::current();
-    let (refusals, inflating) = (Arc::default(), Arc::new(InflateBudget::new(env.clock.clone())));
-    Ok((Services { guard, sessions, replicas, disk_cache, metrics, refusals, inflating, env, control }, resolver))
+    let inflating = Arc::new(InflateBudget::new(env.clock.clone()));
+    let sinks = Arc::new(Sinks { metrics: metrics.clone(), ..Sinks::default() });
+    Ok((Services { guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control }, resolver))
 }
 
 /// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can

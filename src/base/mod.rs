@@ -12,4 +12,5 @@ pub mod secret;
 pub mod shutdown;
 pub mod source;
 pub mod text;
+pub mod trace;
 pub mod verdict;

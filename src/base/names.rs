@@ -27,6 +27,11 @@ impl ClientName {
         fits.then(|| Self(text.into()))
     }
 
+    /// The name, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -128,57 +133,6 @@ pub fn is_this_machine(host: &[u8]) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A W3C trace id (<https://www.w3.org/TR/trace-context/>, section 3.2.2.3): 16 bytes, not all zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TraceId([u8; 16]);
-
-impl TraceId {
-    /// From random bytes; the all-zero id, which the standard forbids, becomes the id 1.
-    pub fn from_bytes(mut bytes: [u8; 16]) -> Self {
-        if bytes == [0; 16] {
-            bytes[15] = 1;
-        }
-        Self(bytes)
-    }
-
-    /// Reads the trace id of a `traceparent` header (version 00 form); `None` if it is malformed.
-    pub fn from_traceparent(header: &[u8]) -> Option<Self> {
-        if header.len() < 55 || header[2] != b'-' || header[35] != b'-' || header[52] != b'-' {
-            return None;
-        }
-        if header.starts_with(b"ff") || (header.starts_with(b"00") && header.len() != 55) {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        // The standard allows only small letters.
-        if header[3..35].iter().any(u8::is_ascii_uppercase) {
-            return None;
-        }
-        hex::decode_to_slice(&header[3..35], &mut bytes).ok()?;
-        (bytes != [0; 16]).then_some(Self(bytes))
-    }
-
-    /// 32 lower-case hex digits on the stack, for headers.
-    pub fn to_hex(self) -> [u8; 32] {
-        let mut text = [0; 32];
-        // The lengths fit.
-        let _infallible = hex::encode_to_slice(self.0, &mut text);
-        text
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,23 +169,6 @@ mod tests {
             ["", "localhost.evil.test", "10.0.0.1", "evil.test:8443", "[2001:db8::1]:1", "127.0.0.1.evil.test"]
         {
             assert!(!is_this_machine(foreign.as_bytes()), "{foreign}");
-        }
-    }
-
-    #[test]
-    fn traceparent_is_read_as_the_standard_says() {
-        let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let id = TraceId::from_traceparent(header).unwrap();
-        assert_eq!(id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(&id.to_hex(), b"4bf92f3577b34da6a3ce929d0e0e4736");
-        for bad in [
-            &b"00-00000000000000000000000000000000-00f067aa0ba902b7-01"[..],
-            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            b"00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            b"junk",
-        ] {
-            assert!(TraceId::from_traceparent(bad).is_none());
         }
     }
 }

@@ -59,7 +59,19 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
 type Parts = Vec<(&'static str, bool)>;
 
 fn client(old: &Client, new: &Client) -> Parts {
-    let Client { credential, keys, certificates, trust_loopback, users, networks, listeners, pins, bind, limits } = old;
+    let Client {
+        credential,
+        keys,
+        certificates,
+        trust_loopback,
+        users,
+        networks,
+        listeners,
+        pins,
+        query_tag,
+        bind,
+        limits,
+    } = old;
     let mut parts = vec![
         ("credential", *credential != new.credential),
         ("keys", *keys != new.keys),
@@ -67,6 +79,7 @@ fn client(old: &Client, new: &Client) -> Parts {
         ("trust", (*trust_loopback, users) != (new.trust_loopback, &new.users)),
         ("networks", *networks != new.networks),
         ("listeners", *listeners != new.listeners),
+        ("query_tag", *query_tag != new.query_tag),
         ("bind", *bind != new.bind),
     ];
     parts.extend(context(pins, &new.pins));

@@ -52,6 +52,7 @@ pub(super) fn client(
         database: pin(&section, "database", Some("databases")),
         schema: pin(&section, "schema", None),
     };
+    let query_tag = section.flag("query_tag").is_some_and(|found| found.value);
     let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
     // An invalid list was reported; it must not look like an empty one.
@@ -67,6 +68,7 @@ pub(super) fn client(
         networks: networks.map_or_else(loopback, |found| found.value),
         listeners: listeners.map_or_else(Vec::new, |found| found.value),
         pins,
+        query_tag,
         bind: bind.map_or(Bind::default(), |found| found.value),
         limits,
     })

@@ -339,6 +339,8 @@ pub struct Client {
     pub listeners: Vec<Arc<str>>,
     /// The context that its sessions may have; it takes precedence over that of the credential.
     pub pins: Pins,
+    /// Whether a session that sets no query tag of its own gets one with the client's name and the trace id.
+    pub query_tag: bool,
     /// What its sessions are bound to, beside the client.
     pub bind: Bind,
     /// Limits.

@@ -28,14 +28,14 @@ use super::unadmitted::{Stranger, Unadmitted};
 use super::watched_stream::{Activity, Waiting, WatchedStream};
 use super::{peer_user, proxy_header};
 use crate::admit::{LocalUser, Peer, PeerCertificate};
-use crate::base::fault::{Owner, chain};
+use crate::base::fault::{Fault, Kind, Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::base::source::Source;
 use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
-use crate::telemetry::connection_record::{ConnectionRecord, Refused};
-use crate::tls::Crls;
+use crate::telemetry::connection_record::ConnectionRecord;
 use crate::tls::transport::Transport;
+use crate::tls::{Crls, HandshakeFailure};
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
@@ -48,31 +48,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// A failed handshake.
-const HANDSHAKE: Refused = Refused { reason: "tls", owner: Owner::Client, what: "TLS handshake failed" };
-/// A handshake that did not end.
-const HANDSHAKE_LATE: Refused =
-    Refused { reason: "tls_late", owner: Owner::Network, what: "TLS handshake took too long" };
-/// A balancer without its header.
-const NO_HEADER: Refused =
-    Refused { reason: "proxy_header", owner: Owner::Network, what: "closed a balancer's connection" };
-
-/// An address in no client's networks.
-const STRANGE: Refused = Refused {
-    reason: "address",
-    owner: Owner::Network,
-    what: "closed a connection from an address that no client may use",
-};
-/// Too many connections of one source.
-const CROWD: Refused =
-    Refused { reason: "source", owner: Owner::Network, what: "closed one of too many connections of an address" };
-/// No place in time.
-const NO_PLACE: Refused =
-    Refused { reason: "place", owner: Owner::Network, what: "a connection waited too long for a place" };
-/// No admitted request in time.
-const UNADMITTED: Refused =
-    Refused { reason: "unadmitted", owner: Owner::Client, what: "closed a connection without an admitted request" };
 
 /// The settings for new connections. The gate replaces them whole; a connection keeps those that it began with.
 pub struct ListenerState {
@@ -113,23 +88,23 @@ pub(super) async fn serve(
     // Without TCP_NODELAY small answers wait for an acknowledgement, but the connection still works.
     let _slower = stream.set_nodelay(true);
     let listener = published.load_full();
-    let mut record = ConnectionRecord::open(context.slot.worker().new_trace(), &listener.listen.name, from.ip());
+    let mut record = ConnectionRecord::open(context.slot.worker().new_ids(), &listener.listen.name, from.ip());
     let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &record).await else { return };
     record.source(peer.ip);
     if !context.slot.worker().expects(&peer) {
-        return context.refused(&record, STRANGE, "this address is in no client's networks");
+        return context.refused(&record, Kind::AddressUnexpected, "this address is in no client's networks");
     }
     // From here to its first admitted request it has this time, whatever it sends.
     let until = Instant::now() + listener.listen.admission;
     let Some(mut stranger) = context.unadmitted.arrive(Source::of(peer.ip)) else {
         return context.refused(
             &record,
-            CROWD,
+            Kind::AddressCrowd,
             "the address has a fourth of all connections, without an admitted request",
         );
     };
     if timeout_at(until, stranger.place()).await.is_err() {
-        return context.refused(&record, NO_PLACE, "");
+        return context.refused(&record, Kind::NoPlace, "no place within listen.admission");
     }
     peer.user = context.user(&stream, from, &peer).await;
     let stranger = (stranger, until);
@@ -140,15 +115,24 @@ pub(super) async fn serve(
         return requests(&context, (&published, &listener), transport, from, shutdown, Transport::get_ref).await;
     };
     let handshake = until.min(Instant::now() + listener.listen.handshake);
-    match timeout_at(handshake, acceptor.accept(transport)).await {
+    match timeout_at(handshake, acceptor.accept(transport).into_fallible()).await {
         Ok(Ok(tls)) => {
             let shown = tls.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
             peer.certificate = shown.map(Arc::new);
             requests(&context, (&published, &listener), tls, (peer, record, stranger), shutdown, tcp_below).await;
         }
+        // A balancer or a monitor looks whether the port is open.
+        Ok(Err((_closed, transport))) if !transport.has_read() => record.probed(),
         // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
-        Ok(Err(error)) => context.refused(&record, HANDSHAKE, &chain(&error)),
-        Err(_late) => context.refused(&record, HANDSHAKE_LATE, ""),
+        Ok(Err((error, _transport))) => {
+            let HandshakeFailure { kind, cause } = HandshakeFailure::of(&error);
+            context.slot.worker().services().metrics.handshake_failed(kind);
+            context.refused(&record, kind, &cause);
+        }
+        Err(_late) => {
+            context.slot.worker().services().metrics.handshake_failed(Kind::TlsSlow);
+            context.refused(&record, Kind::TlsSlow, "no handshake within listen.handshake");
+        }
     }
 }
 
@@ -159,10 +143,10 @@ fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
 
 impl WorkerContext {
     /// Counts a connection that is closed before its first request, and writes a line about it.
-    fn refused(&self, record: &ConnectionRecord, refused: Refused, cause: &str) {
+    fn refused(&self, record: &ConnectionRecord, kind: Kind, cause: &str) {
         let worker = self.slot.worker();
         let services = worker.services();
-        record.refused(refused, cause, (&services.metrics, &services.refusals));
+        record.refused(Fault::new(kind).with_cause(cause), &services.sinks, &*services.env.clock);
     }
 
     /// Identifies the peer, as far as possible before TLS; `None` if a balancer's PROXY header is missing.
@@ -180,11 +164,11 @@ impl WorkerContext {
                 // The balancer's header names no other address, but the peer still does not count as a local program.
                 Ok(Ok(None)) => peer.proxied = true,
                 Ok(Err(error)) => {
-                    self.refused(record, NO_HEADER, &chain(&error));
+                    self.refused(record, Kind::ProxyHeader, &chain(&error));
                     return None;
                 }
                 Err(_late) => {
-                    self.refused(record, NO_HEADER, "its PROXY header took too long");
+                    self.refused(record, Kind::ProxyHeader, "its PROXY header took too long");
                     return None;
                 }
             }
@@ -309,7 +293,7 @@ async fn requests<T>(
             let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
             return linger(tcp(io.inner().get_ref())).await;
         }
-        End::Unadmitted(waiting) => context.refused(&record, UNADMITTED, waiting.as_str()),
+        End::Unadmitted(waiting) => context.refused(&record, Kind::Unadmitted, waiting.as_str()),
         End::Late(Waiting::Idle) => {}
         End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
         End::Broken(error) => record.ended(Owner::Network, "a connection failed", &chain(&error)),

@@ -215,7 +215,7 @@ async fn one_client_s_lost_answers_make_others_wait_for_seconds_at_most() {
 async fn a_policy_an_unknown_code_and_a_lock_pause_and_the_own_login_goes_first() {
     for (code, text, kind, (pause, _)) in [
         ("390422", "", Kind::PatPolicy, POLICY),
-        ("390202", "Authentication attempt rejected", Kind::LoginRefused, UNLISTED),
+        ("390202", "Authentication attempt rejected", Kind::AuthenticationPolicy, UNLISTED),
         ("390102", "Your user account has been temporarily locked", Kind::UserLocked, LOCK),
     ] {
         let snowflake = Snowflake::start(widths(2, 32));
@@ -342,7 +342,7 @@ async fn a_late_success_ends_no_pause() {
     }
     snowflake.refuses.lock().insert(String::new(), Refusal::read("390202", "no"));
     for permit in settled {
-        assert_eq!(snowflake.login("c", "").await, Err(Kind::LoginRefused));
+        assert_eq!(snowflake.login("c", "").await, Err(Kind::AuthenticationPolicy));
         permit.accepted();
     }
     assert_eq!(snowflake.bad("v1"), 2, "the client's and the gate's own");

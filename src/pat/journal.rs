@@ -84,8 +84,16 @@ struct VersionForm {
 #[serde(rename_all = "snake_case")]
 enum StandingForm {
     Sound,
-    Suspect { kind: String, cause: String },
-    Condemned { cause: String },
+    Suspect {
+        kind: String,
+        cause: String,
+    },
+    Condemned {
+        /// The kind's name.
+        #[serde(default)]
+        kind: String,
+        cause: String,
+    },
 }
 
 /// What one process has under way with a version, as its file has it.
@@ -291,7 +299,7 @@ impl PauseForm {
     fn read(self, clock: &dyn Clock) -> Option<Pause> {
         let until = self.until.to_instant(clock, FURTHEST);
         let length = Duration::from_secs(self.length_s).min(FURTHEST);
-        Some(Pause { kind: kind(&self.kind)?, cause: self.cause, until, length })
+        Some(Pause { kind: Kind::named(&self.kind)?, cause: self.cause, until, length })
     }
 }
 
@@ -302,7 +310,9 @@ impl StandingForm {
             Standing::Suspect { kind, cause, .. } => {
                 Self::Suspect { kind: kind.rule().name.to_owned(), cause: cause.clone() }
             }
-            Standing::Condemned { cause } => Self::Condemned { cause: cause.clone() },
+            Standing::Condemned { kind, cause } => {
+                Self::Condemned { kind: kind.rule().name.to_owned(), cause: cause.clone() }
+            }
         }
     }
 
@@ -311,17 +321,16 @@ impl StandingForm {
         match (self, &*standing) {
             (Self::Suspect { .. }, Standing::Suspect { .. }) | (Self::Sound, Standing::Sound) => {}
             (Self::Sound, _) => *standing = Standing::Sound,
-            (Self::Condemned { cause }, _) => *standing = Standing::Condemned { cause },
+            (Self::Condemned { kind: name, cause }, _) => {
+                let kind = Kind::named(&name).unwrap_or(Kind::PatRefused);
+                *standing = Standing::Condemned { kind, cause };
+            }
             (Self::Suspect { kind: name, cause }, _) => {
-                let kind = kind(&name).unwrap_or(Kind::LoginRefused);
+                let kind = Kind::named(&name).unwrap_or(Kind::LoginRefused);
                 *standing = Standing::Suspect { since: now, read: false, kind, cause };
             }
         }
     }
-}
-
-fn kind(name: &str) -> Option<Kind> {
-    Kind::ALL.iter().copied().find(|kind| kind.rule().name == name)
 }
 
 fn write_down(ledgers: &Ledgers, clock: &dyn Clock) -> Vec<u8> {

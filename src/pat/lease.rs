@@ -21,10 +21,10 @@ use super::ledger::Outcome;
 use super::question::{Helper, Question, Work};
 use super::queue::RequestKind;
 use crate::admit::Grant;
-use crate::base::fault::{Fault, Kind};
+use crate::base::fault::{Fault, Kind, Said};
 use crate::base::ids::{PatId, ServiceUser};
-use crate::base::names::TraceId;
 use crate::base::secret::Secret;
+use crate::base::trace::TraceId;
 use crate::base::verdict::Verdict;
 use crate::replicas::{Judgement, OwnTurn};
 use crate::snowflake::refusal::Refusal;
@@ -67,6 +67,7 @@ pub struct Refused {
     kind: Kind,
     /// For the log.
     cause: String,
+    said: Said,
 }
 
 /// The request, and when it began.
@@ -140,7 +141,7 @@ impl Lease {
     pub fn refused(self, mut refusal: Refusal) -> Refused {
         let Self { mut request, pat, permit } = self;
         refusal.without(&pat.fetched.pat);
-        let (kind, said) = (refusal.kind(), refusal.cause());
+        let (kind, told, said) = (refusal.kind(), refusal.cause(), refusal.said());
         let times = permit.refused(refusal);
         request.refusals += 1;
         let (inner, user) = (&request.pats.inner, request.grant.service_user());
@@ -148,26 +149,31 @@ impl Lease {
             inner.replicas.iter().for_each(|all| all.condemned(user, &pat.fetched.id));
         }
         let (id, version) = (&pat.fetched.id, &pat.fetched.version);
-        let cause = format!("{said} to PAT {id} ({version} of the store); refusals so far: {times}");
+        let cause = format!("{told} to PAT {id} ({version} of the store); refusals so far: {times}");
         let (client, credential) = (request.grant.client(), request.grant.credential());
         request.pats.inner.metrics.pat_refused(credential);
         tracing::warn!(trace = %request.trace, %client, %credential, kind = kind.rule().name, cause, "PAT refused");
-        Refused { request, kind, cause }
+        Refused { request, kind, cause, said }
     }
 }
 
 impl Refused {
+    /// The kind of the refusal.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// A lease for another try: with a newer version.
     ///
     /// # Errors
     /// The fault that says whose fault the refusal was, or that this request has tried enough versions.
     pub async fn another(mut self) -> Result<Lease, Fault> {
         if self.request.refusals >= VERSIONS {
-            return Err(Fault::new(self.kind).with_cause(&self.cause));
+            return Err(Fault::new(self.kind).with_cause(&self.cause).with_said(self.said));
         }
         let hold = self.request.pats.inner.hold;
         self.request.deadlines.queue = self.request.deadlines.queue.max(Instant::now() + hold);
-        self.request.granted().await
+        self.request.granted().await.map_err(|fault| fault.with_said(self.said))
     }
 
     /// The fault for a client whose request the gate cannot send again. If there is a newer version, it asks the client
@@ -308,7 +314,7 @@ impl Helper for LeaseRequest {
             let judgement = match &outcome {
                 Outcome::Accepted => Judgement::Acquitted,
                 Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Judgement::Acquitted,
-                Outcome::Refused(refusal) if refusal.kind() == Kind::PatRefused => Judgement::Condemned,
+                Outcome::Refused(refusal) if refusal.kind().condemns_pat() => Judgement::Condemned,
                 Outcome::Refused(_) => Judgement::Paused,
                 Outcome::Unsent | Outcome::Lost => Judgement::Open,
             };

@@ -295,8 +295,8 @@ impl Ledger {
             return;
         }
         version.accused.clear();
-        if kind == Kind::PatRefused {
-            version.standing = Standing::Condemned { cause: cause.clone() };
+        if kind.condemns_pat() {
+            version.standing = Standing::Condemned { kind, cause: cause.clone() };
             version.pause = None;
             self.condemned += 1;
             if self.condemned >= 2 {
@@ -307,7 +307,7 @@ impl Ledger {
         }
         version.standing = Standing::Sound;
         if version.pause.as_ref().is_none_or(|pause| pause.until <= now) {
-            version.pause = pause(version.pause.as_ref(), if kind == Kind::PatPolicy { POLICY } else { UNLISTED });
+            version.pause = pause(version.pause.as_ref(), if kind.is_network_policy() { POLICY } else { UNLISTED });
         }
     }
 
@@ -318,8 +318,8 @@ impl Ledger {
         for Accused { client, context, kind } in std::mem::take(&mut version.accused) {
             let is_the_request_s = match kind {
                 // The gate's addresses may differ, and a lock may have ended meanwhile: the request goes again.
-                Kind::PatPolicy | Kind::UserLocked => false,
-                Kind::PatRefused if context.is_client_s => true,
+                Kind::PatPolicy | Kind::PolicyMissing | Kind::UserLocked => false,
+                kind if kind.condemns_pat() && context.is_client_s => true,
                 // Snowflake's own trouble looks like this too.
                 _ => self.contexts.was_refused(&client, &context, now),
             };
@@ -344,7 +344,7 @@ impl Ledger {
         if !version.is_condemned() {
             version.first_refused.get_or_insert(now);
             let cause = "Snowflake has refused it at another gate".to_owned();
-            version.standing = Standing::Condemned { cause };
+            version.standing = Standing::Condemned { kind: Kind::PatRefused, cause };
         }
     }
 

@@ -17,7 +17,7 @@ use crate::base::pins::Pins;
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::snowflake::answer::LoginAnswer;
-use crate::snowflake::login::{Injection, own_login};
+use crate::snowflake::login::own_login;
 use crate::snowflake::query::{self, pinned};
 use crate::snowflake::route::LOGIN;
 use crate::upstream::{AccountClient, AccountState, whole};
@@ -94,7 +94,6 @@ impl OwnLogins {
         let id = SessionId::new(&*self.env.random).ok()?.as_uuid();
         let target = format!("{LOGIN}?requestId={id}&request_guid={id}");
         let target = pinned(&form.pins, &target).ok()?.into_owned();
-        let with = Injection { account: account.account_name(), user: &form.user, pat };
-        Some((target, own_login(&with).into()))
+        Some((target, own_login(account.account_name(), &form.user, pat).into()))
     }
 }

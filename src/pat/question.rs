@@ -70,14 +70,14 @@ impl Question {
                         let open = "the gate's own login has not shown yet whose fault that is";
                         (*kind, format!("{cause}; {open}; {}", known.store))
                     }
-                    Standing::Condemned { cause } => (Kind::PatRefused, condemned(known, cause)),
+                    Standing::Condemned { kind, cause } => (*kind, condemned(known, cause)),
                     Standing::Sound => (Kind::GateBusy, String::new()),
                 })
             }
             Some(Room::Condemned | Room::Suspect) => None,
             None | Some(Room::Go | Room::Full | Room::FullElsewhere | Room::Proof) => {
                 ledger.contexts.refusal(client, context, version, now).map(|cause| {
-                    let kind = if context.is_client_s { Kind::ContextRefused } else { Kind::LoginRefused };
+                    let kind = if context.is_client_s { Kind::ContextRefused } else { Kind::CredentialContext };
                     (kind, format!("{cause}; the gate's own login succeeds"))
                 })
             }

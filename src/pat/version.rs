@@ -61,6 +61,8 @@ pub(super) enum Standing {
         cause: String,
     },
     Condemned {
+        /// Why.
+        kind: Kind,
         cause: String,
     },
 }

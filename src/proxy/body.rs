@@ -10,7 +10,7 @@ use http_body_util::Full;
 use super::logout::Logout;
 use crate::admit::RequestPermit;
 use crate::base::fault::chain;
-use crate::base::names::TraceId;
+use crate::base::trace::TraceId;
 use crate::telemetry::record::Record;
 use crate::upstream::ResponseBody;
 

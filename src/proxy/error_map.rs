@@ -24,7 +24,7 @@ pub(super) fn redirect<B>(response: &Response<B>, authority: &HeaderValue) -> Re
     // Two slashes begin a host (RFC 3986, section 4.2), which the parser of request targets does not know.
     let to = to.filter(|to| !to.starts_with("//")).and_then(|to| to.parse::<Uri>().ok());
     let cause = |host: &str| format!("a redirect ({}) to host {host:?}", status.as_u16());
-    let Some(to) = to else { return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause(""))) };
+    let Some(to) = to else { return Err(Fault::new(Kind::RedirectAway).with_cause(cause(""))) };
     let host = |authority: &str| {
         let port = authority.strip_suffix(":443").unwrap_or(authority);
         port.to_ascii_lowercase()
@@ -34,7 +34,7 @@ pub(super) fn redirect<B>(response: &Response<B>, authority: &HeaderValue) -> Re
         Some(named) if authority.to_str().is_ok_and(|own| host(own) == host(named.as_str())) => {
             Ok(Some(cause("the account's own")))
         }
-        Some(named) => Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause(named.host()))),
+        Some(named) => Err(Fault::new(Kind::RedirectAway).with_cause(cause(named.host()))),
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         for location in
             ["https://elsewhere.test/", "https://acct.snowflakecomputing.com.evil.test/", "//evil.test/", ""]
         {
-            assert_eq!(to(location), Err(Kind::SnowflakeGarbled), "{location}");
+            assert_eq!(to(location), Err(Kind::RedirectAway), "{location}");
         }
         assert!(redirect(&Response::new(()), &own).unwrap().is_none());
     }

@@ -17,15 +17,15 @@ use super::logout::Logout;
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
-use crate::base::pins::Pin;
+use crate::base::pins::{ContextField, Pin};
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
-use crate::snowflake::answer::LoginAnswer;
+use crate::snowflake::answer::{LoginAnswer, with_trace};
 use crate::snowflake::granted::Granted;
-use crate::snowflake::login::{Injection, Login, NotALogin};
-use crate::snowflake::query::{context, pinned};
+use crate::snowflake::login::{Injection, Login, Mark, NotALogin};
+use crate::snowflake::query::{context, pinned, unset};
 use crate::snowflake::refusal::{About, Refusal};
-use crate::telemetry::record::{Record, Step};
+use crate::telemetry::record::{Record, Step, Unset, fact};
 use crate::ticket::Ticket;
 use crate::upstream::{AccountClient, BodySlot, Failure, Held, InFlightPermit, RequestBody};
 
@@ -54,9 +54,10 @@ impl Worker {
         record.step(Step::Received);
         record.note(|facts| {
             let facts = facts.login();
-            facts.driver = login.fact("CLIENT_APP_ID");
-            facts.driver_version = login.fact("CLIENT_APP_VERSION");
-            facts.application = login.environment("APPLICATION");
+            facts.driver = login.fact("CLIENT_APP_ID").and_then(fact);
+            facts.driver_version = login.fact("CLIENT_APP_VERSION").and_then(fact);
+            facts.application = login.environment("APPLICATION").and_then(fact);
+            facts.typed_user = login.fact("LOGIN_NAME").and_then(fact);
         });
         let grant = match admission.log_in(peer, login.presented.as_ref()) {
             Ok(grant) => grant,
@@ -115,8 +116,12 @@ impl AdmittedLogin<'_, '_> {
                     return Ok(answer.map(|_empty| Content::Granted(Full::new(body), logout)));
                 }
                 LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
-                LoginOutcome::Refused(refusal) => lease = refusal.another().await?,
+                LoginOutcome::Refused(refusal) => {
+                    record.again(refusal.kind());
+                    lease = refusal.another().await?;
+                }
                 LoginOutcome::Failed(failure) => {
+                    record.again(failure.kind());
                     tries.again(failure, record.trace()).await?;
                     lease = wait().await?;
                 }
@@ -134,7 +139,16 @@ impl AdmittedLogin<'_, '_> {
         record: &mut Record,
     ) -> Result<LoginOutcome, Fault> {
         // A failure between here and the exchange drops the lease unsent.
-        let injection = Injection { account: self.account.account_name(), user: self.grant.user(), pat: lease.pat() };
+        let injection = Injection {
+            account: self.account.account_name(),
+            user: self.grant.user(),
+            pat: lease.pat(),
+            mark: Mark {
+                client: self.grant.client().as_str(),
+                trace: record.trace(),
+                query_tag: self.grant.query_tag(),
+            },
+        };
         let body = self.login.write(&injection);
         let request = self.request(body, target)?;
         let generation = &self.worker.generation;
@@ -264,8 +278,9 @@ impl Exchange {
             }
             LoginAnswer::Refused(refusal) if self.is_the_client_s(&refusal) => {
                 lease.unsent();
-                self.record.refused(refusal.code);
-                LoginOutcome::Other { response, body }
+                let told = with_trace(&body, self.record.trace());
+                self.record.refused(refusal.client_kind(), refusal.said());
+                LoginOutcome::Other { response, body: told.map_or(body, Bytes::from) }
             }
             LoginAnswer::Refused(refusal) => LoginOutcome::Refused(lease.refused(refusal)),
         })
@@ -287,10 +302,17 @@ impl Exchange {
     fn opened(&mut self, granted: Granted<'_>, lease: Lease) -> Result<(Option<String>, Option<Box<Ticket>>), Fault> {
         let version = lease.version().clone();
         lease.accepted();
-        let (session, role) = (granted.session(), granted.role());
+        let unset = unset(
+            &self.asks_for,
+            |place| granted.place(place),
+            |place, asked, got| Unset { place, asked: asked.to_owned(), got },
+        );
         self.record.note(|facts| {
             let facts = facts.login();
-            (facts.session, facts.role) = (session, role);
+            facts.session = granted.session();
+            facts.role = granted.place(ContextField::Role).flatten();
+            facts.warehouse = granted.place(ContextField::Warehouse).flatten();
+            facts.unset = unset;
         });
         let Some(sessions) = &self.sessions else { return Ok((granted.written(), None)) };
         let (written, ticket) = sessions.seal_login(granted, &self.grant, &version, &self.asks_for)?;

@@ -44,23 +44,35 @@ pub use worker::{Worker, WorkerSlot};
 
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind, Reply};
-use crate::base::names::TraceId;
+use crate::base::trace::{TraceId, TraceParent};
 use crate::snowflake::answer;
 use crate::snowflake::route::Route;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Opening, Record};
 use crate::upstream::BodySlot;
 
 /// The header that carries the trace id on every answer.
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-patgate-trace");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Worker {
     /// Answers a request. It never fails: a fault becomes an answer.
     pub async fn answer(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
-        let trace = self.trace_of(&request);
+        let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceParent::parse(value.as_bytes()));
+        let (fresh, span) = self.new_ids();
+        let trace = parent.map_or(fresh, |parent| parent.trace);
         let route = Route::of(request.method(), request.uri().path());
-        let services = &self.generation.services;
-        let mut record = Record::open(trace, peer.ip, route, (&services.metrics, &services.refusals));
-        let (head, body) = request.into_parts();
+        let opening = Opening {
+            ids: (trace, span),
+            parent: parent.map(|parent| parent.span),
+            peer: peer.ip,
+            listener: &peer.listener,
+            route,
+        };
+        let mut record = Record::open(opening, &self.generation.services.sinks);
+        let (mut head, body) = request.into_parts();
+        // What Snowflake does for the request belongs to the gate's span of it.
+        let sampled = parent.is_none_or(|parent| parent.sampled);
+        head.headers.insert(TRACEPARENT, traceparent(TraceParent { trace, span, sampled }));
         let body = BodySlot::new(body);
         let mut response = match self.dispatch(&peer, route, head, &body, &mut record).await {
             Ok(response) => {
@@ -106,12 +118,6 @@ impl Worker {
             Route::Unknown => Err(Fault::new(Kind::RouteUnknown)),
         }
     }
-
-    /// The client's own trace id if it sends one, otherwise a new one.
-    fn trace_of(&self, request: &Request<Incoming>) -> TraceId {
-        let theirs = request.headers().get("traceparent").and_then(|value| TraceId::from_traceparent(value.as_bytes()));
-        theirs.unwrap_or_else(|| self.new_trace())
-    }
 }
 
 /// Notes whose request it is.
@@ -152,6 +158,11 @@ fn json(body: impl Into<Bytes>) -> Response<Content> {
 
 fn status_of(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn traceparent(of: TraceParent) -> HeaderValue {
+    // Hex digits and dashes are always a valid value.
+    HeaderValue::from_bytes(&of.write()).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn trace_value(trace: TraceId) -> HeaderValue {

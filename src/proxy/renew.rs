@@ -56,10 +56,8 @@ impl Worker {
                 sessions.seal_renewal(granted, &master)?.into()
             }
             // The driver understands Snowflake's own code here.
-            Some(RenewalAnswer::Refused { code }) => {
-                let (client, account) = (master.client.as_str(), &*master.account);
-                tracing::info!(trace = %record.trace(), client, account, code, "Snowflake refused a renewal");
-                record.refused(code);
+            Some(RenewalAnswer::Refused(said)) => {
+                record.refused(Kind::RenewalRefused, said);
                 body
             }
             None => return Err(Fault::new(Kind::SnowflakeGarbled).with_cause("the answer is not one to a renewal")),
@@ -99,6 +97,7 @@ impl Worker {
                 }
                 Err(failure) => failure,
             };
+            record.again(failure.kind());
             tries.again(failure, record.trace()).await?;
         }
     }

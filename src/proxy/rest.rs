@@ -93,6 +93,7 @@ impl Worker {
                 Looked::Refused(refusal) => refusal,
                 Looked::Failed(failure) if matches!(body, OutgoingBody::Streamed(_)) => return Err(failure.into()),
                 Looked::Failed(failure) => {
+                    record.again(failure.kind());
                     tries.again(failure, trace).await?;
                     lease = wait().await?;
                     continue;
@@ -102,7 +103,10 @@ impl Worker {
                 OutgoingBody::Streamed(_) => {
                     return Err(refusal.give_up("the body was too large to keep for a second try").await);
                 }
-                OutgoingBody::Kept(_) | OutgoingBody::Written(_) => refusal.another().await?,
+                OutgoingBody::Kept(_) | OutgoingBody::Written(_) => {
+                    record.again(refusal.kind());
+                    refusal.another().await?
+                }
             };
         }
     }
@@ -195,7 +199,7 @@ type Sending = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Failur
 /// The state of a try at the time when Snowflake must have checked the token.
 enum Phase {
     /// The head of the answer has arrived.
-    Judged(Result<Looked, Fault>),
+    Judged(Box<Result<Looked, Fault>>),
     /// The answer has not arrived.
     Settled(Sending, Box<Lease>),
 }
@@ -221,12 +225,12 @@ async fn exchange(
         tokio::select! {
             biased;
             Ok(()) = &mut written => {}
-            sent = &mut sending => return (Phase::Judged(judge(sent, lease).await), lent),
+            sent = &mut sending => return (Phase::Judged(Box::new(judge(sent, lease).await)), lent),
         }
         lease.sending();
         lent.step(Step::Sent);
         match timeout(SETTLED, &mut sending).await {
-            Ok(sent) => (Phase::Judged(judge(sent, lease).await), lent),
+            Ok(sent) => (Phase::Judged(Box::new(judge(sent, lease).await)), lent),
             Err(_long) => {
                 lease.settle();
                 (Phase::Settled(sending, Box::new(lease)), lent)
@@ -236,7 +240,7 @@ async fn exchange(
     let (phase, lent) = begun.await.map_err(|ended| Fault::new(Kind::GateBroken).with_source(&ended))?;
     record.take_back(lent);
     let looked = match phase {
-        Phase::Judged(looked) => looked,
+        Phase::Judged(looked) => *looked,
         Phase::Settled(sending, lease) => judge(sending.await, *lease).await,
     };
     record.step(Step::Answered);

@@ -12,7 +12,7 @@ use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::stores::Resolver;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::refusal_log::RefusalLog;
+use crate::telemetry::sinks::Sinks;
 
 /// The state that all generations of the process share.
 #[derive(Clone)]
@@ -27,8 +27,8 @@ pub struct Services {
     pub disk_cache: Option<DiskCache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The limit on lines about refusals before admission.
-    pub refusals: Arc<RefusalLog>,
+    /// Where records go.
+    pub sinks: Arc<Sinks>,
     /// What the gate inflates for connections that are not admitted.
     pub inflating: Arc<InflateBudget>,
     /// Clock and randomness.

@@ -10,7 +10,7 @@ use super::generation::{Current, Generation};
 use super::trace_ids::TraceIds;
 use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
-use crate::base::names::TraceId;
+use crate::base::trace::{SpanId, TraceId};
 use crate::upstream::AccountClient;
 
 /// A thread's worker. The slot makes a new one when the gate publishes another generation.
@@ -84,8 +84,8 @@ impl Worker {
         self.accounts.values().for_each(|account| account.sweep());
     }
 
-    /// A new trace id.
-    pub fn new_trace(&self) -> TraceId {
+    /// A new trace, and a new span of it.
+    pub fn new_ids(&self) -> (TraceId, SpanId) {
         self.traces.next(&*self.generation.services.env.random)
     }
 

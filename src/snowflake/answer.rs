@@ -6,6 +6,8 @@ use super::granted::{self, Granted};
 use super::members::{Envelope, quoted};
 use super::refusal::Refusal;
 use super::route::{Route, Stream};
+use crate::base::fault::Said;
+use crate::base::trace::TraceId;
 
 /// `Content-Type` of every answer of the gate. Node reads a body as JSON only with exactly this, without a charset
 /// (`node:lib/services/sf.js`).
@@ -35,6 +37,15 @@ pub fn give_up(route: Route) -> u32 {
     }
 }
 
+/// Snowflake's refusal with the gate's trace id behind its text, so that whoever reads it can be helped; `None` if it
+/// has no text.
+pub fn with_trace(body: &[u8], trace: TraceId) -> Option<String> {
+    let mut answer = envelope(body)?;
+    let text = format!("{} (patgate, trace {trace})", answer.outer.text("message")?);
+    answer.outer.set_text("message", &text);
+    Some(answer.write())
+}
+
 /// Snowflake's answer to a login.
 pub enum LoginAnswer<'a> {
     /// The session is open.
@@ -60,10 +71,7 @@ pub enum RenewalAnswer<'a> {
     /// The session continues, with new tokens.
     Success(Granted<'a>),
     /// The session ends: the gate passes the code on, and the driver understands it.
-    Refused {
-        /// Snowflake's code.
-        code: String,
-    },
+    Refused(Said),
 }
 
 impl<'a> RenewalAnswer<'a> {
@@ -73,7 +81,8 @@ impl<'a> RenewalAnswer<'a> {
         if answer.outer.is_true("success") {
             return Granted::of(answer, granted::RENEWAL).map(Self::Success);
         }
-        Some(Self::Refused { code: code(&answer) })
+        let message = answer.outer.text("message").unwrap_or_default();
+        Some(Self::Refused(Refusal::read(&code(&answer), &message).said()))
     }
 }
 
@@ -93,6 +102,7 @@ fn code(answer: &Envelope<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pins::ContextField;
 
     #[test]
     fn the_envelope_of_a_failure_is_what_drivers_read() {
@@ -111,8 +121,9 @@ mod tests {
             r#""sessionInfo":{"roleName":"R"},"x":1.50},"success":true}"#
         );
         let Some(LoginAnswer::Success(granted)) = LoginAnswer::read(body.as_bytes()) else { panic!() };
-        let (session, role) = (granted.session(), granted.role());
-        assert_eq!((session.as_deref(), role.as_deref()), (Some("9223372036854775807"), Some("R")));
+        let (session, role) = (granted.session(), granted.place(ContextField::Role));
+        assert_eq!((session.as_deref(), role), (Some("9223372036854775807"), Some(Some("R".to_owned()))));
+        assert_eq!(granted.place(ContextField::Warehouse), None);
         assert_eq!(
             granted.written().as_deref(),
             Some(concat!(
@@ -146,7 +157,7 @@ mod tests {
             assert_eq!(granted.written().unwrap(), written);
         }
         let over = br#"{"data":null,"code":"390114","message":"x","success":false}"#;
-        assert!(matches!(RenewalAnswer::read(over), Some(RenewalAnswer::Refused { code }) if code == "390114"));
+        assert!(matches!(RenewalAnswer::read(over), Some(RenewalAnswer::Refused(said)) if said.code == "390114"));
         assert!(RenewalAnswer::read(br#"{"data":{"token":"t"},"success":true}"#).is_none());
     }
 

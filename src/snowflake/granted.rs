@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::members::Envelope;
+use crate::base::pins::ContextField;
 use crate::base::secret::Secret;
 
 /// Members of a login's `data` that hand the client a credential of another kind.
@@ -71,10 +72,17 @@ impl<'a> Granted<'a> {
         self.answer.data.as_ref()?.raw("sessionId").map(str::to_owned)
     }
 
-    /// `data.sessionInfo.roleName`.
-    pub fn role(&self) -> Option<String> {
+    /// What the session got of this place, from `data.sessionInfo`; the outer `None` if the answer does not say.
+    pub fn place(&self, place: ContextField) -> Option<Option<String>> {
         let info = self.answer.data.as_ref()?.object("sessionInfo")?;
-        info.text("roleName").map(Cow::into_owned)
+        let name = match place {
+            ContextField::Role => "roleName",
+            ContextField::Warehouse => "warehouseName",
+            ContextField::Database => "databaseName",
+            ContextField::Schema => "schemaName",
+        };
+        info.raw(name)?;
+        Some(info.text(name).map(Cow::into_owned).filter(|got| !got.is_empty()))
     }
 
     /// Replaces the tokens.

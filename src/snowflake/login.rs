@@ -10,6 +10,7 @@
 use super::PAT_AUTHENTICATOR;
 use super::members::{Envelope, Members, quoted, too_deep};
 use crate::base::secret::Secret;
+use crate::base::trace::TraceId;
 
 /// Members of `data` that hold or describe a credential.
 const CREDENTIALS: [&str; 12] = [
@@ -56,6 +57,27 @@ pub struct Injection<'a> {
     pub user: &'a str,
     /// The PAT, for `TOKEN`.
     pub pat: &'a Secret,
+    /// Whose login it is.
+    pub mark: Mark<'a>,
+}
+
+/// Whose login it is, for whoever looks at Snowflake's side: in `CLIENT_ENVIRONMENT`, which SESSIONS has, and in the
+/// session's query tag, which QUERY_HISTORY has.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark<'a> {
+    /// The client's name.
+    pub client: &'a str,
+    /// The trace id of the login.
+    pub trace: TraceId,
+    /// Whether the session gets a query tag, if the login sets none of its own.
+    pub query_tag: bool,
+}
+
+impl Mark<'_> {
+    /// The query tag.
+    fn tag(&self) -> String {
+        format!(r#"{{"patgate_client":{},"patgate_trace":"{}"}}"#, quoted(self.client), self.trace)
+    }
 }
 
 impl<'a> Login<'a> {
@@ -106,9 +128,10 @@ impl<'a> Login<'a> {
         self.data.put_text("LOGIN_NAME", with.user);
         self.data.put_text("AUTHENTICATOR", PAT_AUTHENTICATOR);
         self.data.put_text("TOKEN", with.pat.expose());
-        if let Some(parameters) = self.trimmed_parameters() {
+        if let Some(parameters) = self.parameters(&with.mark) {
             self.data.put_raw("SESSION_PARAMETERS", parameters);
         }
+        self.data.put_raw("CLIENT_ENVIRONMENT", self.marked_environment(&with.mark));
         self.outer.remove_like("inFlightCtx");
         self.outer.set_raw("data", self.data.write());
         self.outer.write()
@@ -116,9 +139,9 @@ impl<'a> Login<'a> {
 }
 
 /// The body of a login of the gate's own: the credential, and nothing of a client's.
-pub fn own_login(with: &Injection<'_>) -> String {
+pub fn own_login(account: &str, user: &str, pat: &Secret) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let (account, user, pat) = (quoted(with.account), quoted(with.user), quoted(with.pat.expose()));
+    let (account, user, pat) = (quoted(account), quoted(user), quoted(pat.expose()));
     format!(
         concat!(
             r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{version}","ACCOUNT_NAME":{account},"#,
@@ -134,14 +157,31 @@ pub fn own_login(with: &Injection<'_>) -> String {
 }
 
 impl Login<'_> {
-    /// The session parameters without those that ask for credentials; `None` if they may stay as they are. Of several
-    /// the last is sent, alone.
-    fn trimmed_parameters(&self) -> Option<String> {
+    /// The session parameters without those that ask for credentials, and with the query tag; `None` if they may stay
+    /// as they are. Of several the last is sent, alone.
+    fn parameters(&self, mark: &Mark<'_>) -> Option<String> {
         let mut all = self.data.all_like("SESSION_PARAMETERS");
-        let (first, last) = (all.next()?, all.last());
-        let mut parameters = Members::parse(last.unwrap_or(first)).ok()?;
+        let (first, last) = (all.next(), all.last());
+        let mut parameters = match last.or(first) {
+            Some(sent) => Members::parse(sent).ok()?,
+            None if mark.query_tag => Members::parse("{}").ok()?,
+            None => return None,
+        };
         let removed = CACHING.map(|name| parameters.remove_like(name));
-        (last.is_some() || removed.contains(&true)).then(|| parameters.write())
+        let tags = mark.query_tag && parameters.all_like("QUERY_TAG").next().is_none();
+        if tags {
+            parameters.put_text("QUERY_TAG", &mark.tag());
+        }
+        (tags || last.is_some() || removed.contains(&true)).then(|| parameters.write())
+    }
+
+    /// The client's environment with the mark in it. What is no object is replaced: SESSIONS could not show it.
+    fn marked_environment(&self, mark: &Mark<'_>) -> String {
+        let sent = self.data.all_like("CLIENT_ENVIRONMENT").last().and_then(|sent| Members::parse(sent).ok());
+        let Some(mut environment) = sent.or_else(|| Members::parse("{}").ok()) else { return mark.tag() };
+        environment.put_text("patgate_client", mark.client);
+        environment.put_text("patgate_trace", &mark.trace.to_string());
+        environment.write()
     }
 }
 
@@ -211,11 +251,17 @@ fn present(data: &Members<'_>, name: &'static str) -> Result<Option<String>, Not
 mod tests {
     use super::*;
 
+    /// A login's mark, and what it adds to the environment.
+    fn mark() -> Mark<'static> {
+        Mark { client: "excel", trace: TraceId::from_bytes([7; 16]), query_tag: false }
+    }
+    const MARKED: &str = r#""patgate_client":"excel","patgate_trace":"07070707070707070707070707070707""#;
+
     fn rewritten(body: &str) -> String {
         let pat = Secret::new("the-pat".into());
         let mut login = Login::parse(body.as_bytes()).unwrap_or_else(|why| panic!("{why:?}: {body}"));
         assert_eq!(login.presented.as_ref().unwrap().expose(), "pgk_x", "{body}");
-        login.write(&Injection { account: "acct", user: "SVC", pat: &pat })
+        login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark: mark() })
     }
 
     #[test]
@@ -251,9 +297,11 @@ mod tests {
             sent,
             concat!(
                 r#"{"data":{"ACCOUNT_NAME":"acct","CLIENT_APP_VERSION":"4.8.1","BIG":12345678901234567890123,"#,
-                r#""CLIENT_ENVIRONMENT":{"password":"****"},"SESSION_PARAMETERS":{"A":{"B":[1]}},"LOGIN_NAME":"SVC","#,
+                r#""CLIENT_ENVIRONMENT":{"password":"****",MARK},"SESSION_PARAMETERS":{"A":{"B":[1]}},"#,
+                r#""LOGIN_NAME":"SVC","#,
                 r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat"},"other":1.0}"#
             )
+            .replace("MARK", MARKED)
         );
     }
 
@@ -268,9 +316,27 @@ mod tests {
             sent,
             concat!(
                 r#"{"data":{"LOGIN_NAME":"SVC","SESSION_PARAMETERS":{"B":2},"ACCOUNT_NAME":"acct","#,
-                r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat"}}"#
+                r#""AUTHENTICATOR":"PROGRAMMATIC_ACCESS_TOKEN","TOKEN":"the-pat","CLIENT_ENVIRONMENT":{MARK}}}"#
             )
+            .replace("MARK", MARKED)
         );
+    }
+
+    #[test]
+    fn a_session_gets_a_query_tag_where_that_is_wanted_and_it_has_none() {
+        let pat = Secret::new("the-pat".into());
+        let tagged = |parameters: &str| {
+            let body = format!(r#"{{"data":{{"PASSWORD":"pgk_x"{parameters}}}}}"#);
+            let mut login = Login::parse(body.as_bytes()).unwrap();
+            let mark = Mark { query_tag: true, ..mark() };
+            login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark })
+        };
+        let tag = format!(r#""QUERY_TAG":{}"#, quoted(&format!("{{{MARKED}}}")));
+        for untagged in ["", r#","SESSION_PARAMETERS":{"A":1}"#] {
+            assert!(tagged(untagged).contains(&tag), "{untagged}");
+        }
+        let own = r#","SESSION_PARAMETERS":{"query_tag":"mine"}"#;
+        assert!(tagged(own).contains(&own[1..]) && !tagged(own).contains("QUERY_TAG"));
     }
 
     #[test]
@@ -279,7 +345,7 @@ mod tests {
         let pat = Secret::new("the-pat".into());
         let mut login = Login::parse(body.as_bytes()).unwrap();
         login.pin_role_alone();
-        let sent = login.write(&Injection { account: "acct", user: "SVC", pat: &pat });
+        let sent = login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark: mark() });
         assert!(sent.starts_with(r#"{"data":{"SECONDARY_ROLES":"NONE","A":1,"#), "{sent}");
         assert_eq!(sent.to_uppercase().matches("SECONDARY_ROLES").count(), 1);
     }

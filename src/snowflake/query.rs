@@ -82,6 +82,25 @@ pub fn context(path_and_query: &str) -> Vec<String> {
     Pins::default().places().map(value).to_vec()
 }
 
+/// What a login asked for and its session did not get. A name counts without case and quotes, as Snowflake folds names
+/// that are not quoted. A text with a line break was asked for twice, and is nobody's mistake here.
+pub fn unset<T>(
+    asked: &[String],
+    got: impl Fn(ContextField) -> Option<Option<String>>,
+    made: impl Fn(ContextField, &str, Option<String>) -> T,
+) -> Vec<T> {
+    let bare = |name: &str| name.trim_matches('"').to_ascii_uppercase();
+    let places = Pins::default().places().map(|(place, _)| place);
+    let pairs = places.into_iter().zip(asked).filter(|(_, asked)| !asked.is_empty() && !asked.contains('\n'));
+    let missing = pairs.filter_map(|(place, asked)| match got(place)? {
+        Some(got) if bare(&got) == bare(asked) => None,
+        // `DB.SCHEMA` as the schema.
+        Some(got) if asked.rsplit_once('.').is_some_and(|(_, last)| bare(last) == bare(&got)) => None,
+        other => Some(made(place, asked, other)),
+    });
+    missing.collect()
+}
+
 /// A parameter's value as text.
 fn text(value: &str) -> String {
     String::from_utf8_lossy(&decoded(&value.replace('+', " "))).into_owned()
@@ -112,6 +131,21 @@ mod tests {
         assert_eq!(context("/l?a=1&role%4eame=BI+R&warehouse=W%2fH&schemaName="), ["BI R", "W/H", "", ""]);
         assert_eq!(context("/l?roleName=A&roleName=B"), ["A\nB", "", "", ""]);
         assert_eq!(context("/l"), [""; 4]);
+    }
+
+    #[test]
+    fn what_a_session_did_not_get_is_told_and_what_was_folded_is_not() {
+        let asked = ["bi", "WH", "DB", "db.PUBLIC"].map(str::to_owned);
+        let told = |asked: &[String], got: [Option<Option<&str>>; 4]| {
+            let got = |place: ContextField| got[place as usize].map(|got| got.map(str::to_owned));
+            unset(asked, got, |place, asked, got| format!("{} {asked} {got:?}", place.as_str()))
+        };
+        assert_eq!(told(&asked, [Some(Some("BI")), None, Some(Some("DB")), Some(Some("PUBLIC"))]), [""; 0]);
+        assert_eq!(
+            told(&asked, [Some(Some("PUBLIC")), Some(None), None, None]),
+            ["role bi Some(\"PUBLIC\")", "warehouse WH None"]
+        );
+        assert_eq!(told(&[""; 4].map(str::to_owned), [Some(None); 4]), [""; 0]);
     }
 
     #[test]

@@ -8,10 +8,10 @@
 //! (`c:lib/client_int.h`), 394400 and its family for a PAT (`go:auth_with_pat_test.go`,
 //! `ud:odbc_tests/tests/e2e/authentication/pat.cpp`), 390422 and 390432 for a network policy, 390186, 390189 and 390201
 //! for a role, a database or a warehouse (`go:errors.go`, `c:lib/client_int.h`), 390400 for a malformed request
-//! (`ud:sf_core/src/rest/snowflake/mod.rs`), 390144 for the token of a key pair, which a client of this gate does not
-//! have.
+//! (`ud:sf_core/src/rest/snowflake/mod.rs`), 390144 for the token of a key pair, 390101 and 390202 for a disabled user
+//! and an authentication policy, 290404 for a host without an account (Snowflake's troubleshooting pages).
 
-use crate::base::fault::Kind;
+use crate::base::fault::{Kind, Said};
 use crate::base::secret::Secret;
 
 /// The most characters of Snowflake's text that the gate keeps for its log.
@@ -52,7 +52,11 @@ enum Row {
 }
 
 const PAT: About = About::Gate(Kind::PatRefused);
+const EXPIRED: About = About::Gate(Kind::PatExpired);
 const POLICY: About = About::Gate(Kind::PatPolicy);
+const NO_POLICY: About = About::Gate(Kind::PolicyMissing);
+const METHOD: About = About::Gate(Kind::AuthenticationPolicy);
+const DISABLED: About = About::Gate(Kind::UserDisabled);
 const LOCKED: About = About::Gate(Kind::UserLocked);
 
 /// The first row that fits decides.
@@ -61,15 +65,21 @@ const TABLE: &[Row] = &[
     Row::Code("390189", About::Role),
     Row::Code("390201", About::Context),
     Row::Code("390400", About::Request),
-    Row::Code("390144", About::Request),
+    Row::Code("390144", About::Gate(Kind::KeyPairRefused)),
     Row::Code("390422", POLICY),
-    Row::Code("390432", POLICY),
+    Row::Code("390432", NO_POLICY),
+    Row::Code("390202", METHOD),
+    Row::Code("390101", DISABLED),
+    Row::Code("290404", About::Gate(Kind::AccountUnknown)),
     Row::Code("390100", PAT),
+    Row::Code("394401", EXPIRED),
     Row::Family("3944", PAT),
-    Row::Text("Network policy is required", POLICY),
+    Row::Text("Network policy is required", NO_POLICY),
     Row::Text("Incoming request with IP", POLICY),
     Row::Text("IP ", POLICY),
     Row::Text("Your user account has been temporarily locked", LOCKED),
+    Row::Text("User access disabled", DISABLED),
+    Row::Text("Programmatic access token is expired", EXPIRED),
     Row::Text("Programmatic access token", PAT),
 ];
 
@@ -88,12 +98,28 @@ impl Refusal {
         Self { about, code: code.chars().take(20).collect(), text: message.chars().take(TEXT).map(printable).collect() }
     }
 
-    /// The kind of failure for the gate.
+    /// The kind of failure, if it is the gate's. What is the client's in general may be none of its doing, such as a
+    /// role that the operator pins.
     pub fn kind(&self) -> Kind {
         match self.about {
             About::Gate(kind) => kind,
-            About::Role | About::Context | About::Request => Kind::LoginRefused,
+            About::Role | About::Context | About::Request => Kind::CredentialContext,
         }
+    }
+
+    /// The kind of failure, if it is the client's.
+    pub fn client_kind(&self) -> Kind {
+        match self.about {
+            About::Gate(kind) => kind,
+            About::Role => Kind::RoleRefused,
+            About::Context => Kind::PlaceRefused,
+            About::Request => Kind::RequestRefused,
+        }
+    }
+
+    /// Snowflake's words, for the record.
+    pub fn said(&self) -> Said {
+        Said { code: self.code.clone(), text: self.text.clone() }
     }
 
     /// Whether the reason is the gate's. Others concern what was asked for: Snowflake has accepted the PAT before.
@@ -101,9 +127,11 @@ impl Refusal {
         matches!(self.about, About::Gate(_))
     }
 
-    /// Whether the table knows the reason, and the reason is the gate's.
+    /// Whether the table knows the reason, and the reason is the gate's alone. An authentication policy may be about
+    /// the client's driver.
     pub fn is_known(&self) -> bool {
-        matches!(self.about, About::Gate(kind) if kind != Kind::LoginRefused)
+        let open = [Kind::LoginRefused, Kind::AuthenticationPolicy];
+        matches!(self.about, About::Gate(kind) if !open.contains(&kind))
     }
 
     /// Takes a secret out of Snowflake's text.
@@ -127,17 +155,15 @@ mod tests {
     fn what_is_not_listed_as_the_client_s_is_the_gate_s() {
         let about = |code: &str, text: &str| Refusal::read(code, text).about;
         assert_eq!(about("394400", "Programmatic access token is invalid."), PAT);
-        assert_eq!(about("394401", ""), PAT);
-        assert_eq!(about("390432", "Fail : Network policy is required."), POLICY);
-        assert_eq!(about("1", "Fail : Network policy is required."), POLICY, "a known text under another code");
+        assert_eq!(about("394401", ""), EXPIRED);
+        assert_eq!(about("390432", "Fail : Network policy is required."), NO_POLICY);
+        assert_eq!(about("1", "Fail : Network policy is required."), NO_POLICY, "a known text under another code");
         assert_eq!(about("1", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."), POLICY);
         assert_eq!(about("390102", "Your user account has been temporarily locked"), LOCKED);
         assert_eq!(about("390189", "Role 'Programmatic access token' does not exist"), About::Role);
-        assert_eq!(
-            about("390202", "Authentication attempt rejected by the current authentication policy."),
-            About::Gate(Kind::LoginRefused)
-        );
-        assert!(!Refusal::read("390202", "").is_known() && Refusal::read("394400", "").is_known());
+        assert_eq!(about("390202", "Authentication attempt rejected by the current authentication policy."), METHOD);
+        assert_eq!(about("390999", "who knows"), About::Gate(Kind::LoginRefused));
+        assert!(!Refusal::read("390999", "").is_known() && Refusal::read("394400", "").is_known());
         assert_eq!(Refusal::read("1", &"x\n".repeat(1000)).text.len(), TEXT);
     }
 }

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(kind(401, &body("394400")), Some(Kind::PatRefused));
         assert_eq!(kind(401, b"<html>"), Some(Kind::LoginRefused), "no verdict about the PAT");
         assert_eq!(kind(401, &body("390189")), None, "a role that is not to be had");
-        assert_eq!(kind(403, &body("390432")), Some(Kind::PatPolicy));
+        assert_eq!(kind(403, &body("390432")), Some(Kind::PolicyMissing));
         assert_eq!(kind(403, &body("003001")), None, "a privilege that the role does not have");
         assert_eq!(kind(422, &body("390100")), None);
         assert_eq!(kind(200, b"{}"), None);

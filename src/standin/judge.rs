@@ -35,7 +35,7 @@ impl State {
             Ok(()) => drop(inner.bad_in_a_row.remove(&user)),
             Err(refused) => {
                 *inner.bad_by_credential.entry(id).or_default() += 1;
-                if matches!(refused, LoginRefused::Pat | LoginRefused::Told(_)) {
+                if matches!(refused, LoginRefused::Pat | LoginRefused::Expired | LoginRefused::Told(_)) {
                     *inner.bad_in_a_row.entry(user).or_default() += 1;
                 }
             }
@@ -47,6 +47,8 @@ impl State {
 /// Why a login was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LoginRefused {
+    /// 394401.
+    Expired,
     /// 394400.
     Pat,
     /// The network policy.
@@ -68,7 +70,8 @@ impl Inner {
         match self.pats.get(user).and_then(|pats| pats.get(credential)) {
             Some(PatState::Active) if self.policy_refuses => Err(LoginRefused::Policy),
             Some(PatState::Active) => Ok(()),
-            Some(PatState::Expired | PatState::Disabled | PatState::Rotated) | None => Err(LoginRefused::Pat),
+            Some(PatState::Expired) => Err(LoginRefused::Expired),
+            Some(PatState::Disabled | PatState::Rotated) | None => Err(LoginRefused::Pat),
         }
     }
 }

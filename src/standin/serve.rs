@@ -232,6 +232,7 @@ fn login_refused(state: &Arc<State>, refused: LoginRefused) -> Response<Made> {
     let (code, message) = match &refused {
         LoginRefused::Told(refusal) => (refusal.code.as_str(), refusal.text.as_str()),
         LoginRefused::Pat => ("394400", "Programmatic access token is invalid."),
+        LoginRefused::Expired => ("394401", "Programmatic access token is expired."),
         LoginRefused::Policy => {
             ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.")
         }

@@ -161,7 +161,7 @@ fn explain(failed: &Failed) -> StoreError {
                     status_error(StatusCode::TOO_MANY_REQUESTS, &headers, told)
                 }
                 "InternalServiceError" | "InternalServiceErrorException" => StoreError::Unavailable(told),
-                "ResourceNotFoundException" => StoreError::Refused(format!("{told}: no such secret, or no such stage")),
+                "ResourceNotFoundException" => StoreError::Missing(format!("{told}: no such secret, or no such stage")),
                 "InvalidRequestException" => StoreError::Refused(format!("{told}: the secret is being deleted")),
                 "DecryptionFailure" => StoreError::Refused(format!("{told}: the gate may not use the secret's key")),
                 _ => status_error(status, &headers, told),
@@ -176,7 +176,7 @@ fn explain(failed: &Failed) -> StoreError {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
                 StoreError::Unavailable("the source of the gate's AWS credentials gave no usable answer".into())
             }
-            _ => StoreError::Refused("the gate finds no usable AWS credentials".into()),
+            _ => StoreError::Login("the gate finds no usable AWS credentials".into()),
         },
         _ => StoreError::Refused("the request cannot be made: check region and reference".into()),
     }

@@ -190,7 +190,7 @@ fn explain(failed: &Failed) -> StoreError {
     }
     let Some((status, code, headers)) = refusal(error) else {
         return match error.kind() {
-            ErrorKind::Credential => StoreError::Refused("login: the identity cannot be used".into()),
+            ErrorKind::Credential => StoreError::Login("login: the identity cannot be used".into()),
             ErrorKind::Other => StoreError::Refused(
                 "Key Vault asks for a token of another resource than its own domain; see danger_any_resource".into(),
             ),
@@ -200,7 +200,7 @@ fn explain(failed: &Failed) -> StoreError {
     let told = format!("{who} answered {} {code}", u16::from(status));
     let status = http::StatusCode::from_u16(status.into()).unwrap_or(http::StatusCode::BAD_GATEWAY);
     match status {
-        http::StatusCode::NOT_FOUND if !in_login => StoreError::Refused(format!("{told}: no such secret or version")),
+        http::StatusCode::NOT_FOUND if !in_login => StoreError::Missing(format!("{told}: no such secret or version")),
         _ => status_error(status, &headers, told),
     }
 }

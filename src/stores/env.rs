@@ -14,7 +14,7 @@ impl SecretStore for Env {
                 let version = format!("content:{}", value.fingerprint());
                 Ok(StoredSecret { value, version, created: None, expires: None })
             }
-            Err(_) => Err(StoreError::Refused(format!("the environment variable {path} is not set, or is not UTF-8"))),
+            Err(_) => Err(StoreError::Missing(format!("the environment variable {path} is not set, or is not UTF-8"))),
         };
         Box::pin(std::future::ready(read))
     }

@@ -48,7 +48,8 @@ fn read(path: &Path) -> Result<StoredSecret, StoreError> {
     let failed = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::PermissionDenied => StoreError::Refused(text),
+            ErrorKind::NotFound => StoreError::Missing(text),
+            ErrorKind::PermissionDenied => StoreError::Refused(text),
             // Not UTF-8; PowerShell's redirection writes such files.
             ErrorKind::InvalidData => StoreError::Unusable(text),
             _ => StoreError::Unavailable(text),
@@ -98,7 +99,7 @@ mod tests {
     async fn a_missing_file_comes_and_a_swapped_link_is_followed() {
         let home = tempfile::tempdir().unwrap();
         let store = File::new(home.path().to_owned());
-        assert!(matches!(read(&store).await, Err(StoreError::Refused(_))));
+        assert!(matches!(read(&store).await, Err(StoreError::Missing(_))));
         for (version, value) in [("v1", "one"), ("v2", "two")] {
             // As Kubernetes does: make a new directory, then rename the link over the old one.
             std::fs::create_dir(home.path().join(version)).unwrap();

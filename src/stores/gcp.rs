@@ -180,7 +180,7 @@ fn denied(answer: &Response<Bytes>) -> Denied {
     let code = if code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') { code.as_str() } else { "" };
     let told = format!("Secret Manager answered {} {code}", status.as_u16());
     let error = match (status, code) {
-        (StatusCode::NOT_FOUND, _) => StoreError::Refused(format!("{told}: no such secret or version")),
+        (StatusCode::NOT_FOUND, _) => StoreError::Missing(format!("{told}: no such secret or version")),
         (_, "FAILED_PRECONDITION") => StoreError::Refused(format!("{told}: the version is disabled or destroyed")),
         _ => status_error(status, answer.headers(), told),
     };

@@ -54,11 +54,11 @@ impl<L> LoginCache<L> {
 /// Reads with the current login. If the store no longer accepts it, reads once more with a new one.
 macro_rules! with_login {
     ($self:expr, $login:ident => $read:expr, unless $refused:expr) => {{
-        let $login = $self.login().await?;
+        let $login = $self.login().await.map_err($crate::stores::StoreError::in_login)?;
         match $read.await {
             Err(error) if $refused(&error) => {
                 $self.logins.give_up(&$login).await;
-                let $login = $self.login().await?;
+                let $login = $self.login().await.map_err($crate::stores::StoreError::in_login)?;
                 $read.await
             }
             outcome => outcome,

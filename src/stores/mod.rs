@@ -58,9 +58,15 @@ pub enum StoreError {
     /// The store asks for a pause of this length.
     #[error("{0}")]
     Throttled(String, Duration),
-    /// The store refused, or has no such secret.
+    /// The store refused.
     #[error("{0}")]
     Refused(String),
+    /// The store does not accept the gate's own credentials.
+    #[error("{0}")]
+    Login(String),
+    /// The store has no such secret, version or field.
+    #[error("{0}")]
+    Missing(String),
     /// The secret exists but is not usable.
     #[error("{0}")]
     Unusable(String),
@@ -73,6 +79,8 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Throttled(..) => "throttled",
             Self::Refused(_) => "refused",
+            Self::Login(_) => "login",
+            Self::Missing(_) => "missing",
             Self::Unusable(_) => "unusable",
         }
     }
@@ -86,7 +94,17 @@ impl StoreError {
     pub fn pause(&self) -> Duration {
         match self {
             Self::Throttled(_, pause) => *pause,
-            Self::Unavailable(_) | Self::Refused(_) | Self::Unusable(_) => Duration::ZERO,
+            Self::Unavailable(_) | Self::Refused(_) | Self::Login(_) | Self::Missing(_) | Self::Unusable(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// The same error, of the gate's own login to the store.
+    pub fn in_login(self) -> Self {
+        match self {
+            Self::Refused(text) | Self::Missing(text) | Self::Unusable(text) => Self::Login(text),
+            passing => passing,
         }
     }
 
@@ -97,6 +115,8 @@ impl StoreError {
             Self::Unavailable(text) => Self::Unavailable(at(text)),
             Self::Throttled(text, pause) => Self::Throttled(at(text), pause),
             Self::Refused(text) => Self::Refused(at(text)),
+            Self::Login(text) => Self::Login(at(text)),
+            Self::Missing(text) => Self::Missing(at(text)),
             Self::Unusable(text) => Self::Unusable(at(text)),
         }
     }
@@ -106,7 +126,10 @@ impl From<StoreError> for Fault {
     /// The fault for the client after a failed read.
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Unavailable(_) | StoreError::Throttled(..) => Kind::StoreUnavailable,
+            StoreError::Unavailable(_) => Kind::StoreUnavailable,
+            StoreError::Throttled(..) => Kind::StoreThrottled,
+            StoreError::Login(_) => Kind::StoreLogin,
+            StoreError::Missing(_) => Kind::SecretMissing,
             StoreError::Refused(_) => Kind::StoreRefused,
             StoreError::Unusable(_) => Kind::SecretUnusable,
         };

@@ -192,6 +192,13 @@ pub fn together(failed: &[FailedReference]) -> StoreError {
         return match failed.iter().any(|failed| failed.error.passes()) {
             true if pause > Duration::ZERO => StoreError::Throttled(text, pause),
             true => StoreError::Unavailable(text),
+            // All the same: that kind; else the general one.
+            false if failed.iter().all(|failed| matches!(failed.error, StoreError::Missing(_))) => {
+                StoreError::Missing(text)
+            }
+            false if failed.iter().all(|failed| matches!(failed.error, StoreError::Login(_))) => {
+                StoreError::Login(text)
+            }
             false => StoreError::Refused(text),
         };
     };

@@ -12,7 +12,7 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Reads a secret of the gate, again at each call. A file that hangs does not block other work.
 ///
 /// # Errors
-/// [`StoreError::Refused`], which names the source.
+/// [`StoreError`], which names the source.
 #[cfg(any(feature = "vault", feature = "azure", feature = "gcp"))]
 pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
     let source = source.clone();
@@ -23,7 +23,7 @@ pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
 /// The same, blocking, for the start of the process.
 ///
 /// # Errors
-/// [`StoreError::Refused`], which names the source.
+/// [`StoreError`], which names the source.
 pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
     let variable = |name: &str| {
         std::env::var(name).map_err(|_| own(&format!("the environment variable {name} is not set, or is not UTF-8")))

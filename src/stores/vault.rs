@@ -347,7 +347,7 @@ fn denied(answer: &Response<Bytes>) -> Denied {
     let status = answer.status();
     let said = answered::<Errors>(answer).map(|said| said.errors.join("; ")).unwrap_or_default();
     let error = match status {
-        StatusCode::NOT_FOUND => StoreError::Refused(with("Vault has no such secret (404)", &said)),
+        StatusCode::NOT_FOUND => StoreError::Missing(with("Vault has no such secret (404)", &said)),
         _ if status.is_success() => StoreError::Unusable("Vault's answer holds no secret".into()),
         _ => status_error(status, answer.headers(), with(&format!("Vault answered {}", status.as_u16()), &said)),
     };

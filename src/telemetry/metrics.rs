@@ -3,17 +3,23 @@
 //! The registry is a value, not a global. Names follow the conventions of OpenMetrics: a unit at the end, and `_total`
 //! for counters.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::facts::{Ending, Facts, Step};
 use super::log_sink::DroppedLines;
 use crate::base::fault::Kind;
+use crate::base::names::ClientName;
+use crate::snowflake::route::Route;
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,6 +32,8 @@ pub struct Metrics {
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Timings,
     reloads: Family<OutcomeLabel, Counter>,
     replicas_up: Gauge,
     replicas_errors: Counter,
@@ -33,6 +41,7 @@ pub struct Metrics {
     age: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
     expires: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
     refused_connections: Family<ReasonLabel, Counter>,
+    handshakes: Family<ReasonLabel, Counter>,
     log_dropped: DroppedLines,
 }
 
@@ -55,9 +64,40 @@ struct FaultLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LoginLabels {
-    client: String,
+    client: Arc<str>,
     outcome: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    client: Arc<str>,
+    route: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabels {
+    route: &'static str,
+    side: &'static str,
+}
+
+/// A histogram with trace ids.
+type Seconds = HistogramWithExemplars<Vec<(&'static str, String)>>;
+
+/// The times of requests.
+struct Timings(Family<SideLabels, Seconds, fn() -> Seconds>);
+
+/// From a millisecond to a minute.
+const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Seconds::new(BUCKETS.into_iter())))
+    }
+}
+
+/// A request that takes longer has an exemplar.
+const TELLING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -98,15 +138,37 @@ impl Metrics {
     }
 
     /// Counts an answer with a fault.
-    pub fn failed(&self, kind: Kind) {
+    fn failed(&self, kind: Kind) {
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
-    /// Counts a login of an admitted client by outcome: `success`, `refused` by Snowflake for what the client asks for,
-    /// `failed`, or `abandoned` by the client.
-    pub fn login(&self, client: &str, outcome: &'static str) {
-        self.logins.get_or_create(&LoginLabels { client: client.to_owned(), outcome }).inc();
+    /// Counts a finished request.
+    pub fn request(&self, facts: &Facts) {
+        let (outcome, route) = (facts.ending.as_str(), facts.route.as_str());
+        let client = facts.client.as_ref().map(ClientName::shared).unwrap_or_default();
+        if let (Route::Login, Some(_)) = (facts.route, &facts.client) {
+            self.logins.get_or_create(&LoginLabels { client: client.clone(), outcome }).inc();
+        }
+        self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
+        if let Ending::Failed(fault) = &facts.ending {
+            self.failed(fault.kind());
+        }
+        let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
+        // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
+        let exemplar = (facts.login.is_some() || facts.ending.kind().is_some() || took > TELLING)
+            .then(|| vec![("trace_id", facts.trace.to_string())]);
+        let seconds = |side, time: Duration| {
+            self.seconds.0.get_or_create(&SideLabels { route, side }).observe(
+                time.as_secs_f64(),
+                exemplar.clone(),
+                None,
+            );
+        };
+        seconds("gate", sent.unwrap_or(took));
+        if let (Some(sent), Some(answered)) = (sent, facts.steps.after(Step::Answered)) {
+            seconds("upstream", answered.saturating_sub(sent));
+        }
     }
 
     /// Metrics of a process whose log counts its dropped lines here.
@@ -117,6 +179,11 @@ impl Metrics {
     /// Counts a connection that was closed before its first request.
     pub fn connection_refused(&self, reason: &'static str) {
         self.refused_connections.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a failed TLS handshake.
+    pub fn handshake_failed(&self, kind: Kind) {
+        self.handshakes.get_or_create(&ReasonLabel { reason: kind.rule().name }).inc();
     }
 
     /// Counts a reload of the configuration.
@@ -166,6 +233,10 @@ impl Metrics {
             self.failed.clone(),
         );
         registry.register("logins", "Logins of admitted clients, by outcome", self.logins.clone());
+        registry.register("requests", "Finished requests, by outcome", self.requests.clone());
+        let seconds =
+            "Time of requests: in the gate until they go to Snowflake, and there until the head of the answer";
+        registry.register("request_seconds", seconds, self.seconds.0.clone());
         registry.register("config_reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
         let up = "Whether Redis answers; while it does not, each replica counts for itself (0 also without Redis)";
         registry.register("replicas_up", up, self.replicas_up.clone());
@@ -175,6 +246,8 @@ impl Metrics {
         registry.register("pat_expires_timestamp_seconds", "When the PAT expires, if known", self.expires.clone());
         let refused = "Connections that were closed before their first request, by reason";
         registry.register("connections_refused", refused, self.refused_connections.clone());
+        let handshakes = "TLS handshakes that failed, by reason";
+        registry.register("tls_handshakes_failed", handshakes, self.handshakes.clone());
         let dropped = "Lines of the log that were dropped because stderr was not read";
         registry.register("log_dropped", dropped, self.log_dropped.clone());
         let mut text = String::new();
@@ -196,13 +269,12 @@ mod tests {
         let metrics = Metrics::default();
         metrics.store_read("vault", "ok");
         metrics.stale_served("bi");
-        metrics.login("excel", "success");
+
         metrics.set_pat(&PatGauges { credential: "bi", ready: true, age: Some(1.5), expires: None });
         let text = metrics.text().unwrap();
         for line in [
             "patgate_store_reads_total{store=\"vault\",outcome=\"ok\"} 1",
             "patgate_pat_stale_served_total{credential=\"bi\"} 1",
-            "patgate_logins_total{client=\"excel\",outcome=\"success\"} 1",
             "patgate_log_dropped_total 0",
             "patgate_pat_ready{credential=\"bi\"} 1",
             "patgate_pat_age_seconds{credential=\"bi\"} 1.5",

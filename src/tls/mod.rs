@@ -4,6 +4,7 @@
 //! switch verification off.
 
 pub mod crl;
+mod handshake;
 pub mod transport;
 
 use std::io;
@@ -21,6 +22,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::KeyPair;
 pub use crl::Crls;
+pub use handshake::HandshakeFailure;
 
 /// Why TLS cannot be set up. It contains nothing of a key.
 #[derive(Debug, thiserror::Error)]

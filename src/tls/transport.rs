@@ -24,12 +24,18 @@ pub struct Transport<T> {
     end: usize,
     /// The size of the next buffer; 0 while reads go directly to the socket.
     wanted: usize,
+    has_read: bool,
 }
 
 impl<T> Transport<T> {
     /// Wraps a stream.
     pub fn new(inner: T) -> Self {
-        Self { inner, buffer: Vec::new(), start: 0, end: 0, wanted: 0 }
+        Self { inner, buffer: Vec::new(), start: 0, end: 0, wanted: 0, has_read: false }
+    }
+
+    /// Whether a byte has come.
+    pub fn has_read(&self) -> bool {
+        self.has_read
     }
 
     /// The stream below.
@@ -45,6 +51,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
             if this.wanted == 0 {
                 let (room, before) = (into.remaining(), into.filled().len());
                 ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
+                this.has_read |= into.filled().len() > before;
                 if room >= 4096 && into.filled().len() - before == room {
                     this.wanted = FIRST;
                 }

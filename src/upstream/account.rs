@@ -131,7 +131,7 @@ impl AccountClient {
             return Ok(permit);
         }
         if self.state.breaker.is_open() {
-            return Err(Failure::Away(self.state.breaker.cause()));
+            return Err(self.state.breaker.away());
         }
         let busy = || Failure::Busy(format!("in_flight of account {}", self.state.account.host));
         self.state.in_flight.permit(within).await.ok_or_else(busy)
@@ -147,8 +147,8 @@ impl AccountClient {
         place: InFlightPermit,
     ) -> Result<Response<ResponseBody>, Failure> {
         let sent = self.exchange(request, place, None, Way::ANY).await;
-        if let Err(Failure::Unsent { blame: Blame::Way, cause }) = &sent {
-            self.state.breaker.failed(cause);
+        if let Err(Failure::Unsent { blame: Blame::Way(hop), cause }) = &sent {
+            self.state.breaker.failed(*hop, cause);
         }
         sent
     }
@@ -189,7 +189,7 @@ impl AccountClient {
     ) -> Result<Response<ResponseBody>, Failure> {
         let breaker = &self.state.breaker;
         if breaker.try_acquire() == BreakerState::Open {
-            return Err(Failure::Away(breaker.cause()));
+            return Err(breaker.away());
         }
         let response = self.pool.send(request, written, way).await?;
         breaker.close();

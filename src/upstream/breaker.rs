@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::failure::{Failure, Hop};
+
 /// How often one request tests whether an account is still unreachable.
 pub const LOOK: Duration = Duration::from_secs(2);
 
@@ -24,8 +26,8 @@ struct Outage {
     /// When the next request may test the account; `None` while the breaker is closed.
     next: Option<Instant>,
     failures: u32,
-    /// Why the last request could not connect.
-    cause: String,
+    /// Where, and why, the last request could not connect.
+    last: Option<(Hop, String)>,
 }
 
 /// The breaker's decision about a request.
@@ -59,22 +61,22 @@ impl Breaker {
     }
 
     /// A held request could not connect during its whole hold.
-    pub fn open(&self, cause: &str) {
-        Self::away(&mut self.lock(), cause);
+    pub fn open(&self, hop: Hop, cause: &str) {
+        Self::is_away(&mut self.lock(), hop, cause);
     }
 
     /// A request could not connect.
-    pub fn failed(&self, cause: &str) {
+    pub fn failed(&self, hop: Hop, cause: &str) {
         let mut outage = self.lock();
         outage.failures = outage.failures.saturating_add(1);
         match outage.failures >= FAILURES {
-            true => Self::away(&mut outage, cause),
-            false => cause.clone_into(&mut outage.cause),
+            true => Self::is_away(&mut outage, hop, cause),
+            false => outage.last = Some((hop, cause.to_owned())),
         }
     }
 
-    fn away(outage: &mut Outage, cause: &str) {
-        cause.clone_into(&mut outage.cause);
+    fn is_away(outage: &mut Outage, hop: Hop, cause: &str) {
+        outage.last = Some((hop, cause.to_owned()));
         if outage.next.is_none() {
             outage.next = Some(Instant::now() + LOOK);
             tracing::error!(
@@ -92,12 +94,11 @@ impl Breaker {
         }
     }
 
-    /// The state of an open breaker.
-    pub fn cause(&self) -> String {
-        format!(
-            "it is known to be unreachable, and another request tests it now; the last connect failed: {}",
-            self.lock().cause
-        )
+    /// The failure of a request that is not sent because the breaker is open.
+    pub fn away(&self) -> Failure {
+        let (hop, cause) = self.lock().last.clone().unwrap_or((Hop::Connect, String::new()));
+        let known = "it is known to be unreachable, and another request tests it now; the last connect failed";
+        Failure::Away { hop, cause: format!("{known}: {cause}") }
     }
 
     fn lock(&self) -> MutexGuard<'_, Outage> {
@@ -113,7 +114,7 @@ mod tests {
     async fn while_it_is_away_one_looks_and_the_others_are_told() {
         let breaker = Breaker::default();
         assert_eq!(breaker.try_acquire(), BreakerState::Closed);
-        breaker.open("x");
+        breaker.open(Hop::Connect, "x");
         assert_eq!(breaker.try_acquire(), BreakerState::Open);
         tokio::time::advance(LOOK).await;
         assert_eq!((breaker.try_acquire(), breaker.try_acquire()), (BreakerState::Probe, BreakerState::Open));
@@ -125,14 +126,15 @@ mod tests {
     async fn failures_in_a_row_make_an_outage_and_an_answer_between_them_does_not() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES - 1 {
-            breaker.failed("refused");
+            breaker.failed(Hop::Connect, "refused");
         }
         breaker.close();
         for _ in 0..FAILURES {
             assert_eq!(breaker.try_acquire(), BreakerState::Closed);
-            breaker.failed("refused");
+            breaker.failed(Hop::Connect, "refused");
         }
         assert_eq!(breaker.try_acquire(), BreakerState::Open);
-        assert!(breaker.cause().ends_with(": refused"));
+        let Failure::Away { hop: Hop::Connect, cause } = breaker.away() else { panic!() };
+        assert!(cause.ends_with(": refused"));
     }
 }

@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::body::{Progress, ProgressBody};
 use super::dial::dial;
+use super::failure::Hop;
 use super::reads_on::ReadsOn;
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
@@ -42,12 +43,15 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Opens a connection. It is boxed, because it moves from the pool to a request, to its answer, and back.
-    pub(super) async fn open(endpoint: &Endpoint) -> io::Result<Box<Self>> {
+    /// `hop` is the part of the path under way.
+    pub(super) async fn open(endpoint: &Endpoint, hop: &mut Hop) -> io::Result<Box<Self>> {
         let tcp = match &endpoint.tunnel {
-            None => dial(&endpoint.address).await?,
-            Some(tunnel) => tunnel.open(&endpoint.address).await?,
+            None => dial(&endpoint.address, hop).await?,
+            Some(tunnel) => tunnel.open(&endpoint.address, hop).await?,
         };
+        *hop = Hop::Tls;
         let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(ReadsOn::new(tcp))).await?;
+        *hop = Hop::Exchange;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
         let (send, driver) = handshake.map_err(io::Error::other)?;
         Ok(Box::new(Self { send, driver, progress: Arc::default(), ended: false }))

@@ -15,6 +15,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::failure::Hop;
+
 #[cfg_attr(unix, path = "unanswered_unix.rs")]
 #[cfg_attr(windows, path = "unanswered_windows.rs")]
 mod unanswered;
@@ -28,12 +30,15 @@ const PROBES: (Duration, u32) = (Duration::from_secs(3), 3);
 /// How long data may stay unacknowledged before the system gives up a connection.
 pub(super) const UNANSWERED: Duration = Duration::from_secs(12);
 
-/// Connects to `HOST:PORT`. It resolves the name each time, so that it follows a change of address.
+/// Connects to `HOST:PORT`. It resolves the name each time, so that it follows a change of address. `hop` is the part
+/// of the path under way.
 ///
 /// # Errors
 /// If the name has no address, or no address answers: the error of the last one.
-pub(super) async fn dial(address: &str) -> io::Result<TcpStream> {
+pub(super) async fn dial(address: &str, hop: &mut Hop) -> io::Result<TcpStream> {
+    *hop = Hop::Resolve;
     let addresses = interleaved(tokio::net::lookup_host(address).await?.collect());
+    *hop = Hop::Connect;
     let tcp = first(addresses, TcpStream::connect).await?;
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(&tcp);
@@ -140,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_watched_for_life() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let tcp = dial(&listener.local_addr().unwrap().to_string()).await.unwrap();
+        let tcp = dial(&listener.local_addr().unwrap().to_string(), &mut Hop::Resolve).await.unwrap();
         let socket = SockRef::from(&tcp);
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);

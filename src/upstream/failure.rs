@@ -12,7 +12,12 @@ mod exhausted;
 #[derive(Debug)]
 pub enum Failure {
     /// The breaker is open: Snowflake is known to be unreachable, and the gate did not try.
-    Away(String),
+    Away {
+        /// Where the last try failed.
+        hop: Hop,
+        /// For the operator.
+        cause: String,
+    },
     /// The account's in-flight limit is reached, and no request ended in time.
     Busy(String),
     /// Nothing of the request has left the gate.
@@ -44,10 +49,49 @@ pub enum Blame {
     Client,
     /// This machine's: it has no descriptor, port or memory left. It says nothing about Snowflake.
     Machine,
-    /// The path's: name resolution, TCP, a forward proxy, TLS.
-    Way,
+    /// That of a part of the path.
+    Way(Hop),
     /// Snowflake's.
     Snowflake,
+}
+
+/// A part of the path to Snowflake, in the order of a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// The name has no address.
+    Resolve,
+    /// TCP, to the account's address or to the forward proxy's.
+    Connect,
+    /// The forward proxy, once it is connected.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
+    /// The exchange, on a connection that was good.
+    Exchange,
+}
+
+impl Hop {
+    /// Where an error under way there belongs: a connection that broke in the handshake says nothing about trust.
+    pub(super) fn of(self, error: &io::Error) -> Self {
+        let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        if self == Self::Tls && !is_tls { Self::Connect } else { self }
+    }
+
+    /// Where silence under way there belongs.
+    pub(super) fn silent(self) -> Self {
+        if self == Self::Tls { Self::Connect } else { self }
+    }
+
+    /// The kind of a failure there.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Resolve => Kind::NameUnresolved,
+            Self::Connect => Kind::ConnectFailed,
+            Self::Proxy => Kind::ForwardProxy,
+            Self::Tls => Kind::UpstreamTls,
+            Self::Exchange => Kind::SnowflakeUnreachable,
+        }
+    }
 }
 
 impl Failure {
@@ -64,10 +108,27 @@ impl Failure {
         Self::Broken { blame, cause }
     }
 
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Away { hop, .. } => hop.kind(),
+            Self::Unready(_) => Kind::SnowflakeBusy,
+            Self::Busy(_) => Kind::AccountBusy,
+            Self::Unsent { blame, .. } | Self::Broken { blame, .. } => match blame {
+                Blame::Client => Kind::BodyBroken,
+                Blame::Machine => Kind::MachineExhausted,
+                Blame::Way(hop) => hop.kind(),
+                Blame::Snowflake => Kind::SnowflakeUnreachable,
+            },
+            Self::Silent => Kind::SnowflakeSilent,
+            Self::ClientStalled => Kind::RequestSlow,
+        }
+    }
+
     /// Whether Snowflake can have seen nothing of the request.
     pub fn is_unsent(&self) -> bool {
         match self {
-            Self::Away(_) | Self::Busy(_) | Self::Unsent { .. } => true,
+            Self::Away { .. } | Self::Busy(_) | Self::Unsent { .. } => true,
             Self::Broken { .. } | Self::Unready(_) | Self::Silent | Self::ClientStalled => false,
         }
     }
@@ -81,18 +142,13 @@ impl Failure {
 impl From<Failure> for Fault {
     /// The fault for the client of a failed request.
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Away(cause) => Self::new(Kind::SnowflakeUnreachable).with_cause(cause),
-            Failure::Unready(cause) => Self::new(Kind::SnowflakeBusy).with_cause(cause),
-            Failure::Busy(cause) => Self::new(Kind::AccountBusy).with_cause(cause),
-            Failure::Unsent { blame, cause } | Failure::Broken { blame, cause } => match blame {
-                Blame::Client => Self::new(Kind::BodyBroken).with_cause(cause),
-                Blame::Machine => Self::new(Kind::GateBroken).with_cause(cause),
-                Blame::Way | Blame::Snowflake => Self::new(Kind::SnowflakeUnreachable).with_cause(cause),
-            },
-            Failure::Silent => Self::new(Kind::SnowflakeSilent).with_cause("no first byte within upstream.first_byte"),
-            Failure::ClientStalled => Self::new(Kind::RequestSlow).with_cause("the client stopped sending its body"),
-        }
+        let kind = failure.kind();
+        Self::new(kind).with_cause(match failure {
+            Failure::Unready(cause) | Failure::Busy(cause) => cause,
+            Failure::Away { cause, .. } | Failure::Unsent { cause, .. } | Failure::Broken { cause, .. } => cause,
+            Failure::Silent => "no first byte within upstream.first_byte".to_owned(),
+            Failure::ClientStalled => "the client stopped sending its body".to_owned(),
+        })
     }
 }
 
@@ -115,7 +171,7 @@ mod tests {
         assert!(!is_exhausted(&io::Error::from(io::ErrorKind::ConnectionRefused)));
         let fault = |blame| Fault::from(Failure::broken(blame, "x".into())).kind();
         assert_eq!(fault(Blame::Client), Kind::BodyBroken);
-        assert_eq!(fault(Blame::Machine), Kind::GateBroken);
-        assert_eq!(fault(Blame::Way), Kind::SnowflakeUnreachable);
+        assert_eq!(fault(Blame::Machine), Kind::MachineExhausted);
+        assert_eq!(fault(Blame::Way(Hop::Tls)), Kind::UpstreamTls);
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::breaker::Breaker;
 use super::failure::{Blame, Failure};
 use crate::base::fault::Fault;
-use crate::base::names::TraceId;
+use crate::base::trace::TraceId;
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -77,8 +77,8 @@ impl Hold {
     /// Whether to send a request again after this failure. If so, it returns after the pause.
     async fn may_be_repeated(&mut self, failure: &Failure) -> bool {
         let may_be_repeated = match failure {
-            Failure::Away(_) => self.request == Held::Renewal,
-            Failure::Unsent { blame: Blame::Way, .. } => {
+            Failure::Away { .. } => self.request == Held::Renewal,
+            Failure::Unsent { blame: Blame::Way(_), .. } => {
                 self.unreached += 1;
                 true
             }
@@ -116,10 +116,10 @@ impl Hold {
     /// Several failed tries over the whole time open the breaker; a single try counts as one failure. A failure of this
     /// machine counts as none.
     fn gave_up(&self, failure: &Failure) {
-        if let Failure::Unsent { blame: Blame::Way, cause } = failure {
+        if let Failure::Unsent { blame: Blame::Way(hop), cause } = failure {
             match self.unreached > 1 {
-                true => self.breaker.open(cause),
-                false => self.breaker.failed(cause),
+                true => self.breaker.open(*hop, cause),
+                false => self.breaker.failed(*hop, cause),
             }
         }
     }
@@ -128,6 +128,7 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::super::breaker::BreakerState;
+    use super::super::failure::Hop;
     use super::*;
 
     fn unsent(blame: Blame) -> Failure {
@@ -135,7 +136,7 @@ mod tests {
     }
 
     fn broken() -> Failure {
-        Failure::Broken { blame: Blame::Way, cause: "x".into() }
+        Failure::Broken { blame: Blame::Way(Hop::Connect), cause: "x".into() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -143,7 +144,7 @@ mod tests {
         let mut hold = Hold::of(Held::Login, Duration::from_secs(1), Arc::default());
         tokio::time::advance(Duration::from_secs(60)).await;
         let (mut tries, started) = (0, Instant::now());
-        while hold.may_be_repeated(&unsent(Blame::Way)).await {
+        while hold.may_be_repeated(&unsent(Blame::Way(Hop::Connect))).await {
             tries += 1;
         }
         assert_eq!((tries, started.elapsed()), (3, Duration::from_millis(750)));
@@ -151,19 +152,23 @@ mod tests {
         assert!(hold.may_be_repeated(&broken()).await);
         assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
         assert!(!hold.may_be_repeated(&broken()).await);
-        assert!(!Hold::of(Held::Renewal, Duration::ZERO, Arc::default()).may_be_repeated(&unsent(Blame::Way)).await);
+        assert!(
+            !Hold::of(Held::Renewal, Duration::ZERO, Arc::default())
+                .may_be_repeated(&unsent(Blame::Way(Hop::Connect)))
+                .await
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewal_waits_through_an_outage_and_a_login_does_not() {
-        let (time, away) = (Duration::from_secs(1), Failure::Away("x".into()));
+        let (time, away) = (Duration::from_secs(1), Failure::Away { hop: Hop::Connect, cause: "x".into() });
         assert!(Hold::of(Held::Renewal, time, Arc::default()).may_be_repeated(&away).await);
         assert!(!Hold::of(Held::Login, time, Arc::default()).may_be_repeated(&away).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_that_ends_makes_an_outage_unless_this_machine_was_at_fault() {
-        for (blame, state) in [(Blame::Way, BreakerState::Open), (Blame::Machine, BreakerState::Closed)] {
+        for (blame, state) in [(Blame::Way(Hop::Connect), BreakerState::Open), (Blame::Machine, BreakerState::Closed)] {
             let breaker = Arc::<Breaker>::default();
             let mut hold = Hold::of(Held::Login, Duration::from_secs(1), breaker.clone());
             while hold.may_be_repeated(&unsent(blame)).await {}
@@ -175,7 +180,7 @@ mod tests {
         for _ in 0..3 {
             assert!(hold.may_be_repeated(&Failure::Unready("x".into())).await);
         }
-        assert!(!hold.may_be_repeated(&unsent(Blame::Way)).await);
+        assert!(!hold.may_be_repeated(&unsent(Blame::Way(Hop::Connect))).await);
         assert_eq!(breaker.try_acquire(), BreakerState::Closed);
     }
 }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::body::{ProgressBody, RequestBody};
 use super::connect::{Connection, Endpoint};
-use super::failure::{Blame, Failure, is_exhausted};
+use super::failure::{Blame, Failure, Hop, is_exhausted};
 use super::idle_pool::IdlePool;
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
@@ -120,13 +120,13 @@ impl Pool {
                         let (parts, body) = unsent.into_parts();
                         request = Request::from_parts(parts, body.into_body());
                     }
-                    Some(_) => return Err(Failure::unsent(Blame::Way, chain(error.error()))),
+                    Some(_) => return Err(Failure::unsent(Blame::Way(Hop::Exchange), chain(error.error()))),
                     None if progress.client_broke() => {
                         return Err(Failure::broken(Blame::Client, chain(error.error())));
                     }
                     None => {
                         self.idle.condemn(begun);
-                        return Err(Failure::broken(Blame::Way, chain(error.error())));
+                        return Err(Failure::broken(Blame::Way(Hop::Exchange), chain(error.error())));
                     }
                 },
             }
@@ -140,15 +140,17 @@ impl Pool {
     }
 
     async fn open(&self, within: Duration) -> Result<Box<Connection>, Failure> {
-        match timeout(self.limits.connect.min(within), Connection::open(&self.endpoint)).await {
+        let mut hop = Hop::Resolve;
+        match timeout(self.limits.connect.min(within), Connection::open(&self.endpoint, &mut hop)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
-                let blame = if is_exhausted(&error) { Blame::Machine } else { Blame::Way };
+                let blame = if is_exhausted(&error) { Blame::Machine } else { Blame::Way(hop.of(&error)) };
                 Err(Failure::unsent(blame, format!("connect to {}: {}", self.endpoint.address, chain(&error))))
             }
             Err(_late) => {
-                let cause = format!("connect to {}: no connection in time", self.endpoint.address);
-                Err(Failure::unsent(Blame::Way, cause))
+                let what = if hop == Hop::Tls { "no TLS handshake" } else { "no connection" };
+                let cause = format!("connect to {}: {what} in time", self.endpoint.address);
+                Err(Failure::unsent(Blame::Way(hop.silent()), cause))
             }
         }
     }

@@ -16,6 +16,7 @@ use secrecy::zeroize::Zeroizing;
 use tokio::net::TcpStream;
 
 use super::dial::dial;
+use super::failure::Hop;
 use crate::base::secret::Secret;
 
 /// A forward proxy.
@@ -44,10 +45,11 @@ impl Tunnel {
         Ok(Self { address: address.to_owned(), authorization: user.map(basic).transpose()? })
     }
 
-    /// A connection to `target` through the proxy.
-    pub(super) async fn open(&self, target: &str) -> io::Result<TcpStream> {
+    /// A connection to `target` through the proxy; `hop` is the part of the path under way.
+    pub(super) async fn open(&self, target: &str, hop: &mut Hop) -> io::Result<TcpStream> {
         let failed = |what: &str| io::Error::other(format!("the forward proxy {}: {what}", self.address));
-        let tcp = dial(&self.address).await.map_err(|error| failed(&error.to_string()))?;
+        let tcp = dial(&self.address, hop).await.map_err(|error| failed(&error.to_string()))?;
+        *hop = Hop::Proxy;
         let (mut send, connection) =
             http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error.to_string()))?;
         tokio::spawn(connection.with_upgrades());

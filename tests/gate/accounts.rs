@@ -81,7 +81,7 @@ async fn an_account_behind_a_forward_proxy_is_reached_through_a_tunnel() {
         config.login.hold = Duration::ZERO;
     };
     world.reload(wrong).await.unwrap();
-    assert!(world.login(world.key.expose()).await.refusal("390999").contains("cannot reach Snowflake"));
+    assert!(world.login(world.key.expose()).await.refusal("390999").contains("the proxy on the way to Snowflake"));
     let unread = world.reload(|config| config.prod().proxy = through("gate", "missing")).await;
     let error = unread.unwrap_err().to_string();
     assert!(error.contains("missing") && !error.contains("canary"), "{error}");
@@ -138,7 +138,7 @@ async fn a_login_is_held_for_its_whole_time_and_the_cause_is_told_to_those_after
     };
     world.reload(shut).await.unwrap();
     for _ in 0..2 {
-        assert!(world.login(world.key.expose()).await.refusal("390999").contains("cannot reach Snowflake"));
+        assert!(world.login(world.key.expose()).await.refusal("390999").contains("cannot connect to Snowflake"));
     }
     world.finish().await;
 }

@@ -144,8 +144,11 @@ async fn snowflake_s_own_refusals_reach_the_client_as_they_are() {
         1,
     );
     let got = world.login(world.key.expose()).await;
-    assert_eq!(got.body, body);
-    assert_eq!(got.headers["x-patgate-trace"].len(), 32);
+    let trace = got.headers["x-patgate-trace"].to_str().unwrap();
+    assert_eq!(trace.len(), 32);
+    // With the trace id behind Snowflake's text, so that whoever reads it can be helped.
+    let told = body.replace("does not exist", &format!("does not exist (patgate, trace {trace})"));
+    assert_eq!(got.body, told);
     world.finish().await;
 }
 

@@ -109,14 +109,20 @@ async fn trouble_behind_the_gate_is_not_blamed_on_the_key() {
     let key = world.key.expose().to_owned();
     world.standin.state.set_pat(USER, &world.pat(), PatState::Disabled);
     assert!(world.login(&key).await.refusal("390999").contains("refuses the token"));
-    for knob in [
-        Knob::Canned { status: 200, body: "<html>hello</html>".into(), location: None },
-        Knob::Canned { status: 307, body: String::new(), location: Some("https://elsewhere.test/".into()) },
+    for (knob, told) in [
+        (
+            Knob::Canned { status: 200, body: "<html>hello</html>".into(), location: None },
+            "did not speak Snowflake's protocol",
+        ),
+        (
+            Knob::Canned { status: 307, body: String::new(), location: Some("https://elsewhere.test/".into()) },
+            "send the tool to another host",
+        ),
     ] {
         world.standin.state.set_pat(USER, &world.canary("pat-3"), PatState::Active);
         world.write("pat", &world.canary("pat-3"));
         world.standin.state.turn(RouteName("login".into()), knob, 1);
-        assert!(world.login(&key).await.refusal("390999").contains("did not speak Snowflake's protocol"));
+        assert!(world.login(&key).await.refusal("390999").contains(told));
     }
     // What a driver retries, it hides: after the hold the client gets the sentence.
     for status in [429, 502, 503] {

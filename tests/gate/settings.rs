@@ -96,6 +96,7 @@ impl Settings for Config {
             users: Vec::new(),
             listeners: Vec::new(),
             pins: Default::default(),
+            query_tag: false,
             bind: Default::default(),
             limits: Default::default(),
             ..self.bi().clone()

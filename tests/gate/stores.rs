@@ -26,7 +26,7 @@ async fn a_secret_that_comes_late_is_found_when_it_comes() {
     let other = world.canary("other");
     assert_eq!(ready(&world).await, 503);
     let said = world.login(world.key.expose()).await.refusal("390999");
-    assert!(said.contains("secrets manager does not give"), "{said}");
+    assert!(said.contains("has no secret at the place"), "{said}");
     for text in [format!("{{\"other\":\"{other}\"}}"), "{\"token\":\"changeme\"}".to_owned()] {
         world.write("late.json", &text);
         // A failed read also answers the requests of the next half second.

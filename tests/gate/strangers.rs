@@ -62,7 +62,7 @@ async fn an_address_of_no_client_is_closed_at_once_and_counted() {
     let world = World::with(|config| config.bi().networks = networks(["127.0.0.1", "203.0.113.0/24"])).await;
     for count in 1..=3 {
         assert!(is_closed(&world, [127, 0, 0, 2]).await);
-        assert_eq!(refused(&world, "address").await, count);
+        assert_eq!(refused(&world, "address_unexpected").await, count);
     }
     world.session().await;
     // A reload takes up the networks, also for a connection that is there.
@@ -88,7 +88,7 @@ async fn an_address_of_no_client_is_closed_at_once_and_counted() {
     let from = |ip: &str| format!("PROXY TCP4 {ip} 127.0.0.1 5000 8443\r\n");
     let login = || login_request(login_body(world.key.expose()));
     assert!(world.send_after(from("198.51.100.1").as_bytes(), login()).await.is_err());
-    assert_eq!(refused(&world, "address").await, 1);
+    assert_eq!(refused(&world, "address_unexpected").await, 1);
     assert_eq!(world.send_after(from("203.0.113.9").as_bytes(), login()).await.unwrap().json()["success"], true);
     world.finish().await;
 }

@@ -132,7 +132,7 @@ async fn an_outage_in_a_session_is_a_status_that_drivers_retry() {
     }
     let got = world.query(&token, "select 1").await;
     assert_eq!((got.status, got.headers["retry-after"].as_bytes()), (503, &b"2"[..]));
-    assert!(got.message().contains("cannot reach Snowflake"));
+    assert!(got.message().contains("cannot connect to Snowflake"));
     world.finish().await;
 }
 

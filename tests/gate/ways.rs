@@ -80,7 +80,7 @@ async fn a_login_that_cannot_connect_ends_with_its_hold() {
     .await;
     // `upstream.connect` is 10 s: only the hold ends it within the time that a test may take.
     let said = tokio::time::timeout(Duration::from_secs(8), world.login(world.key.expose())).await;
-    assert!(said.expect("the hold was not handed down").refusal("390999").contains("cannot reach Snowflake"));
+    assert!(said.expect("the hold was not handed down").refusal("390999").contains("cannot connect to Snowflake"));
     world.finish().await;
 }
 

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod example;
+mod faults;
 mod files;
 mod ranks;

@@ -17,7 +17,7 @@ SHOWN = {
     "wrong key": ("good_wrong", "key_wrong", "the client key is not known to this gate"),
     "unknown client": ("stranger", "client_unknown", "the client key is not known to this gate"),
     "network not allowed": ("elsewhere", "network_denied", "your address 127.0.0.1 is not in a network"),
-    "PAT expired with no successor": ("late", "pat_refused", "Snowflake refuses the token that the gate holds"),
+    "PAT expired with no successor": ("late", "pat_expired", "token that the gate holds has expired"),
 }
 
 
@@ -91,7 +91,7 @@ def main() -> None:
             checks.check(
                 f"{client.name} shows: upstream down for good",
                 lambda: sentence(down, client.run("login", client.hows[-1], keys["good"][0], down.port, certificates),
-                                 "snowflake_unreachable", "the gate cannot reach Snowflake"),
+                                 "connect_failed", "the gate cannot connect to Snowflake"),
             )  # fmt: skip
             if dbt:
                 checks.check(

@@ -2,7 +2,8 @@
 //!
 //! # The table
 //! One row of the table has every decision about a kind of failure; [`Kind::rule`] returns it: the owner, the code, the
-//! message for the client, the next step, the reply, and the level of the log line. Drivers show the gate's text only
+//! message for the client, the client's next step, the reply, and the level of the log line. The operator's next step,
+//! and what may hide behind a kind, are its page in the runbook ([`Kind::page`]). Drivers show the gate's text only
 //! in HTTP 200 with `success:false` and a code of digits; 400, 401 and 403 start retries or hide the text. A refusal is
 //! therefore a [`Reply::Refusal`]. The gate uses a status if a driver should retry, or if the client is not a driver.
 //!
@@ -10,6 +11,7 @@
 //! [`Fault::sentence`] is for the client. It consists of the table's texts, and of values that the client has sent or
 //! may know. [`Fault::cause`] is for the log. Nothing of the cause goes into the sentence.
 
+mod runbook;
 mod table;
 
 use std::error::Error;
@@ -18,8 +20,8 @@ use std::time::Duration;
 
 pub use table::Kind;
 
-use super::names::TraceId;
 use super::text::cut;
+use super::trace::TraceId;
 
 /// The longest detail and cause: parts of both may come from the wire.
 const DETAIL: usize = 256;
@@ -121,8 +123,10 @@ pub struct Rule {
     pub elsewhere: Reply,
     /// What happened; `{}` stands for the detail.
     pub message: &'static str,
-    /// What to do next.
-    pub next_step: &'static str,
+    /// What the client does next.
+    pub client_step: &'static str,
+    /// What the kind is, for the runbook.
+    pub meaning: &'static str,
 }
 
 impl Rule {
@@ -147,19 +151,57 @@ impl Rule {
     }
 }
 
+/// What Snowflake said when it refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its code.
+    pub code: String,
+    /// Its text, without secrets and shortened.
+    pub text: String,
+}
+
+impl Said {
+    /// The id of the failed login, which ends some texts in brackets. `SYSTEM$GET_LOGIN_FAILURE_DETAILS` resolves it
+    /// (Snowflake's page on key-pair troubleshooting).
+    pub fn uuid(&self) -> Option<&str> {
+        let id = self.text.trim_end().trim_end_matches('.').strip_suffix(']')?.rsplit_once('[')?.1;
+        let lengths = [8, 4, 4, 4, 12];
+        let fits = id.split('-').map(str::len).eq(lengths);
+        (fits && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())).then_some(id)
+    }
+}
+
+impl Kind {
+    /// The kind with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.rule().name == name)
+    }
+
+    /// Whether Snowflake's verdict is about the PAT itself, which no other request can change.
+    pub fn condemns_pat(self) -> bool {
+        matches!(self, Self::PatRefused | Self::PatExpired)
+    }
+
+    /// Whether a network policy is the reason.
+    pub fn is_network_policy(self) -> bool {
+        matches!(self, Self::PatPolicy | Self::PolicyMissing)
+    }
+}
+
 /// One failure.
 #[derive(Debug)]
 pub struct Fault {
     kind: Kind,
     detail: String,
     cause: String,
+    said: Option<Box<Said>>,
     after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with only the texts of its row.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: String::new(), cause: String::new(), after: None }
+        Self { kind, detail: String::new(), cause: String::new(), said: None, after: None }
     }
 
     /// Adds the text for `{}` in the sentence. The client sees it: use only what the client knows or may know.
@@ -189,6 +231,13 @@ impl Fault {
         self
     }
 
+    /// Adds Snowflake's words.
+    #[must_use]
+    pub fn with_said(mut self, said: Said) -> Self {
+        self.said = Some(Box::new(said));
+        self
+    }
+
     /// Adds an error and its whole chain of sources as the private cause.
     #[must_use]
     pub fn with_source(self, error: &dyn Error) -> Self {
@@ -200,6 +249,11 @@ impl Fault {
         self.kind
     }
 
+    /// Snowflake's words, if Snowflake refused this very request.
+    pub fn said(&self) -> Option<&Said> {
+        self.said.as_deref()
+    }
+
     /// The cause, for the operator; may be empty.
     pub fn cause(&self) -> &str {
         &self.cause
@@ -208,7 +262,7 @@ impl Fault {
     /// The sentence for the user of the tool: the program, the message, the next step, and the trace id, once.
     pub fn sentence(&self, trace: TraceId) -> String {
         let rule = self.kind.rule();
-        format!("patgate: {}. {} (trace {trace})", rule.message.replacen("{}", &self.detail, 1), rule.next_step)
+        format!("patgate: {}. {} (trace {trace})", rule.message.replacen("{}", &self.detail, 1), rule.client_step)
     }
 }
 
@@ -250,7 +304,16 @@ mod tests {
                 }
             }
             assert!(rule.message.matches("{}").count() <= 1 && !rule.message.ends_with('.'), "{kind:?}");
-            assert!(rule.next_step.ends_with('.'), "{kind:?}");
+            assert!(rule.client_step.ends_with('.') && kind.page().next_step.ends_with('.'), "{kind:?}");
+            let hundreds = match rule.owner {
+                Owner::Client => 1,
+                Owner::Network => 2,
+                Owner::Policy => 3,
+                Owner::Gate => 4,
+                Owner::Store => 5,
+                Owner::Snowflake => 6,
+            };
+            assert_eq!(rule.code.0 / 100, hundreds, "{kind:?}");
         }
         let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().name).collect();
         let codes: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.rule().code).collect();
@@ -264,6 +327,16 @@ mod tests {
         let sentence = fault.sentence(TraceId::from_bytes([7; 16]));
         assert!(fault.cause().len() < 1100 && sentence.len() < 700, "{sentence}");
         assert!(sentence.ends_with(&format!("(trace {})", TraceId::from_bytes([7; 16]))));
+    }
+
+    #[test]
+    fn the_id_of_a_failed_login_is_found_at_the_end_of_snowflake_s_text() {
+        let uuid = |text: &str| Said { code: String::new(), text: text.to_owned() }.uuid().map(str::to_owned);
+        let id = "0ce9eb56-821d-4ca9-a774-04ae89a0cf5a";
+        assert_eq!(uuid(&format!("JWT token is invalid. [{id}]")).as_deref(), Some(id));
+        for none in ["", "no id", "[x]", &format!("[{id}] first"), "a role [0ce9eb56-821d-4ca9-a774-04ae89a0cf5!]"] {
+            assert_eq!(uuid(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -7,14 +7,16 @@ use libfuzzer_sys::fuzz_target;
 use patgate::internal::base::pins::{Pin, Pins};
 use patgate::internal::base::secret::Secret;
 use patgate::internal::snowflake::answer::{LoginAnswer, RenewalAnswer};
-use patgate::internal::snowflake::login::{Injection, Login};
+use patgate::internal::base::trace::TraceId;
+use patgate::internal::snowflake::login::{Injection, Login, Mark};
 use patgate::internal::snowflake::renewal::Renewal;
 use patgate::internal::snowflake::{query, rest};
 
 fuzz_target!(|body: &[u8]| {
     let pat = Secret::new("the-pat".into());
     if let Ok(mut login) = Login::parse(body) {
-        let with = Injection { account: "a", user: "U", pat: &pat };
+        let mark = Mark { client: "c", trace: TraceId::from_bytes([7; 16]), query_tag: true };
+        let with = Injection { account: "a", user: "U", pat: &pat, mark };
         let written = login.write(&with);
         let mut again = Login::parse(written.as_bytes()).expect("what was written is a login");
         assert_eq!(again.presented.as_ref().unwrap().expose(), "the-pat");
@@ -31,7 +33,7 @@ fuzz_target!(|body: &[u8]| {
         }),
         RenewalAnswer::read(body).and_then(|answer| match answer {
             RenewalAnswer::Success(granted) => Some(granted),
-            RenewalAnswer::Refused { .. } => None,
+            RenewalAnswer::Refused(_) => None,
         }),
     ]
     .into_iter()

@@ -1,0 +1,299 @@
+//! [`Facts`]: what is known of one request. None of it is secret, and all of it is bounded.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::base::fault::{Fault, Kind, Said};
+use crate::base::ids::{PatId, SessionId};
+use crate::base::names::ClientName;
+use crate::base::pins::ContextField;
+use crate::base::text::cut;
+use crate::base::trace::{SpanId, TraceId};
+use crate::snowflake::route::Route;
+
+/// The longest text of a login's facts; its client may send any.
+const FACT: usize = 128;
+/// The longest cause.
+const CAUSE: usize = 1024;
+/// How many earlier attempts are kept.
+const ATTEMPTS: usize = 16;
+
+/// The facts of one request.
+pub struct Facts {
+    /// The trace id of everything about this request.
+    pub trace: TraceId,
+    /// The request's own span; Snowflake gets it as the parent of what it does.
+    pub span: SpanId,
+    /// The client's span, if it sent one.
+    pub parent: Option<SpanId>,
+    /// Where the request came from.
+    pub peer: IpAddr,
+    /// The listener.
+    pub listener: Arc<str>,
+    /// What was asked.
+    pub route: Route,
+    /// The client, once its key or its ticket is known.
+    pub client: Option<ClientName>,
+    /// The account, once the client or the session is known.
+    pub account: Option<Arc<str>>,
+    /// The credential used.
+    pub credential: Option<Arc<str>>,
+    /// The PAT version used, or the one that opened the session.
+    pub pat: Option<PatId>,
+    /// The gate's own id of the session, if its tokens are sealed.
+    pub session: Option<SessionId>,
+    /// The id that the driver gave the request, and repeats with each try.
+    pub request_id: Option<String>,
+    /// Snowflake's id of the statement, if it was found at the beginning or the end of the answer.
+    pub query_id: Option<String>,
+    /// The HTTP status of the answer; 0 while there is none.
+    pub status: u16,
+    /// Facts of a login; boxed, since most requests have none.
+    pub login: Option<Box<LoginFacts>>,
+    /// Bytes of the answer's body that the client's connection took.
+    pub bytes_down: u64,
+    /// What came of it.
+    pub ending: Ending,
+    /// When the head arrived.
+    pub started: Instant,
+    /// When the last byte was sent, or the request was given up.
+    pub ended: Option<Instant>,
+    /// The steps of the last attempt.
+    pub steps: Steps,
+    /// The attempts before the last one.
+    pub earlier: Vec<Attempt>,
+}
+
+/// What a login says about itself, and what it got.
+#[derive(Debug, Default)]
+pub struct LoginFacts {
+    /// `CLIENT_APP_ID`.
+    pub driver: Option<String>,
+    /// `CLIENT_APP_VERSION`.
+    pub driver_version: Option<String>,
+    /// `CLIENT_ENVIRONMENT.APPLICATION`.
+    pub application: Option<String>,
+    /// The user name that was typed into the tool. The gate does not use it; it tells apart tools that share a key.
+    pub typed_user: Option<String>,
+    /// Snowflake's session id.
+    pub session: Option<String>,
+    /// The role that the session got.
+    pub role: Option<String>,
+    /// The warehouse that the session got.
+    pub warehouse: Option<String>,
+    /// What the login asked for and the session did not get.
+    pub unset: Vec<Unset>,
+}
+
+/// A role, warehouse, database or schema that a login asked for and the session did not get. Snowflake opens the
+/// session without it, and the first query fails later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unset {
+    /// Which of them.
+    pub place: ContextField,
+    /// What the login asked for.
+    pub asked: String,
+    /// What the session has instead.
+    pub got: Option<String>,
+}
+
+/// The steps of a request. The record notes each when it is done; a waiting request is in the step after the last noted
+/// one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The gate has read as much of the request as it needs for its decision.
+    Received,
+    /// The gate admitted the client, within its limits.
+    Admitted,
+    /// The request has a lease of a PAT.
+    Leased,
+    /// The request goes to Snowflake.
+    Sent,
+    /// The head of Snowflake's answer has arrived.
+    Answered,
+}
+
+/// When the steps were done, in microseconds after the beginning; 0 where a step was not reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Steps([u32; 5]);
+
+/// One attempt that did not give the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its steps.
+    pub steps: Steps,
+    /// Why another one followed.
+    pub kind: Kind,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Ending {
+    /// Nothing yet.
+    Open,
+    /// Snowflake's answer, or the gate's, is on its way to the client.
+    Answered,
+    /// Snowflake refused, for a reason of the client's.
+    Refused(Kind, Said),
+    /// The gate could not serve it.
+    Failed(Fault),
+    /// The whole answer was sent.
+    Complete,
+    /// The answer's body is incomplete, for this reason.
+    BrokeOff(String),
+}
+
+impl std::fmt::Display for Unset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let got = self.got.as_deref().unwrap_or("none");
+        write!(f, "{} {} (got {got})", self.place.as_str(), self.asked)
+    }
+}
+
+impl Steps {
+    /// When a step was done, after the beginning.
+    pub fn after(&self, step: Step) -> Option<Duration> {
+        let micros = self.0[step.index()];
+        (micros != 0).then(|| Duration::from_micros(micros.into()))
+    }
+
+    /// The next attempt has its own lease, and is sent by itself.
+    fn forget_sending(&mut self) {
+        for step in [Step::Leased, Step::Sent, Step::Answered] {
+            self.0[step.index()] = 0;
+        }
+    }
+
+    pub(super) fn done(&mut self, step: Step, after: Duration) {
+        // 0 means that the request did not reach the step.
+        self.0[step.index()] = u32::try_from(after.as_micros()).unwrap_or(u32::MAX).max(1);
+    }
+}
+
+impl Step {
+    fn index(self) -> usize {
+        match self {
+            Self::Received => 0,
+            Self::Admitted => 1,
+            Self::Leased => 2,
+            Self::Sent => 3,
+            Self::Answered => 4,
+        }
+    }
+}
+
+impl Ending {
+    /// The word for logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::Refused(..) => "refused",
+            Self::Complete => "success",
+            Self::Open | Self::Answered => "abandoned",
+            Self::BrokeOff(_) => "broke_off",
+        }
+    }
+
+    /// The kind of failure; `None` if it went well.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Failed(fault) => Some(fault.kind()),
+            Self::Refused(kind, _) => Some(*kind),
+            Self::Open | Self::Answered => Some(Kind::ClientLeft),
+            Self::BrokeOff(_) => Some(Kind::AnswerBroken),
+            Self::Complete => None,
+        }
+    }
+
+    /// The cause for the operator; empty if there is nothing more to say.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Failed(fault) => fault.cause(),
+            Self::BrokeOff(cause) => cause,
+            Self::Refused(..) | Self::Open | Self::Answered | Self::Complete => "",
+        }
+    }
+
+    /// Snowflake's words.
+    pub fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Failed(fault) => fault.said(),
+            Self::Refused(_, said) => Some(said),
+            Self::BrokeOff(_) | Self::Open | Self::Answered | Self::Complete => None,
+        }
+    }
+}
+
+impl Facts {
+    /// The login's part, made on first use.
+    pub fn login(&mut self) -> &mut LoginFacts {
+        self.login.get_or_insert_default()
+    }
+
+    /// The client was not admitted: anybody can cause such requests.
+    pub fn is_stranger_s(&self) -> bool {
+        self.client.is_none()
+    }
+
+    /// How long it took.
+    pub fn took(&self) -> Duration {
+        self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.started)
+    }
+
+    /// How many times the gate tried to send it upstream.
+    pub fn attempts(&self) -> usize {
+        self.earlier.len() + usize::from(self.steps.after(Step::Sent).is_some())
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        self.steps.done(step, self.started.elapsed());
+    }
+
+    /// Notes why the attempt under way is followed by another.
+    pub(super) fn again(&mut self, kind: Kind) {
+        if self.earlier.len() < ATTEMPTS {
+            self.earlier.push(Attempt { steps: self.steps, kind });
+            self.steps.forget_sending();
+        }
+    }
+
+    /// Whose time it was: the part of a request that took longest, and how long.
+    pub fn longest(&self) -> (&'static str, Duration) {
+        let after = |step| self.steps.after(step);
+        let all = self.took();
+        let (received, admitted) = (after(Step::Received).unwrap_or_default(), after(Step::Admitted).unwrap_or(all));
+        let leased = after(Step::Leased).unwrap_or(all);
+        let first_sent = self.earlier.first().map_or(self.steps, |first| first.steps).after(Step::Sent).unwrap_or(all);
+        let answered = after(Step::Answered).unwrap_or(all);
+        let parts = [
+            ("the client, which sent its request slowly", received),
+            ("the gate's limits for this client", admitted.saturating_sub(received)),
+            (
+                "the gate, which waited for the PAT or for its turn",
+                self.earlier
+                    .first()
+                    .and_then(|one| one.steps.after(Step::Leased))
+                    .unwrap_or(leased)
+                    .saturating_sub(admitted),
+            ),
+            ("Snowflake and the way to it", answered.saturating_sub(first_sent)),
+            ("the client, which took the answer slowly", all.saturating_sub(answered)),
+        ];
+        parts.into_iter().max_by_key(|(_, time)| *time).unwrap_or(("the gate", all))
+    }
+}
+
+/// A fact of the client's own, bounded; `None` if it could hold a key.
+pub fn fact(text: String) -> Option<String> {
+    let text = cut(text, FACT);
+    // Somebody may have pasted the key into the wrong field.
+    (!text.contains("pgk_")).then_some(text)
+}
+
+/// A cause, bounded.
+pub fn cause(text: String) -> String {
+    cut(text, CAUSE)
+}

@@ -1,0 +1,239 @@
+//! [`Story`]: the written form of what happened in one request or connection, for the history, the audit log, spans and
+//! `patgate explain`. Every reader and writer of a record uses this one form.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Attempt, Ending, Facts, Step, Steps};
+use crate::base::epoch::EpochMillis;
+use crate::base::fault::{Kind, Said};
+
+/// What happened in one request or connection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Story {
+    /// The trace id: 32 hex digits.
+    pub trace: String,
+    /// The id of its span: 16 hex digits.
+    pub span: String,
+    /// The span of the client that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// When it began.
+    pub at: EpochMillis,
+    /// How long it took, in microseconds.
+    pub us: u64,
+    /// The route, or `connection`.
+    pub route: String,
+    /// `success`, `refused` by Snowflake, `failed`, `abandoned` by the client, or `broke_off`.
+    pub outcome: String,
+    /// The address of the client.
+    pub peer: String,
+    /// The listener.
+    pub listener: String,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The version of the PAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pat: Option<String>,
+    /// The gate's id of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The driver's id of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Snowflake's id of the statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<String>,
+    /// The status of the answer; 0 if there was none.
+    pub status: u16,
+    /// Bytes of the answer that the client took.
+    pub bytes: u64,
+    /// The steps of the last attempt.
+    pub steps: StepTimes,
+    /// The attempts before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierAttempt>,
+    /// What a login says of itself, and what it got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginStory>,
+    /// Why it went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultStory>,
+}
+
+/// When the steps of an attempt were done, in microseconds after the beginning.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepTimes {
+    /// The request was read, as far as the decision needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+    /// The client was admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<u64>,
+    /// It had a lease of a PAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leased: Option<u64>,
+    /// It went to Snowflake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// The head of Snowflake's answer was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
+}
+
+/// An attempt that another one followed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EarlierAttempt {
+    /// Its steps.
+    pub steps: StepTimes,
+    /// The kind of its failure.
+    pub kind: String,
+}
+
+/// What a login says of itself, and what it got.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoginStory {
+    /// The driver.
+    pub driver: Option<String>,
+    /// Its version.
+    pub driver_version: Option<String>,
+    /// The application.
+    pub application: Option<String>,
+    /// The user name that was typed into the tool.
+    pub typed_user: Option<String>,
+    /// Snowflake's id of the session.
+    pub session: Option<String>,
+    /// The role that it got.
+    pub role: Option<String>,
+    /// The warehouse that it got.
+    pub warehouse: Option<String>,
+    /// What it asked for and did not get: `warehouse WH (got none)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
+}
+
+/// A fault.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FaultStory {
+    /// The name of its kind.
+    pub kind: String,
+    /// `PG-nnn`.
+    pub code: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The cause, for the operator.
+    pub cause: String,
+    /// Snowflake's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snowflake_code: Option<String>,
+    /// Snowflake's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snowflake_text: Option<String>,
+    /// The id with which Snowflake tells more about a failed login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+}
+
+impl Story {
+    /// The story of these facts, of a request that began at this time.
+    pub fn of(facts: &Facts, at: EpochMillis) -> Self {
+        let text = |value: &Option<std::sync::Arc<str>>| value.as_deref().map(str::to_owned);
+        let attempt = |Attempt { steps, kind }: &Attempt| EarlierAttempt {
+            steps: StepTimes::of(steps),
+            kind: kind.rule().name.to_owned(),
+        };
+        Self {
+            trace: facts.trace.to_string(),
+            span: facts.span.to_string(),
+            parent: facts.parent.map(|parent| parent.to_string()),
+            at,
+            us: micros(facts.took()),
+            route: facts.route.as_str().to_owned(),
+            outcome: facts.ending.as_str().to_owned(),
+            peer: facts.peer.to_string(),
+            listener: facts.listener.to_string(),
+            client: facts.client.as_ref().map(ToString::to_string),
+            account: text(&facts.account),
+            credential: text(&facts.credential),
+            pat: facts.pat.as_ref().map(ToString::to_string),
+            session: facts.session.map(|session| session.to_string()),
+            request_id: facts.request_id.clone(),
+            query_id: facts.query_id.clone(),
+            status: facts.status,
+            bytes: facts.bytes_down,
+            steps: StepTimes::of(&facts.steps),
+            earlier: facts.earlier.iter().map(attempt).collect(),
+            login: facts.login.as_ref().map(|login| LoginStory {
+                driver: login.driver.clone(),
+                driver_version: login.driver_version.clone(),
+                application: login.application.clone(),
+                typed_user: login.typed_user.clone(),
+                session: login.session.clone(),
+                role: login.role.clone(),
+                warehouse: login.warehouse.clone(),
+                unset: login.unset.iter().map(ToString::to_string).collect(),
+            }),
+            fault: FaultStory::of(&facts.ending),
+        }
+    }
+
+    /// The kind of its fault; `None` also for a kind of another version of patgate.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::named(&self.fault.as_ref()?.kind)
+    }
+
+    /// Whether it must not be lost among many others: a login, or a failure.
+    pub fn matters(&self) -> bool {
+        self.fault.is_some() || self.route == "login"
+    }
+}
+
+impl StepTimes {
+    fn of(steps: &Steps) -> Self {
+        let after = |step| steps.after(step).map(micros);
+        Self {
+            received: after(Step::Received),
+            admitted: after(Step::Admitted),
+            leased: after(Step::Leased),
+            sent: after(Step::Sent),
+            answered: after(Step::Answered),
+        }
+    }
+}
+
+impl FaultStory {
+    /// The fault of a kind with this cause.
+    pub fn new(kind: Kind, cause: &str, said: Option<&Said>) -> Self {
+        let rule = kind.rule();
+        Self {
+            kind: rule.name.to_owned(),
+            code: rule.code.to_string(),
+            owner: rule.owner.as_str().to_owned(),
+            cause: cause.to_owned(),
+            snowflake_code: said.map(|said| said.code.clone()),
+            snowflake_text: said.map(|said| said.text.clone()),
+            uuid: said.and_then(Said::uuid).map(str::to_owned),
+        }
+    }
+
+    fn of(ending: &Ending) -> Option<Self> {
+        Some(Self::new(ending.kind()?, ending.cause(), ending.said()))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
