@@ -1,8 +1,9 @@
 //! [`Observations`]: the way of finished records from the requests to whoever writes them down.
 //!
 //! A request pays for one push into memory. A thread of its own takes what has come, every few milliseconds; a request
-//! does not wake it, for the same reason as in [`super::log_sink`]. What does not fit is dropped and counted. Logins and
-//! failures have a queue of their own, so that a client with many queries pushes no other client's login out.
+//! does not wake it, for the same reason as in [`super::log_sink`]. What does not fit is dropped and counted. Logins
+//! and failures have a queue of their own, so that a client with many queries pushes no other client's login out.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
