@@ -12,7 +12,6 @@
 //! Admission checks it against the current configuration, so that removing a client, or one of its keys, ends its
 //! sessions at their next request.
 
-mod certificate_end;
 mod counted;
 mod grant;
 pub mod key;

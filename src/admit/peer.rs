@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
-use super::certificate_end::certificate_end;
 use crate::base::names::CertificateName;
+use crate::tls;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl PeerCertificate {
     /// Reads a chain that TLS has verified, the client's certificate first; `None` if it is unreadable.
     pub fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let der = chain.first()?;
-        let ends = chain.iter().map(|der| certificate_end(der)).collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let ends = chain.iter().map(|der| tls::end_of(der)).collect::<Option<Vec<_>>>()?.into_iter().min()?;
         let certificate = webpki::EndEntityCert::try_from(der).ok()?;
         let dns = certificate.valid_dns_names().map(|name| CertificateName::Dns(name.to_ascii_lowercase()));
         let uris = certificate.valid_uri_names().map(|name| CertificateName::Uri(name.to_owned()));

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::pat::{Accounts, Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{self, Crls, TlsError};
+use crate::tls::{self, Crls, ServerCertificate, TlsError};
 
 /// The published parts of a configuration, and the state behind them.
 pub struct Generations {
@@ -57,7 +58,7 @@ impl Generations {
         let generation = Generation::new(config.clone(), accounts, pats, services.clone(), None);
         let (mut listeners, mut contents) = (BTreeMap::new(), BTreeMap::new());
         for listen in config.all_listeners() {
-            let (state, content) = listener_state(listen, None).map_err(broken)?;
+            let (state, content) = listener_state(listen, None, None).map_err(broken)?;
             listeners.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(state)));
             contents.extend(content.map(|content| (listen.name.clone(), content)));
         }
@@ -83,7 +84,7 @@ impl Generations {
                 "`seal` can be switched at a start only, since open sessions do not survive it",
             ));
         }
-        let mut next = Vec::new();
+        let (mut next, now) = (Vec::new(), self.services.env.clock.wall());
         for listen in config.all_listeners() {
             let Some(place) = self.listeners.get(&listen.name) else { continue };
             if place.load().tls.is_some() != listen.tls.is_some() {
@@ -94,7 +95,7 @@ impl Generations {
                 )));
             }
             let before = contents.get(&listen.name).map(|content| (place.load_full(), *content));
-            next.push((place, listener_state(listen, before).map_err(broken)?));
+            next.push((place, listener_state(listen, before, Some(now)).map_err(broken)?));
         }
         let accounts = Generation::accounts(&config, Some(&old)).map_err(broken)?;
         let pats = self.pats(&old, &config, &accounts).await?;
@@ -111,6 +112,14 @@ impl Generations {
             place.store(Arc::new(state));
         }
         Ok(reloaded)
+    }
+
+    /// The certificates in use, by the names of their listeners.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = (Arc<str>, Arc<ServerCertificate>)> {
+        let of = |(name, state): (&Arc<str>, &Arc<ArcSwap<ListenerState>>)| {
+            Some((name.clone(), state.load().certificate.clone()?))
+        };
+        self.listeners.iter().filter_map(of)
     }
 
     /// The PATs of a configuration: those in memory if nothing about them has changed.
@@ -140,24 +149,38 @@ pub fn resolver(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>)
 }
 
 /// The settings for new connections of a listener. It keeps a certificate with unchanged files, so that clients can
-/// still resume TLS sessions.
+/// still resume TLS sessions. With a time it refuses a new certificate that no client accepts at that time. One that
+/// has ended in use stays, so that a reload of something else still works.
 fn listener_state(
     listen: &Listen,
     before: Option<(Arc<ListenerState>, Contents)>,
+    now: Option<SystemTime>,
 ) -> Result<(ListenerState, Option<Contents>), TlsError> {
-    let state = |tls, roots, crls| ListenerState { listen: listen.clone(), tls, roots, crls };
-    let Some(pair) = &listen.tls else { return Ok((state(None, [0; 32], Crls::default()), None)) };
+    let listen = listen.clone();
+    let Some(pair) = &listen.tls else {
+        let state = ListenerState { listen, tls: None, certificate: None, roots: [0; 32], crls: Crls::default() };
+        return Ok((state, None));
+    };
     let client_ca = listen.client_ca.as_deref();
     let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
     let revoked = listen.client_crl.as_deref().map(tls::fingerprint).transpose()?.unwrap_or_default();
     let crls = listen.client_crl.as_deref().map(Crls::read).transpose()?.unwrap_or_default();
     let content = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots, revoked];
-    let kept = before.filter(|(_, before)| *before == content).and_then(|(before, _)| before.tls.clone());
-    let tls = match kept {
+    let is_new = before.as_ref().is_none_or(|(_, before)| before[0] != content[0]);
+    let kept = before.filter(|(_, before)| *before == content).map(|(before, _)| before);
+    let certificate = match kept.as_ref().and_then(|kept| kept.certificate.clone()) {
+        Some(kept) => kept,
+        None => Arc::new(ServerCertificate::read(pair)?),
+    };
+    if let Some(now) = now.filter(|_| is_new) {
+        certificate.check_time(now)?;
+    }
+    let tls = match kept.and_then(|kept| kept.tls.clone()) {
         Some(kept) => kept,
         None => tls::server_with(pair, client_ca, &crls)?,
     };
-    Ok((state(Some(tls), roots, crls), Some(content)))
+    let state = ListenerState { tls: Some(tls), certificate: Some(certificate), roots, crls, listen };
+    Ok((state, Some(content)))
 }
 
 fn broken(error: impl std::error::Error) -> io::Error {

@@ -6,6 +6,7 @@
 //! | `caller_windows` | the same on Windows | 1 |
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
+//! | `certificates` | what the log says of the certificates | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `reload` | when the gate reads the file again | 2 |
@@ -16,6 +17,7 @@ mod admin;
 #[cfg_attr(unix, path = "caller_unix.rs")]
 #[cfg_attr(windows, path = "caller_windows.rs")]
 mod caller;
+mod certificates;
 #[cfg_attr(unix, path = "descriptors_unix.rs")]
 #[cfg_attr(windows, path = "descriptors_windows.rs")]
 mod descriptors;
@@ -47,6 +49,7 @@ use crate::listen::{Acceptor, Unadmitted, Workers};
 use crate::proxy::Services;
 use crate::telemetry::log_sink::DroppedLines;
 use admin::AdminService;
+use certificates::Certificates;
 use generations::Generations;
 use operator::Operator;
 use reload::Reloads;
@@ -91,7 +94,9 @@ impl App {
         let pats = generations.current.load().pats.clone();
         pats.load_disk_cache().await;
         pats.keep_fresh();
-        tokio::spawn(tidy(generations.services.clone()));
+        let mut certificates = Certificates::new(generations.clone());
+        certificates.look();
+        tokio::spawn(tidy(generations.services.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone());
         let Listeners { drivers, admin, admin_socket } = listeners;
@@ -172,10 +177,11 @@ impl App {
     }
 }
 
-/// Keeps the requests under way on disk up to date, and forgets ended sessions.
-async fn tidy(services: Services) {
+/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends.
+async fn tidy(services: Services, mut certificates: Certificates) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
+        certificates.look();
         services.guard.tidy();
         services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {

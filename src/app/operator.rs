@@ -201,6 +201,10 @@ impl Operator {
         if let Some(replicas) = &services.replicas {
             metrics.set_replicas(replicas.is_up(), replicas.errors());
         }
+        for (listener, certificate) in self.generations.certificates() {
+            let ends = certificate.ends.duration_since(UNIX_EPOCH).unwrap_or_default();
+            metrics.set_certificate(&listener, ends.as_secs_f64());
+        }
         for one in self.generation().pats.status().await {
             let cached = one.cached.as_ref();
             let expires = cached.and_then(|cached| cached.expires?.duration_since(UNIX_EPOCH).ok());

@@ -35,7 +35,7 @@ use crate::config::Listen;
 use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
 use crate::telemetry::connection_record::ConnectionRecord;
 use crate::tls::transport::Transport;
-use crate::tls::{Crls, HandshakeFailure};
+use crate::tls::{Crls, HandshakeFailure, ServerCertificate};
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
@@ -55,6 +55,8 @@ pub struct ListenerState {
     pub listen: Listen,
     /// The gate's certificate; `None` with `danger_plaintext`.
     pub tls: Option<Arc<ServerConfig>>,
+    /// What that certificate says of itself.
+    pub certificate: Option<Arc<ServerCertificate>>,
     /// The content of the client certificates' roots.
     pub roots: [u8; 32],
     /// Revoked client certificates.

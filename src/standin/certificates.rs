@@ -1,7 +1,9 @@
 //! A private CA and a server certificate for loopback, for the demo and the tests.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -26,6 +28,14 @@ impl Certificates {
     /// # Errors
     /// If it cannot make a key or write a file.
     pub fn make(directory: &Path, names: &[&str]) -> io::Result<Self> {
+        Self::make_valid(directory, names, None)
+    }
+
+    /// The same; the server's certificate is valid from and until these times.
+    ///
+    /// # Errors
+    /// Like [`Certificates::make`].
+    pub fn make_valid(directory: &Path, names: &[&str], times: Option<Range<SystemTime>>) -> io::Result<Self> {
         let failed = io::Error::other::<rcgen::Error>;
         let ca_key = KeyPair::generate().map_err(failed)?;
         let mut ca = CertificateParams::default();
@@ -40,6 +50,9 @@ impl Certificates {
         server.distinguished_name.push(DnType::CommonName, "patgate");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        if let Some(Range { start, end }) = times {
+            (server.not_before, server.not_after) = (start.into(), end.into());
+        }
         let certificate = server.signed_by(&key, &issuer).map_err(failed)?;
         let files = Self {
             ca: directory.join("ca.pem"),

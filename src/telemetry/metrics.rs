@@ -40,6 +40,7 @@ pub struct Metrics {
     ready: Family<CredentialLabel, Gauge>,
     age: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
     expires: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
+    certificates: Family<ListenerLabel, Gauge<f64, AtomicU64>>,
     refused_connections: Family<ReasonLabel, Counter>,
     handshakes: Family<ReasonLabel, Counter>,
     log_dropped: DroppedLines,
@@ -54,6 +55,11 @@ struct ReadLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CredentialLabel {
     credential: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -218,6 +224,11 @@ impl Metrics {
         }
     }
 
+    /// Sets when a listener's certificate ends, in seconds since 1970.
+    pub fn set_certificate(&self, listener: &str, ends: f64) {
+        self.certificates.get_or_create(&ListenerLabel { listener: listener.to_owned() }).set(ends);
+    }
+
     /// All metrics, in the form for a scrape.
     ///
     /// # Errors
@@ -244,6 +255,8 @@ impl Metrics {
         registry.register("pat_ready", "Whether the credential has a usable PAT", self.ready.clone());
         registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
         registry.register("pat_expires_timestamp_seconds", "When the PAT expires, if known", self.expires.clone());
+        let ends = "When the certificate of the listener ends, or the first of its chain";
+        registry.register("certificate_expires_timestamp_seconds", ends, self.certificates.clone());
         let refused = "Connections that were closed before their first request, by reason";
         registry.register("connections_refused", refused, self.refused_connections.clone());
         let handshakes = "TLS handshakes that failed, by reason";

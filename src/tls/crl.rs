@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
-use super::{TlsError, unread};
+use super::error::{TlsError, unread};
 
 /// Revocation lists, one of each issuer. An old list still counts: a list that is not replaced in time must not shut
 /// all clients out.

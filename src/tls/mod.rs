@@ -3,60 +3,34 @@
 //! The server offers TLS 1.2, because some drivers in use support nothing newer (JDBC of 2023). There is no option to
 //! switch verification off.
 
+mod certificate;
+#[cfg(test)]
+mod certificate_tests;
 pub mod crl;
+mod error;
+pub mod expiry;
 mod handshake;
 pub mod transport;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
+use secrecy::zeroize::Zeroizing;
 
 use crate::config::KeyPair;
+pub use certificate::{ServerCertificate, end_of};
 pub use crl::Crls;
+pub use error::TlsError;
+use error::unread;
 pub use handshake::HandshakeFailure;
-
-/// Why TLS cannot be set up. It contains nothing of a key.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A file has no certificate, or no private key.
-    #[error("{} holds no {what} in PEM form", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// The missing object.
-        what: &'static str,
-    },
-    /// Certificate and key do not match, or have an unsupported kind.
-    #[error("certificate {} and key {} cannot be used together", certificate.display(), key.display())]
-    Pair {
-        /// The chain.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-        /// The cause.
-        source: rustls::Error,
-    },
-    /// A root cannot be used, or the platform has none.
-    #[error("the trusted roots cannot be used")]
-    Roots(#[source] rustls::Error),
-}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
@@ -142,15 +116,18 @@ pub fn fingerprint(path: &Path) -> Result<[u8; 32], TlsError> {
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(TlsError::Roots)?;
+    for (number, certificate) in certificates(path)?.into_iter().enumerate() {
+        let why = "is damaged, or of a kind that cannot be a trusted root; name the certificate of a CA";
+        let unusable = |_| TlsError::Certificate { path: path.to_owned(), number: number + 1, why };
+        roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
 }
 
+/// A chain and its key, which fit each other.
 fn read(pair: &KeyPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let chain = certificates(&pair.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unread(&pair.key, "private key", error))?;
+    let (chain, key) = (certificates(&pair.certificate)?, private_key(&pair.key)?);
+    ServerCertificate::of(pair, &chain, &key)?;
     Ok((chain, key))
 }
 
@@ -167,9 +144,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-fn unread(path: &Path, what: &'static str, error: pem::Error) -> TlsError {
-    match error {
-        pem::Error::Io(source) => TlsError::Read { path: path.to_owned(), source },
-        _ => TlsError::Empty { path: path.to_owned(), what },
-    }
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match is_encrypted(path) {
+        true => TlsError::Encrypted { path: path.to_owned() },
+        false => unread(path, "private key", error),
+    })
+}
+
+/// Whether a file has a key that needs a password: PKCS #8 (RFC 5958), or the older form of OpenSSL (RFC 1421).
+fn is_encrypted(path: &Path) -> bool {
+    let text = std::fs::read(path).map(Zeroizing::new).unwrap_or_default();
+    let starts = |line: &[u8]| {
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY") || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
+    };
+    text.split(|byte| *byte == b'\n').any(starts)
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod bad_input;
+mod certificates;
 mod guard;
 mod hunt;
 mod limits;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod certificates;
 mod descriptors;
 mod dumps;
 mod gate;
