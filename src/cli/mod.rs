@@ -8,7 +8,6 @@ mod demo;
 #[cfg_attr(unix, path = "hardening_unix.rs")]
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
-mod online;
 mod pat;
 mod reload;
 mod run;
@@ -39,7 +38,7 @@ struct Cli {
 enum Command {
     /// Run the gate until SIGTERM or Ctrl-C.
     Run(ConfigArgs),
-    /// Check the configuration file and print every error; without `--online` it uses no network.
+    /// Check the configuration, and the files that it names; with `--online` also stores and accounts.
     Check(check::CheckArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(ConfigArgs),

@@ -152,6 +152,19 @@ impl ServerCertificate {
     }
 }
 
+/// When the first certificate of a file with roots ends.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn roots_end(path: &Path) -> Result<SystemTime, TlsError> {
+    let mut ends = Vec::new();
+    for (number, der) in certificates(path)?.iter().enumerate() {
+        ends.push(at(parsed(path, number + 1, der)?.validity().not_after));
+    }
+    // A file without certificates is an error before.
+    Ok(ends.into_iter().min().unwrap_or(UNIX_EPOCH))
+}
+
 /// When a certificate in DER form ends; `None` if it is unreadable. One before 1970 has ended in any case.
 pub fn end_of(der: &[u8]) -> Option<SystemTime> {
     X509Certificate::from_der(der).ok().map(|(_, certificate)| at(certificate.validity().not_after))

@@ -26,7 +26,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::zeroize::Zeroizing;
 
 use crate::config::KeyPair;
-pub use certificate::{ServerCertificate, end_of};
+pub use certificate::{ServerCertificate, end_of, roots_end};
 pub use crl::Crls;
 pub use error::TlsError;
 use error::unread;

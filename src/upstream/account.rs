@@ -174,6 +174,14 @@ impl AccountClient {
         Hold::of(request, time, self.state.breaker.clone())
     }
 
+    /// Opens a connection as for a request, sends nothing over it, and closes it.
+    ///
+    /// # Errors
+    /// [`Failure`], whose kind says at which step the way ends.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        self.pool.reach().await
+    }
+
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
     /// regularly.
     pub fn sweep(&self) {

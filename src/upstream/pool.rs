@@ -133,6 +133,14 @@ impl Pool {
         }
     }
 
+    /// Looks whether a new connection can be opened.
+    ///
+    /// # Errors
+    /// [`Failure::Unsent`].
+    pub async fn reach(&self) -> Result<(), Failure> {
+        self.open(Duration::MAX).await.map(drop)
+    }
+
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this
     /// regularly.
     pub fn sweep(&self) {

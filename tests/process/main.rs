@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod certificates;
+mod check;
 mod descriptors;
 mod dumps;
 mod gate;
@@ -49,7 +50,7 @@ fn every_error_is_told_at_once_with_its_place_and_a_remedy_and_never_a_value() {
 #[test]
 fn the_example_passes() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/patgate.toml");
-    let output = patgate(&["check", "--config", example.to_str().unwrap()]);
+    let output = patgate(&["check", "--file-only", "--config", example.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).trim_end().ends_with(": ok"));
 }

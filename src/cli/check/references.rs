@@ -1,4 +1,4 @@
-//! `patgate check --online`: reads every reference of the configuration once, as a gate does, and prints the outcome.
+//! Every reference of the configuration, read once as a gate does, with the outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
