@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::entries::{NETWORK, known, network, pin};
+use super::entries::{NETWORK, host_bits, known, network, pin};
 use super::limits::of_client;
 use super::read::{Found, Section};
 use super::{Bind, Client};
@@ -132,6 +132,7 @@ fn users(section: &Section<'_>, trust: Option<&Range<usize>>) -> Option<Found<Ve
 /// Where it may come from.
 fn networks(section: &Section<'_>, trust: Option<&Range<usize>>) -> Option<Found<Vec<IpNet>>> {
     let networks = section.list("networks", NETWORK, network)?;
+    host_bits(section, "networks", Some(&networks));
     let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let has_local = networks.value.iter().any(|network| local.iter().any(|ip| network.contains(ip)));
     if let Some(trust) = trust.filter(|_| !has_local) {

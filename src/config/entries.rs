@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::limits::own_rates;
-use super::read::Section;
+use super::read::{Found, Section};
 use super::stores::secret_source;
 use super::{Account, Credential, ForwardProxy};
 use crate::base::names::{SecretRef, SecretRefs};
@@ -26,6 +26,11 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     let name = section.text("name", "the account's identifier in Snowflake, such as \"myorg-prod\"");
     let in_flight = section.count("in_flight", 1..1_000_000);
     let proxy = section.section("proxy").and_then(forward_proxy);
+    if let Some(found) = host.as_ref().filter(|found| !found.value.0.contains('.') && found.value.0 != "localhost") {
+        let what = "this is no full host name, so Snowflake's certificate will not fit it";
+        let remedy = "Write the account's host name, such as \"myorg-prod.snowflakecomputing.com\"";
+        section.warning_at(&found.span, "host", what, remedy);
+    }
     section.finish();
     let (host, port) = host?.value;
     let first_label = host.split('.').next().unwrap_or(&host).to_owned();
@@ -130,6 +135,15 @@ pub(super) fn pin(section: &Section<'_>, one: &'static str, many: Option<&'stati
 /// The form that [`network`] reads.
 pub(super) const NETWORK: &str = "a network such as \"10.20.0.0/16\" or an address";
 
+/// Warns of networks with bits behind the prefix, which do not count: often an address was meant.
+pub(super) fn host_bits(section: &Section<'_>, key: &str, found: Option<&Found<Vec<IpNet>>>) {
+    for net in found.into_iter().flat_map(|found| &found.value).filter(|net| **net != net.trunc()) {
+        let span = found.map_or(0..0, |found| found.span.clone());
+        let what = format!("`{net}` means all of `{}`", net.trunc());
+        section.warning_at(&span, key, what, format!("Write `{}`, or the address alone", net.trunc()));
+    }
+}
+
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
@@ -144,4 +158,31 @@ pub(super) fn known(section: &Section<'_>, span: &std::ops::Range<usize>, key: &
         None => "None is configured".to_owned(),
     };
     section.error_at(span, key, "nothing in this file has this name", remedy);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::file;
+
+    fn warnings(host: &str, network: &str) -> String {
+        let text = format!(
+            "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\nproxy=['{network}']\n[accounts.a]\nhost='{host}'\n\
+             [stores.e.env]\n[credentials.c]\naccount='a'\nuser='U'\npat='e:PAT'\n\
+             [clients.x]\ncredential='c'\nnetworks=['{network}']\nkeys=['sha256:{}']\n",
+            "0".repeat(64)
+        );
+        file::parse(Path::new("t.toml"), &text).unwrap_or_else(|report| panic!("{report}")).1.to_string()
+    }
+
+    #[test]
+    fn what_is_accepted_and_seldom_meant_is_a_warning() {
+        assert_eq!(warnings("localhost", "127.0.0.0/8") + &warnings("a.test:8443", "10.0.0.7"), "");
+        let said = warnings("acct", "10.1.2.3/8");
+        assert!(said.contains("accounts.a.host: this is no full host name"), "{said}");
+        for key in ["listen.proxy", "clients.x.networks"] {
+            assert!(said.contains(&format!("{key}: `10.1.2.3/8` means all of `10.0.0.0/8`")), "{said}");
+        }
+    }
 }

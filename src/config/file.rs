@@ -18,7 +18,7 @@ use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
 use super::stores::{secret_source, store};
-use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream};
+use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, syntax};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 use crate::base::verdict::Widths;
 
@@ -79,15 +79,8 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Report), Report> {
     let report = RefCell::new(Report::new(file.display().to_string(), text));
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
-        for error in &syntax {
-            // The parser's own text may quote the line, with a secret in it.
-            let span = error.span().unwrap_or(0..0);
-            report.borrow_mut().error(
-                &span,
-                "",
-                "this is not valid TOML",
-                "Check quotes, brackets and `key = value`; strings need double quotes",
-            );
+        for (span, (what, remedy)) in syntax::errors(text, &syntax) {
+            report.borrow_mut().error(&span, "", what, remedy);
         }
         return Err(report.into_inner());
     }

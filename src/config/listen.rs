@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::entries::{NETWORK, network};
+use super::entries::{NETWORK, host_bits, network};
 use super::read::Section;
 use super::{KeyPair, Listen};
 
@@ -108,11 +108,13 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
     if let (None, Some(list), None) = (&client_ca, &client_crl, usual) {
         section.error_at(&list.span, "client_crl", "it has no effect without client_ca", "Write both, or neither");
     }
+    let proxy = section.list("proxy", NETWORK, network);
+    host_bits(section, "proxy", proxy.as_ref());
     OwnSettings {
         address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
         tls,
         client_ca: client_ca.map(|found| found.value),
         client_crl: client_crl.map(|found| found.value),
-        proxy: section.list("proxy", NETWORK, network).map_or_else(Vec::new, |found| found.value),
+        proxy: proxy.map_or_else(Vec::new, |found| found.value),
     }
 }

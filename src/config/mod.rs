@@ -14,6 +14,7 @@ mod read;
 mod replicas;
 pub mod report;
 pub mod stores;
+mod syntax;
 pub mod units;
 
 use std::collections::BTreeMap;
