@@ -9,6 +9,7 @@ mod demo;
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
 mod pat;
+mod place;
 mod reload;
 mod run;
 #[cfg_attr(unix, path = "service_unix.rs")]
@@ -24,11 +25,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use shell::ConfigArgs;
+use shell::{ConfigArgs, EXIT_CODES, GateArgs};
 
 /// A TLS gate between BI tools and Snowflake that puts the current programmatic access token into every login.
 #[derive(Parser)]
-#[command(name = "patgate", version, arg_required_else_help = true)]
+#[command(name = "patgate", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,7 +42,7 @@ enum Command {
     /// Check the configuration, and the files that it names; with `--online` also stores and accounts.
     Check(check::CheckArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
-    Reload(ConfigArgs),
+    Reload(GateArgs),
     /// Show and manage the PATs of a running gate.
     #[command(subcommand)]
     Pat(pat::PatCommand),
@@ -83,7 +84,7 @@ pub fn main() -> ExitCode {
             if !failed.text.is_empty() {
                 eprintln!("{}", failed.text.trim_end());
             }
-            ExitCode::from(failed.owner.exit_code())
+            ExitCode::from(failed.code)
         }
     }
 }

@@ -1,15 +1,16 @@
 //! `patgate reload`: a running gate reads its configuration again.
 
 use super::admin_client::{NoAnswer, ask};
-use super::shell::{CommandError, ConfigArgs, say, say_json};
+use super::shell::{CommandError, GateArgs, say, say_json};
 use crate::app::{Reloaded, Verb};
 
 /// The command.
-pub(super) fn reload(args: &ConfigArgs) -> Result<(), CommandError> {
+pub(super) fn reload(args: &GateArgs) -> Result<(), CommandError> {
     let stays = |why| match why {
         NoAnswer::Refused(reason) => CommandError::gate(format!("the old configuration stays in use: {reason}")),
         NoAnswer::NoFile(error) => {
-            let text = format!("{}\nThe gate was not asked; it keeps the configuration that it has.", error.text);
+            let stays = "The gate was not asked; it keeps the configuration that it has.";
+            let text = format!("{}\n{stays}", error.text.trim_end());
             CommandError { text, ..error }
         }
         not_asked @ NoAnswer::NotAsked(_) => not_asked.into(),

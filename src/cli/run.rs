@@ -1,5 +1,7 @@
 //! `patgate run`: the gate in the foreground, until a signal stops it.
 
+use std::path::{Path, PathBuf};
+
 use super::service::{self, Phase};
 use super::shell::{CommandError, ConfigArgs, control_runtime};
 use super::signal::{Signals, SystemEvent};
@@ -16,8 +18,9 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
     // The configuration names the files to watch. Take their content before reading the configuration, so that the gate
     // misses no change between the two.
-    let seen = Seen::now(&args.config, &load(args)?.0);
-    let (config, report) = load(args)?;
+    let file = args.file()?;
+    let seen = Seen::now(&file, &load(&file)?.0);
+    let (config, report) = load(&file)?;
     // Dropped last: it writes what is left of the log.
     let (_flush, dropped) = logs::start(&config.log).map_err(CommandError::gate)?;
     for (line, column, problem) in report.problems() {
@@ -37,19 +40,19 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config, args.clone(), seen, dropped));
+    let outcome = runtime.block_on(serve(config, file, seen, dropped));
     // A file read that hangs must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, args: ConfigArgs, seen: Seen, dropped: DroppedLines) -> Result<(), CommandError> {
+async fn serve(config: Config, file: PathBuf, seen: Seen, dropped: DroppedLines) -> Result<(), CommandError> {
     // Before anything slow, so that no signal is lost meanwhile.
     let mut signals = Signals::new().map_err(CommandError::gate)?;
     let sockets = service::sockets().map_err(CommandError::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
     let app = App::start_on(listeners, config, Env::default(), dropped).await.map_err(CommandError::gate)?;
-    app.follow(args.config, seen);
+    app.follow(file, seen);
     tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
     app.settled().await;
     service::tell(&Phase::Ready);
@@ -73,6 +76,6 @@ async fn serve(config: Config, args: ConfigArgs, seen: Seen, dropped: DroppedLin
     Ok(())
 }
 
-fn load(args: &ConfigArgs) -> Result<(Config, Report), CommandError> {
-    file::load(&args.config).map_err(CommandError::gate)
+fn load(file: &Path) -> Result<(Config, Report), CommandError> {
+    file::load(file).map_err(CommandError::gate)
 }

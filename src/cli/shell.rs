@@ -1,33 +1,103 @@
-//! The parts that commands share: the arguments for the configuration, a failure with its exit code, a line on stdout.
+//! The parts that commands share: their arguments, a failure with its exit code, lines on stdout.
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::runtime::Runtime;
 
+use super::place::Place;
 use crate::base::fault::Owner;
+
+/// The configuration that commands read if none is named.
+const USUAL: &str = "/etc/patgate/patgate.toml";
+
+/// What `--help` says at its end.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes, by whose it is to act:
+  0  it worked, and all is well
+  2  client: the command line is wrong
+  3  network: between the tools and the gate
+  4  gate: its configuration, its files, its machine; also where no gate answers
+  5  store: a secrets manager
+  6  snowflake: Snowflake, or the way to it
+  7  policy: a rule of an operator
+  8  the answer says that something needs attention: a PAT that is refused, missing or ends soon, a gate that is not
+     ready, a name that the gate does not know";
+
+/// The exit code of an answer that says that something needs attention.
+const ATTENTION: u8 = 8;
 
 /// The configuration, and the output form.
 #[derive(Args, Clone)]
 pub(super) struct ConfigArgs {
-    /// The configuration file.
+    /// The configuration file [default: /etc/patgate/patgate.toml, where there is one].
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
+    config: Option<PathBuf>,
     /// Write JSON, for programs.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Why a command failed: whose fault it is, and the text for stderr.
+impl ConfigArgs {
+    /// The configuration file.
+    pub(super) fn file(&self) -> Result<PathBuf, CommandError> {
+        named_or_usual(self.config.as_deref())
+    }
+}
+
+/// A running gate, and the output form.
+#[derive(Args, Clone)]
+pub(super) struct GateArgs {
+    /// The gate's admin address, such as 127.0.0.1:8444, or the path of its socket; with it no file is read.
+    #[arg(long, env = "PATGATE_ADMIN", value_name = "ADDRESS", value_parser = Place::parse)]
+    pub admin: Option<Place>,
+    /// The configuration that names the address [default: /etc/patgate/patgate.toml, where there is one].
+    #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl GateArgs {
+    /// The configuration file.
+    pub(super) fn file(&self) -> Result<PathBuf, CommandError> {
+        named_or_usual(self.config.as_deref())
+    }
+}
+
+fn named_or_usual(named: Option<&Path>) -> Result<PathBuf, CommandError> {
+    match named {
+        Some(named) => Ok(named.to_owned()),
+        None if Path::new(USUAL).exists() => Ok(USUAL.into()),
+        None => {
+            let text = format!("no configuration is named, and there is no {USUAL}. Name the file with --config FILE");
+            Err(CommandError { code: Owner::Client.exit_code(), text })
+        }
+    }
+}
+
+/// Why a command failed: its exit code, and the text for stderr.
 pub(super) struct CommandError {
-    pub owner: Owner,
+    pub code: u8,
     pub text: String,
 }
 
 impl CommandError {
     /// A failure of the gate or its machine.
     pub(super) fn gate(text: impl ToString) -> Self {
-        Self { owner: Owner::Gate, text: text.to_string() }
+        Self::of(Owner::Gate, text)
+    }
+
+    /// A failure that this owner has to mend.
+    pub(super) fn of(owner: Owner, text: impl ToString) -> Self {
+        Self { code: owner.exit_code(), text: text.to_string() }
+    }
+
+    /// The command worked, and its answer says that something needs attention.
+    pub(super) fn attention(text: impl ToString) -> Self {
+        Self { code: ATTENTION, text: text.to_string() }
     }
 }
 
@@ -41,6 +111,24 @@ pub(super) fn say(text: &str) {
 pub(super) fn say_json(value: &impl serde::Serialize) {
     // The gate's own types always serialize.
     say(&serde_json::to_string(value).unwrap_or_default());
+}
+
+/// Writes rows below a header, each column as wide as it needs to be.
+pub(super) fn say_table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
+    let mut widths = header.map(str::len);
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+    }
+    let line = |cells: [&str; N]| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            // Writing to a string does not fail.
+            let _written = write!(line, "{cell:width$}  ");
+        }
+        say(line.trim_end());
+    };
+    line(header);
+    rows.iter().for_each(|row| line(row.each_ref().map(String::as_str)));
 }
 
 /// A runtime with one thread for slow work.

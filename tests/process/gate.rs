@@ -27,7 +27,7 @@ pub struct Gate {
     pub child: Child,
     pub address: SocketAddr,
     pub admin: SocketAddr,
-    _standin: StandIn,
+    pub standin: StandIn,
     home: tempfile::TempDir,
     key: Secret,
     client: TlsConnector,
@@ -92,7 +92,7 @@ impl Gate {
         };
         let at = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
         let client = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
-        let gate = Self { child, address: at("address"), admin: at("admin"), _standin: standin, home, key, client };
+        let gate = Self { child, address: at("address"), admin: at("admin"), standin, home, key, client };
         (gate, lines, log)
     }
 

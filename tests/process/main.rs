@@ -4,6 +4,7 @@
 
 mod certificates;
 mod check;
+mod commands;
 mod descriptors;
 mod dumps;
 mod gate;

@@ -42,7 +42,7 @@ struct Looked {
 
 /// The command.
 pub(super) fn check(args: &CheckArgs) -> Result<(), CommandError> {
-    let (report, config) = match file::load(&args.config.config) {
+    let (report, config) = match file::load(&args.config.file()?) {
         Ok((config, report)) => (report, Some(config)),
         Err(LoadError::Wrong(report)) => (report, None),
         Err(unread) => return Err(CommandError::gate(unread)),
@@ -111,5 +111,5 @@ fn told(args: &ConfigArgs, report: &Report, valid: bool, looked: &Looked) -> Res
         (false, false) => report.to_string(),
         (false, true) => wrong.iter().map(|one| one.line() + "\n").collect(),
     };
-    Err(CommandError { owner, text })
+    Err(CommandError::of(owner, text))
 }

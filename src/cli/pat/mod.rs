@@ -7,7 +7,9 @@ mod status;
 use clap::Subcommand;
 use http::StatusCode;
 
-use super::shell::{CommandError, ConfigArgs, say, say_json};
+use super::admin_client::{self, encoded};
+use super::shell::{CommandError, GateArgs, say, say_json};
+use crate::app::Verb;
 use crate::app::operator::PatList;
 use crate::base::fault::Owner;
 use crate::base::rfc3339;
@@ -16,8 +18,8 @@ use crate::pat::PatStatus;
 /// What to do.
 #[derive(Subcommand)]
 pub(super) enum PatCommand {
-    /// Show the PAT of each credential: its source and its age.
-    Status(ConfigArgs),
+    /// Show the PAT of each credential: its source and its age; exit code 8 if one needs attention.
+    Status(GateArgs),
     /// Read the PATs from the stores now, for example after a rotation.
     Refresh(refresh::RefreshArgs),
     /// Forget the bad logins of a credential's user, after its PAT was enabled again.
@@ -33,26 +35,34 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
     }
 }
 
-/// Prints the PATs of a gate, and the failed reads; `asked` is the credential that the command was for.
-fn show(args: &ConfigArgs, asked: Option<&str>, status: StatusCode, list: &PatList) -> Result<(), CommandError> {
+/// Asks for the PATs, and keeps those that the command is for.
+fn ask(args: &GateArgs, verb: Verb, credential: Option<&str>) -> Result<(StatusCode, PatList), CommandError> {
+    let query = credential.map(|name| format!("?credential={}", encoded(name))).unwrap_or_default();
+    let (status, mut list): (_, PatList) = admin_client::ask(args, verb, &query)?;
+    list.pats.retain(|pat| credential.is_none_or(|credential| credential == pat.credential));
+    Ok((status, list))
+}
+
+/// Prints the PATs.
+fn show(args: &GateArgs, list: &PatList) {
     match args.json {
         true => say_json(list),
         false => list.pats.iter().for_each(|pat| say(&line(pat))),
     }
-    match status {
-        StatusCode::OK => Ok(()),
-        _ => {
-            let asked = |pat: &&PatStatus| asked.is_none_or(|asked| *asked == *pat.credential);
-            let without = list.pats.iter().filter(asked).find(|pat| !pat.ready);
-            let text = match without {
-                Some(pat) => {
-                    format!("no PAT of {} can be read, and none in memory is usable: its logins fail", pat.credential)
-                }
-                None => "a PAT cannot be read; the gate still uses the PAT in memory".to_owned(),
-            };
-            Err(CommandError { owner: Owner::Store, text })
-        }
+}
+
+/// The outcome of a read of the stores.
+fn read(status: StatusCode, list: &PatList) -> Result<(), CommandError> {
+    if status == StatusCode::OK {
+        return Ok(());
     }
+    let text = match list.pats.iter().find(|pat| !pat.ready) {
+        Some(pat) => {
+            format!("no PAT of {} can be read, and none in memory is usable: its logins fail", pat.credential)
+        }
+        None => "a PAT cannot be read; the gate still uses the PAT in memory".to_owned(),
+    };
+    Err(CommandError::of(Owner::Store, text))
 }
 
 /// The text about one credential.

@@ -2,23 +2,29 @@
 
 use clap::Args;
 
-use super::show;
+use super::{ask, read, show};
 use crate::app::Verb;
-use crate::cli::admin_client::{ask, encoded};
-use crate::cli::shell::{CommandError, ConfigArgs};
+use crate::cli::shell::{CommandError, GateArgs, say};
 
 /// Which credential.
 #[derive(Args)]
 pub(in crate::cli) struct RetryArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    gate: GateArgs,
     /// The credential.
     credential: String,
 }
 
 /// The command.
 pub(super) fn retry(args: &RetryArgs) -> Result<(), CommandError> {
-    let one = format!("?credential={}", encoded(&args.credential));
-    let (status, list) = ask(&args.config, Verb::Retry, &one)?;
-    show(&args.config, Some(&args.credential), status, &list)
+    let (status, list) = ask(&args.gate, Verb::Retry, Some(&args.credential))?;
+    show(&args.gate, &list);
+    if !args.gate.json {
+        say(&format!(
+            "{}: the gate has forgotten what Snowflake refused, and tries this PAT at the next login. After that \
+             login, `patgate pat status` says whether Snowflake takes it",
+            args.credential
+        ));
+    }
+    read(status, &list)
 }

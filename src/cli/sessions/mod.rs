@@ -6,15 +6,15 @@ mod rotate;
 
 use clap::Subcommand;
 
-use super::shell::{CommandError, ConfigArgs};
+use super::shell::{CommandError, GateArgs};
 
 /// What to do.
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
     /// List the sessions that this gate has served within the last hour.
-    List(ConfigArgs),
+    List(GateArgs),
     /// Add a key to the key ring in the state directory; the new key seals, and the others still open.
-    Rotate(ConfigArgs),
+    Rotate(GateArgs),
     /// End sessions now: the gate refuses their next request, and every renewal.
     Kill(kill::KillArgs),
 }

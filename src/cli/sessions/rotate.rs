@@ -3,10 +3,10 @@
 use crate::app::Verb;
 use crate::app::operator::RotatedKeys;
 use crate::cli::admin_client::ask;
-use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
+use crate::cli::shell::{CommandError, GateArgs, say, say_json};
 
 /// The command.
-pub(super) fn rotate(args: &ConfigArgs) -> Result<(), CommandError> {
+pub(super) fn rotate(args: &GateArgs) -> Result<(), CommandError> {
     let (_, rotated): (_, RotatedKeys) = ask(args, Verb::RotateKeys, "")?;
     match args.json {
         true => say_json(&rotated),

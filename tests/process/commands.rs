@@ -1,0 +1,102 @@
+//! The operator's commands: how they find the gate, what they say, and how they end.
+
+use std::process::{Command, Output};
+
+use patgate::internal::standin::PatState;
+
+use crate::gate::Gate;
+use crate::{patgate, text};
+
+async fn gate() -> Gate {
+    Gate::start("[admin]\naddress='127.0.0.1:0'\n[reload]\nwatch='0s'", |_| {}).await.0
+}
+
+/// A command that is told the admin address, and no file.
+fn at(gate: &Gate, arguments: &[&str]) -> Output {
+    let admin = gate.admin.to_string();
+    patgate(&[arguments, &["--admin", &admin]].concat())
+}
+
+fn said(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[tokio::test]
+async fn a_gate_whose_file_is_broken_still_takes_commands() {
+    let gate = gate().await;
+    std::fs::write(gate.config(), "[listen\n").unwrap();
+    let output = gate.command(&["sessions", "list"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(said(&output).contains("no closing bracket") && said(&output).contains("--admin ADDRESS"), "{output:?}");
+    assert_eq!(at(&gate, &["sessions", "list"]).status.code(), Some(0));
+    let mut by_variable = Command::new(env!("CARGO_BIN_EXE_patgate"));
+    by_variable.args(["pat", "status"]).env_remove("PATGATE_CONFIG").env("PATGATE_ADMIN", gate.admin.to_string());
+    assert_eq!(by_variable.output().unwrap().status.code(), Some(0));
+    // The file is read where the command is about the file.
+    let output = at(&gate, &["reload"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(said(&output).contains("the old configuration stays in use"), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_address_where_no_gate_is_says_where_the_right_one_stands() {
+    let output = patgate(&["pat", "status", "--admin", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(said(&output).contains("127.0.0.1:1") && said(&output).contains("Its log has it"), "{output:?}");
+    let output = patgate(&["pat", "status", "--admin", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("such as 127.0.0.1:8444"), "{output:?}");
+}
+
+#[test]
+fn without_a_file_a_command_says_how_to_name_one_and_help_has_the_exit_codes() {
+    if !std::path::Path::new("/etc/patgate/patgate.toml").exists() {
+        let output = patgate(&["check"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("there is no /etc/patgate/patgate.toml. Name the file with --config FILE"));
+    }
+    let help = text(&patgate(&["--help"]).stdout);
+    for code in ["4  gate:", "5  store:", "6  snowflake:", "8  the answer says"] {
+        assert!(help.contains(code), "{help}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_a_table_and_a_target_that_the_gate_does_not_know_is_told() {
+    let gate = gate().await;
+    assert!(said(&at(&gate, &["sessions", "list"])).starts_with("no sessions"));
+    gate.login().await;
+    let list = said(&at(&gate, &["sessions", "list"]));
+    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["SESSION", "CLIENT", "PAT", "ACCOUNT", "FROM", "OPENED", "IDLE"]);
+    assert!(lines.len() == 2 && lines[1][1] == "client:x" && lines[1][4] == "127.0.0.1", "{list}");
+    let output = at(&gate, &["sessions", "kill", "client:typo"]);
+    assert_eq!(output.status.code(), Some(8));
+    assert!(said(&output).contains("this gate does not know it"), "{output:?}");
+    assert_eq!(at(&gate, &["sessions", "kill", lines[1][0]]).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_state_of_pats_ends_with_0_only_where_all_is_well() {
+    let gate = gate().await;
+    gate.login().await;
+    let output = at(&gate, &["pat", "status"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // Two bad logins tell the gate that it is the PAT.
+    gate.standin.state.set_pat("U", "the-pat", PatState::Disabled);
+    gate.login().await;
+    let output = at(&gate, &["pat", "status"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert!(text(&output.stderr).contains("c: Snowflake refuses its PAT"), "{output:?}");
+    let output = at(&gate, &["pat", "refresh", "c"]);
+    assert!(said(&output).contains("the store still has the PAT that Snowflake refuses"), "{output:?}");
+    gate.standin.state.set_pat("U", "another-pat", PatState::Active);
+    std::fs::write(gate.config().with_file_name("pat"), "another-pat").unwrap();
+    let output = at(&gate, &["pat", "refresh"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("c: read; the "), "{output:?}");
+    let output = at(&gate, &["pat", "retry", "c"]);
+    assert!(said(&output).contains("tries this PAT at the next login"), "{output:?}");
+    assert_eq!(gate.login().await["success"], true);
+    assert_eq!(at(&gate, &["pat", "status"]).status.code(), Some(0));
+}
