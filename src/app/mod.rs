@@ -34,6 +34,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,8 @@ pub struct App {
     pub others: BTreeMap<Arc<str>, SocketAddr>,
     /// The admin address.
     pub admin: SocketAddr,
+    /// The address for probes and scrapes, where there is one.
+    pub health: Option<SocketAddr>,
     shutdown: Shutdown,
     ended: oneshot::Receiver<()>,
     generations: Arc<Generations>,
@@ -99,9 +102,13 @@ impl App {
         tokio::spawn(tidy(generations.services.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone());
-        let Listeners { drivers, admin, admin_socket } = listeners;
+        let Listeners { drivers, admin, health, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
         let service = AdminService::new(operator);
+        let health_address = health.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(health) = health {
+            tokio::spawn(service.clone().serve_health(health));
+        }
         if let Some(socket) = admin_socket {
             tokio::spawn(service.clone().serve_socket(socket));
         }
@@ -119,6 +126,7 @@ impl App {
             address,
             others: addresses,
             admin: admin_address,
+            health: health_address,
             shutdown,
             ended: joined(threads),
             generations,

@@ -70,7 +70,7 @@ pub enum OperatorError {
 /// Whether logins are served.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether every credential has a usable PAT, and no drain has begun.
+    /// Whether every credential has a usable PAT, Snowflake has not refused all of them, and no drain has begun.
     pub ready: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,12 +180,19 @@ impl Operator {
         };
         let cached = |which: fn(&CachedPatStatus) -> bool| names(&|one| one.cached.as_ref().is_some_and(which));
         let credentials = names(&|one| !one.ready);
-        let why = "these credentials have no usable PAT; GET /pats says why";
+        let refused = cached(|cached| cached.refused);
+        let why = if !credentials.is_empty() {
+            Some("these credentials have no usable PAT; GET /pats says why")
+        } else if !refused.is_empty() && refused.len() == status.len() {
+            Some("Snowflake refuses the PAT of every credential; put new ones into the store, or `patgate pat retry`")
+        } else {
+            None
+        };
         Readiness {
-            ready: credentials.is_empty(),
-            why: (!credentials.is_empty()).then(|| why.to_owned()),
+            ready: why.is_none(),
+            why: why.map(str::to_owned),
             stale: cached(|cached| cached.overdue),
-            refused: cached(|cached| cached.refused),
+            refused,
             credentials,
         }
     }

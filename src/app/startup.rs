@@ -126,6 +126,8 @@ pub struct Listeners {
     pub(super) drivers: BTreeMap<Arc<str>, TcpListener>,
     /// For the operator.
     pub(super) admin: TcpListener,
+    /// For probes and scrapes from other hosts.
+    pub(super) health: Option<TcpListener>,
     /// For the operator's commands alone.
     pub(super) admin_socket: Option<AdminSocket>,
 }
@@ -155,7 +157,8 @@ impl Listeners {
         }
         let admin = or_bound(admin?, config.admin.address)?;
         let admin_socket = config.admin.socket.as_deref().map(AdminSocket::bind).transpose()?;
-        Ok(Self { drivers: all, admin, admin_socket })
+        let health = config.health.map(|address| bind(address, config.listen.reuse_port)).transpose()?;
+        Ok(Self { drivers: all, admin, health, admin_socket })
     }
 
     /// Refuses a socket that must be a loopback address and is not, also one from a service manager, which reads

@@ -52,15 +52,25 @@ impl From<CommandError> for NoAnswer {
 
 /// Sends a request to a running gate; returns its status and its answer.
 pub(super) fn ask<T: DeserializeOwned>(args: &GateArgs, verb: Verb, query: &str) -> Result<(StatusCode, T), NoAnswer> {
+    ask_within(PATIENCE, args, verb, query)
+}
+
+/// The same, with another deadline.
+pub(super) fn ask_within<T: DeserializeOwned>(
+    within: Duration,
+    args: &GateArgs,
+    verb: Verb,
+    query: &str,
+) -> Result<(StatusCode, T), NoAnswer> {
     let (method, path) = verb.route();
     let target = format!("{path}{query}");
     let (place, hint) = place(args)?;
     let failed = |why: String| {
         NoAnswer::NotAsked(CommandError::gate(format!("no answer from the gate at {place}: {why}. {hint}")))
     };
-    let asked = async { tokio::time::timeout(PATIENCE, place.ask(method, &target)).await };
+    let asked = async { tokio::time::timeout(within, place.ask(method, &target)).await };
     let answered = control_runtime()?.block_on(asked);
-    let answered = answered.map_err(|_| failed("no answer within a minute".into()))?;
+    let answered = answered.map_err(|_| failed(format!("no answer within {} s", within.as_secs())))?;
     let (status, body) = answered.map_err(|error| failed(error.to_string()))?;
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),

@@ -8,6 +8,7 @@ mod demo;
 #[cfg_attr(unix, path = "hardening_unix.rs")]
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
+mod health;
 mod pat;
 mod place;
 mod reload;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(GateArgs),
+    /// Ask whether a running gate lives, or with `--ready` whether it serves logins: for the probes of containers.
+    Health(health::HealthArgs),
     /// Show and manage the PATs of a running gate.
     #[command(subcommand)]
     Pat(pat::PatCommand),
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Reload(args) => reload::reload(&args),
+        Command::Health(args) => health::health(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),

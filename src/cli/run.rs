@@ -53,7 +53,9 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, dropped: DroppedLines)
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
     let app = App::start_on(listeners, config, Env::default(), dropped).await.map_err(CommandError::gate)?;
     app.follow(file, seen);
-    tracing::info!(address = %app.address, admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
+    let health = app.health.map(tracing::field::display);
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(address = %app.address, admin = %app.admin, health, version, "listening");
     app.settled().await;
     service::tell(&Phase::Ready);
     let signal = loop {

@@ -1,4 +1,4 @@
-//! `[admin]`.
+//! `[admin]` and `[health]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -23,4 +23,13 @@ pub(super) fn admin(section: Option<Section<'_>>) -> Admin {
     }
     section.finish();
     Admin { address, socket: socket.map(|found| found.value), users: users.map_or_else(Vec::new, |found| found.value) }
+}
+
+/// `[health]`.
+pub(super) fn health(section: Option<Section<'_>>) -> Option<SocketAddr> {
+    let section = section?;
+    let wanted = "an address and a port, such as \"0.0.0.0:8445\"";
+    let address = section.required_parsed("address", wanted, |text| text.parse().ok());
+    section.finish();
+    address.map(|found| found.value)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::admin::admin;
+use super::admin::{admin, health};
 use super::clients::client;
 use super::entries::{account, credential, known};
 use super::limits::limits;
@@ -105,6 +105,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let listener_names: Vec<String> =
         listeners.keys().map(ToString::to_string).chain([Listen::MAIN.to_owned()]).collect();
     let admin = admin(top.section("admin"));
+    let health = health(top.section("health"));
     let reload = reload(top.section("reload"));
     let shared = top.section("replicas").map(replicas);
     let limits = optional!(top.section("limits"), limits);
@@ -128,7 +129,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         |name, section| client(name, section, &credentials.names, &listener_names),
     );
     let listening = listen.iter().chain(listeners.values()).map(|listen| listen.address);
-    addresses(&top, listening.chain([admin.address]));
+    addresses(&top, listening.chain([admin.address]).chain(health));
     times(&top, &pat);
     if seal.is_none() {
         unsealed(&top, accounts.values.len(), &clients.values);
@@ -141,6 +142,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         listen: listen?,
         listeners,
         admin,
+        health,
         reload,
         login,
         limits,

@@ -40,6 +40,8 @@ pub struct Config {
     pub listeners: BTreeMap<Arc<str>, Listen>,
     /// The admin address.
     pub admin: Admin,
+    /// The address for probes and scrapes from other hosts; `None`: the admin address alone serves them.
+    pub health: Option<SocketAddr>,
     /// How the gate notices changes of the file.
     pub reload: Reload,
     /// How the gate reads and holds logins.

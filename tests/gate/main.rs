@@ -6,6 +6,7 @@ mod accounts;
 mod bad_input;
 mod certificates;
 mod guard;
+mod health;
 mod hunt;
 mod limits;
 mod login;

@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::{patgate, text};
 
 async fn gate() -> Gate {
-    Gate::start("[admin]\naddress='127.0.0.1:0'\n[reload]\nwatch='0s'", |_| {}).await.0
+    Gate::start("[admin]\naddress='127.0.0.1:0'\n[reload]\nwatch='0s'\n[login]\nhold='200ms'", |_| {}).await.0
 }
 
 /// A command that is told the admin address, and no file.
@@ -99,4 +99,20 @@ async fn the_state_of_pats_ends_with_0_only_where_all_is_well() {
     assert!(said(&output).contains("tries this PAT at the next login"), "{output:?}");
     assert_eq!(gate.login().await["success"], true);
     assert_eq!(at(&gate, &["pat", "status"]).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn health_is_for_probes_without_another_program() {
+    let gate = gate().await;
+    for (arguments, wanted) in [(&["health"][..], "live"), (&["health", "--ready"], "ready")] {
+        let output = at(&gate, arguments);
+        assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(0), wanted), "{output:?}");
+    }
+    gate.standin.state.set_pat("U", "the-pat", PatState::Disabled);
+    gate.login().await;
+    let output = at(&gate, &["health", "--ready"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert!(text(&output.stderr).starts_with("not ready: Snowflake refuses the PAT of every credential"), "{output:?}");
+    assert_eq!(at(&gate, &["health"]).status.code(), Some(0));
+    assert_eq!(patgate(&["health", "--admin", "127.0.0.1:1"]).status.code(), Some(4));
 }

@@ -4,6 +4,8 @@
 //! one credential. Every local user may ask for the health and the metrics of the gate. All else is for the operator,
 //! whom the gate knows by the user of the connection ([`Caller`]).
 //!
+//! The health and the metrics are also served at `[health]`, to everybody who reaches that address.
+//!
 //! The service refuses whatever a web page makes a browser send: such a request has `Origin`, or a `Host` that is not
 //! this machine, also where a name of the page's own leads to this machine.
 
@@ -39,6 +41,8 @@ pub use routes::Verb;
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may take; a command may read stores.
 const WHOLE: Duration = Duration::from_secs(120);
+/// The same for health and metrics at an address that others reach.
+const WHOLE_HEALTH: Duration = Duration::from_secs(10);
 /// How many connections at once.
 const PLACES: usize = 64;
 /// How much of a path the log has.
@@ -67,7 +71,17 @@ impl AdminService {
                 let caller = Caller::tcp(&stream, peer)?;
                 Ok::<_, io::Error>((stream, caller))
             };
-            self.clone().spawn(accepted.await, &places).await;
+            let accepted = accepted.await.map(|(stream, caller)| (stream, Some(caller)));
+            self.clone().spawn(accepted, &places, WHOLE).await;
+        }
+    }
+
+    /// Serves the address for probes and scrapes while the process lasts.
+    pub(super) async fn serve_health(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(PLACES));
+        loop {
+            let accepted = listener.accept().await.map(|(stream, _)| (stream, None));
+            self.clone().spawn(accepted, &places, WHOLE_HEALTH).await;
         }
     }
 
@@ -75,12 +89,13 @@ impl AdminService {
     pub(super) async fn serve_socket(self, socket: AdminSocket) {
         let places = Arc::new(Semaphore::new(PLACES));
         loop {
-            self.clone().spawn(socket.accept().await, &places).await;
+            let accepted = socket.accept().await.map(|(stream, caller)| (stream, Some(caller)));
+            self.clone().spawn(accepted, &places, WHOLE).await;
         }
     }
 
-    /// Serves a connection in a place of its own; waits for the place.
-    async fn spawn<S>(self, accepted: io::Result<(S, Caller)>, places: &Arc<Semaphore>)
+    /// Serves a connection in a place of its own; waits for the place. Without a caller it is one for the health.
+    async fn spawn<S>(self, accepted: io::Result<(S, Option<Caller>)>, places: &Arc<Semaphore>, whole: Duration)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -91,15 +106,30 @@ impl AdminService {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         tokio::spawn(async move {
-            let answer = async |request| Ok::<_, Infallible>(self.answer(&request, caller.clone()).await);
+            let answer = async |request| {
+                Ok::<_, Infallible>(match caller.clone() {
+                    Some(caller) => self.answer(&request, caller).await,
+                    None => self.answer_health(&request).await,
+                })
+            };
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
             let served = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-            if let Ok(Err(error)) = tokio::time::timeout(WHOLE, served).await {
+            if let Ok(Err(error)) = tokio::time::timeout(whole, served).await {
                 tracing::debug!(cause = %error, "an admin connection failed");
             }
             drop(place);
         });
+    }
+
+    /// Health and metrics, and nothing else. A page in a browser may ask too: it learns what everybody may.
+    async fn answer_health<B>(&self, request: &Request<B>) -> Answer {
+        let verb = routes::find(request.method(), request.uri().path());
+        match verb.ok().filter(|verb| verb.is_for_everyone()) {
+            // None of these fails.
+            Some(verb) => self.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed)),
+            None => error(StatusCode::NOT_FOUND, "this address has /livez, /readyz and /metrics, by GET and HEAD"),
+        }
     }
 
     async fn answer<B>(&self, request: &Request<B>, caller: Caller) -> Answer {
@@ -128,29 +158,28 @@ impl AdminService {
                 return json_answer(StatusCode::NOT_FOUND, &json!({ "error": "no such path", "known": known }));
             }
         };
-        match self.act(verb, request).await {
-            Ok(answer) => answer,
-            Err(failed) => {
-                let status = match &failed {
-                    OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
-                        StatusCode::NOT_FOUND
-                    }
-                    OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                    OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-                };
-                let body = match &failed {
-                    OperatorError::NoSuchCredential { name, .. } => {
-                        json!({ "error": failed.to_string(), "credential": name })
-                    }
-                    _ => json!({ "error": failed.to_string() }),
-                };
-                let mut answer = json_answer(status, &body);
-                if let OperatorError::TooSoon { seconds, .. } = failed {
-                    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-                }
-                answer
+        self.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed))
+    }
+
+    fn failed(failed: &OperatorError) -> Answer {
+        let status = match failed {
+            OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
+                StatusCode::NOT_FOUND
             }
+            OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let body = match failed {
+            OperatorError::NoSuchCredential { name, .. } => {
+                json!({ "error": failed.to_string(), "credential": name })
+            }
+            _ => json!({ "error": failed.to_string() }),
+        };
+        let mut answer = json_answer(status, &body);
+        if let OperatorError::TooSoon { seconds, .. } = failed {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
+        answer
     }
 
     async fn act<B>(&self, verb: Verb, request: &Request<B>) -> Result<Answer, OperatorError> {

@@ -57,10 +57,10 @@ pub(super) enum NoRoute {
     Unknown,
 }
 
-/// The command for a method and a path.
+/// The command for a method and a path. HEAD is a GET without the body (RFC 9110, section 9.3.2).
 pub(super) fn find(method: &Method, path: &str) -> Result<Verb, NoRoute> {
     match Verb::ALL.iter().map(|verb| (*verb, verb.route())).find(|(_, (_, known))| *known == path) {
-        Some((verb, (known, _))) if known == *method => Ok(verb),
+        Some((verb, (known, _))) if known == *method || (known == Method::GET && *method == Method::HEAD) => Ok(verb),
         Some(_) => Err(NoRoute::WrongMethod),
         None => Err(NoRoute::Unknown),
     }
@@ -90,6 +90,8 @@ mod tests {
     fn each_path_has_one_method() {
         assert_eq!(find(&Method::GET, "/pats"), Ok(Verb::Pats));
         assert_eq!(find(&Method::POST, "/pats"), Err(NoRoute::WrongMethod));
+        assert_eq!(find(&Method::HEAD, "/pats"), Ok(Verb::Pats));
+        assert_eq!(find(&Method::HEAD, "/reload"), Err(NoRoute::WrongMethod));
         assert_eq!(find(&Method::GET, "/pats/"), Err(NoRoute::Unknown));
         let mut all: Vec<_> = paths().collect();
         all.sort_unstable();
