@@ -85,32 +85,32 @@ mod state; // rank 1: what outlives the process
 
 mod replicas; // rank 2: what gates on several hosts tell each other
 
-mod telemetry; // rank 2: what the operator is told
-
 mod ticket; // rank 2: what a client holds between requests, sealed
 
 mod tls; // rank 2: TLS on both sides, and the transport below it
 
+mod telemetry; // rank 3: what the operator is told, and what is written down
+
 #[cfg(feature = "demo")]
-mod standin; // rank 3: a small, strict Snowflake for the demo and the tests
+mod standin; // rank 4: a small, strict Snowflake for the demo and the tests
 
-mod stores; // rank 3: secrets managers
+mod stores; // rank 4: secrets managers
 
-mod admit; // rank 4: who may enter, and how fast
+mod admit; // rank 5: who may enter, and how fast
 
-mod upstream; // rank 4: Snowflake's side: connections, deadlines
+mod upstream; // rank 5: Snowflake's side: connections, deadlines
 
-mod pat; // rank 5: a PAT's life
+mod pat; // rank 6: a PAT's life
 
-mod session; // rank 5: a session's life
+mod session; // rank 6: a session's life
 
-mod proxy; // rank 6: one request, from head to last byte
+mod proxy; // rank 7: one request, from head to last byte
 
-mod listen; // rank 7: socket to request
+mod listen; // rank 8: socket to request
 
-mod app; // rank 8: the running gate
+mod app; // rank 9: the running gate
 
-mod cli; // rank 9: the command line
+mod cli; // rank 10: the command line
 
 pub use cli::main;
 

@@ -21,6 +21,7 @@ use crate::listen::ListenerState;
 use crate::pat::{Accounts, Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
+use crate::telemetry::act::{self, Act};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, Crls, ServerCertificate, TlsError};
 
@@ -106,7 +107,12 @@ impl Generations {
         self.current.store(Arc::new(generation));
         for (place, (state, content)) in next {
             match content {
-                Some(content) => drop(contents.insert(state.listen.name.clone(), content)),
+                Some(content) => {
+                    let before = contents.insert(state.listen.name.clone(), content);
+                    if before.is_some_and(|before| before != content) {
+                        self.services.act(Act::of(act::CERTIFICATE, format!("listener {}", state.listen.name)));
+                    }
+                }
                 None => drop(contents.remove(&state.listen.name)),
             }
             place.store(Arc::new(state));

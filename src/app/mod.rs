@@ -48,7 +48,9 @@ use crate::base::shutdown::Shutdown;
 use crate::config::{Config, Listen};
 use crate::listen::{Acceptor, Unadmitted, Workers};
 use crate::proxy::Services;
+use crate::telemetry::act::{self, Act};
 use crate::telemetry::log_sink::DroppedLines;
+use crate::telemetry::observer::Observer;
 use admin::AdminService;
 use certificates::Certificates;
 use generations::Generations;
@@ -70,6 +72,7 @@ pub struct App {
     generations: Arc<Generations>,
     reloads: Arc<OnceLock<Reloads>>,
     stopping: CancellationToken,
+    observer: Option<Observer>,
 }
 
 impl App {
@@ -88,7 +91,7 @@ impl App {
     /// Like [`App::start`].
     pub async fn start_on(listeners: Listeners, config: Config, env: Env, dropped: DroppedLines) -> io::Result<Self> {
         let config = Arc::new(config);
-        let (services, resolver) = startup::services(&config, env, dropped).await?;
+        let (services, resolver, observer) = startup::services(&config, env, dropped).await?;
         let generations = Arc::new(Generations::first(config.clone(), resolver, services)?);
         listeners.check_private(&config)?;
         let connections = startup::connections(config.listen.connections);
@@ -121,6 +124,8 @@ impl App {
             let acceptor = Acceptor::new(listener, state, workers.clone(), permits.clone());
             tokio::spawn(acceptor.run(shutdown.watch()));
         }
+        let version = concat!("patgate ", env!("CARGO_PKG_VERSION"));
+        generations.services.act(Act::of(act::STARTED, version));
         let address = addresses.remove(Listen::MAIN).ok_or_else(|| io::Error::other("no socket for [listen]"))?;
         Ok(Self {
             address,
@@ -132,6 +137,7 @@ impl App {
             generations,
             reloads,
             stopping,
+            observer,
         })
     }
 
@@ -181,6 +187,10 @@ impl App {
         }
         // Requests that the disk still has as under way would count as lost answers.
         self.generations.services.guard.tidy();
+        let detail = if clean { "all requests ended" } else { "requests were broken off" };
+        self.generations.services.act(Act::of(act::STOPPED, detail));
+        // It may wait for the disk or the collector.
+        let _ended = tokio::task::spawn_blocking(move || drop(self.observer)).await;
         clean
     }
 }

@@ -18,6 +18,7 @@ use crate::base::rfc3339;
 use crate::pat::{CachedPatStatus, PatStatus};
 use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
+use crate::telemetry::act::{self, Act};
 use crate::telemetry::metrics::PatGauges;
 
 /// The least time between two retries of a credential. Each may cost the service user bad logins; five lock it.
@@ -241,6 +242,7 @@ impl Operator {
         let outcomes = self.generation().pats.refresh(credential).await;
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
         tracing::info!(credential, references = outcomes.len(), failed, "read PATs again for the operator");
+        self.acted(act::PAT_REFRESH, credential.unwrap_or("all credentials"));
         Ok(Refreshed { failed, pats: self.pats().await })
     }
 
@@ -251,6 +253,7 @@ impl Operator {
     pub async fn retry(&self, credential: &str) -> Result<Refreshed, OperatorError> {
         self.known(credential)?;
         self.pace(credential)?;
+        self.acted(act::PAT_RETRY, credential);
         let outcomes = self.generation().pats.retry(credential).await.unwrap_or_default();
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
         Ok(Refreshed { failed, pats: self.pats().await })
@@ -293,7 +296,9 @@ impl Operator {
             Revocation::All => Some(true),
             Revocation::Pat(_) | Revocation::Session(_) => None,
         };
+        let name = what.to_string();
         let ended = self.sealed()?.end(what).await;
+        self.acted(act::SESSIONS_ENDED, &name);
         let unwritten = |error| format!("it holds only until the gate restarts: it cannot be written to disk: {error}");
         Ok(EndedSessions {
             ended: ended.here,
@@ -308,7 +313,12 @@ impl Operator {
     /// [`OperatorError::NotSealed`], [`OperatorError::NotRotated`].
     pub async fn rotate_keys(&self) -> Result<RotatedKeys, OperatorError> {
         let keys = self.sealed()?.rotate_keys().await.map_err(OperatorError::NotRotated)?;
+        self.acted(act::RING_ROTATED, &format!("{keys} keys open"));
         Ok(RotatedKeys { keys })
+    }
+
+    fn acted(&self, event: &str, detail: &str) {
+        self.generations.services.act(Act::of(event, detail).by("operator"));
     }
 
     fn generation(&self) -> Arc<Generation> {

@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 
 use super::generations::{Generations, Reloaded};
 use crate::config::{Config, file};
+use crate::proxy::Services;
+use crate::telemetry::act::{self, Act};
 
 /// Reads a configuration again and again.
 pub struct Reloads {
@@ -64,7 +66,7 @@ impl Reloads {
         };
         self.generations.services.metrics.reloaded(outcome.is_ok());
         match &outcome {
-            Ok(reloaded) => told(why, reloaded),
+            Ok(reloaded) => told(why, reloaded, &self.generations.services),
             Err(cause) => tracing::error!(
                 owner = "gate",
                 why,
@@ -117,9 +119,10 @@ fn look(file: &Path, files: &[PathBuf]) -> Seen {
     Seen(all.finish().as_ref().to_vec())
 }
 
-fn told(why: &str, reloaded: &Reloaded) {
+fn told(why: &str, reloaded: &Reloaded, services: &Services) {
     for change in &reloaded.changes {
-        tracing::info!(audit = true, change, why, "configuration");
+        tracing::info!(change, why, "configuration");
+        services.act(Act::of(act::CONFIGURATION, change).by(why));
     }
     for key in &reloaded.at_restart {
         tracing::warn!(key, "this change takes effect when the gate restarts");

@@ -18,9 +18,14 @@ use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::state::StateDir;
 use crate::stores::{Resolver, load_now};
+use crate::telemetry::audit::Audit;
+use crate::telemetry::history::History;
 use crate::telemetry::log_sink::DroppedLines;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::observations::Observations;
+use crate::telemetry::observer::{Observer, Writers};
 use crate::telemetry::sinks::Sinks;
+use crate::telemetry::traces::SpanQueue;
 
 use super::caller::AdminSocket;
 use super::descriptors;
@@ -34,20 +39,23 @@ pub(super) async fn services(
     config: &Config,
     env: Env,
     dropped: DroppedLines,
-) -> io::Result<(Services, Arc<Resolver>)> {
+) -> io::Result<(Services, Arc<Resolver>, Option<Observer>)> {
     let state = state(&config.state)?;
     let guard = guard(config, &env.clock, state.clone())?;
     let (replicas, metrics) = (replicas(config, &env)?, Arc::new(Metrics::with_dropped_lines(dropped)));
     let disk_cache = disk_cache(&config.state, state.as_ref())?;
     let resolver = generations::resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
+    let (sinks, observer) = observed(config, state.as_ref(), &metrics, &env)?;
     let sessions = match &config.seal {
-        Some(settings) => Some(Sessions::open(settings, &resolver, state.as_ref(), replicas.clone(), &env).await?),
+        Some(settings) => {
+            Some(Sessions::open(settings, &resolver, state.as_ref(), (replicas.clone(), sinks.clone()), &env).await?)
+        }
         None => None,
     };
     let control = Handle::current();
     let inflating = Arc::new(InflateBudget::new(env.clock.clone()));
-    let sinks = Arc::new(Sinks { metrics: metrics.clone(), ..Sinks::default() });
-    Ok((Services { guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control }, resolver))
+    let services = Services { guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control };
+    Ok((services, resolver, observer))
 }
 
 /// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can
@@ -67,6 +75,36 @@ fn state(state: &config::State) -> io::Result<Option<StateDir>> {
         );
     }
     Ok(opened.ok())
+}
+
+/// Where records go, and the thread that writes them down.
+fn observed(
+    config: &Config,
+    state: Option<&StateDir>,
+    metrics: &Arc<Metrics>,
+    env: &Env,
+) -> io::Result<(Arc<Sinks>, Option<Observer>)> {
+    let history = state.map(|state| History::open(&config.history, state)).transpose();
+    let history = history.unwrap_or_else(|error| {
+        tracing::error!(owner = "gate", cause = %error, "there is no history: `patgate explain` knows no request");
+        None
+    });
+    let audit = match state.map(|state| Audit::open(&config.audit, state)).transpose() {
+        Ok(None) if config.audit.required => {
+            Err(io::Error::other("audit.required is set, but the gate has no state directory for the audit log"))
+        }
+        Err(error) if !config.audit.required => {
+            tracing::error!(owner = "gate", cause = %error, "there is no audit log");
+            Ok(None)
+        }
+        opened => opened,
+    };
+    let spans = SpanQueue::start(&config.traces, metrics, &Handle::current())?;
+    let writers = Writers { history: history.flatten(), audit: audit?.flatten(), spans };
+    let observations = (!writers.is_empty()).then(Observations::default);
+    let sinks = Arc::new(Sinks { metrics: metrics.clone(), observations, ..Sinks::default() });
+    let observer = Observer::start(sinks.clone(), writers, env.clock.clone())?;
+    Ok((sinks, observer))
 }
 
 /// The guard of PATs. If it cannot write to disk, it keeps its counts in memory, unless the operator has named the

@@ -1,10 +1,12 @@
 //! The command line: commands, and their exit codes. Each command is one small file.
 
 mod admin_client;
+mod audit;
 mod check;
 mod client;
 #[cfg(feature = "demo")]
 mod demo;
+mod explain;
 #[cfg_attr(unix, path = "hardening_unix.rs")]
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
@@ -21,6 +23,7 @@ mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(windows, path = "signal_windows.rs")]
 mod signal;
+mod state_place;
 
 use std::process::ExitCode;
 
@@ -52,6 +55,11 @@ enum Command {
     /// List and end the sessions of a running gate.
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Tell what happened to a request, and what to do: by the trace id that the tool shows, a code, or a text.
+    Explain(explain::ExplainArgs),
+    /// Prove the audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Manage clients and their keys.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -77,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::health(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Audit(command) => audit::audit(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),

@@ -10,7 +10,7 @@ use super::place::Place;
 use crate::base::fault::Owner;
 
 /// The configuration that commands read if none is named.
-const USUAL: &str = "/etc/patgate/patgate.toml";
+pub(super) const USUAL: &str = "/etc/patgate/patgate.toml";
 
 /// What `--help` says at its end.
 pub(super) const EXIT_CODES: &str = "\

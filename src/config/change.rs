@@ -25,6 +25,9 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         state,
         seal,
         log,
+        history,
+        audit,
+        traces,
         accounts,
         stores,
         credentials,
@@ -49,6 +52,9 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         ("seal", *seal != new.seal),
         ("reload", *reload != new.reload),
         ("log", *log != new.log),
+        ("history", *history != new.history),
+        ("audit", *audit != new.audit),
+        ("traces", *traces != new.traces),
     ] {
         if differs {
             all.push(format!("[{place}] changed"));
@@ -132,6 +138,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         state,
         seal,
         log,
+        history,
+        audit,
+        traces,
         stores,
         // A reload applies it.
         reload: _,
@@ -182,6 +191,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("state", *state != new.state),
         ("seal", *seal != new.seal || (in_store && *stores != new.stores)),
         ("log", *log != new.log),
+        ("history", *history != new.history),
+        ("audit.keep", audit.keep != new.audit.keep),
+        ("traces", *traces != new.traces),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

@@ -14,6 +14,7 @@ use super::clients::client;
 use super::entries::{account, credential, known};
 use super::limits::limits;
 use super::listen::{listen, listener};
+use super::observe::{audit, history, traces};
 use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
@@ -114,6 +115,9 @@ fn config(top: Section<'_>) -> Option<Config> {
     let pat = pat(top.section("pat"));
     let state = state(top.section("state"), top.base());
     let log = log(top.section("log"));
+    let history = history(top.section("history"));
+    let audit = audit(top.section("audit"));
+    let traces = traces(top.section("traces"));
     let accounts =
         table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
     let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
@@ -152,6 +156,9 @@ fn config(top: Section<'_>) -> Option<Config> {
         state,
         seal,
         log,
+        history,
+        audit,
+        traces,
         accounts: accounts.values,
         stores: stores.values,
         credentials: credentials.values,

@@ -10,6 +10,7 @@ mod entries;
 pub mod file;
 mod limits;
 mod listen;
+mod observe;
 mod read;
 mod replicas;
 pub mod report;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::base::verdict::Widths;
+pub use observe::{Audit, History, Traces};
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
@@ -60,6 +62,12 @@ pub struct Config {
     pub seal: Option<Seal>,
     /// Logs.
     pub log: Log,
+    /// The records of the last days.
+    pub history: History,
+    /// The audit log.
+    pub audit: Audit,
+    /// Traces for a collector.
+    pub traces: Traces,
     /// Snowflake accounts by name.
     pub accounts: BTreeMap<Arc<str>, Account>,
     /// Secrets managers by name.

@@ -165,6 +165,18 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A number with or without a fraction.
+    pub fn number(&self, key: &'static str, wanted: &str, fits: impl Fn(f64) -> bool) -> Option<Found<f64>> {
+        self.typed(key, wanted, |value| {
+            let text = match (value.as_float(), value.as_integer()) {
+                (Some(float), _) => float.as_str(),
+                (None, Some(integer)) => integer.as_str(),
+                (None, None) => return None,
+            };
+            text.replace('_', "").parse().ok().filter(|number| fits(*number))
+        })
+    }
+
     /// `true` or `false`.
     pub fn flag(&self, key: &'static str) -> Option<Found<bool>> {
         self.typed(key, "true or false, without quotes", DeValue::as_bool)

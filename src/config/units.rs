@@ -36,6 +36,7 @@ pub fn size(text: &str) -> Option<usize> {
         "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
         _ => return None,
     };
     usize::try_from(number.checked_mul(factor)?).ok()

@@ -17,6 +17,7 @@ use super::logout::Logout;
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
+use crate::base::ids::KeyTag;
 use crate::base::pins::{ContextField, Pin};
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
@@ -45,6 +46,9 @@ impl Worker {
     ) -> Result<Response<Content>, Fault> {
         let admission = &self.generation.admission;
         admission.arrives_to_log_in(peer).await?;
+        if self.generation.config.audit.required && !self.generation.services.sinks.audit_works() {
+            return Err(Fault::new(Kind::AuditUnwritable).with_cause("audit.required is set"));
+        }
         let limits = &self.generation.config.login;
         let budget = (!peer.is_admitted()).then_some(&*self.generation.services.inflating);
         let caps = Caps { body: limits.body, inflated: limits.inflated, deadline: limits.deadline, budget };
@@ -70,6 +74,9 @@ impl Worker {
         };
         admission.login_in_time(&grant).await?;
         note_grant(record, &grant);
+        if grant.key() != KeyTag::NONE {
+            record.note(|facts| facts.login().key = Some(hex::encode(grant.key().0)));
+        }
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);

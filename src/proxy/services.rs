@@ -11,6 +11,7 @@ use crate::pat::{DiskCache, Guard, PatParts};
 use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::stores::Resolver;
+use crate::telemetry::act::Act;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sinks::Sinks;
 
@@ -38,6 +39,11 @@ pub struct Services {
 }
 
 impl Services {
+    /// Writes an act down.
+    pub fn act(&self, act: Act) {
+        self.sinks.act(act, &*self.env.clock);
+    }
+
     /// The parts that PATs need, with this resolver for the stores.
     pub fn pat_parts(&self, resolver: Arc<Resolver>) -> PatParts {
         PatParts {

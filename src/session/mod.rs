@@ -40,7 +40,9 @@ use crate::snowflake::granted::Granted;
 use crate::snowflake::token_header;
 use crate::state::StateDir;
 use crate::stores::Resolver;
+use crate::telemetry::act::{Act, SESSION_ENDED};
 use crate::telemetry::record::Record;
+use crate::telemetry::sinks::Sinks;
 use crate::ticket::{NotOpened, Sealer, Ticket, TokenKind};
 use revoked::Revoked;
 
@@ -55,6 +57,7 @@ pub struct Sessions {
     replicas: Option<Arc<Replicas>>,
     /// The longest lifetime of a sealed token.
     longest: Duration,
+    sinks: Arc<Sinks>,
     env: Env,
 }
 
@@ -76,12 +79,13 @@ impl Sessions {
         settings: &Seal,
         resolver: &Arc<Resolver>,
         state: Option<&StateDir>,
-        replicas: Option<Arc<Replicas>>,
+        (replicas, sinks): (Option<Arc<Replicas>>, Arc<Sinks>),
         env: &Env,
     ) -> io::Result<Arc<Self>> {
         let sealer = keyring_keeper::open(settings, resolver, state, env).await?;
         let (registry, revoked) = (Registry::default(), Revoked::open(state.cloned(), env.clock.wall())?);
-        Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest: settings.keep, env: env.clone() }))
+        let (longest, env) = (settings.keep, env.clone());
+        Ok(Arc::new(Self { sealer, registry, revoked, replicas, longest, sinks, env }))
     }
 
     /// Seals the tokens of a login that asked for this context, and names the session.
@@ -204,7 +208,14 @@ impl Sessions {
 
     /// Records a logout.
     pub fn logged_out(&self, session: SessionId) {
-        self.registry.ended(session);
+        if let Some(live) = self.registry.ended(session) {
+            self.has_ended(session, &live, "logout");
+        }
+    }
+
+    fn has_ended(&self, session: SessionId, live: &Live, why: &str) {
+        let act = Act { opened: Some(live.opened), ..Act::of(SESSION_ENDED, why) };
+        self.sinks.act(act.on_session(session, &live.client), &*self.env.clock);
     }
 
     /// The sessions that this gate has recently served, the oldest first, each with the time since its last request.
@@ -218,13 +229,16 @@ impl Sessions {
 
     /// Ends the sessions opened until now, on this gate and all replicas.
     pub async fn end(&self, what: Revocation) -> Ended {
-        let covered = |(id, live): &(SessionId, Live)| what.covers(*id, &live.client, &live.pat).then_some(*id);
-        let ended: Vec<SessionId> = self.registry.list().iter().filter_map(covered).collect();
-        tracing::warn!(audit = true, ended = %what, sessions = ended.len(), "the operator ended sessions");
+        let mut ended = self.registry.list();
+        ended.retain(|(id, live)| what.covers(*id, &live.client, &live.pat));
+        tracing::warn!(ended = %what, sessions = ended.len(), "the operator ended sessions");
         let now = self.env.clock.wall();
         let name = what.to_string();
         let (number, written) = self.revoked.add(what, now);
-        ended.iter().for_each(|id| self.registry.ended(*id));
+        for (id, live) in &ended {
+            self.registry.ended(*id);
+            self.has_ended(*id, live, "the operator ended it");
+        }
         if let Some(replicas) = &self.replicas {
             replicas.end_sessions(&name, EpochMillis(number), self.longest).await;
         }
@@ -248,7 +262,9 @@ impl Sessions {
         if let Err(error) = self.revoked.catch_up(self.env.clock.wall()) {
             tracing::warn!(cause = %error, owner = "gate", "cannot read the ended sessions");
         }
-        self.registry.sweep(self.env.clock.now());
+        for (id, live) in self.registry.sweep(self.env.clock.now()) {
+            self.has_ended(id, &live, "no request for 65 minutes");
+        }
         if let Err(error) = self.revoked.tidy(self.env.clock.wall(), self.longest) {
             unwritten(&error);
         }

@@ -83,17 +83,17 @@ impl Registry {
         shard.insert(ticket.session, Entry { live, _counted: counted });
     }
 
-    /// A session has ended.
-    pub fn ended(&self, session: SessionId) {
-        self.shard(session).remove(&session);
+    /// A session has ended; returns what was known of it.
+    pub fn ended(&self, session: SessionId) -> Option<Live> {
+        self.shard(session).remove(&session).map(|entry| entry.live)
     }
 
-    /// Forgets unused sessions.
-    pub fn sweep(&self, now: Instant) {
-        for shard in &self.0 {
-            let mut shard = shard.lock();
-            shard.retain(|_, entry| now.saturating_duration_since(entry.live.seen) < FORGOTTEN);
-        }
+    /// Forgets unused sessions, and returns them.
+    pub fn sweep(&self, now: Instant) -> Vec<(SessionId, Live)> {
+        let old = |_: &SessionId, entry: &mut Entry| now.saturating_duration_since(entry.live.seen) >= FORGOTTEN;
+        let take =
+            |shard: &Shard| -> Vec<_> { shard.lock().extract_if(old).map(|(id, entry)| (id, entry.live)).collect() };
+        self.0.iter().flat_map(take).collect()
     }
 
     /// All of them.

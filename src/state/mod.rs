@@ -76,6 +76,35 @@ impl StateDir {
         }
     }
 
+    /// A directory that exists; nothing is made or probed.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn existing(path: &Path) -> io::Result<Self> {
+        match path.is_dir() {
+            true => Ok(Self { path: path.to_owned() }),
+            false => Err(io::Error::new(ErrorKind::NotFound, format!("there is no directory {}", path.display()))),
+        }
+    }
+
+    /// A file to append to and to read; made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn append(&self, name: &str) -> io::Result<File> {
+        let mut file = private::scratch(&self.path.join(name))?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(file)
+    }
+
+    /// Makes a file that only the gate's user can read, for a library that writes it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn private_file(&self, name: &str) -> io::Result<()> {
+        private::scratch(&self.path.join(name)).map(drop)
+    }
+
     /// When a file was last replaced; `None` if there is none.
     pub fn changed(&self, name: &str) -> Option<SystemTime> {
         std::fs::metadata(self.path.join(name)).and_then(|metadata| metadata.modified()).ok()

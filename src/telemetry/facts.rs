@@ -78,6 +78,8 @@ pub struct LoginFacts {
     pub application: Option<String>,
     /// The user name that was typed into the tool. The gate does not use it; it tells apart tools that share a key.
     pub typed_user: Option<String>,
+    /// The tag of the client key that was shown, as hex digits.
+    pub key: Option<String>,
     /// Snowflake's session id.
     pub session: Option<String>,
     /// The role that the session got.

@@ -44,6 +44,8 @@ pub struct Metrics {
     refused_connections: Family<ReasonLabel, Counter>,
     handshakes: Family<ReasonLabel, Counter>,
     log_dropped: DroppedLines,
+    history_lost: Counter,
+    spans: Family<OutcomeLabel, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -187,6 +189,16 @@ impl Metrics {
         self.refused_connections.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Counts records that the history lost.
+    pub fn history_lost(&self, count: usize) {
+        self.history_lost.inc_by(count as u64);
+    }
+
+    /// Counts spans by outcome: `exported`, `dropped` before they were sent, or `failed`.
+    pub fn spans(&self, outcome: &'static str, count: usize) {
+        self.spans.get_or_create(&OutcomeLabel { outcome }).inc_by(count as u64);
+    }
+
     /// Counts a failed TLS handshake.
     pub fn handshake_failed(&self, kind: Kind) {
         self.handshakes.get_or_create(&ReasonLabel { reason: kind.rule().name }).inc();
@@ -262,6 +274,8 @@ impl Metrics {
         let handshakes = "TLS handshakes that failed, by reason";
         registry.register("tls_handshakes_failed", handshakes, self.handshakes.clone());
         let dropped = "Lines of the log that were dropped because stderr was not read";
+        registry.register("history_lost", "Records that the history could not take", self.history_lost.clone());
+        registry.register("trace_spans", "Spans for the collector, by outcome", self.spans.clone());
         registry.register("log_dropped", dropped, self.log_dropped.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;

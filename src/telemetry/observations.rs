@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::act::Act;
 use super::facts::Facts;
 use super::story::Story;
+use crate::base::epoch::EpochMillis;
 
 /// How many records of each queue may wait: those of some seconds of a busy gate.
 const HELD: usize = 16 << 10;
@@ -28,6 +30,8 @@ pub enum Observation {
     Request(Box<Facts>),
     /// A connection that was refused, in its written form.
     Connection(Box<Story>),
+    /// Something that happened to the gate itself.
+    Act(EpochMillis, Act),
 }
 
 impl Observations {
@@ -59,7 +63,7 @@ impl Observation {
     fn matters(&self) -> bool {
         match self {
             Self::Request(facts) => facts.login.is_some() || facts.ending.kind().is_some(),
-            Self::Connection(_) => true,
+            Self::Connection(_) | Self::Act(..) => true,
         }
     }
 }

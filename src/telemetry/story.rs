@@ -113,6 +113,8 @@ pub struct LoginStory {
     pub application: Option<String>,
     /// The user name that was typed into the tool.
     pub typed_user: Option<String>,
+    /// The tag of the client key that was shown.
+    pub key: Option<String>,
     /// Snowflake's id of the session.
     pub session: Option<String>,
     /// The role that it got.
@@ -181,6 +183,7 @@ impl Story {
                 driver_version: login.driver_version.clone(),
                 application: login.application.clone(),
                 typed_user: login.typed_user.clone(),
+                key: login.key.clone(),
                 session: login.session.clone(),
                 role: login.role.clone(),
                 warehouse: login.warehouse.clone(),

@@ -127,6 +127,11 @@ impl Gate {
         command
     }
 
+    /// The client's key.
+    pub fn key(&self) -> &str {
+        self.key.expose()
+    }
+
     /// The gate's configuration.
     pub fn config(&self) -> PathBuf {
         self.home.path().join("patgate.toml")

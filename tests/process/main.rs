@@ -7,6 +7,8 @@ mod check;
 mod commands;
 mod descriptors;
 mod dumps;
+#[cfg(unix)]
+mod explain;
 mod gate;
 mod log;
 mod operator;

@@ -1,0 +1,92 @@
+//! What somebody wants to have explained, from the text that he has.
+
+use crate::base::fault::Kind;
+use crate::base::trace::TraceId;
+use crate::snowflake::refusal::Refusal;
+
+/// What is to be explained.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A request by its trace id, or a session by the gate's own id, which has the same form; and the kind that the
+    /// text beside it tells.
+    Id(String, Option<Kind>),
+    /// A kind of failure.
+    Kind(Kind),
+    /// None of them.
+    Unknown,
+}
+
+/// Reads it: the most exact first.
+pub(super) fn subject(text: &str) -> Subject {
+    let text = text.trim();
+    if let Some(id) = id(text) {
+        return Subject::Id(id, kind(text));
+    }
+    kind(text).map_or(Subject::Unknown, Subject::Kind)
+}
+
+/// An id in a text.
+fn id(text: &str) -> Option<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .filter(|word| word.len() == 32)
+        .find_map(|word| TraceId::parse(&word.to_ascii_lowercase()))
+        .map(|id| id.to_string())
+}
+
+/// The kind of a code, a name, a text of the gate's, or a code or a text of Snowflake's.
+fn kind(text: &str) -> Option<Kind> {
+    let all = || Kind::ALL.iter().copied();
+    let words = || text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+    let named = |word: &str| {
+        all().find(|kind| {
+            let rule = kind.rule();
+            rule.name.eq_ignore_ascii_case(word) || rule.code.to_string().eq_ignore_ascii_case(word)
+        })
+    };
+    if let Some(kind) = words().find_map(named) {
+        return Some(kind);
+    }
+    // Drivers break the lines of a text.
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let says = |kind: &Kind| {
+        let parts: Vec<_> = kind.rule().message.split("{}").map(str::trim).filter(|part| part.len() > 12).collect();
+        !parts.is_empty() && parts.iter().all(|part| flat.contains(part))
+    };
+    if let Some(kind) = all().find(says) {
+        return Some(kind);
+    }
+    // Snowflake's code, and its text as far as it stands there alone.
+    let code = words().find(|word| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit()));
+    let read = |code: &str, text: &str| {
+        Some(Refusal::read(code, text).client_kind()).filter(|kind| *kind != Kind::LoginRefused)
+    };
+    code.and_then(|code| read(code, "")).or_else(|| read("", &flat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_from_the_most_exact_to_the_least() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(subject(trace), Subject::Id(trace.to_owned(), None));
+        let shown =
+            format!("250001 (08001): patgate: the client key is not known to this gate. Compare (trace {trace})");
+        assert_eq!(subject(&shown), Subject::Id(trace.to_owned(), Some(Kind::ClientUnknown)));
+        for (text, kind) in [
+            ("PG-605", Kind::PatRefused),
+            ("pg-608", Kind::PatExpired),
+            ("pat_policy", Kind::PatPolicy),
+            ("error 394401 from Snowflake", Kind::PatExpired),
+            ("Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.", Kind::PatPolicy),
+            ("your address 10.0.0.1 is not in a network that\n  this client may use", Kind::NetworkDenied),
+        ] {
+            assert_eq!(subject(text), Subject::Kind(kind), "{text}");
+        }
+        for unknown in ["", "hello", "PG-999"] {
+            assert_eq!(subject(unknown), Subject::Unknown, "{unknown}");
+        }
+    }
+}

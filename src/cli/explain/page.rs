@@ -1,0 +1,49 @@
+//! The runbook page of a kind of failure.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::base::fault::{Kind, Owner};
+
+/// For people.
+pub(super) fn text(kind: Kind) -> String {
+    let (rule, page) = (kind.rule(), kind.page());
+    let mut text = format!("{} {} · {}\n\n", rule.code, rule.name, whose(rule.owner));
+    // Writing to memory does not fail.
+    let _written = write!(
+        text,
+        "{}\n\nThe tool shows:  patgate: {}. {}\nThe client:      {}\nThe operator:    {}\n",
+        rule.meaning.trim(),
+        rule.message.replace("{}", "…"),
+        rule.client_step,
+        rule.client_step,
+        page.next_step
+    );
+    if !page.causes.is_empty() {
+        text.push_str("\nWhat may hide behind it, the most frequent first:\n");
+        page.causes.iter().for_each(|cause| text.push_str(&format!("  - {cause}\n")));
+    }
+    text
+}
+
+/// For programs.
+pub(super) fn json(kind: Kind) -> Value {
+    let (rule, page) = (kind.rule(), kind.page());
+    json!({
+        "kind": rule.name, "code": rule.code.to_string(), "owner": rule.owner.as_str(), "meaning": rule.meaning.trim(),
+        "message": rule.message, "client_step": rule.client_step, "next_step": page.next_step, "causes": page.causes,
+    })
+}
+
+/// Whose it is, in words.
+pub(super) fn whose(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Client => "the client's: the tool, or whoever set it up",
+        Owner::Network => "the network's between client and gate",
+        Owner::Gate => "the gate's: its configuration, its machine, or a bug",
+        Owner::Store => "the secrets manager's",
+        Owner::Snowflake => "Snowflake's, or that of the way to it",
+        Owner::Policy => "a rule's: a limit of the gate, or a policy of Snowflake",
+    }
+}

@@ -1,0 +1,127 @@
+//! [`Reader`]: questions to the history.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use super::{FILE, PATIENCE, failed, number};
+use crate::base::epoch::EpochMillis;
+use crate::telemetry::act::Act;
+use crate::telemetry::story::Story;
+
+/// How many records an answer has at most.
+const MOST: u32 = 1_000;
+
+/// The history, to read from.
+pub struct Reader {
+    connection: Connection,
+}
+
+/// An act of the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastAct {
+    /// When.
+    pub at: EpochMillis,
+    /// What.
+    pub act: Act,
+}
+
+impl Reader {
+    /// Opens the history in a state directory, whether or not a gate writes to it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(FILE);
+        if !path.exists() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no history at {}", path.display())));
+        }
+        let opened = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            connection.busy_timeout(PATIENCE)?;
+            Ok(connection)
+        };
+        Ok(Self { connection: opened().map_err(|error| failed(&path, &error))? })
+    }
+
+    /// All requests under a trace id, the oldest first. A driver may choose one id for many.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn by_trace(&self, trace: &str) -> io::Result<Vec<Story>> {
+        self.stories("trace = ?1", trace)
+    }
+
+    /// All requests of a session, the oldest first.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn by_session(&self, session: &str) -> io::Result<Vec<Story>> {
+        self.stories("session = ?1", session)
+    }
+
+    fn stories(&self, which: &str, value: &str) -> io::Result<Vec<Story>> {
+        let sql = format!(
+            "SELECT at, story FROM (SELECT at, story FROM important WHERE {which} UNION ALL \
+             SELECT at, story FROM routine WHERE {which}) ORDER BY at LIMIT {MOST}"
+        );
+        self.rows(&sql, params![value], |row| row.get::<_, String>(1)).map(|texts| read(&texts))
+    }
+
+    /// The last login of a client that went well before a time.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn last_success(&self, client: &str, before: EpochMillis) -> io::Result<Option<Story>> {
+        let sql = "SELECT story FROM important WHERE client = ?1 AND at < ?2 AND code IS NULL ORDER BY at DESC LIMIT 1";
+        let texts = self.rows(sql, params![client, number(before.0)], |row| row.get::<_, String>(0))?;
+        Ok(read(&texts).pop())
+    }
+
+    /// What happened to the gate between two times, the oldest first.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn acts(&self, from: EpochMillis, to: EpochMillis) -> io::Result<Vec<PastAct>> {
+        let sql = format!("SELECT at, act FROM acts WHERE at BETWEEN ?1 AND ?2 ORDER BY at LIMIT {MOST}");
+        let rows = self.rows(&sql, params![number(from.0), number(to.0)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let act = |(at, text): (i64, String)| {
+            let act = serde_json::from_str(&text).ok()?;
+            Some(PastAct { at: EpochMillis(u64::try_from(at).ok()?), act })
+        };
+        Ok(rows.into_iter().filter_map(act).collect())
+    }
+
+    /// How often each code failed between two times, the most frequent first.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn failures(&self, from: EpochMillis, to: EpochMillis) -> io::Result<Vec<(String, u64)>> {
+        let sql = "SELECT code, count(*) AS times FROM important WHERE at BETWEEN ?1 AND ?2 AND code IS NOT NULL \
+                   GROUP BY code ORDER BY times DESC, code";
+        self.rows(sql, params![number(from.0), number(to.0)], |row| {
+            Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default()))
+        })
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        take: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> io::Result<Vec<T>> {
+        let rows = || -> rusqlite::Result<Vec<T>> {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_map(values, take)?.collect()
+        };
+        rows().map_err(|error| io::Error::other(format!("the history cannot be read: {error}")))
+    }
+}
+
+/// Stories from their texts; a text of another version that cannot be read is left out.
+fn read(texts: &[String]) -> Vec<Story> {
+    texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+}

@@ -1,0 +1,155 @@
+//! Traces: finished records as spans of OpenTelemetry, to a collector by OTLP over HTTP (protobuf).
+//!
+//! The spans are made from the written records, off the request's path. They wait in a bounded queue, and a collector
+//! that is away or hangs costs spans, which are counted, and nothing else.
+//!
+//! `[traces]` goes before the standard variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT`, `…_HEADERS`,
+//! `…_TIMEOUT`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER_ARG`, `OTEL_SDK_DISABLED` and
+//! `OTEL_TRACES_EXPORTER` (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
+//! Without an address in either of them there are no traces.
+
+mod spans;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::act::Act;
+use super::log_throttle::LogThrottle;
+use super::metrics::Metrics;
+use super::story::Story;
+use crate::base::epoch::EpochMillis;
+use crate::config;
+use crate::tls;
+
+/// How many batches wait for the collector; one comes every tenth of a second at most.
+const HELD: usize = 64;
+/// How many spans go to the collector at once.
+const BATCH: usize = 512;
+/// How long the collector has for a batch.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the collector.
+const LAST: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The way of spans to the collector.
+pub struct SpanQueue {
+    to: mpsc::Sender<Vec<SpanData>>,
+    sample: f64,
+    metrics: Arc<Metrics>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl SpanQueue {
+    /// Starts the way to the collector; `None` if neither the file nor a variable names one.
+    ///
+    /// # Errors
+    /// If the address or the roots cannot be used.
+    pub fn start(settings: &config::Traces, metrics: &Arc<Metrics>, control: &Handle) -> io::Result<Option<Self>> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let named = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+        let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            || variable("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+        let by_variable = !disabled && named.iter().any(|name| variable(name).is_some());
+        if settings.otlp.is_none() && !by_variable {
+            return Ok(None);
+        }
+        let exporter = exporter(settings).map_err(|cause| io::Error::other(format!("traces: {cause}")))?;
+        let sampler = variable("OTEL_TRACES_SAMPLER_ARG").and_then(|value| value.parse().ok());
+        let sample = settings.sample.or(sampler).unwrap_or(1.0);
+        let (to, waiting) = mpsc::channel(HELD);
+        let (tell, ended) = oneshot::channel();
+        let counts = metrics.clone();
+        control.spawn(async move {
+            export(exporter, waiting, &counts).await;
+            let _nobody_waits = tell.send(());
+        });
+        Ok(Some(Self { to, sample, metrics: metrics.clone(), ended: Some(ended) }))
+    }
+
+    /// Adds the spans of records and of ended sessions.
+    pub fn add(&self, stories: &[Story], acts: &[(EpochMillis, Act)]) {
+        let mut all = Vec::new();
+        for story in stories.iter().filter(|story| spans::is_sampled(story, self.sample)) {
+            spans::of_story(story, &mut all);
+        }
+        all.extend(acts.iter().filter_map(|(at, act)| spans::of_session(*at, act)));
+        let count = all.len();
+        if count > 0 && self.to.try_send(all).is_err() {
+            self.metrics.spans("dropped", count);
+        }
+    }
+}
+
+impl Drop for SpanQueue {
+    /// Gives the collector a moment for what is left. It is dropped on a thread of its own.
+    fn drop(&mut self) {
+        let (none, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.to, none));
+        let Some(mut ended) = self.ended.take() else { return };
+        for _ in 0..LAST.as_millis() / LOOK.as_millis() {
+            if !matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+                return;
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
+}
+
+/// The exporter, with the gate's own TLS and without a proxy of the environment.
+fn exporter(settings: &config::Traces) -> Result<SpanExporter, Box<dyn std::error::Error + Send + Sync>> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::client_as(settings.ca.as_deref(), None)?)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()?;
+    let mut builder = SpanExporter::builder().with_http().with_http_client(client);
+    if let Some(address) = &settings.otlp {
+        // As the standard has it: the path belongs to the address in a variable for traces alone.
+        builder = builder.with_endpoint(format!("{}/v1/traces", address.trim_end_matches('/')));
+    }
+    let mut exporter = builder.build()?;
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    // The detectors of the builder read the variables, which go before.
+    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+    let resource = Resource::builder().with_attribute(version);
+    let resource = if named { resource } else { resource.with_service_name("patgate") };
+    exporter.set_resource(&resource.build());
+    Ok(exporter)
+}
+
+/// Sends what waits, batch after batch, until there is no more to come.
+async fn export(exporter: SpanExporter, mut waiting: mpsc::Receiver<Vec<SpanData>>, metrics: &Metrics) {
+    let complaint = LogThrottle::default();
+    while let Some(mut batch) = waiting.recv().await {
+        while batch.len() < BATCH
+            && let Ok(more) = waiting.try_recv()
+        {
+            batch.extend(more);
+        }
+        let count = batch.len();
+        let cause = match timeout(PATIENCE, exporter.export(batch)).await {
+            Ok(Ok(())) => {
+                metrics.spans("exported", count);
+                continue;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_late) => "no answer in time".to_owned(),
+        };
+        metrics.spans("failed", count);
+        if complaint.now() {
+            let next_step = "look at the collector and at traces.otlp; requests are served all the same";
+            tracing::warn!(owner = "gate", cause, spans = count, next_step, "the collector did not take spans");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Spans from records.
+//!
+//! | span | kind | parent |
+//! |---|---|---|
+//! | the request: `login`, `query`, … | server | the client's span, if it sent one |
+//! | `admit`, `lease` | internal | the request |
+//! | `snowflake`: each attempt | client | the request |
+//! | `session`, when it ends | internal | none: a trace of its own, whose ids follow from the session's id |
+//!
+//! A request of a session links to the session's span. Attributes are those of OpenTelemetry's semantic conventions
+//! where they have one (`client.address`, `server.address`, `http.response.status_code`, `error.type`, `session.id`,
+//! `db.system.name`, `user_agent.name`), else they begin with `patgate.` or `snowflake.`.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanLinks};
+
+use crate::base::epoch::EpochMillis;
+use crate::telemetry::act::{Act, SESSION_ENDED};
+use crate::telemetry::story::{StepTimes, Story};
+
+/// Whether a record is exported: always what matters, and of the rest a part, the same part of each trace.
+pub(super) fn is_sampled(story: &Story, part: f64) -> bool {
+    let drawn = |trace: u64| (trace as f64) < part * u64::MAX as f64;
+    story.matters() || u64::from_str_radix(story.trace.get(16..).unwrap_or_default(), 16).is_ok_and(drawn)
+}
+
+/// Adds the spans of a record.
+pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
+    let (Ok(trace), Ok(own)) = (TraceId::from_hex(&story.trace), SpanId::from_hex(&story.span)) else { return };
+    let begin = story.at.to_system_time();
+    let at = |micros: u64| begin + Duration::from_micros(micros);
+    let parent = story.parent.as_deref().and_then(|parent| SpanId::from_hex(parent).ok());
+    let mut request = span(trace, own, story.route.clone(), SpanKind::Server, (begin, at(story.us)));
+    request.parent_span_id = parent.unwrap_or(SpanId::INVALID);
+    request.parent_span_is_remote = parent.is_some();
+    request.attributes = attributes(story);
+    if let Some((trace, span)) = story.session.as_deref().and_then(of_session_id) {
+        let of_session = SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE);
+        request.links.links.push(Link::new(of_session, Vec::new(), 0));
+    }
+    if let Some(fault) = &story.fault {
+        request.status = Status::error(fault.cause.clone());
+    }
+    to.push(request);
+    let mut child = |name: &'static str, kind: SpanKind, from: u64, until: u64| {
+        let id = SpanId::from_bytes(derived(&own.to_bytes(), to.len()));
+        let mut one = span(trace, id, name.into(), kind, (at(from), at(until.max(from))));
+        one.parent_span_id = own;
+        to.push(one);
+        to.len() - 1
+    };
+    let admitted = story.steps.admitted.or(story.steps.received);
+    if let Some(admitted) = admitted {
+        child("admit", SpanKind::Internal, 0, admitted);
+    }
+    let mut ready = admitted.unwrap_or_default();
+    let earlier = story.earlier.iter().map(|attempt| (&attempt.steps, Some(attempt.kind.as_str())));
+    let mut attempts = Vec::new();
+    for (steps, failed) in earlier.chain([(&story.steps, None)]) {
+        let StepTimes { leased, sent, answered, .. } = steps;
+        if let Some(leased) = leased {
+            child("lease", SpanKind::Internal, ready, *leased);
+            ready = *leased;
+        }
+        if let Some(sent) = sent {
+            let until = answered.unwrap_or(if failed.is_some() { *sent } else { story.us });
+            attempts.push((child("snowflake", SpanKind::Client, *sent, until), failed));
+            ready = until;
+        }
+    }
+    for (index, failed) in attempts {
+        let Some(one) = to.get_mut(index) else { continue };
+        one.attributes.push(KeyValue::new("db.system.name", "snowflake"));
+        one.attributes.extend(story.account.clone().map(|account| KeyValue::new("patgate.account", account)));
+        if let Some(kind) = failed {
+            one.attributes.push(KeyValue::new("error.type", kind.to_owned()));
+            one.status = Status::error(kind.to_owned());
+        }
+    }
+}
+
+/// The span of a session that has ended.
+pub(super) fn of_session(at: EpochMillis, act: &Act) -> Option<SpanData> {
+    let (trace, own) = of_session_id(act.session.as_deref().filter(|_| act.event == SESSION_ENDED)?)?;
+    let times = (act.opened?.to_system_time(), at.to_system_time());
+    let mut session = span(trace, own, "session".into(), SpanKind::Internal, times);
+    session.attributes.extend(act.session.clone().map(|id| KeyValue::new("session.id", id)));
+    session.attributes.extend(act.client.clone().map(|client| KeyValue::new("patgate.client", client)));
+    session.attributes.push(KeyValue::new("patgate.session.end", act.detail.clone()));
+    Some(session)
+}
+
+fn attributes(story: &Story) -> Vec<KeyValue> {
+    let mut all = vec![
+        KeyValue::new("client.address", story.peer.clone()),
+        KeyValue::new("patgate.listener", story.listener.clone()),
+        KeyValue::new("patgate.outcome", story.outcome.clone()),
+        KeyValue::new("patgate.response.bytes", i64::try_from(story.bytes).unwrap_or(i64::MAX)),
+    ];
+    if story.status != 0 {
+        all.push(KeyValue::new("http.response.status_code", i64::from(story.status)));
+    }
+    let mut add = |name: &'static str, value: &Option<String>| {
+        all.extend(value.clone().map(|value| KeyValue::new(name, value)));
+    };
+    add("patgate.client", &story.client);
+    add("patgate.account", &story.account);
+    add("patgate.credential", &story.credential);
+    add("patgate.pat.version", &story.pat);
+    add("session.id", &story.session);
+    add("patgate.request.id", &story.request_id);
+    add("snowflake.query_id", &story.query_id);
+    if let Some(login) = &story.login {
+        add("user_agent.name", &login.driver);
+        add("user_agent.version", &login.driver_version);
+        add("patgate.application", &login.application);
+        add("patgate.typed_user", &login.typed_user);
+        add("snowflake.session.id", &login.session);
+        add("snowflake.role", &login.role);
+        add("snowflake.warehouse", &login.warehouse);
+        let unset = (!login.unset.is_empty()).then(|| login.unset.join(", "));
+        add("patgate.login.unset", &unset);
+    }
+    if let Some(fault) = &story.fault {
+        add("error.type", &Some(fault.kind.clone()));
+        add("patgate.fault.code", &Some(fault.code.clone()));
+        add("patgate.fault.owner", &Some(fault.owner.clone()));
+        add("snowflake.error.code", &fault.snowflake_code);
+        add("snowflake.error.text", &fault.snowflake_text);
+    }
+    all
+}
+
+fn span(
+    trace: TraceId,
+    own: SpanId,
+    name: String,
+    span_kind: SpanKind,
+    (start_time, end_time): (SystemTime, SystemTime),
+) -> SpanData {
+    SpanData {
+        span_context: SpanContext::new(trace, own, TraceFlags::SAMPLED, false, TraceState::NONE),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind,
+        name: name.into(),
+        start_time,
+        end_time,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: Default::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::builder("patgate").build(),
+    }
+}
+
+/// The trace and the span of a session: whoever has its id finds both.
+fn of_session_id(session: &str) -> Option<(TraceId, SpanId)> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(session.replace('-', ""), &mut bytes).ok()?;
+    Some((TraceId::from_bytes(bytes), SpanId::from_bytes(derived(&bytes, 0))))
+}
+
+/// An id that follows from another one.
+fn derived(from: &[u8], number: usize) -> [u8; 8] {
+    let text = [from, &number.to_be_bytes()].concat();
+    let mut id = [0; 8];
+    id.copy_from_slice(&digest(&SHA256, &text).as_ref()[..8]);
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::story::{EarlierAttempt, FaultStory};
+
+    fn story() -> Story {
+        Story {
+            trace: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            span: "00f067aa0ba902b7".to_owned(),
+            parent: Some("b7ad6b7169203331".to_owned()),
+            at: EpochMillis(1_795_000_000_000),
+            us: 900,
+            route: "login".to_owned(),
+            session: Some("0af76519-16cd-43dd-8448-eb211c80319c".to_owned()),
+            steps: StepTimes {
+                received: Some(10),
+                admitted: Some(20),
+                leased: Some(500),
+                sent: Some(510),
+                answered: Some(800),
+            },
+            earlier: vec![EarlierAttempt {
+                steps: StepTimes { leased: Some(30), sent: Some(40), answered: Some(300), ..StepTimes::default() },
+                kind: "pat_refused".to_owned(),
+            }],
+            ..Story::default()
+        }
+    }
+
+    #[test]
+    fn a_login_is_a_tree_with_a_span_for_each_attempt_and_for_each_wait() {
+        let mut all = Vec::new();
+        of_story(&story(), &mut all);
+        let told: Vec<_> = all
+            .iter()
+            .map(|span| (&*span.name, span.end_time.duration_since(span.start_time).unwrap().as_micros()))
+            .collect();
+        assert_eq!(
+            told,
+            [("login", 900), ("admit", 20), ("lease", 10), ("snowflake", 260), ("lease", 200), ("snowflake", 290)]
+        );
+        assert_eq!(all[0].parent_span_id.to_string(), "b7ad6b7169203331");
+        assert!(all[1..].iter().all(|span| span.parent_span_id == all[0].span_context.span_id()));
+        let ids: std::collections::HashSet<_> = all.iter().map(|span| span.span_context.span_id()).collect();
+        assert_eq!(ids.len(), all.len());
+        assert!(matches!(all[3].status, Status::Error { .. }) && all[5].status == Status::Unset);
+        let act = Act { opened: Some(EpochMillis(1_795_000_000_000)), ..Act::of(SESSION_ENDED, "logout") };
+        let act = act.on_session("0af76519-16cd-43dd-8448-eb211c80319c", "excel");
+        let session = of_session(EpochMillis(1_795_000_009_000), &act).unwrap();
+        assert_eq!(all[0].links.links[0].span_context.span_id(), session.span_context.span_id());
+    }
+
+    #[test]
+    fn what_matters_is_always_sampled_and_the_rest_by_its_trace() {
+        let routine = Story { route: "query".to_owned(), ..story() };
+        assert!(is_sampled(&routine, 1.0) && !is_sampled(&routine, 0.0) && is_sampled(&story(), 0.0));
+        let failed = Story { fault: Some(FaultStory::default()), ..routine };
+        assert!(is_sampled(&failed, 0.0));
+    }
+}
