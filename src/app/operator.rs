@@ -3,7 +3,7 @@
 //! Each command is a function with typed values. `admin` offers them over HTTP, and the command line reads the same
 //! types.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ use crate::pat::{CachedPatStatus, PatStatus};
 use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::act::{self, Act};
-use crate::telemetry::metrics::PatGauges;
+use crate::telemetry::metrics::{Gauges, PatGauges};
 
 /// The least time between two retries of a credential. Each may cost the service user bad logins; five lock it.
 const RETRY: Duration = Duration::from_secs(10);
@@ -203,27 +203,41 @@ impl Operator {
     /// # Errors
     /// Never in practice: writing text to memory does not fail.
     pub async fn metrics(&self) -> Result<String, std::fmt::Error> {
-        let services = &self.generations.services;
-        let metrics = &services.metrics;
-        metrics.clear_pats();
-        if let Some(replicas) = &services.replicas {
-            metrics.set_replicas(replicas.is_up(), replicas.errors());
-        }
-        for (listener, certificate) in self.generations.certificates() {
-            let ends = certificate.ends.duration_since(UNIX_EPOCH).unwrap_or_default();
-            metrics.set_certificate(&listener, ends.as_secs_f64());
-        }
-        for one in self.generation().pats.status().await {
-            let cached = one.cached.as_ref();
-            let expires = cached.and_then(|cached| cached.expires?.duration_since(UNIX_EPOCH).ok());
-            metrics.set_pat(&PatGauges {
-                credential: &one.credential,
-                ready: one.ready && !cached.is_some_and(|cached| cached.refused),
+        self.generations.services.metrics.text(&self.gauges().await)
+    }
+
+    /// The state of the gate at this moment.
+    async fn gauges(&self) -> Gauges {
+        let (services, generation) = (&self.generations.services, self.generation());
+        let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64());
+        let pats = generation.pats.status().await.into_iter().map(|one| {
+            let (cached, credential) = (one.cached.as_ref(), one.credential);
+            let refused = cached.is_some_and(|cached| cached.refused);
+            PatGauges {
+                ready: one.ready && !refused,
+                refused,
                 age: cached.map(|cached| cached.age.as_secs_f64()),
-                expires: expires.map(|expires| expires.as_secs_f64()),
-            });
+                expires: cached.and_then(|cached| seconds(cached.expires?)),
+                credential,
+            }
+        });
+        let sessions = services.sessions.as_ref().map(|sessions| {
+            // A client without a session has a line too: its end would look like a gate that is away.
+            let mut counts: BTreeMap<_, u64> =
+                generation.config.clients.keys().map(|client| (client.to_string(), 0)).collect();
+            for (_, live, _) in sessions.list() {
+                *counts.entry(live.client.to_string()).or_default() += 1;
+            }
+            counts.into_iter().collect()
+        });
+        let certificates = self.generations.certificates();
+        Gauges {
+            pats: pats.collect(),
+            sessions,
+            accounts: generation.accounts.iter().map(|(name, account)| (name.to_string(), account.is_up())).collect(),
+            certificates: certificates.filter_map(|(name, one)| Some((name.to_string(), seconds(one.ends)?))).collect(),
+            replicas: services.replicas.as_ref().map(|replicas| (replicas.is_up(), replicas.errors())),
         }
-        metrics.text()
     }
 
     /// The status of each credential's PAT; never the PAT.

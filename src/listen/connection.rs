@@ -93,6 +93,7 @@ pub(super) async fn serve(
     let mut record = ConnectionRecord::open(context.slot.worker().new_ids(), &listener.listen.name, from.ip());
     let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &record).await else { return };
     record.source(peer.ip);
+    let _open = context.slot.worker().services().metrics.connection();
     if !context.slot.worker().expects(&peer) {
         return context.refused(&record, Kind::AddressUnexpected, "this address is in no client's networks");
     }

@@ -20,7 +20,7 @@ pub struct Generation {
     pub pats: Pats,
     /// The state that outlives the configuration.
     pub services: Services,
-    pub(super) accounts: Accounts,
+    pub accounts: Accounts,
 }
 
 /// The generation in use. A request keeps the generation that it began with.

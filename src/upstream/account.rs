@@ -55,6 +55,11 @@ pub enum AccountError {
 }
 
 impl AccountState {
+    /// Whether it can be reached, as far as the last requests show.
+    pub fn is_up(&self) -> bool {
+        !self.breaker.is_away()
+    }
+
     /// Sets an account up, without connecting. It keeps the unchanged parts of the state `before`.
     ///
     /// # Errors

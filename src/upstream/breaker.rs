@@ -47,6 +47,11 @@ impl Breaker {
         self.lock().next.is_some_and(|next| next > Instant::now())
     }
 
+    /// Whether the account is known to be unreachable, also while a request tests it.
+    pub fn is_away(&self) -> bool {
+        self.lock().next.is_some()
+    }
+
     /// Asks before a request is sent.
     pub fn try_acquire(&self) -> BreakerState {
         let now = Instant::now();
@@ -62,7 +67,7 @@ impl Breaker {
 
     /// A held request could not connect during its whole hold.
     pub fn open(&self, hop: Hop, cause: &str) {
-        Self::is_away(&mut self.lock(), hop, cause);
+        Self::begins(&mut self.lock(), hop, cause);
     }
 
     /// A request could not connect.
@@ -70,12 +75,12 @@ impl Breaker {
         let mut outage = self.lock();
         outage.failures = outage.failures.saturating_add(1);
         match outage.failures >= FAILURES {
-            true => Self::is_away(&mut outage, hop, cause),
+            true => Self::begins(&mut outage, hop, cause),
             false => outage.last = Some((hop, cause.to_owned())),
         }
     }
 
-    fn is_away(outage: &mut Outage, hop: Hop, cause: &str) {
+    fn begins(outage: &mut Outage, hop: Hop, cause: &str) {
         outage.last = Some((hop, cause.to_owned()));
         if outage.next.is_none() {
             outage.next = Some(Instant::now() + LOOK);

@@ -1,10 +1,11 @@
 //! [`Metrics`]: the operator's metrics, in the text form of Prometheus.
 //!
 //! The registry is a value, not a global. Names follow the conventions of OpenMetrics: a unit at the end, and `_total`
-//! for counters.
+//! for counters. What is counted as it happens is here; what a scrape asks the gate for is in [`Gauges`].
+
+mod gauges;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,6 +15,8 @@ use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+pub use gauges::{Gauges, PatGauges};
 
 use super::facts::{Ending, Facts, Step};
 use super::log_sink::DroppedLines;
@@ -35,14 +38,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Timings,
     reloads: Family<OutcomeLabel, Counter>,
-    replicas_up: Gauge,
-    replicas_errors: Counter,
-    ready: Family<CredentialLabel, Gauge>,
-    age: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
-    expires: Family<CredentialLabel, Gauge<f64, AtomicU64>>,
-    certificates: Family<ListenerLabel, Gauge<f64, AtomicU64>>,
     refused_connections: Family<ReasonLabel, Counter>,
     handshakes: Family<ReasonLabel, Counter>,
+    connections: Gauge,
     log_dropped: DroppedLines,
     history_lost: Counter,
     spans: Family<OutcomeLabel, Counter>,
@@ -57,11 +55,6 @@ struct ReadLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CredentialLabel {
     credential: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabel {
-    listener: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,16 +110,13 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// One credential's PAT at the time of a scrape.
-pub struct PatGauges<'a> {
-    /// The credential's name.
-    pub credential: &'a str,
-    /// Whether the PAT is usable.
-    pub ready: bool,
-    /// Seconds since the last good read.
-    pub age: Option<f64>,
-    /// When the PAT expires, in seconds since 1970.
-    pub expires: Option<f64>,
+/// An open connection; dropping it counts it no more.
+pub struct OpenConnection(Arc<Metrics>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
 }
 
 impl Metrics {
@@ -209,47 +199,23 @@ impl Metrics {
         self.reloads.get_or_create(&OutcomeLabel { outcome: if ok { "ok" } else { "refused" } }).inc();
     }
 
-    /// Sets whether Redis answers, and how often it has not answered.
-    pub fn set_replicas(&self, up: bool, errors: u64) {
-        self.replicas_up.set(i64::from(up));
-        self.replicas_errors.inc_by(errors.saturating_sub(self.replicas_errors.get()));
-    }
-
-    /// Forgets the values of every credential, because some may be gone.
-    pub fn clear_pats(&self) {
-        self.ready.clear();
-        self.age.clear();
-        self.expires.clear();
-    }
-
-    /// Sets the values of a credential's PAT.
-    pub fn set_pat(&self, pat: &PatGauges<'_>) {
-        let label = of(pat.credential);
-        self.ready.get_or_create(&label).set(i64::from(pat.ready));
-        match pat.age {
-            Some(age) => drop(self.age.get_or_create(&label).set(age)),
-            None => drop(self.age.remove(&label)),
-        }
-        match pat.expires {
-            Some(expires) => drop(self.expires.get_or_create(&label).set(expires)),
-            None => drop(self.expires.remove(&label)),
-        }
-    }
-
-    /// Sets when a listener's certificate ends, in seconds since 1970.
-    pub fn set_certificate(&self, listener: &str, ends: f64) {
-        self.certificates.get_or_create(&ListenerLabel { listener: listener.to_owned() }).set(ends);
+    /// Counts a connection as open until the guard is dropped.
+    pub fn connection(self: &Arc<Self>) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.clone())
     }
 
     /// All metrics, in the form for a scrape.
     ///
     /// # Errors
     /// Never in practice: writing text to memory does not fail.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub fn text(&self, gauges: &Gauges) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("patgate");
+        gauges.register(&mut registry);
+        registry.register("connections", "Open connections of clients", self.connections.clone());
         registry.register("store_reads", "Reads of a secrets manager, by outcome", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
-        registry.register("pat_refused", "Logins in which Snowflake refused the PAT", self.refused.clone());
+        registry.register("pat_refusals", "Logins in which Snowflake refused the PAT", self.refused.clone());
         registry.register(
             "requests_failed",
             "Requests that the gate did not serve, by kind and owner",
@@ -261,14 +227,6 @@ impl Metrics {
             "Time of requests: in the gate until they go to Snowflake, and there until the head of the answer";
         registry.register("request_seconds", seconds, self.seconds.0.clone());
         registry.register("config_reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
-        let up = "Whether Redis answers; while it does not, each replica counts for itself (0 also without Redis)";
-        registry.register("replicas_up", up, self.replicas_up.clone());
-        registry.register("replicas_errors", "Commands that Redis did not answer", self.replicas_errors.clone());
-        registry.register("pat_ready", "Whether the credential has a usable PAT", self.ready.clone());
-        registry.register("pat_age_seconds", "Time since the PAT was last read", self.age.clone());
-        registry.register("pat_expires_timestamp_seconds", "When the PAT expires, if known", self.expires.clone());
-        let ends = "When the certificate of the listener ends, or the first of its chain";
-        registry.register("certificate_expires_timestamp_seconds", ends, self.certificates.clone());
         let refused = "Connections that were closed before their first request, by reason";
         registry.register("connections_refused", refused, self.refused_connections.clone());
         let handshakes = "TLS handshakes that failed, by reason";
@@ -296,18 +254,33 @@ mod tests {
         let metrics = Metrics::default();
         metrics.store_read("vault", "ok");
         metrics.stale_served("bi");
-
-        metrics.set_pat(&PatGauges { credential: "bi", ready: true, age: Some(1.5), expires: None });
-        let text = metrics.text().unwrap();
+        let pat = PatGauges { credential: "bi".into(), ready: true, refused: true, age: Some(1.5), expires: None };
+        let gauges = Gauges {
+            pats: vec![pat],
+            accounts: vec![("prod".into(), false)],
+            sessions: Some(vec![("excel".into(), 3)]),
+            ..Gauges::default()
+        };
+        let _open = Arc::new(Metrics::default()).connection();
+        let text = metrics.text(&gauges).unwrap();
         for line in [
             "patgate_store_reads_total{store=\"vault\",outcome=\"ok\"} 1",
             "patgate_pat_stale_served_total{credential=\"bi\"} 1",
             "patgate_log_dropped_total 0",
             "patgate_pat_ready{credential=\"bi\"} 1",
             "patgate_pat_age_seconds{credential=\"bi\"} 1.5",
+            "patgate_pat_refused{credential=\"bi\"} 1",
+            "patgate_upstream_up{account=\"prod\"} 0",
+            "patgate_sessions{client=\"excel\"} 3",
+            "patgate_connections 0",
+            concat!("patgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.contains(line), "{text}");
         }
-        assert!(!text.contains("pat_expires_timestamp_seconds{") && text.ends_with("# EOF\n"), "{text}");
+        for absent in ["pat_expires_timestamp_seconds{", "replicas_up", "certificate_expires_timestamp_seconds{"] {
+            assert!(!text.contains(absent), "{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(!text.contains("pat_expires_timestamp_seconds{"), "{text}");
     }
 }
