@@ -10,8 +10,9 @@
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `reload` | when the gate reads the file again | 2 |
-//! | `operator` | the operator's commands, as functions with typed values | 3 |
-//! | `admin` | the same over HTTP | 4 |
+//! | `status` | the whole gate on one screen | 3 |
+//! | `operator` | the operator's commands, as functions with typed values | 4 |
+//! | `admin` | the same over HTTP | 5 |
 
 mod admin;
 #[cfg_attr(unix, path = "caller_unix.rs")]
@@ -25,6 +26,7 @@ mod generations;
 pub mod operator;
 mod reload;
 mod startup;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -104,7 +106,9 @@ impl App {
         certificates.look();
         tokio::spawn(tidy(generations.services.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
-        let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone());
+        let running =
+            status::Running { since: generations.services.env.clock.wall(), listeners: listeners.addresses()? };
+        let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone(), running);
         let Listeners { drivers, admin, health, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
         let service = AdminService::new(operator);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generations::{Generations, Reloaded};
 use super::reload::Reloads;
+use super::status::{self, Running, Status};
 use crate::base::rfc3339;
 use crate::pat::{CachedPatStatus, PatStatus};
 use crate::proxy::Generation;
@@ -31,6 +32,7 @@ pub struct Operator {
     /// Set if the configuration came from a file.
     reloads: Arc<OnceLock<Reloads>>,
     stopping: tokio_util::sync::CancellationToken,
+    running: Arc<Running>,
     /// When a credential was last retried.
     retried: Arc<Mutex<HashMap<String, Instant>>>,
 }
@@ -155,8 +157,10 @@ impl Operator {
         generations: Arc<Generations>,
         reloads: Arc<OnceLock<Reloads>>,
         stopping: tokio_util::sync::CancellationToken,
+        running: Running,
     ) -> Self {
-        Self { generations, reloads, stopping, retried: Arc::default() }
+        let running = Arc::new(running);
+        Self { generations, reloads, stopping, running, retried: Arc::default() }
     }
 
     /// Whether a refusal of a command by a local user is written: anybody can cause one.
@@ -196,6 +200,13 @@ impl Operator {
             refused,
             credentials,
         }
+    }
+
+    /// The whole gate on one screen.
+    pub async fn status(&self) -> Status {
+        let reload = self.reloads.get().and_then(Reloads::last);
+        let not_ready = self.ready().await.why;
+        status::look(&self.generations, &self.running, reload, not_ready).await
     }
 
     /// The metrics, in the form for a scrape.

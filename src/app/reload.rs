@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::generations::{Generations, Reloaded};
+use crate::base::rfc3339;
 use crate::config::{Config, file};
 use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
@@ -20,6 +22,20 @@ pub struct Reloads {
     used: Mutex<Seen>,
     /// The files that the last attempt named: after a failure, the gate tries again when they change.
     files: parking_lot::Mutex<Vec<PathBuf>>,
+    /// The outcome of the last attempt.
+    last: parking_lot::Mutex<Option<LastReload>>,
+}
+
+/// The last reload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastReload {
+    /// When it was.
+    #[serde(with = "rfc3339::option")]
+    pub at: Option<SystemTime>,
+    /// What asked for it.
+    pub why: String,
+    /// The error; then the old configuration is in use.
+    pub cause: Option<String>,
 }
 
 /// The content of the configuration and of the files that it names.
@@ -37,7 +53,12 @@ impl Reloads {
     /// `used` is the content at the time when the gate read the configuration in use.
     pub(super) fn new(file: PathBuf, generations: Arc<Generations>, used: Seen) -> Self {
         let files = parking_lot::Mutex::new(generations.current.load().config.files());
-        Self { file, generations, used: Mutex::new(used), files }
+        Self { file, generations, used: Mutex::new(used), files, last: parking_lot::Mutex::default() }
+    }
+
+    /// The outcome of the last attempt; `None`: there was none.
+    pub(super) fn last(&self) -> Option<LastReload> {
+        self.last.lock().clone()
     }
 
     /// Reads the file now. If it has an error, the gate logs it and keeps the old configuration.
@@ -65,6 +86,8 @@ impl Reloads {
             Err(cause) => Err(cause),
         };
         self.generations.services.metrics.reloaded(outcome.is_ok());
+        let at = Some(self.generations.services.env.clock.wall());
+        *self.last.lock() = Some(LastReload { at, why: why.to_owned(), cause: outcome.as_ref().err().cloned() });
         match &outcome {
             Ok(reloaded) => told(why, reloaded, &self.generations.services),
             Err(cause) => tracing::error!(

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use crate::base::clock::{Clock, Env};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::listen::bind;
 use crate::pat::{DiskCache, Guard};
 use crate::proxy::{InflateBudget, Services};
@@ -197,6 +197,17 @@ impl Listeners {
         let admin_socket = config.admin.socket.as_deref().map(AdminSocket::bind).transpose()?;
         let health = config.health.map(|address| bind(address, config.listen.reuse_port)).transpose()?;
         Ok(Self { drivers: all, admin, health, admin_socket })
+    }
+
+    /// The address of each listener for drivers, that of `[listen]` first.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn addresses(&self) -> io::Result<Vec<(Arc<str>, SocketAddr)>> {
+        let all = self.drivers.iter().map(|(name, socket)| Ok((name.clone(), socket.local_addr()?)));
+        let mut all = all.collect::<io::Result<Vec<_>>>()?;
+        all.sort_by_key(|(name, _)| **name != *Listen::MAIN);
+        Ok(all)
     }
 
     /// Refuses a socket that must be a loopback address and is not, also one from a service manager, which reads

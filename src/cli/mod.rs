@@ -25,6 +25,8 @@ mod shell;
 mod signal;
 mod state_place;
 
+mod status;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +49,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(GateArgs),
+    /// Show a running gate on one screen: certificates, PATs, stores, accounts, sessions, failures.
+    Status(GateArgs),
     /// Ask whether a running gate lives, or with `--ready` whether it serves logins: for the probes of containers.
     Health(health::HealthArgs),
     /// Show and manage the PATs of a running gate.
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Reload(args) => reload::reload(&args),
+        Command::Status(args) => status::status(&args),
         Command::Health(args) => health::health(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::Runtime;
@@ -129,6 +130,16 @@ pub(super) fn say_table<const N: usize>(header: [&str; N], rows: &[[String; N]])
     };
     line(header);
     rows.iter().for_each(|row| line(row.each_ref().map(String::as_str)));
+}
+
+/// A time span in its largest fitting unit.
+pub(super) fn span(time: Duration) -> String {
+    match time.as_secs() {
+        s if s >= 2 * 86_400 => format!("{} days", s / 86_400),
+        s if s >= 2 * 3_600 => format!("{} hours", s / 3_600),
+        s if s >= 120 => format!("{} minutes", s / 60),
+        s => format!("{s} s"),
+    }
 }
 
 /// A runtime with one thread for slow work.

@@ -52,7 +52,7 @@ pub use disk_cache::DiskCache;
 pub use guard::Guard;
 pub use lease::{Deadlines, Lease, Refused};
 pub use queue::RequestKind;
-pub use status::{CachedPatStatus, PatStatus};
+pub use status::{CachedPatStatus, PatState, PatStatus};
 
 use crate::base::clock::Env;
 use crate::base::ids::ServiceUser;

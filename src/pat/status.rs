@@ -102,6 +102,68 @@ pub struct FailedReferenceStatus {
     pub cause: String,
 }
 
+/// A PAT that ends within this time is worth a warning.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// How a credential's PAT is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PatState {
+    /// All is well.
+    Active,
+    /// It ends soon.
+    Expiring,
+    /// It has ended.
+    Expired,
+    /// Snowflake has refused it, and no store has another.
+    Refused,
+    /// There is none that may be used.
+    Missing,
+}
+
+impl PatState {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl PatStatus {
+    /// How it is at that time.
+    pub fn state(&self, now: SystemTime) -> PatState {
+        let Some(cached) = self.cached.as_ref().filter(|_| self.ready) else { return PatState::Missing };
+        match cached.expires {
+            _ if cached.refused => PatState::Refused,
+            Some(end) if end <= now => PatState::Expired,
+            Some(end) if end.duration_since(now).is_ok_and(|left| left < SOON) => PatState::Expiring,
+            _ => PatState::Active,
+        }
+    }
+
+    /// Why somebody has to act, and what to do; `None` if all is well.
+    pub fn attention(&self, now: SystemTime) -> Option<String> {
+        let end = self.cached.as_ref().and_then(|cached| cached.expires).map(rfc3339::show).unwrap_or_default();
+        let new = "make a new one, and put it into the store";
+        Some(match self.state(now) {
+            PatState::Active => return None,
+            PatState::Expiring => format!("its PAT ends at {end}; {new}"),
+            PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
+            PatState::Refused => {
+                "Snowflake refuses its PAT, so its logins fail; put a new one into the store, or enable \
+                                  it again and run `patgate pat retry`"
+                    .to_owned()
+            }
+            PatState::Missing => "it has no usable PAT, so its logins fail; put one into the store".to_owned(),
+        })
+    }
+}
+
 impl From<&StoreFailure> for FailureStatus {
     fn from(failure: &StoreFailure) -> Self {
         let (kind, cause) = (failure.error.kind().to_owned(), failure.error.to_string());
@@ -128,5 +190,41 @@ mod whole_seconds {
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pat(held: serde_json::Value, ready: bool) -> PatStatus {
+        let pat = serde_json::json!({
+            "credential": "bi", "references": [], "ready": ready, "held": held, "failure": null, "losers": []
+        });
+        serde_json::from_value(pat).unwrap()
+    }
+
+    #[test]
+    fn what_is_refused_missing_or_ends_soon_needs_attention() {
+        let now = rfc3339::parse("2026-11-01T00:00:00Z").unwrap();
+        let held = |refused: bool, expires: Option<&str>| {
+            serde_json::json!({
+                "id": "3259373ad93c", "version": "1", "from": "f:pat", "created": null, "expires": expires, "age_s": 1,
+                "usable": true, "overdue": false, "warm": false, "refused": refused
+            })
+        };
+        for (pat, wanted) in [
+            (pat(held(false, None), true), None),
+            (pat(held(false, Some("2026-11-15T00:00:00Z")), true), None),
+            (pat(held(false, Some("2026-11-14T23:59:59Z")), true), Some("its PAT ends at 2026-11-14T23:59:59Z")),
+            (pat(held(false, Some("2026-10-01T00:00:00Z")), true), Some("its PAT ended at 2026-10-01")),
+            (pat(held(true, None), true), Some("Snowflake refuses its PAT")),
+            (pat(held(false, None), false), Some("it has no usable PAT")),
+            (pat(serde_json::Value::Null, false), Some("it has no usable PAT")),
+        ] {
+            let told = pat.attention(now);
+            assert_eq!(told.is_some(), wanted.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().starts_with(wanted.unwrap_or_default()));
+        }
     }
 }

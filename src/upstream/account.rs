@@ -96,6 +96,13 @@ impl AccountState {
     }
 }
 
+impl AccountState {
+    /// For how long Snowflake is known to be unreachable, and why; `None` if it is not.
+    pub fn outage(&self) -> Option<(Duration, String)> {
+        self.breaker.outage()
+    }
+}
+
 /// One worker's client of one account.
 pub struct AccountClient {
     state: Arc<AccountState>,

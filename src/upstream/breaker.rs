@@ -25,6 +25,8 @@ pub struct Breaker(Mutex<Outage>);
 struct Outage {
     /// When the next request may test the account; `None` while the breaker is closed.
     next: Option<Instant>,
+    /// Since when it is open.
+    since: Option<Instant>,
     failures: u32,
     /// Where, and why, the last request could not connect.
     last: Option<(Hop, String)>,
@@ -84,6 +86,7 @@ impl Breaker {
         outage.last = Some((hop, cause.to_owned()));
         if outage.next.is_none() {
             outage.next = Some(Instant::now() + LOOK);
+            outage.since = Some(Instant::now());
             tracing::error!(
                 owner = "snowflake",
                 cause,
@@ -97,6 +100,13 @@ impl Breaker {
         if std::mem::take(&mut *self.lock()).next.is_some() {
             tracing::info!("Snowflake answers again");
         }
+    }
+
+    /// For how long it is open, and why; `None` while it is closed.
+    pub fn outage(&self) -> Option<(Duration, String)> {
+        let outage = self.lock();
+        let cause = outage.last.as_ref().map(|(_, cause)| cause.clone()).unwrap_or_default();
+        Some((outage.since?.elapsed(), cause))
     }
 
     /// The failure of a request that is not sent because the breaker is open.
@@ -119,12 +129,15 @@ mod tests {
     async fn while_it_is_away_one_looks_and_the_others_are_told() {
         let breaker = Breaker::default();
         assert_eq!(breaker.try_acquire(), BreakerState::Closed);
+        assert_eq!(breaker.outage(), None);
         breaker.open(Hop::Connect, "x");
         assert_eq!(breaker.try_acquire(), BreakerState::Open);
         tokio::time::advance(LOOK).await;
+        breaker.open(Hop::Connect, "y");
+        assert_eq!(breaker.outage(), Some((LOOK, "y".to_owned())));
         assert_eq!((breaker.try_acquire(), breaker.try_acquire()), (BreakerState::Probe, BreakerState::Open));
         breaker.close();
-        assert_eq!(breaker.try_acquire(), BreakerState::Closed);
+        assert_eq!((breaker.try_acquire(), breaker.outage()), (BreakerState::Closed, None));
     }
 
     #[tokio::test(start_paused = true)]

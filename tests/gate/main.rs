@@ -20,6 +20,7 @@ mod rotation;
 mod sealed;
 mod settings;
 mod sockets;
+mod status;
 mod stores;
 mod strangers;
 mod streams;

@@ -280,7 +280,7 @@ impl World {
     /// Reads everything that the admin address shows.
     async fn look_at(&self, app: &App) {
         let sessions = if self.config.seal.is_some() { 200 } else { 404 };
-        for (path, status) in [("/metrics", 200), ("/pats", 200), ("/sessions", sessions)] {
+        for (path, status) in [("/metrics", 200), ("/pats", 200), ("/status", 200), ("/sessions", sessions)] {
             assert_eq!(self.operator(app, Method::GET, path).await.0, status, "{path}");
         }
     }

@@ -116,3 +116,40 @@ async fn health_is_for_probes_without_another_program() {
     assert_eq!(at(&gate, &["health"]).status.code(), Some(0));
     assert_eq!(patgate(&["health", "--admin", "127.0.0.1:1"]).status.code(), Some(4));
 }
+
+#[tokio::test]
+async fn one_screen_shows_the_gate_and_what_needs_attention() {
+    let gate = gate().await;
+    gate.login().await;
+    let output = at(&gate, &["status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let screen = text(&output.stdout);
+    let row = |start: &str| -> Vec<&str> {
+        let line = screen.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {screen}"));
+        line.split_whitespace().collect()
+    };
+    assert!(screen.starts_with(&format!("patgate {}, ready, up ", env!("CARGO_PKG_VERSION"))), "{screen}");
+    assert_eq!(row("main ")[1..3], [&*gate.address.to_string(), "localhost,127.0.0.1"]);
+    assert_eq!(row("c ")[1..4], ["a", "U", "active"]);
+    assert_eq!(row("a ")[1..], ["localhost", "reachable"]);
+    assert_eq!(row("f ")[1..], ["file", "answers"]);
+    assert!(screen.contains("1 clients, 1 sessions within the last hour"), "{screen}");
+
+    gate.standin.state.set_pat("U", "the-pat", PatState::Disabled);
+    gate.login().await;
+    std::fs::write(gate.config(), "[listen\n").unwrap();
+    assert_eq!(at(&gate, &["reload"]).status.code(), Some(4));
+    let output = at(&gate, &["status"]);
+    assert_eq!(output.status.code(), Some(8), "{}", said(&output));
+    for wanted in [
+        "credential c: Snowflake refuses its PAT",
+        "the last reload failed, and the old configuration is in use",
+        "not ready: Snowflake refuses the PAT of every credential",
+    ] {
+        assert!(text(&output.stderr).contains(wanted), "{}", said(&output));
+    }
+    assert!(text(&output.stdout).contains("PG-"), "{}", said(&output));
+    let json: serde_json::Value = serde_json::from_slice(&at(&gate, &["status", "--json"]).stdout).unwrap();
+    assert_eq!((&json["ready"], &json["credentials"][0]["state"]), (&false.into(), &"refused".into()), "{json}");
+    assert!(json["failures"][0]["count"].as_u64().unwrap() > 0, "{json}");
+}

@@ -195,6 +195,7 @@ impl AdminService {
                 Ok(text) => answer(StatusCode::OK, MEDIA_TYPE, text),
                 Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written as text"),
             },
+            Verb::Status => json_answer(StatusCode::OK, &operator.status().await),
             Verb::Pats => json_answer(StatusCode::OK, &operator.pats().await),
             Verb::Refresh => refreshed(operator.refresh(parameter(request, "credential").as_deref()).await?),
             Verb::Retry => match parameter(request, "credential") {

@@ -31,6 +31,8 @@ verbs! {
     Ready = GET "/readyz",
     /// The metrics, for Prometheus.
     Metrics = GET "/metrics",
+    /// The whole gate on one screen.
+    Status = GET "/status",
     /// The status of each credential's PAT; never the PAT.
     Pats = GET "/pats",
     /// Reads every PAT now, or that of `?credential=NAME`: for a store's event hook.
@@ -76,7 +78,7 @@ impl Verb {
     pub(super) fn is_for_everyone(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Pats | Self::Refresh | Self::Retry | Self::Reload => false,
+            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Reload => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions => false,
         }
     }

@@ -9,6 +9,7 @@ use crate::app::resolver;
 use crate::base::clock::Env;
 use crate::base::names::SecretRef;
 use crate::base::rfc3339;
+use crate::cli::shell::span;
 use crate::config::Config;
 use crate::stores::{FetchedPat, SetupError, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -81,7 +82,7 @@ impl Probe {
         let head = format!("{}: {} ({})", self.credential, self.reference, self.kind);
         match &self.read {
             Ok(found) => {
-                let age = self.age(found).map_or_else(|| "not given by the store".to_owned(), shown);
+                let age = self.age(found).map_or_else(|| "not given by the store".to_owned(), span);
                 let expires = found.expires.map_or_else(|| "not given by the store".to_owned(), rfc3339::show);
                 format!("{head}: ok, version {}, PAT {}, age {age}, expiry {expires}", found.version, found.id)
             }
@@ -91,15 +92,5 @@ impl Probe {
 
     fn age(&self, found: &FetchedPat) -> Option<Duration> {
         self.now.duration_since(found.created?).ok()
-    }
-}
-
-/// An age in the largest fitting unit.
-fn shown(age: Duration) -> String {
-    match age.as_secs() {
-        s if s >= 2 * 86_400 => format!("{} days", s / 86_400),
-        s if s >= 2 * 3_600 => format!("{} hours", s / 3_600),
-        s if s >= 120 => format!("{} minutes", s / 60),
-        s => format!("{s} s"),
     }
 }

@@ -5,9 +5,11 @@
 
 mod gauges;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,7 @@ use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 pub use gauges::{Gauges, PatGauges};
 
@@ -34,6 +37,8 @@ pub struct Metrics {
     stale: Family<CredentialLabel, Counter>,
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
+    /// How often each kind failed, and when last, for the operator's screen.
+    failures: Mutex<HashMap<Kind, (u64, Instant)>>,
     logins: Family<LoginLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     seconds: Timings,
@@ -136,9 +141,20 @@ impl Metrics {
     }
 
     /// Counts an answer with a fault.
-    fn failed(&self, kind: Kind) {
+    fn failed(&self, kind: Kind, at: Instant) {
+        let mut failures = self.failures.lock();
+        let count = failures.get(&kind).map_or(0, |(count, _)| *count);
+        failures.insert(kind, (count + 1, at));
+        drop(failures);
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
+    }
+
+    /// How often each kind has failed since the start, and when last; the latest first.
+    pub fn failures(&self) -> Vec<(Kind, u64, Instant)> {
+        let mut all: Vec<_> = self.failures.lock().iter().map(|(kind, (count, at))| (*kind, *count, *at)).collect();
+        all.sort_unstable_by_key(|(_, _, at)| std::cmp::Reverse(*at));
+        all
     }
 
     /// Counts a finished request.
@@ -150,7 +166,7 @@ impl Metrics {
         }
         self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
         if let Ending::Failed(fault) = &facts.ending {
-            self.failed(fault.kind());
+            self.failed(fault.kind(), facts.started);
         }
         let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
         // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
