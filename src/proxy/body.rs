@@ -11,6 +11,7 @@ use super::logout::Logout;
 use crate::admit::RequestPermit;
 use crate::base::fault::chain;
 use crate::base::trace::TraceId;
+use crate::snowflake::query_id::{EDGE, Edges};
 use crate::telemetry::record::Record;
 use crate::upstream::ResponseBody;
 
@@ -18,6 +19,15 @@ use crate::upstream::ResponseBody;
 pub struct AnswerBody {
     content: Content,
     record: Record,
+    /// What of a statement's answer the record keeps.
+    edges: Option<Box<Ends>>,
+}
+
+/// The first bytes of an answer, and its last piece.
+struct Ends {
+    first: Vec<u8>,
+    last: Bytes,
+    gzip: bool,
 }
 
 /// The gate's own body, or Snowflake's body as a stream.
@@ -38,7 +48,31 @@ impl Content {
 
 impl AnswerBody {
     pub(super) fn new(content: Content, record: Record) -> Self {
-        Self { content, record }
+        Self { content, record, edges: None }
+    }
+
+    /// Keeps the edges of the answer to a statement for the record, which is where its id stands.
+    pub(super) fn keeping_edges(mut self, gzip: bool) -> Self {
+        self.edges = Some(Box::new(Ends { first: Vec::new(), last: Bytes::new(), gzip }));
+        self
+    }
+
+    fn sent(&mut self, piece: &Bytes) {
+        self.record.sent_down(piece.len());
+        if let Some(ends) = &mut self.edges {
+            let room = EDGE - ends.first.len();
+            ends.first.extend_from_slice(&piece[..piece.len().min(room)]);
+            ends.last = piece.clone();
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(ends) = self.edges.take() {
+            let Ends { first, last, gzip } = *ends;
+            let last = last[last.len().saturating_sub(EDGE)..].to_vec();
+            self.record.note(|facts| facts.edges = Some(Box::new(Edges { first, last, gzip })));
+        }
+        self.record.complete();
     }
 }
 
@@ -69,8 +103,12 @@ impl Body for AnswerBody {
             }),
         };
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => this.record.sent_down(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(None) => this.record.complete(),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(piece) = frame.data_ref() {
+                    this.sent(piece);
+                }
+            }
+            Poll::Ready(None) => this.complete(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
@@ -95,7 +133,7 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         // hyper drops a body after its last frame, or when the connection closes in the middle of it.
         if self.is_end_stream() {
-            self.record.complete();
+            self.complete();
         }
     }
 }

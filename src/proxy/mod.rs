@@ -45,8 +45,8 @@ pub use worker::{Worker, WorkerSlot};
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind, Reply};
 use crate::base::trace::{TraceId, TraceParent};
-use crate::snowflake::answer;
-use crate::snowflake::route::Route;
+use crate::snowflake::route::{Route, Stream};
+use crate::snowflake::{answer, query_id};
 use crate::telemetry::record::{Opening, Record};
 use crate::upstream::BodySlot;
 
@@ -70,6 +70,7 @@ impl Worker {
         };
         let mut record = Record::open(opening, &self.generation.services.sinks);
         let (mut head, body) = request.into_parts();
+        record.note(|facts| facts.request_id = head.uri.query().and_then(query_id::of_request));
         // What Snowflake does for the request belongs to the gate's span of it.
         let sampled = parent.is_none_or(|parent| parent.sampled);
         head.headers.insert(TRACEPARENT, traceparent(TraceParent { trace, span, sampled }));
@@ -91,7 +92,12 @@ impl Worker {
             // What is left of it stands where the next request should begin.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|content| AnswerBody::new(content, record))
+        let is_statement = matches!(route, Route::Stream(Stream::Query | Stream::Result));
+        let gzip = response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+        response.map(|content| {
+            let body = AnswerBody::new(content, record);
+            if is_statement { body.keeping_edges(gzip) } else { body }
+        })
     }
 
     async fn dispatch(

@@ -25,7 +25,7 @@ use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
-use crate::snowflake::{PAT_AUTHENTICATOR, rest};
+use crate::snowflake::{PAT_AUTHENTICATOR, query_id, rest};
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{AccountClient, BodySlot, ClientBody, Failure, Held, InFlightPermit, RequestBody, ResponseBody};
 
@@ -59,6 +59,7 @@ impl Worker {
         let (grant, admitted) = generation.admission.rest(peer, key.as_ref()).await?;
         note_grant(record, &grant);
         record.step(Step::Admitted);
+        record.note(|facts| facts.query_id = query_id::in_path(head.uri.path()));
         let mut body = self.body(&head, body.lend(), &grant).await?;
         record.step(Step::Received);
         if let Some(key) = &key {

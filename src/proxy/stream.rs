@@ -15,6 +15,7 @@ use crate::admit::{Peer, RequestPermit, Weight, key};
 use crate::base::fault::{Fault, Kind};
 use crate::session::authorization;
 use crate::snowflake::logout::{has_ended, is_logout};
+use crate::snowflake::query_id;
 use crate::snowflake::route::{Route, Stream};
 use crate::snowflake::token_header;
 use crate::telemetry::record::{Record, Step};
@@ -64,6 +65,7 @@ impl Worker {
             }
         };
         record.step(Step::Admitted);
+        record.note(|facts| facts.query_id = query_id::in_path(head.uri.path()));
         head.headers.insert(header::HOST, account.authority().clone());
         head.version = Version::HTTP_11;
         let (body, in_flight) = match most {

@@ -43,6 +43,7 @@ pub mod login;
 pub mod logout;
 pub mod members;
 pub mod query;
+pub mod query_id;
 pub mod refusal;
 pub mod renewal;
 pub mod rest;

@@ -12,6 +12,7 @@ use crate::base::names::ClientName;
 use crate::base::pins::ContextField;
 use crate::base::text::cut;
 use crate::base::trace::{SpanId, TraceId};
+use crate::snowflake::query_id::{self, Edges};
 use crate::snowflake::route::Route;
 
 /// The longest text of a login's facts; its client may send any.
@@ -47,8 +48,10 @@ pub struct Facts {
     pub session: Option<SessionId>,
     /// The id that the driver gave the request, and repeats with each try.
     pub request_id: Option<String>,
-    /// Snowflake's id of the statement, if it was found at the beginning or the end of the answer.
+    /// Snowflake's id of the statement that the path names.
     pub query_id: Option<String>,
+    /// The edges of the answer, which may have that id.
+    pub edges: Option<Box<Edges>>,
     /// The HTTP status of the answer; 0 while there is none.
     pub status: u16,
     /// Facts of a login; boxed, since most requests have none.
@@ -243,6 +246,11 @@ impl Facts {
     /// How long it took.
     pub fn took(&self) -> Duration {
         self.ended.unwrap_or_else(Instant::now).saturating_duration_since(self.started)
+    }
+
+    /// Snowflake's id of the statement, from the path or from the answer.
+    pub fn query_id(&self) -> Option<String> {
+        self.query_id.clone().or_else(|| query_id::find(self.edges.as_ref()?))
     }
 
     /// How many times the gate tried to send it upstream.

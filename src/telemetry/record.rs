@@ -65,6 +65,7 @@ impl Record {
             session: None,
             request_id: None,
             query_id: None,
+            edges: None,
             status: 0,
             login: None,
             bytes_down: 0,

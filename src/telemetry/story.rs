@@ -173,7 +173,7 @@ impl Story {
             pat: facts.pat.as_ref().map(ToString::to_string),
             session: facts.session.map(|session| session.to_string()),
             request_id: facts.request_id.clone(),
-            query_id: facts.query_id.clone(),
+            query_id: facts.query_id(),
             status: facts.status,
             bytes: facts.bytes_down,
             steps: StepTimes::of(&facts.steps),
