@@ -51,7 +51,7 @@ use crate::config::{Config, Listen};
 use crate::listen::{Acceptor, Unadmitted, Workers};
 use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
-use crate::telemetry::log_sink::DroppedLines;
+use crate::telemetry::logs::LogControl;
 use crate::telemetry::observer::Observer;
 use admin::AdminService;
 use certificates::Certificates;
@@ -84,16 +84,16 @@ impl App {
     /// If an address, a certificate or a root is unusable. An unreachable store or Snowflake is not an error.
     pub async fn start(config: Config, env: Env) -> io::Result<Self> {
         let listeners = Listeners::bind(&config)?;
-        Self::start_on(listeners, config, env, DroppedLines::default()).await
+        Self::start_on(listeners, config, env, LogControl::default()).await
     }
 
-    /// The same on existing listeners, with the count of the log's dropped lines for the metrics.
+    /// The same on existing listeners, with the control of this process's log.
     ///
     /// # Errors
     /// Like [`App::start`].
-    pub async fn start_on(listeners: Listeners, config: Config, env: Env, dropped: DroppedLines) -> io::Result<Self> {
+    pub async fn start_on(listeners: Listeners, config: Config, env: Env, log: LogControl) -> io::Result<Self> {
         let config = Arc::new(config);
-        let (services, resolver, observer) = startup::services(&config, env, dropped).await?;
+        let (services, resolver, observer) = startup::services(&config, env, log).await?;
         let generations = Arc::new(Generations::first(config.clone(), resolver, services)?);
         listeners.check_private(&config)?;
         let connections = startup::connections(config.listen.connections);

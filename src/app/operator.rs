@@ -65,6 +65,9 @@ pub enum OperatorError {
         /// How long to wait.
         seconds: u64,
     },
+    /// A text that names no levels.
+    #[error("{0}")]
+    NoLevel(String),
     /// Why the gate cannot add a key to the ring.
     #[error("{0}")]
     NotRotated(String),
@@ -142,6 +145,13 @@ pub struct EndedSessions {
     /// What failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What is written to the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LogLevels {
+    /// The levels: `info`, or `info,pat=debug`.
+    pub level: String,
 }
 
 /// The outcome of adding a key to the ring.
@@ -330,6 +340,22 @@ impl Operator {
             known: client == Some(true) || ended.here > 0,
             error: ended.unwritten.map(unwritten),
         })
+    }
+
+    /// What is written to the log.
+    pub fn log_levels(&self) -> LogLevels {
+        LogLevels { level: self.generations.services.log_level.get() }
+    }
+
+    /// Sets what is written to the log, until the gate restarts.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoLevel`].
+    pub fn set_log_levels(&self, levels: &str) -> Result<LogLevels, OperatorError> {
+        self.generations.services.log_level.set(levels).map_err(OperatorError::NoLevel)?;
+        tracing::warn!(levels, "the operator changed what is logged");
+        self.acted(act::LOG_LEVEL, levels);
+        Ok(self.log_levels())
     }
 
     /// Adds a key to a ring that the gate makes; the key seals from now on.

@@ -20,7 +20,7 @@ use crate::state::StateDir;
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::history::History;
-use crate::telemetry::log_sink::DroppedLines;
+use crate::telemetry::logs::LogControl;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::observations::Observations;
 use crate::telemetry::observer::{Observer, Writers};
@@ -38,11 +38,11 @@ use super::generations;
 pub(super) async fn services(
     config: &Config,
     env: Env,
-    dropped: DroppedLines,
+    log: LogControl,
 ) -> io::Result<(Services, Arc<Resolver>, Option<Observer>)> {
     let state = state(&config.state)?;
     let guard = guard(config, &env.clock, state.clone())?;
-    let (replicas, metrics) = (replicas(config, &env)?, Arc::new(Metrics::with_dropped_lines(dropped)));
+    let (replicas, metrics) = (replicas(config, &env)?, Arc::new(Metrics::with_dropped_lines(log.dropped)));
     let disk_cache = disk_cache(&config.state, state.as_ref())?;
     let resolver = generations::resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
     let (sinks, observer) = observed(config, state.as_ref(), &metrics, &env)?;
@@ -54,7 +54,9 @@ pub(super) async fn services(
     };
     let control = Handle::current();
     let inflating = Arc::new(InflateBudget::new(env.clock.clone()));
-    let services = Services { guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control };
+    let log_level = log.level;
+    let services =
+        Services { log_level, guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control };
     Ok((services, resolver, observer))
 }
 

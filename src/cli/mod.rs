@@ -11,6 +11,7 @@ mod explain;
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
 mod health;
+mod log;
 mod pat;
 mod place;
 mod reload;
@@ -59,6 +60,8 @@ enum Command {
     /// List and end the sessions of a running gate.
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Show or change what a running gate writes to its log.
+    Log(log::LogArgs),
     /// Tell what happened to a request, and what to do: by the trace id that the tool shows, a code, or a text.
     Explain(explain::ExplainArgs),
     /// Prove the audit log.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::health(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),
+        Command::Log(args) => log::log(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Audit(command) => audit::audit(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),

@@ -9,11 +9,14 @@ use crate::app::{App, Listeners, Seen};
 use crate::base::clock::{Env, Random, SystemRandom};
 use crate::config::report::Report;
 use crate::config::{Config, file};
-use crate::telemetry::log_sink::DroppedLines;
-use crate::telemetry::logs;
+use crate::telemetry::logs::{self, LogControl};
 
 /// The command.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+    started(args).map_err(CommandError::into_log_line)
+}
+
+fn started(args: &ConfigArgs) -> Result<(), CommandError> {
     // The first random number of a process takes tens of milliseconds; draw it while another thread reads the file.
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
     // The configuration names the files to watch. Take their content before reading the configuration, so that the gate
@@ -22,7 +25,7 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let seen = Seen::now(&file, &load(&file)?.0);
     let (config, report) = load(&file)?;
     // Dropped last: it writes what is left of the log.
-    let (_flush, dropped) = logs::start(&config.log).map_err(CommandError::gate)?;
+    let (_flush, log) = logs::start(&config.log).map_err(CommandError::gate)?;
     for (line, column, problem) in report.problems() {
         tracing::warn!(
             at = format!("{}:{line}:{column}", report.file()),
@@ -40,18 +43,18 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config, file, seen, dropped));
+    let outcome = runtime.block_on(serve(config, file, seen, log));
     // A file read that hangs must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, file: PathBuf, seen: Seen, dropped: DroppedLines) -> Result<(), CommandError> {
+async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Result<(), CommandError> {
     // Before anything slow, so that no signal is lost meanwhile.
     let mut signals = Signals::new().map_err(CommandError::gate)?;
     let sockets = service::sockets().map_err(CommandError::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
-    let app = App::start_on(listeners, config, Env::default(), dropped).await.map_err(CommandError::gate)?;
+    let app = App::start_on(listeners, config, Env::default(), log).await.map_err(CommandError::gate)?;
     app.follow(file, seen);
     let health = app.health.map(tracing::field::display);
     let version = env!("CARGO_PKG_VERSION");

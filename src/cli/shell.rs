@@ -1,6 +1,7 @@
 //! The parts that commands share: their arguments, a failure with its exit code, lines on stdout.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::place::Place;
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::fault::Owner;
+use crate::base::rfc3339;
 
 /// The configuration that commands read if none is named.
 pub(super) const USUAL: &str = "/etc/patgate/patgate.toml";
@@ -94,6 +97,19 @@ impl CommandError {
     /// A failure that this owner has to mend.
     pub(super) fn of(owner: Owner, text: impl ToString) -> Self {
         Self { code: owner.exit_code(), text: text.to_string() }
+    }
+
+    /// The same as a line of the log, where stderr is read by a program: as the log itself, it is JSON there.
+    pub(super) fn into_log_line(self) -> Self {
+        if std::io::stderr().is_terminal() || self.text.is_empty() {
+            return self;
+        }
+        let now = rfc3339::show(SystemClock.wall());
+        let line = serde_json::json!({
+            "timestamp": now, "level": "ERROR", "message": "the gate did not start", "owner": "gate",
+            "cause": self.text.trim_end(),
+        });
+        Self { text: line.to_string(), ..self }
     }
 
     /// The command worked, and its answer says that something needs attention.

@@ -12,6 +12,7 @@ use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::stores::Resolver;
 use crate::telemetry::act::Act;
+use crate::telemetry::log_level::LogLevel;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sinks::Sinks;
 
@@ -28,6 +29,8 @@ pub struct Services {
     pub disk_cache: Option<DiskCache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Which lines are logged.
+    pub log_level: LogLevel,
     /// Where records go.
     pub sinks: Arc<Sinks>,
     /// What the gate inflates for connections that are not admitted.

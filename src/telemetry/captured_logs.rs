@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::logs::filter;
+use super::log_level::filter;
 use crate::config::Level;
 
 /// The last lines of the log, kept in memory; for the demo, which shows what an operator would find.

@@ -4,25 +4,31 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::log_level::LogLevel;
 use super::log_sink::{DroppedLines, LogFlush, LogSink};
 use crate::base::text::capped;
-use crate::config::{Level, Log, LogFormat};
+use crate::config::{Log, LogFormat};
 
 /// The longest text of a panic.
 const PANIC: usize = 1024;
 
-/// Starts logging for this process; a second call changes nothing. Also returns the count of dropped lines.
-///
-/// The level applies to the gate's own lines. Libraries write only warnings. The stores' clients, and the libraries
-/// below them, write nothing: their lines contain tokens and whole answers.
+/// What a running gate knows of its log.
+#[derive(Clone, Default)]
+pub struct LogControl {
+    /// How many lines were dropped.
+    pub dropped: DroppedLines,
+    /// Which lines are written.
+    pub level: LogLevel,
+}
+
+/// Starts logging for this process; a second call changes nothing.
 ///
 /// # Errors
 /// If the thread that writes cannot be started.
-pub fn start(log: &Log) -> io::Result<(LogFlush, DroppedLines)> {
+pub fn start(log: &Log) -> io::Result<(LogFlush, LogControl)> {
     let flows = |dropped| tracing::warn!(owner = "gate", dropped, "stderr was not read; lines were dropped");
     let (sink, flush) = LogSink::start(io::stderr(), flows)?;
     let dropped = sink.dropped();
@@ -31,7 +37,8 @@ pub fn start(log: &Log) -> io::Result<(LogFlush, DroppedLines)> {
         LogFormat::Text => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let base = tracing_subscriber::registry().with(filter(log.level));
+    let (filter, level) = LogLevel::new(log.level);
+    let base = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(sink);
     // An error means that there is a subscriber already, as in tests that run in one process.
     let _already = if json {
@@ -44,19 +51,5 @@ pub fn start(log: &Log) -> io::Result<(LogFlush, DroppedLines)> {
         let cause = payload.map_or("", |text| capped(text, PANIC));
         tracing::error!(owner = "gate", at, cause, "a bug: a task panicked");
     }));
-    Ok((flush, dropped))
-}
-
-pub(super) fn filter(level: Level) -> EnvFilter {
-    let level = match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
-    // A directive applies to every target that begins with its name.
-    let silent = ["aws", "azure", "google_cloud", "hyper", "reqwest", "rustify", "rustls", "typespec", "vaultrs"];
-    let silent: String = silent.iter().map(|name| format!(",{name}=off")).collect();
-    EnvFilter::new(format!("warn,patgate={level}{silent}"))
+    Ok((flush, LogControl { dropped, level }))
 }

@@ -7,6 +7,7 @@ pub mod captured_logs;
 pub mod connection_record;
 pub mod facts;
 pub mod history;
+pub mod log_level;
 pub mod log_sink;
 pub mod log_throttle;
 pub mod logs;

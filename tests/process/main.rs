@@ -112,3 +112,12 @@ fn the_demo_ends_by_itself_when_told_to() {
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("0 failed") && said.contains("no trace of the client's key"), "{said}");
 }
+
+/// Whoever collects the log as JSON reads also why a gate did not start.
+#[test]
+fn a_failed_start_is_a_line_of_the_log_where_no_person_reads_it() {
+    let output = patgate(&["run", "--config", "no/such/file.toml"]);
+    let line: serde_json::Value = serde_json::from_str(&text(&output.stderr)).unwrap();
+    assert_eq!((line["level"].as_str(), line["owner"].as_str()), (Some("ERROR"), Some("gate")), "{line}");
+    assert!(line["cause"].as_str().unwrap().contains("no/such/file.toml"), "{line}");
+}

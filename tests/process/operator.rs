@@ -62,3 +62,23 @@ async fn commands_find_the_operator_s_socket_by_the_configuration() {
     let output = gate.command(&["pat", "status"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from the gate at its socket"));
 }
+
+#[tokio::test]
+async fn the_level_of_the_log_changes_while_the_gate_runs() {
+    let (gate, mut log) = Gate::start("[admin]\naddress='127.0.0.1:0'", |_| {}).await;
+    let ask = |level: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_patgate"));
+        command.arg("log").args(level).arg("--admin").arg(gate.admin.to_string()).output().unwrap()
+    };
+    assert_eq!(String::from_utf8_lossy(&ask(&[]).stdout), "info\n");
+    let wrong = ask(&["info,nothing=debug"]);
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("is no module"));
+    assert!(ask(&["info,proxy=debug,telemetry=debug"]).status.success());
+    assert_eq!(String::from_utf8_lossy(&ask(&[]).stdout), "info,proxy=debug,telemetry=debug\n");
+    let mut line = String::new();
+    while !line.contains("the operator changed what is logged") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut log, &mut line).unwrap(), 0);
+    }
+    assert!(line.contains("info,proxy=debug,telemetry=debug"), "{line}");
+}

@@ -166,7 +166,9 @@ impl AdminService {
             OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
                 StatusCode::NOT_FOUND
             }
-            OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) | OperatorError::NoLevel(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
         };
         let body = match failed {
@@ -203,6 +205,11 @@ impl AdminService {
                 None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
+            Verb::Log => json_answer(StatusCode::OK, &operator.log_levels()),
+            Verb::SetLog => match parameter(request, "level") {
+                Some(levels) => json_answer(StatusCode::OK, &operator.set_log_levels(&levels)?),
+                None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the levels: ?level=info,pat=debug"),
+            },
             Verb::Sessions => json_answer(StatusCode::OK, &operator.sessions()?),
             Verb::RotateKeys => json_answer(StatusCode::OK, &operator.rotate_keys().await?),
             Verb::EndSessions => match parameter(request, "target").as_deref().and_then(Revocation::parse) {

@@ -41,6 +41,10 @@ verbs! {
     Retry = POST "/pats/retry",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
+    /// What is written to the log.
+    Log = GET "/log",
+    /// Sets what is written to the log: `?level=info,pat=debug`.
+    SetLog = POST "/log/level",
     /// The sessions that this gate has recently served; never a token.
     Sessions = GET "/sessions",
     /// Adds a key to a ring that the gate makes; the key seals from now on.
@@ -79,7 +83,7 @@ impl Verb {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Reload => false,
-            Self::Sessions | Self::RotateKeys | Self::EndSessions => false,
+            Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
         }
     }
 }
