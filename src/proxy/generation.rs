@@ -20,6 +20,7 @@ pub struct Generation {
     pub pats: Pats,
     /// The state that outlives the configuration.
     pub services: Services,
+    /// The accounts.
     pub accounts: Accounts,
 }
 

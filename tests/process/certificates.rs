@@ -9,6 +9,7 @@ use patgate::internal::standin::Certificates;
 use serde_json::Value;
 
 use crate::gate::Gate;
+use crate::{patgate, text};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -36,6 +37,26 @@ async fn a_start_with_an_ended_certificate_serves_and_says_whose_fault_it_is() {
     assert_eq!((&line["level"], &line["owner"]), (&"ERROR".into(), &"gate".into()), "{line}");
     assert!(line["file"].as_str().unwrap().ends_with("server.pem"), "{line}");
     assert!(line["next_step"].as_str().unwrap().contains("put a certificate that is valid now"), "{line}");
+}
+
+#[test]
+fn a_start_with_a_certificate_of_another_key_ends_with_a_sentence() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Certificates::make(home.path(), &["localhost"]).unwrap();
+    Certificates::make(other.path(), &["localhost"]).unwrap();
+    std::fs::copy(other.path().join("server.key"), home.path().join("server.key")).unwrap();
+    let config = format!(
+        "[listen]\naddress='127.0.0.1:0'\ncertificate='server.pem'\nkey='server.key'\n[admin]\naddress='127.0.0.1:0'\n\
+         [accounts.a]\nhost='localhost'\nca='ca.pem'\n[stores.e.env]\n[credentials.c]\naccount='a'\nuser='U'\n\
+         pat='e:X'\n[clients.x]\ncredential='c'\nkeys=['sha256:{}']\n",
+        "0".repeat(64)
+    );
+    let file = home.path().join("patgate.toml");
+    std::fs::write(&file, config).unwrap();
+    let output = patgate(&["run", "--config", file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("is not the key of the certificate in") && !said.contains("KeyMismatch"), "{said}");
 }
 
 #[tokio::test]

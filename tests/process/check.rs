@@ -159,7 +159,10 @@ fn a_state_directory_that_the_user_cannot_write_to_is_told() {
     mode(home.0.path(), 0o755);
     let program = tempfile::tempdir().unwrap();
     mode(program.path(), 0o755);
-    std::fs::copy(env!("CARGO_BIN_EXE_patgate"), program.path().join("patgate")).unwrap();
+    // Another process writes the copy: a child that another test forks meanwhile would hold the open file, and what is
+    // open for writing cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_patgate")).arg(program.path().join("patgate")).status();
+    assert!(copied.unwrap().success());
     mode(&program.path().join("patgate"), 0o755);
     let mut command = Command::new(program.path().join("patgate"));
     command.uid(65534).current_dir("/").args(["check", "--config"]).arg(home.path("patgate.toml"));

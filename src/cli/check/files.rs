@@ -50,6 +50,7 @@ pub(super) async fn inspect(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Find
     if let Some(replicas) = &config.replicas {
         roots("replicas.ca", replicas.ca.as_deref(), clock.wall(), &mut found);
     }
+    roots("traces.ca", config.traces.ca.as_deref(), clock.wall(), &mut found);
     for (key, source) in sources(config) {
         secret(&key, &source, &mut found);
     }
@@ -146,7 +147,8 @@ fn private(key: &str, path: &Path, found: &mut Vec<Finding>) {
 
 /// The directory for what outlives the process.
 fn state(config: &Config, found: &mut Vec<Finding>) {
-    let named = config.state.directory.as_deref();
+    let of_system = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    let named = config.state.directory.as_deref().or(of_system.as_deref());
     let directory = named.unwrap_or(&config.state.beside);
     let there = directory.ancestors().find(|one| one.exists() || one.as_os_str().is_empty());
     let there = there.map(|one| if one.as_os_str().is_empty() { Path::new(".") } else { one });
