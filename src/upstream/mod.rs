@@ -17,6 +17,7 @@ mod breaker;
 mod client_body;
 mod connect;
 mod dial;
+mod distrust;
 mod failure;
 mod hold;
 mod idle_pool;

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::body::{ProgressBody, RequestBody};
 use super::connect::{Connection, Endpoint};
+use super::distrust::in_words;
 use super::failure::{Blame, Failure, Hop, is_exhausted};
 use super::idle_pool::IdlePool;
 use super::response_body::ResponseBody;
@@ -153,7 +154,7 @@ impl Pool {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
                 let blame = if is_exhausted(&error) { Blame::Machine } else { Blame::Way(hop.of(&error)) };
-                Err(Failure::unsent(blame, format!("connect to {}: {}", self.endpoint.address, chain(&error))))
+                Err(Failure::unsent(blame, format!("connect to {}: {}", self.endpoint.address, in_words(&error))))
             }
             Err(_late) => {
                 let what = if hop == Hop::Tls { "no TLS handshake" } else { "no connection" };
