@@ -9,12 +9,14 @@
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
+//! | `alone` | the PATs of a command, where no gate runs | 3 |
 //! | `reload` | when the gate reads the file again | 2 |
 //! | `status` | the whole gate on one screen | 3 |
 //! | `operator` | the operator's commands, as functions with typed values | 4 |
 //! | `admin` | the same over HTTP | 5 |
 
 mod admin;
+mod alone;
 #[cfg_attr(unix, path = "caller_unix.rs")]
 #[cfg_attr(windows, path = "caller_windows.rs")]
 mod caller;
@@ -41,6 +43,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use admin::Verb;
+pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
 pub use reload::Seen;
 pub use startup::Listeners;

@@ -16,7 +16,7 @@ use super::generations::{Generations, Reloaded};
 use super::reload::Reloads;
 use super::status::{self, Running, Status};
 use crate::base::rfc3339;
-use crate::pat::{CachedPatStatus, PatStatus};
+use crate::pat::{CachedPatStatus, PatStatus, Proof};
 use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::act::{self, Act};
@@ -292,6 +292,16 @@ impl Operator {
         let outcomes = self.generation().pats.retry(credential).await.unwrap_or_default();
         let failed = outcomes.iter().any(|(_, outcome)| outcome.is_err());
         Ok(Refreshed { failed, pats: self.pats().await })
+    }
+
+    /// Sends the gate's own login with the PAT of a credential, under the guard, and tries what its session can do.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoSuchCredential`].
+    pub async fn prove(&self, credential: &str) -> Result<Proof, OperatorError> {
+        self.known(credential)?;
+        self.acted(act::PAT_LOGIN, credential);
+        Ok(self.generation().pats.prove(credential).await.unwrap_or_default())
     }
 
     /// Reads the configuration again, with the files that it names.

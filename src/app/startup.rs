@@ -122,7 +122,11 @@ fn guard(config: &Config, clock: &Arc<dyn Clock>, state: Option<StateDir>) -> io
     }
 }
 
-fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Replicas>>> {
+/// The other gates, if there are any.
+///
+/// # Errors
+/// If the password or the address of Redis is unusable.
+pub(super) fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Replicas>>> {
     let Some(settings) = &config.replicas else { return Ok(None) };
     let password = settings.password.as_ref().map(load_now).transpose().map_err(io::Error::other)?;
     Replicas::open(settings, password.as_ref(), env).map(Some).map_err(io::Error::other)

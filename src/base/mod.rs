@@ -13,4 +13,5 @@ pub mod shutdown;
 pub mod source;
 pub mod text;
 pub mod trace;
+pub mod trial;
 pub mod verdict;

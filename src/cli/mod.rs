@@ -12,6 +12,7 @@ mod explain;
 mod hardening;
 mod health;
 mod log;
+mod logins;
 mod pat;
 mod place;
 mod reload;

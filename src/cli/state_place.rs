@@ -8,7 +8,7 @@ use super::shell::{CommandError, USUAL};
 use crate::config::file;
 
 /// The state directory of a system's package, where systemd makes it.
-const PACKAGED: &str = "/var/lib/patgate";
+pub(super) const PACKAGED: &str = "/var/lib/patgate";
 
 /// Where the state is.
 #[derive(Args, Clone)]

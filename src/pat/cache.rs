@@ -114,6 +114,18 @@ impl Cache {
         Ok(cached)
     }
 
+    /// The PAT of a credential, from memory if possible; `None` if there is no such credential.
+    ///
+    /// # Errors
+    /// If memory has no usable PAT, and the store gives none.
+    pub(super) async fn of(&self, credential: &str) -> Option<Result<Arc<CachedPat>, StoreError>> {
+        let key = self.inner.options.credentials.get(credential)?;
+        Some(match self.inner.usable(key).await {
+            Some(cached) => Ok(cached),
+            None => self.read(key, Why::Fresh).await,
+        })
+    }
+
     /// A PAT other than the one that Snowflake refused, according to the guard; `None` if no reference has another.
     ///
     /// # Errors

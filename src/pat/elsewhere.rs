@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Inner;
 use super::guard::Guard;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Outcome};
 use super::version::Version;
 use crate::base::ids::{PatId, ServiceUser};
-use crate::replicas::Replicas;
+use crate::replicas::{Judgement, OwnTurn, Replicas};
 
 impl Guard {
     /// Records how many gates share the places of a user's versions.
@@ -45,5 +46,35 @@ impl Guard {
     pub(super) fn condemned_elsewhere(self: &Arc<Self>, user: &ServiceUser, version: &PatId) {
         let now = self.clock.now();
         self.change(user, |ledger| ledger.condemned_elsewhere(version, now));
+    }
+}
+
+impl Inner {
+    /// Sends an own login in its turn among replicas, and tells them what came of it.
+    pub(super) async fn in_turn(
+        &self,
+        user: &ServiceUser,
+        version: &PatId,
+        login: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        let Some(replicas) = &self.replicas else { return login.await };
+        let turn = match replicas.own_login(user, version).await {
+            OwnTurn::Granted(turn) => turn,
+            OwnTurn::Condemned => {
+                self.guard.condemned_elsewhere(user, version);
+                return Outcome::Unsent;
+            }
+            OwnTurn::Taken => return Outcome::Unsent,
+        };
+        let outcome = login.await;
+        let judgement = match &outcome {
+            Outcome::Accepted => Judgement::Acquitted,
+            Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Judgement::Acquitted,
+            Outcome::Refused(refusal) if refusal.kind().condemns_pat() => Judgement::Condemned,
+            Outcome::Refused(_) => Judgement::Paused,
+            Outcome::Unsent | Outcome::Lost => Judgement::Open,
+        };
+        replicas.own_login_ended(user, version, judgement, turn);
+        outcome
     }
 }

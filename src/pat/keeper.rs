@@ -162,7 +162,8 @@ impl Guard {
         self.state.lock().ledgers.of(name).was_read(id, in_vain, self.clock.now());
     }
 
-    fn own_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, number: u64, outcome: Outcome) {
+    /// Records what came of the gate's own login `number`.
+    pub(super) fn own_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, number: u64, outcome: Outcome) {
         let (said, now) = (Said::of(&outcome), self.clock.now());
         let mut state = self.state.lock();
         let suspected = matches!(state.ledgers.of(name).version(id).standing, Standing::Suspect { .. });

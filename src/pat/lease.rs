@@ -26,7 +26,6 @@ use crate::base::ids::{PatId, ServiceUser};
 use crate::base::secret::Secret;
 use crate::base::trace::TraceId;
 use crate::base::verdict::Verdict;
-use crate::replicas::{Judgement, OwnTurn};
 use crate::snowflake::refusal::Refusal;
 
 /// The pause before a request without a PAT asks the store again.
@@ -299,27 +298,7 @@ impl Helper for LeaseRequest {
                 return Outcome::Unsent;
             }
             let (user, credential) = (self.grant.service_user(), self.grant.credential());
-            let Some(replicas) = &inner.replicas else {
-                return inner.own_logins.log_in(credential, &pat.fetched.pat).await;
-            };
-            let turn = match replicas.own_login(user, version).await {
-                OwnTurn::Granted(turn) => turn,
-                OwnTurn::Condemned => {
-                    inner.guard.condemned_elsewhere(user, version);
-                    return Outcome::Unsent;
-                }
-                OwnTurn::Taken => return Outcome::Unsent,
-            };
-            let outcome = inner.own_logins.log_in(credential, &pat.fetched.pat).await;
-            let judgement = match &outcome {
-                Outcome::Accepted => Judgement::Acquitted,
-                Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Judgement::Acquitted,
-                Outcome::Refused(refusal) if refusal.kind().condemns_pat() => Judgement::Condemned,
-                Outcome::Refused(_) => Judgement::Paused,
-                Outcome::Unsent | Outcome::Lost => Judgement::Open,
-            };
-            replicas.own_login_ended(user, version, judgement, turn);
-            outcome
+            inner.in_turn(user, version, inner.own_logins.log_in(credential, &pat.fetched.pat)).await
         })
     }
 

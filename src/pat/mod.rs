@@ -16,6 +16,8 @@
 //! | `contexts` | what clients asked for when Snowflake refused only them |
 //! | `keeper` | reads the store and logs in for the gate itself, while requests wait |
 //! | `own_login` | the gate's own login |
+//! | `proof` | the gate's own login for the operator, and what its session shows |
+//! | `shape` | what a PAT says of itself |
 //! | `ledgers`, `journal` | the ledgers of all users, in memory and on disk |
 //! | `health` | the outcome of recent reads |
 //! | `schedule` | when the gate reads a reference again |
@@ -34,9 +36,11 @@ mod lease;
 mod ledger;
 mod ledgers;
 mod own_login;
+mod proof;
 mod question;
 mod queue;
 mod schedule;
+mod shape;
 #[cfg(test)]
 mod simulated;
 mod status;
@@ -51,7 +55,9 @@ use tokio::runtime::Handle;
 pub use disk_cache::DiskCache;
 pub use guard::Guard;
 pub use lease::{Deadlines, Lease, Refused};
+pub use proof::Proof;
 pub use queue::RequestKind;
+pub use shape::Shape;
 pub use status::{CachedPatStatus, PatState, PatStatus};
 
 use crate::base::clock::Env;

@@ -12,15 +12,15 @@ use tokio::time::timeout;
 
 use super::ledger::Outcome;
 use crate::base::clock::Env;
+use crate::base::fault::{Fault, Kind};
 use crate::base::ids::SessionId;
-use crate::base::pins::Pins;
+use crate::base::pins::{ContextField, Pin, Pins};
 use crate::base::secret::Secret;
 use crate::config::Config;
-use crate::snowflake::answer::LoginAnswer;
 use crate::snowflake::login::own_login;
 use crate::snowflake::query::{self, pinned};
 use crate::snowflake::route::LOGIN;
-use crate::upstream::{AccountClient, AccountState, whole};
+use crate::upstream::{AccountClient, AccountState, Opened};
 
 /// How long an own login may take; shorter than its turn among replicas.
 const ANSWER_TIME: Duration = Duration::from_secs(55);
@@ -55,38 +55,49 @@ impl OwnLogins {
         self.credentials.get(credential).map_or(&[], |form| &form.context)
     }
 
-    /// Logs in with this PAT.
+    /// Logs in with this PAT, and logs out.
     pub(super) async fn log_in(&self, credential: &str, pat: &Secret) -> Outcome {
-        let Some(form) = self.credentials.get(credential) else { return Outcome::Unsent };
-        let Some(account) = form.account.as_ref().and_then(|state| AccountClient::new(state, None).ok()) else {
-            return Outcome::Unsent;
-        };
-        let Some((target, body)) = self.request(form, &account, pat) else { return Outcome::Unsent };
-        let exchange = async {
-            let response = account.post(&target, body, None).await.map_err(|failure| match failure.is_unsent() {
-                true => Outcome::Unsent,
-                false => Outcome::Lost,
-            })?;
-            whole(response).await.map(|(_head, body)| body).map_err(|_not_read| Outcome::Lost)
-        };
-        let body = match timeout(ANSWER_TIME, exchange).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(outcome)) => return outcome,
-            Err(_late) => return Outcome::Lost,
-        };
-        match LoginAnswer::read(&body) {
-            Some(LoginAnswer::Success(granted)) => {
-                let token = granted.token();
-                tokio::spawn(async move { account.log_out(&token).await });
+        match self.open(credential, pat).await {
+            Opened::Session(session) => {
+                tokio::spawn(session.log_out());
                 Outcome::Accepted
             }
-            Some(LoginAnswer::Refused(mut refusal)) => {
-                refusal.without(pat);
-                Outcome::Refused(refusal)
-            }
-            // The answer is complete but not a login answer: Snowflake has not checked the PAT.
-            None => Outcome::Unsent,
+            Opened::Refused(refusal) => Outcome::Refused(refusal),
+            Opened::Unsent(_) => Outcome::Unsent,
+            Opened::Lost(_) => Outcome::Lost,
         }
+    }
+
+    /// Logs in with this PAT, and leaves the session open.
+    pub(super) async fn open(&self, credential: &str, pat: &Secret) -> Opened {
+        let unsent = |cause: &str| Opened::Unsent(Fault::new(Kind::GateBroken).with_cause(cause));
+        let Some(form) = self.credentials.get(credential) else { return unsent("there is no such credential") };
+        let Some(account) = form.account.as_ref().and_then(|state| AccountClient::new(state, None).ok()) else {
+            return unsent("the account cannot be set up");
+        };
+        let Some((target, body)) = self.request(form, &account, pat) else {
+            return unsent("the login cannot be written");
+        };
+        match timeout(ANSWER_TIME, account.open_session(&target, body)).await {
+            Ok(Opened::Refused(mut refusal)) => {
+                refusal.without(pat);
+                Opened::Refused(refusal)
+            }
+            Ok(opened) => opened,
+            Err(_late) => Opened::Lost(Fault::new(Kind::SnowflakeSilent).with_cause("no answer to the login in time")),
+        }
+    }
+
+    /// What an own login of the credential asks for, of each place that the credential pins.
+    pub(super) fn asked(&self, credential: &str) -> Vec<(ContextField, String)> {
+        let pins =
+            self.credentials.get(credential).map(|form| form.pins.places().map(|(place, pin)| (place, pin.clone())));
+        let asked = |(place, pin)| match pin {
+            Pin::Free => None,
+            Pin::Fixed(value) => Some((place, value.to_string())),
+            Pin::OneOf(values) => values.first().map(|first| (place, first.clone())),
+        };
+        pins.into_iter().flatten().filter_map(asked).collect()
     }
 
     /// The target and the body of a login.

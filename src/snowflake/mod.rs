@@ -48,6 +48,7 @@ pub mod refusal;
 pub mod renewal;
 pub mod rest;
 pub mod route;
+pub mod statement;
 pub mod token_header;
 
 /// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator of a login with a PAT in the member `TOKEN` (`py:auth/pat.py`,

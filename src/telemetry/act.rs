@@ -41,6 +41,8 @@ pub const SESSION_ENDED: &str = "session_ended";
 pub const PAT_REFRESH: &str = "pat_refresh";
 /// The operator had the gate forget bad logins.
 pub const PAT_RETRY: &str = "pat_retry";
+/// The operator had the gate log in.
+pub const PAT_LOGIN: &str = "pat_login";
 /// The operator changed what is logged.
 pub const LOG_LEVEL: &str = "log_level";
 /// The operator added a key to the ring.

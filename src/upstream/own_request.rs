@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
+use secrecy::zeroize::Zeroizing;
 
 use super::account::AccountClient;
 use super::body::RequestBody;
@@ -13,8 +14,9 @@ use super::in_flight::InFlightPermit;
 use super::response_body::ResponseBody;
 use crate::base::secret::Secret;
 use crate::snowflake::answer::CONTENT_TYPE;
+use crate::snowflake::rest::TOKEN_TYPE;
 use crate::snowflake::route::LOGOUT;
-use crate::snowflake::token_header;
+use crate::snowflake::{PAT_AUTHENTICATOR, token_header};
 
 /// How long a logout may take; nobody waits for it.
 const LOGOUT_TIME: Duration = Duration::from_secs(10);
@@ -32,9 +34,32 @@ impl AccountClient {
         body: Bytes,
         token: Option<&Secret>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let unfit = |what: &str| Failure::unfit(format!("{what} does not fit into a request"));
+        let token = token.map(|token| token_header::write(token).ok_or_else(|| unfit("a token"))).transpose()?;
+        let authorization = token.map(|token| (header::AUTHORIZATION, token));
+        self.own(Method::POST, target, body, authorization.into_iter().collect()).await
+    }
+
+    /// Posts JSON to a path of Snowflake's REST APIs, which take a PAT as the bearer token.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn post_rest(&self, target: &str, body: Bytes, pat: &Secret) -> Result<Response<ResponseBody>, Failure> {
+        let bearer = Zeroizing::new(format!("Bearer {}", pat.expose()));
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| unfit("a token"))?;
+        bearer.set_sensitive(true);
+        let kind = (TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
+        self.own(Method::POST, target, body, vec![(header::AUTHORIZATION, bearer), kind]).await
+    }
+
+    async fn own(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+        more: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Response<ResponseBody>, Failure> {
         let mut request = Request::new(RequestBody::whole(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(|_| unfit("the target"))?;
         let headers = request.headers_mut();
         headers.insert(header::HOST, self.authority().clone());
@@ -42,10 +67,7 @@ impl AccountClient {
         headers.insert(header::ACCEPT, HeaderValue::from_static(CONTENT_TYPE));
         let agent = concat!("patgate/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-        if let Some(token) = token {
-            let token = token_header::write(token).ok_or_else(|| unfit("a token"))?;
-            headers.insert(header::AUTHORIZATION, token);
-        }
+        headers.extend(more);
         self.send(request, InFlightPermit::exempt()).await
     }
 
@@ -57,4 +79,8 @@ impl AccountClient {
         };
         let _lost = tokio::time::timeout(LOGOUT_TIME, ended).await;
     }
+}
+
+fn unfit(what: &str) -> Failure {
+    Failure::unfit(format!("{what} does not fit into a request"))
 }

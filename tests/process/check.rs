@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patgate::internal::base::clock::{Clock, SystemClock, SystemRandom};
-use patgate::internal::standin::{self, Certificates};
+use patgate::internal::standin::{self, Certificates, PatState};
 use patgate::internal::tls;
 use serde_json::Value;
 
+#[cfg(unix)]
+use crate::gate::Gate;
 use crate::{patgate, text};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -195,4 +197,43 @@ async fn online_the_way_to_each_account_is_tried() {
         let (code, said) = home.check(&["--online"]);
         assert!(code == 6 && said.contains(wanted) && said.contains("(owner: snowflake)"), "{said}");
     }
+}
+
+/// A login of a check counts at the guard, whether a gate runs or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_sent_once_and_a_refused_version_never_again() {
+    let snowflake = tempfile::tempdir().unwrap();
+    let made = Certificates::make(snowflake.path(), &["localhost"]).unwrap();
+    let server = tls::server(&made.pair(), None).unwrap();
+    let standin = standin::start(([127, 0, 0, 1], 0).into(), server, Arc::new(SystemRandom)).await.unwrap();
+    let account = format!("host='localhost'\naddress='{}'", standin.address);
+    let home = Home::new(&account, "[admin]\naddress='127.0.0.1:1'");
+    std::fs::copy(&made.ca, home.path("ca.pem")).unwrap();
+    standin.state.set_pat("U", "the-pat", PatState::Active);
+    assert_eq!(home.check(&["--login"]).0, 2, "it needs --online");
+    let (code, said) = home.check(&["--online", "--login"]);
+    assert!(code == 0 && said.contains("credentials.c: ok, Snowflake accepts PAT"), "{said}");
+    assert_eq!(standin.state.open_sessions(), 0, "logged out");
+    standin.state.set_pat("U", "the-pat", PatState::Disabled);
+    for round in 0..3 {
+        let (code, said) = home.check(&["--online", "--login"]);
+        assert!(code == 6 && said.contains("(PG-605)"), "{said}");
+        assert_eq!(said.contains("not sent: "), round > 0, "{said}");
+        assert_eq!(standin.state.bad_logins_in_all(), 1);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_gate_sends_the_login_and_knows_of_it() {
+    let (gate, _log) = Gate::start("[admin]\naddress='127.0.0.1:0'\nsocket='admin.sock'", |_| {}).await;
+    let check = || gate.command(&["check", "--online", "--login"]).output().unwrap();
+    assert!(check().status.success());
+    gate.standin.state.set_pat("U", "the-pat", PatState::Expired);
+    assert_eq!(check().status.code(), Some(6));
+    let (status, pats) = gate.admin(http::Method::GET, "/pats").await;
+    assert!(status == 200 && pats.contains("\"refused\":true"), "{pats}");
+    assert_eq!((check().status.code(), gate.standin.state.bad_logins_in_all()), (Some(6), 1));
+    let (status, text) = gate.admin(http::Method::POST, "/pats/login?credential=none").await;
+    assert!(status == 404 && text.contains("no credential has the name none"), "{status} {text}");
 }

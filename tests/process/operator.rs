@@ -34,6 +34,7 @@ async fn another_user_of_the_machine_reads_the_health_and_gives_no_command() {
         ("GET", "/sessions"),
         ("POST", "/pats/refresh"),
         ("POST", "/pats/retry?credential=c"),
+        ("POST", "/pats/login?credential=c"),
         ("POST", "/reload"),
         ("POST", "/sessions/rotate"),
         ("POST", "/sessions/kill?target=client:x"),

@@ -204,6 +204,10 @@ impl AdminService {
                 Some(credential) => refreshed(operator.retry(&credential).await?),
                 None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
+            Verb::Login => match parameter(request, "credential") {
+                Some(credential) => json_answer(StatusCode::OK, &operator.prove(&credential).await?),
+                None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
+            },
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
             Verb::Log => json_answer(StatusCode::OK, &operator.log_levels()),
             Verb::SetLog => match parameter(request, "level") {

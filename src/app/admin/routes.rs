@@ -39,6 +39,8 @@ verbs! {
     Refresh = POST "/pats/refresh",
     /// Forgets the bad logins of `?credential=NAME`, then reads its PAT.
     Retry = POST "/pats/retry",
+    /// Logs in with the PAT of `?credential=NAME`, unless Snowflake has refused it before, and logs out.
+    Login = POST "/pats/login",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
     /// What is written to the log.
@@ -82,7 +84,7 @@ impl Verb {
     pub(super) fn is_for_everyone(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Reload => false,
+            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
         }
     }

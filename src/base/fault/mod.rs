@@ -177,6 +177,17 @@ impl Kind {
         Self::ALL.iter().copied().find(|kind| kind.rule().name == name)
     }
 
+    /// The kind that a sentence of the gate tells of (see [`Fault::sentence`]). Of kinds that say the same, the first.
+    pub fn of_sentence(text: &str) -> Option<Self> {
+        let said = text.strip_prefix("patgate: ")?;
+        let tells = |kind: &&Self| {
+            let rule = kind.rule();
+            let begin = rule.message.split("{}").next().unwrap_or_default();
+            said.starts_with(begin) && said.contains(rule.client_step)
+        };
+        Self::ALL.iter().find(tells).copied()
+    }
+
     /// Whether Snowflake's verdict is about the PAT itself, which no other request can change.
     pub fn condemns_pat(self) -> bool {
         matches!(self, Self::PatRefused | Self::PatExpired)
@@ -337,6 +348,16 @@ mod tests {
         for none in ["", "no id", "[x]", &format!("[{id}] first"), "a role [0ce9eb56-821d-4ca9-a774-04ae89a0cf5!]"] {
             assert_eq!(uuid(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_kind_is_found_by_its_sentence() {
+        for &kind in Kind::ALL {
+            let found = Kind::of_sentence(&Fault::new(kind).detail("x").sentence(TraceId::from_bytes([7; 16])));
+            let (found, rule) = (found.unwrap().rule(), kind.rule());
+            assert_eq!((found.owner, found.message, found.client_step), (rule.owner, rule.message, rule.client_step));
+        }
+        assert_eq!(Kind::of_sentence("patgate: who knows"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod files;
 mod finding;
+mod logins;
 mod references;
 mod sources;
 
@@ -28,6 +29,10 @@ pub(super) struct CheckArgs {
     /// Also read every secret reference once, and open a connection to every account.
     #[arg(long)]
     online: bool,
+    /// With `--online`: log in once with each credential, through the running gate's guard. What Snowflake has refused
+    /// before is not sent.
+    #[arg(long, requires = "online")]
+    login: bool,
     /// Look at the file alone, and open nothing that it names: for a machine that is not the gate's.
     #[arg(long, conflicts_with = "online")]
     file_only: bool,
@@ -50,7 +55,10 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), CommandError> {
     let looked = match config.as_ref().filter(|_| !args.file_only) {
         Some(config) => {
             let runtime = control_runtime()?;
-            let looked = runtime.block_on(look(config, args.online));
+            let mut looked = runtime.block_on(look(config, args.online));
+            if args.login {
+                looked.findings.extend(runtime.block_on(logins::log_in(config)));
+            }
             // A store that hangs must not keep the process alive.
             runtime.shutdown_background();
             looked

@@ -11,6 +11,7 @@ use crate::base::names::SecretRef;
 use crate::base::rfc3339;
 use crate::cli::shell::span;
 use crate::config::Config;
+use crate::pat::Shape;
 use crate::stores::{FetchedPat, SetupError, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -70,7 +71,7 @@ impl Probe {
                 told["id"] = found.id.as_str().into();
                 told["created"] = found.created.map(rfc3339::show).into();
                 told["age_s"] = self.age(found).map(|age| age.as_secs()).into();
-                told["expires"] = found.expires.map(rfc3339::show).into();
+                told["expires"] = end(found).map(rfc3339::show).into();
             }
             Err(error) => told["error"] = json!({ "kind": error.kind(), "cause": error.to_string() }),
         }
@@ -83,7 +84,7 @@ impl Probe {
         match &self.read {
             Ok(found) => {
                 let age = self.age(found).map_or_else(|| "not given by the store".to_owned(), span);
-                let expires = found.expires.map_or_else(|| "not given by the store".to_owned(), rfc3339::show);
+                let expires = end(found).map_or_else(|| "not given".to_owned(), rfc3339::show);
                 format!("{head}: ok, version {}, PAT {}, age {age}, expiry {expires}", found.version, found.id)
             }
             Err(error) => format!("{head}: {}: {error}", error.kind()),
@@ -92,5 +93,13 @@ impl Probe {
 
     fn age(&self, found: &FetchedPat) -> Option<Duration> {
         self.now.duration_since(found.created?).ok()
+    }
+}
+
+/// When a PAT ends: as it says itself, else as the store says.
+fn end(found: &FetchedPat) -> Option<SystemTime> {
+    match Shape::of(&found.pat) {
+        Shape::Jwt { ends: Some(ends) } => Some(ends),
+        Shape::Jwt { ends: None } | Shape::Opaque | Shape::ClientKey => found.expires,
     }
 }

@@ -1,0 +1,123 @@
+//! Logins for a command: the running gate sends them under its guard; where no gate runs, the command does, with the
+//! gate's journal. In both cases a version that Snowflake has refused is not sent again.
+
+#[cfg_attr(unix, path = "owner_unix.rs")]
+#[cfg_attr(windows, path = "owner_windows.rs")]
+mod owner;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::timeout;
+
+use crate::app::{Verb, pats_alone};
+use crate::base::clock::Env;
+use crate::cli::admin_client::encoded;
+use crate::cli::place::Place;
+use crate::cli::state_place::PACKAGED;
+use crate::config::Config;
+use crate::pat::Proof;
+
+/// The outcome for each credential; the error says why nothing was sent.
+pub(super) type Proofs = BTreeMap<Arc<str>, Result<Proof, String>>;
+
+/// What the gate at an address says.
+enum Answer {
+    Proof(Box<Proof>),
+    /// Nothing listens there.
+    NoGate,
+    /// It does not do it.
+    Refused(String),
+}
+
+/// Logs in with each credential, all at once, within this time.
+pub(super) async fn prove(config: &Config, place: &Place, within: Duration) -> Proofs {
+    let mut asked = Vec::new();
+    for credential in config.credentials.keys() {
+        let (place, credential) = (place.clone(), credential.clone());
+        asked.push(tokio::spawn(async move {
+            let answer = timeout(within, ask(&place, &credential)).await;
+            let late = || Answer::Refused(format!("the gate at {place} gave no answer within {} s", within.as_secs()));
+            (credential, answer.unwrap_or_else(|_late| late()))
+        }));
+    }
+    let (mut proofs, mut alone) = (Proofs::new(), Vec::new());
+    for one in asked {
+        match one.await {
+            Ok((credential, Answer::Proof(proof))) => drop(proofs.insert(credential, Ok(*proof))),
+            Ok((credential, Answer::Refused(why))) => drop(proofs.insert(credential, Err(why))),
+            Ok((credential, Answer::NoGate)) => alone.push(credential),
+            Err(_panic) => {}
+        }
+    }
+    if !alone.is_empty() {
+        proofs.extend(log_in_alone(config, alone, within).await);
+    }
+    proofs
+}
+
+async fn ask(place: &Place, credential: &str) -> Answer {
+    let (method, path) = Verb::Login.route();
+    let answered = place.ask(method, &format!("{path}?credential={}", encoded(credential))).await;
+    let (status, body) = match answered {
+        Ok(answered) => answered,
+        Err(error) => {
+            let absent = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+            return match error.downcast_ref::<io::Error>().is_some_and(|error| absent.contains(&error.kind())) {
+                true => Answer::NoGate,
+                false => Answer::Refused(format!("the gate at {place} does not answer: {error}")),
+            };
+        }
+    };
+    match serde_json::from_slice(&body) {
+        Ok(proof) if status == StatusCode::OK => Answer::Proof(Box::new(proof)),
+        _ => {
+            let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let said = said["error"].as_str().unwrap_or("it is another program, or another version of patgate");
+            Answer::Refused(format!("the gate at {place} answers: {said}"))
+        }
+    }
+}
+
+/// The same without a gate.
+async fn log_in_alone(config: &Config, credentials: Vec<Arc<str>>, within: Duration) -> Proofs {
+    let none = |why: String| credentials.iter().map(|one| (one.clone(), Err(why.clone()))).collect();
+    let state = directory(config);
+    if !owner::may_keep_state(&state) {
+        let state = state.display();
+        return none(format!("no gate answers, and the state directory {state} belongs to another user"));
+    }
+    let pats = match pats_alone(config, &state, &Env::default()) {
+        Ok(pats) => pats,
+        Err(error) => return none(format!("no gate answers, and a login cannot be prepared: {error}")),
+    };
+    let mut proofs = Vec::new();
+    for credential in credentials {
+        let pats = pats.clone();
+        proofs.push(tokio::spawn(async move {
+            let proof = timeout(within, pats.prove(&credential)).await;
+            let late = || Err(format!("no answer within {} s", within.as_secs()));
+            let proof = proof.map_or_else(|_| late(), |proof| Ok(proof.unwrap_or_default()));
+            (credential, proof)
+        }));
+    }
+    let mut all = Proofs::new();
+    for proof in proofs {
+        all.extend(proof.await);
+    }
+    all
+}
+
+/// The directory that a gate with this configuration keeps its journal in.
+fn directory(config: &Config) -> PathBuf {
+    let of_system = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+    let named = config.state.directory.clone().or(of_system);
+    named.unwrap_or_else(|| match config.state.beside.is_dir() || !Path::new(PACKAGED).is_dir() {
+        true => config.state.beside.clone(),
+        false => PACKAGED.into(),
+    })
+}
