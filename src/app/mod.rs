@@ -46,7 +46,7 @@ pub use admin::Verb;
 pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
 pub use reload::Seen;
-pub use startup::Listeners;
+pub use startup::{Listeners, room_for_connections};
 
 use crate::base::clock::Env;
 use crate::base::shutdown::Shutdown;

@@ -158,6 +158,13 @@ pub(super) fn connections(wanted: usize) -> usize {
     connections
 }
 
+/// The descriptors of this process, if the system tells, and for how many connections they are enough, up to the
+/// configured number.
+pub fn room_for_connections(wanted: usize) -> (Option<usize>, usize) {
+    let descriptors = descriptors::most();
+    (descriptors, descriptors.map_or(wanted, |descriptors| fitting(wanted, descriptors)))
+}
+
 /// Each client's connection may need one to Snowflake; the rest is kept.
 fn fitting(wanted: usize, descriptors: usize) -> usize {
     let kept = KEPT.min(descriptors / 2);

@@ -6,6 +6,7 @@ mod check;
 mod client;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod explain;
 #[cfg_attr(unix, path = "hardening_unix.rs")]
 #[cfg_attr(windows, path = "hardening_windows.rs")]
@@ -49,6 +50,8 @@ enum Command {
     Run(ConfigArgs),
     /// Check the configuration, and the files that it names; with `--online` also stores and accounts.
     Check(check::CheckArgs),
+    /// Look at the whole chain, step by step, up to a statement at Snowflake; the exit code is that of the first failure.
+    Doctor(doctor::DoctorArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(GateArgs),
     /// Show a running gate on one screen: certificates, PATs, stores, accounts, sessions, failures.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Status(args) => status::status(&args),
         Command::Health(args) => health::health(&args),

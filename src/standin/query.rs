@@ -6,11 +6,13 @@
 //! | `select repeat('x', K) … generator(rowcount => N)` | N rows of K characters |
 //! | `select system$wait(N [, 'SECONDS' \| 'MILLISECONDS'])` | after that time |
 //! | `select 'standin:expire'` | as text, and the session token expires |
+//! | `select system$allowlist()` | what a test has set |
 //! | anything else | "Statement executed successfully." |
 
 use std::time::Duration;
 
 use super::body::Source;
+use crate::snowflake::members::quoted;
 
 /// The effect of a statement.
 pub(super) struct Plan {
@@ -27,6 +29,11 @@ pub(super) enum Rows {
     Text(String),
     /// Many texts.
     Many { count: u64, length: usize },
+}
+
+/// Whether a statement asks for the hosts that drivers need.
+pub(super) fn asks_for_hosts(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains("system$allowlist(")
 }
 
 /// Reads a statement.
@@ -83,7 +90,7 @@ pub(super) fn result(rows: &Rows, query: &str) -> Source {
     );
     match rows {
         Rows::Number(number) => Source::Whole(format!(r#"{head}["{number}"]{tail}"#).into()),
-        Rows::Text(text) => Source::Whole(format!(r#"{head}["{text}"]{tail}"#).into()),
+        Rows::Text(text) => Source::Whole(format!(r#"{head}[{}]{tail}"#, quoted(text)).into()),
         Rows::Many { count, length } => Source::Rows {
             head: head.into(),
             row: format!(r#"["{}"],"#, "x".repeat(*length)).into(),

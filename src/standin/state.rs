@@ -95,6 +95,8 @@ pub(super) struct Inner {
     pub dropped: u64,
     pub poll: Option<std::time::Duration>,
     pub panics: Vec<String>,
+    /// What `SYSTEM$ALLOWLIST` answers.
+    pub allowlist: String,
 }
 
 /// How many logins the stand-in keeps.
@@ -215,6 +217,13 @@ impl State {
     /// Sets how long the stand-in holds a query before it asks the client to poll; Snowflake holds 45 s.
     pub fn poll_after(&self, time: std::time::Duration) {
         self.lock().poll = Some(time);
+    }
+
+    /// Sets the hosts that `SYSTEM$ALLOWLIST` tells, each with what it is for.
+    pub fn allow_hosts(&self, hosts: &[(&str, &str, u16)]) {
+        let host =
+            |(kind, host, port): &(&str, &str, u16)| serde_json::json!({ "type": kind, "host": host, "port": port });
+        self.lock().allowlist = serde_json::Value::from_iter(hosts.iter().map(host)).to_string();
     }
 
     /// Makes every session token expire, so that the next request with it gets 390112.

@@ -216,7 +216,8 @@ fn by_an_intermediate(one: &X509Certificate<'_>) -> bool {
     })
 }
 
-fn names(one: &X509Certificate<'_>) -> Vec<String> {
+/// The names that a certificate is valid for.
+pub(super) fn names(one: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(names)) = one.subject_alternative_name() else { return Vec::new() };
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -231,6 +232,6 @@ fn names(one: &X509Certificate<'_>) -> Vec<String> {
 }
 
 /// A time before 1970 is that of 1970.
-fn at(time: ASN1Time) -> SystemTime {
+pub(super) fn at(time: ASN1Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
 }

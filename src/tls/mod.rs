@@ -10,6 +10,7 @@ pub mod crl;
 mod error;
 pub mod expiry;
 mod handshake;
+mod shown;
 pub mod transport;
 
 use std::path::Path;
@@ -26,11 +27,12 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::zeroize::Zeroizing;
 
 use crate::config::KeyPair;
-pub use certificate::{ServerCertificate, end_of, roots_end};
+pub use certificate::{Flaw, ServerCertificate, end_of, roots_end};
 pub use crl::Crls;
 pub use error::TlsError;
 use error::unread;
 pub use handshake::HandshakeFailure;
+pub use shown::{Shown, recording};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

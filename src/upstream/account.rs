@@ -97,6 +97,16 @@ impl AccountState {
 }
 
 impl AccountState {
+    /// Its settings.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The tunnel through its forward proxy, if there is one.
+    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
+        self.tunnel.as_ref()
+    }
+
     /// For how long Snowflake is known to be unreachable, and why; `None` if it is not.
     pub fn outage(&self) -> Option<(Duration, String)> {
         self.breaker.outage()

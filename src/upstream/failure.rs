@@ -83,7 +83,7 @@ impl Hop {
     }
 
     /// The kind of a failure there.
-    fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> Kind {
         match self {
             Self::Resolve => Kind::NameUnresolved,
             Self::Connect => Kind::ConnectFailed,

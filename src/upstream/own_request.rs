@@ -1,11 +1,13 @@
 //! Requests of the gate's own to Snowflake: no client has sent them, and no limit holds them up.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use secrecy::zeroize::Zeroizing;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use super::account::AccountClient;
 use super::body::RequestBody;
@@ -49,6 +51,16 @@ impl AccountClient {
         bearer.set_sensitive(true);
         let kind = (TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
         self.own(Method::POST, target, body, vec![(header::AUTHORIZATION, bearer), kind]).await
+    }
+
+    /// The time at Snowflake, as the head of an answer has it; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn time(&self) -> Result<Option<SystemTime>, Failure> {
+        let answer = self.own(Method::GET, "/", Bytes::new(), Vec::new()).await?;
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()).map(Into::into))
     }
 
     async fn own(

@@ -45,6 +45,11 @@ impl Tunnel {
         Ok(Self { address: address.to_owned(), authorization: user.map(basic).transpose()? })
     }
 
+    /// The proxy's `HOST:PORT`.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A connection to `target` through the proxy; `hop` is the part of the path under way.
     pub(super) async fn open(&self, target: &str, hop: &mut Hop) -> io::Result<TcpStream> {
         let failed = |what: &str| io::Error::other(format!("the forward proxy {}: {what}", self.address));

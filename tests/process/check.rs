@@ -17,10 +17,10 @@ use crate::{patgate, text};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A configuration with files, in which everything is right.
-struct Home(tempfile::TempDir);
+pub struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new(account: &str, more: &str) -> Self {
+    pub fn new(account: &str, more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let now = SystemClock.wall();
         let times = Some(now - DAY..now + 400 * DAY);
@@ -39,12 +39,12 @@ impl Home {
         home
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
     /// Writes a file that its owner alone may read.
-    fn private(&self, name: &str, content: &str) {
+    pub fn private(&self, name: &str, content: &str) {
         std::fs::write(self.path(name), content).unwrap();
         #[cfg(unix)]
         mode(&self.path(name), 0o600);
@@ -52,8 +52,13 @@ impl Home {
 
     /// Exit code, and all that was said.
     fn check(&self, arguments: &[&str]) -> (i32, String) {
+        self.run("check", arguments)
+    }
+
+    /// The same for another command.
+    pub fn run(&self, command: &str, arguments: &[&str]) -> (i32, String) {
         let output =
-            patgate(&[&["check", "--config", self.path("patgate.toml").to_str().unwrap()], arguments].concat());
+            patgate(&[&[command, "--config", self.path("patgate.toml").to_str().unwrap()], arguments].concat());
         let said = text(&output.stdout) + &text(&output.stderr);
         (output.status.code().unwrap(), said.replace(&format!("{}/", self.0.path().display()), ""))
     }

@@ -6,6 +6,7 @@ mod certificates;
 mod check;
 mod commands;
 mod descriptors;
+mod doctor;
 mod dumps;
 #[cfg(unix)]
 mod explain;

@@ -27,7 +27,7 @@ use crate::upstream::AccountState;
 const DAYS: u64 = 30;
 
 /// Looks at everything.
-pub(super) async fn inspect(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Finding> {
+pub(in crate::cli) async fn inspect(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for listen in config.all_listeners() {

@@ -7,7 +7,7 @@ use crate::base::fault::Owner;
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
+pub(in crate::cli) enum Severity {
     /// It can be used.
     Ok,
     /// The gate starts, and something else is wrong.
@@ -18,7 +18,7 @@ pub(super) enum Severity {
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
+pub(in crate::cli) struct Finding {
     /// Its key in the configuration.
     pub key: String,
     pub severity: Severity,
@@ -67,7 +67,7 @@ impl Finding {
     }
 
     /// The line for people.
-    pub(super) fn line(&self) -> String {
+    pub(in crate::cli) fn line(&self) -> String {
         let Self { key, severity, owner, what, remedy } = self;
         let step = if remedy.is_empty() { String::new() } else { format!(". {remedy}") };
         match severity {

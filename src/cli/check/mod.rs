@@ -18,7 +18,8 @@ use crate::base::fault::Owner;
 use crate::config::Config;
 use crate::config::file::{self, LoadError};
 use crate::config::report::Report;
-use finding::{Finding, Severity};
+pub(super) use files::inspect;
+pub(super) use finding::{Finding, Severity};
 use references::Probe;
 
 /// What to check.

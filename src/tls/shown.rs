@@ -1,0 +1,134 @@
+//! [`Shown`]: the certificate that a server shows, also where it is not accepted.
+//!
+//! The TLS library does not say whose certificate it refuses. A proxy that opens TLS shows one of its own, and its
+//! issuer tells the operator whose proxy that is. Verification is the same as everywhere.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::certificate::{at, names};
+use super::{TlsError, provider, roots};
+
+/// The facts of a server's certificate. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Whom it is for.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Who signed the last certificate of the chain.
+    pub top: String,
+    /// The names that it is valid for.
+    pub names: Vec<String>,
+    /// When it ends.
+    pub ends: SystemTime,
+    /// How many certificates the server has sent.
+    pub sent: usize,
+    der: Vec<u8>,
+}
+
+impl Shown {
+    fn of(own: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(own).ok()?;
+        let last = chain.last().unwrap_or(own);
+        let (_, last) = X509Certificate::from_der(last).ok()?;
+        Some(Self {
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            top: last.issuer().to_string(),
+            names: names(&certificate),
+            ends: at(certificate.validity().not_after),
+            sent: 1 + chain.len(),
+            der: own.to_vec(),
+        })
+    }
+
+    /// Whether it is the first certificate in a file.
+    ///
+    /// # Errors
+    /// [`TlsError`], if the file has none.
+    pub fn is_in(&self, path: &Path) -> Result<bool, TlsError> {
+        Ok(super::certificates(path)?.first().is_some_and(|own| own.as_ref() == self.der))
+    }
+}
+
+/// Keeps the certificate of the last handshake.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    inner: Arc<dyn ServerCertVerifier>,
+    shown: Arc<Mutex<Option<Shown>>>,
+}
+
+impl Recorder {
+    /// The certificate that the server has shown, if the handshake came so far.
+    pub fn shown(&self) -> Option<Shown> {
+        self.shown.lock().clone()
+    }
+}
+
+/// The client's side with the roots of `ca`, or the platform's, and a recorder of what the server shows.
+///
+/// # Errors
+/// [`TlsError`], which names the file.
+pub fn recording(ca: Option<&Path>) -> Result<(ClientConfig, Recorder), TlsError> {
+    let inner: Arc<dyn ServerCertVerifier> = match ca {
+        Some(path) => {
+            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path)?), provider()).build();
+            built.map_err(|error| TlsError::Roots(Error::General(error.to_string())))?
+        }
+        None => Arc::new(rustls_platform_verifier::Verifier::new(provider()).map_err(TlsError::Roots)?),
+    };
+    let recorder = Recorder { inner, shown: Arc::default() };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Roots)?;
+    let mut config = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    // It records, and asks the verifier that all connections have.
+    config.dangerous().set_certificate_verifier(Arc::new(recorder.clone()));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((config, recorder))
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        *self.shown.lock() = Shown::of(own, chain);
+        self.inner.verify_server_cert(own, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
