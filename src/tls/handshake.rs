@@ -35,7 +35,6 @@ impl HandshakeFailure {
             Error::AlertReceived(alert) => Self::alert(*alert),
             Error::InvalidMessage(_) => told(Kind::TlsAbsent, "the first bytes are no TLS handshake"),
             Error::PeerIncompatible(_) => told(Kind::TlsTooOld, "the client offers nothing that the gate accepts"),
-            Error::NoCertificatesPresented => told(Kind::ClientCertificateMissing, "the client sent no certificate"),
             Error::InvalidCertificate(why) => Self::certificate(why),
             other => Self { kind: Kind::TlsFailed, cause: chain(other) },
         }
@@ -118,7 +117,6 @@ mod tests {
             (Error::AlertReceived(AlertDescription::ProtocolVersion), Kind::TlsTooOld),
             (Error::AlertReceived(AlertDescription::DecodeError), Kind::TlsFailed),
             (Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType), Kind::TlsAbsent),
-            (Error::NoCertificatesPresented, Kind::ClientCertificateMissing),
             (CertificateError::Expired.into(), Kind::ClientCertificateExpired),
             (CertificateError::Revoked.into(), Kind::ClientCertificateRevoked),
             (CertificateError::UnknownIssuer.into(), Kind::ClientCertificateUnknown),

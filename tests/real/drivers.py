@@ -9,7 +9,8 @@ from pathlib import Path
 import install
 import world
 from programs import clients, whole_session
-from world import HERE, TRACE, Certificates, Checks, Config, Gate, Process, StandIn
+from load import free_port
+from world import HERE, TRACE, Certificates, Checks, Collector, Config, Gate, Process, StandIn
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-drivers"
@@ -33,6 +34,37 @@ def sentence(gate: Gate, answer: dict, kind: str, says: str) -> None:
     assert line["kind"] == kind and line["owner"] and "cause" in line, line
 
 
+# What each driver calls itself in its login.
+CALLED = {
+    "snowflake-connector-python 4": "PythonConnector", "snowflake-connector-python 5": "PythonConnector",
+    "adbc-driver-snowflake": "Go", "gosnowflake": "Go", "snowflake-sdk": "JavaScript", "snowflake-jdbc": "JDBC",
+    "dbt-snowflake": "PythonConnector",
+}  # fmt: skip
+
+
+def tree(collector: Collector, name: str) -> None:
+    """A login of this driver: one server span over admission, lease and attempt; its session's queries link to the session."""
+    called = CALLED[name].lower()
+
+    def logins() -> list[dict]:
+        found = [span for span in collector.spans() if span["name"] == "login" and span["status"].get("code") != 2]
+        return [span for span in found if called in span["attributes"].get("user_agent.name", "").lower()]
+
+    login = world.wait_for(logins)[-1]
+    below = [span for span in collector.trace(login["traceId"]) if span.get("parentSpanId") == login["spanId"]]
+    names = [span["name"] for span in below]
+    assert names[:2] == ["admit", "lease"] and "snowflake" in names, names
+    for span in below:
+        assert login["startTimeUnixNano"] <= span["startTimeUnixNano"] <= span["endTimeUnixNano"] <= login["endTimeUnixNano"], span
+    attributes, resource = login["attributes"], login["resource"]
+    for known in ("patgate.client", "patgate.credential", "patgate.pat.version", "session.id", "snowflake.session.id", "client.address"):
+        assert attributes.get(known), (known, attributes)
+    world.same((attributes["patgate.typed_user"].lower(), resource["service.name"]), ("whoever", "patgate"))
+    session = [span for span in collector.spans() if span["name"] == "query" and span["attributes"].get("session.id") == attributes["session.id"]]
+    assert session and all(span["links"] for span in session), f"{len(session)} queries"
+    assert any(span["attributes"].get("snowflake.query_id") for span in session), "no query has its id"
+
+
 def main() -> None:
     tools = Path(sys.argv[1])
     checks = Checks("drivers")
@@ -45,6 +77,8 @@ def main() -> None:
         (place / "pat").write_text(PAT + "\n")
         (place / "pat-late").write_text("canary-pat-expired\n")
 
+        collector_port = free_port()
+
         def config(port: int) -> Config:
             client = lambda name, credential: {"credential": credential, "keys": [keys[name][1]]}  # noqa: E731
             return world.base(certificates, port).but(
@@ -55,6 +89,7 @@ def main() -> None:
                 clients__good=client("good", "good"),
                 clients__elsewhere={**client("elsewhere", "good"), "networks": ["192.0.2.0/24"]},
                 clients__late=client("late", "late"),
+                traces={"otlp": f"http://127.0.0.1:{collector_port}"},
             )
 
         standin = StandIn(place, certificates)
@@ -65,6 +100,7 @@ def main() -> None:
             "--cert", certificates.pem, "--key", certificates.key, "--user", USER, "--pat-file", place / "pat",
         )  # fmt: skip
         upstreams = {"stand-in": standin.port, "fakesnow": int(fakesnow.line("ready ").split()[1])}
+        collector = Collector(place, install.otel(tools), collector_port)
         gates = {upstream: Gate(place, f"gate-{upstream}", config(port)) for upstream, port in upstreams.items()}
         # Nothing listens on port 1 of a loopback that is the test's own.
         down = Gate(place, "gate-down", config(1))
@@ -99,6 +135,8 @@ def main() -> None:
                     lambda: sentence(gate, client.run("login", "pat", keys["good"][0], gate.port, certificates),
                                      "key_missing", "the login holds no client key"),
                 )  # fmt: skip
+
+            checks.check(f"{client.name}: a login, its waits, its sending and its queries are one tree of spans each", lambda: tree(collector, client.name))
 
         def no_leak():
             assert standin.ask("seen")["leaks"] == 0

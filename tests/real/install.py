@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go vault stores fuzz]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go otel vault stores fuzz]
 """
 
 import hashlib
@@ -37,6 +37,8 @@ APT = {
     "c++": "g++",
     "haproxy": "haproxy",
     "redis-server": "redis-server",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 
 
@@ -188,6 +190,11 @@ def go(root: Path) -> Path:
     return go_program(root, "go-client", HERE / "clients" / "go")
 
 
+def otel(root: Path) -> Path:
+    """An OpenTelemetry Collector: OTLP in, a file out."""
+    return go_program(root, "otel-collector", HERE / "otel-collector")
+
+
 def vault(root: Path) -> Path:
     return go_program(root, "vault-server", HERE / "vault-server")
 
@@ -214,7 +221,7 @@ def fuzz(root: Path) -> Path:
     return place / triple / "release"
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, vault, stores, fuzz)}
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, otel, vault, stores, fuzz)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

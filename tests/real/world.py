@@ -218,6 +218,49 @@ class Gate(Process):
             time.sleep(0.05)
 
 
+class Collector(Process):
+    """A real OpenTelemetry Collector that writes what it gets into a file."""
+
+    def __init__(self, place: Path, program: Path, port: int):
+        self.port, self.file = port, place / "spans.jsonl"
+        config = {
+            "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}}},
+            "exporters": {"file": {"path": str(self.file), "flush_interval": "50ms"}},
+            "service": {
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
+            },
+        }
+        # JSON is YAML.
+        (place / "collector.yaml").write_text(json.dumps(config))
+        super().__init__(place, "collector", program, "--config", place / "collector.yaml")
+        wait_for(self.answers)
+
+    def answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection.request("POST", "/v1/traces", "{}", {"Content-Type": "application/json"})
+        return connection.getresponse().status == 200
+
+    def spans(self) -> list[dict]:
+        """All spans so far, each with its attributes as a dictionary and the resource's."""
+        found = []
+        text = self.file.read_text() if self.file.exists() else ""
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            for of_resource in json.loads(line).get("resourceSpans", []):
+                resource = attributes(of_resource["resource"])
+                for scope in of_resource["scopeSpans"]:
+                    found += [{**span, "attributes": attributes(span), "resource": resource} for span in scope["spans"]]
+        return found
+
+    def trace(self, trace: str) -> list[dict]:
+        return [span for span in self.spans() if span["traceId"] == trace]
+
+
+def attributes(of: dict) -> dict:
+    """OTLP's attributes as a dictionary; numbers are texts in its JSON."""
+    return {one["key"]: next(iter(one["value"].values())) for one in of.get("attributes", [])}
+
+
 def new_key(client: str) -> tuple[str, str]:
     """A client key and its hash, from the program itself."""
     issued = json.loads(run(BINARY, "client", "new", client, "--json"))

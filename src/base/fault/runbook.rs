@@ -93,10 +93,6 @@ impl Kind {
                 ],
             ),
             Self::TlsTooOld => page(TOOL, &["an old driver or an old operating system", "a scanner"]),
-            Self::ClientCertificateMissing => page(
-                "Give the client a certificate of listen.client_ca, or another listener without it.",
-                &["the tool has no setting for a client certificate"],
-            ),
             Self::ClientCertificateUnknown => page(
                 "Compare its issuer with listen.client_ca.",
                 &["another issuer", "an intermediate certificate is missing"],

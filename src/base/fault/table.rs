@@ -130,10 +130,6 @@ faults! {
     TlsTooOld = 120, "tls_too_old", Client, Warn, Status(421), Status(421),
         "the tool and the gate have no version or cipher suite of TLS in common",
         "Update the tool or its driver: the gate needs TLS 1.2 or 1.3.";
-    /// A connection without the client certificate that the listener asks for.
-    ClientCertificateMissing = 121, "client_certificate_missing", Client, Warn, Status(421), Status(421),
-        "the tool shows no client certificate, and this listener needs one",
-        "Give the tool its client certificate and key.";
     /// A client certificate that the listener's roots did not issue, or that cannot be used.
     ClientCertificateUnknown = 122, "client_certificate_unknown", Client, Warn, Status(421), Status(421),
         "the gate does not accept the client certificate",

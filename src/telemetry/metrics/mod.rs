@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 pub use gauges::{Gauges, PatGauges};
 
-use super::facts::{Ending, Facts, Step};
+use super::facts::{Facts, Step};
 use super::log_sink::DroppedLines;
 use crate::base::fault::Kind;
 use crate::base::names::ClientName;
@@ -165,8 +165,8 @@ impl Metrics {
             self.logins.get_or_create(&LoginLabels { client: client.clone(), outcome }).inc();
         }
         self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
-        if let Ending::Failed(fault) = &facts.ending {
-            self.failed(fault.kind(), facts.started);
+        if let Some(kind) = facts.ending.kind() {
+            self.failed(kind, facts.started);
         }
         let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
         // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
@@ -234,7 +234,7 @@ impl Metrics {
         registry.register("pat_refusals", "Logins in which Snowflake refused the PAT", self.refused.clone());
         registry.register(
             "requests_failed",
-            "Requests that the gate did not serve, by kind and owner",
+            "Requests that did not end well, by kind and owner",
             self.failed.clone(),
         );
         registry.register("logins", "Logins of admitted clients, by outcome", self.logins.clone());

@@ -1,0 +1,589 @@
+"""The fault matrix: every kind of failure that can be made here, made for real, and told alike by everything that tells of it.
+
+    python3 faults.py TOOLS
+
+For each: the text that the client got, the line of the log, the span in a real OpenTelemetry Collector, the metric, and
+`patgate explain` name the same kind, code, owner and next steps. Then the audit log is proven, a real Prometheus scrapes
+the gate, promtool checks metrics and alert rules, and all secrets are searched for in everything that was written.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import install
+import world
+from load import free_port
+from world import TRACE, Checks, Collector, Config, Gate, Ground, Process, run, same, wait_for
+
+USER = "BI_SERVICE"
+PAT = "canary-pat-faults"
+LOGIN = "/session/v1/login-request?requestId=0ce9eb56-821d-4ca9-a774-04ae89a0cf5a"
+UUID = "7d0e6bd3-9c8c-4c44-8a4f-5d4b0f0a2b11"
+# What Snowflake says to a login of a user: kind -> code and text (facts of the drivers' sources and of Snowflake's pages).
+REFUSED = {
+    "pat_refused": ("394400", f"Programmatic access token is invalid. [{UUID}]"),
+    "pat_expired": ("394401", "Programmatic access token is expired."),
+    "pat_policy": ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake."),
+    "policy_missing": ("390432", "Fail : Network policy is required."),
+    "authentication_policy": ("390202", "Authentication attempt rejected by the current authentication policy."),
+    "user_disabled": ("390101", "User access disabled. Contact your local system administrator."),
+    "user_locked": ("390102", "Your user account has been temporarily locked due to too many failed attempts."),
+    "account_unknown": ("290404", "HTTP 404: Not Found"),
+    "login_refused": ("390999", "Something that nobody knows."),
+    "key_pair_refused": ("390144", f"JWT token is invalid. [{UUID}]"),
+}
+# The same where what the client asks for is refused, by role.
+ASKED = {
+    "role_refused": ("390189", "Role 'R' specified in the connect string does not exist or not authorized."),
+    "place_refused": ("390201", "The requested warehouse does not exist or not authorized."),
+    "request_refused": ("390400", "Bad request"),
+    "context_refused": ("394400", "Programmatic access token is invalid."),
+}
+
+
+class Answer:
+    """What a client got."""
+
+    def __init__(self, status: int, headers, body: bytes):
+        self.status, self.headers, self.body = status, headers, body
+        self.json = json.loads(body) if body[:1] == b"{" else {}
+
+    @property
+    def text(self) -> str:
+        return self.json.get("message") or ""
+
+    @property
+    def trace(self) -> str:
+        return self.headers["x-patgate-trace"]
+
+
+class Place:
+    """A gate, and how to talk to it."""
+
+    def __init__(self, ground: Ground, collector: Collector, name: str, config: Config):
+        self.ground = ground
+        config = config.but(traces={"otlp": f"http://127.0.0.1:{collector.port}"}, state={"directory": f"state-{name}"})
+        self.gate = Gate(ground.place, f"gate-{name}", config)
+        self.state = ground.place / f"state-{name}"
+        self.context = ssl.create_default_context(cafile=str(ground.certificates.ca))
+
+    def ask(self, method: str, path: str, body: "bytes | dict | None" = None, headers: dict | None = None, source: str = "127.0.0.1",
+            port: int = 0, context: ssl.SSLContext | None = None) -> Answer:  # fmt: skip
+        connection = http.client.HTTPSConnection(
+            "localhost", port or self.gate.port, timeout=world.PATIENCE, context=context or self.context, source_address=(source, 0)
+        )
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        found = Answer(answer.status, answer.headers, answer.read())
+        connection.close()
+        return found
+
+    def login(self, key: str | None, query: str = "", source: str = "127.0.0.1", **more) -> Answer:
+        data = {"LOGIN_NAME": "typed", "CLIENT_APP_ID": "test", **({"PASSWORD": key} if key else {}), **more}
+        return self.ask("POST", LOGIN + query, {"data": data}, source=source)
+
+    def token(self, key: str, part: str = "token") -> str:
+        answer = self.login(key)
+        assert answer.json.get("success"), answer.body
+        return answer.json["data"][part]
+
+    def session(self, method: str, path: str, token: str, body: dict | None = None, source: str = "127.0.0.1") -> Answer:
+        return self.ask(method, path, body, {"Authorization": f'Snowflake Token="{token}"'}, source)
+
+    def raw(self, bytes_: bytes) -> Answer:
+        """A request that no HTTP library writes."""
+        with socket.create_connection(("127.0.0.1", self.gate.port)) as tcp, self.context.wrap_socket(tcp, server_hostname="localhost") as tls:
+            tls.sendall(bytes_)
+            answer = http.client.HTTPResponse(tls)
+            answer.begin()
+            return Answer(answer.status, answer.headers, answer.read())
+
+    def tls(self, context: ssl.SSLContext, port: int = 0, source: str = "127.0.0.1") -> None:
+        """A handshake that one of the two refuses; TLS 1.3 tells the client only when it reads."""
+        try:
+            with socket.create_connection(("127.0.0.1", port or self.gate.port), source_address=(source, 0)) as tcp:
+                with context.wrap_socket(tcp, server_hostname="localhost") as tls:
+                    tls.recv(1)
+        except (OSError, ssl.SSLError):
+            pass
+
+    def logged(self, kind: str, trace: str | None = None) -> dict:
+        return self.gate.logged(lambda line: line.get("kind") == kind and "code" in line and trace in (None, line["trace"]))
+
+    def explain(self, *words: str) -> dict:
+        command = [str(world.BINARY), "explain", *words, "--json", "--state", str(self.state)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise LookupError(done.stderr)
+        return json.loads(done.stdout)
+
+    def metrics(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.gate.admin, timeout=world.PATIENCE)
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
+class Matrix:
+    """Makes failures, and holds what is told of each against the others."""
+
+    def __init__(self, checks: Checks, collector: Collector):
+        self.checks, self.collector, self.told = checks, collector, {}
+
+    def row(self, kind: str, place: Place, make) -> None:
+        """`make` makes the failure and returns what the client got; None where it got nothing but a closed connection."""
+        self.checks.check(f"{kind} is told alike everywhere", lambda: self.compare(kind, place, make()))
+
+    def compare(self, kind: str, place: Place, got: Answer | None) -> None:
+        line = place.logged(kind, got.trace if got else None)
+        page = place.explain(kind)
+        trace = line["trace"]
+        if got is not None:
+            same(got.trace, trace)
+            parts = [part.strip() for part in page["message"].split("{}")]
+            # Where Snowflake's own refusal is passed on, its text stands there, with our trace id.
+            passed = line.get("snowflake_text") if kind in ("role_refused", "place_refused", "request_refused") else None
+            assert (passed in got.text) if passed else all(part in got.text for part in parts), (got.text, page["message"])
+            assert TRACE.findall(got.text) == [trace], got.text
+        story = wait_for(lambda: place.explain(trace))
+        fault = story["fault"]
+        told = {
+            "log": (line["kind"], line["code"], line["owner"], line["next_step"]),
+            "page": (page["kind"], page["code"], page["owner"], page["next_step"]),
+            "explain": (fault["kind"], fault["code"], fault["owner"], fault["next_step"]),
+        }
+        assert len(set(told.values())) == 1, told
+        same(fault["client_step"], page["client_step"])
+        span = wait_for(lambda: self.root(trace, kind))
+        attributes = span["attributes"]
+        same((attributes["patgate.fault.code"], attributes["patgate.fault.owner"]), (line["code"], line["owner"]))
+        same(span["status"]["code"], 2)
+        metrics = place.metrics()
+        counted = re.search(rf'patgate_requests_failed_total\{{kind="{kind}",owner="{line["owner"]}"\}} [1-9]', metrics)
+        refused = re.search(rf'patgate_connections_refused_total\{{reason="{kind}"\}} [1-9]', metrics)
+        assert counted or refused, "no metric"
+        self.told[kind] = line["code"]
+
+    def root(self, trace: str, kind: str) -> dict | None:
+        for span in self.collector.trace(trace):
+            if span["attributes"].get("error.type") == kind and span.get("kind") == 2:
+                return span
+        return None
+
+
+def config(ground: Ground) -> tuple[Config, dict[str, str]]:
+    """One gate with a client for each way to fail; their keys by name."""
+    keys, tables = {}, {}
+
+    def client(name: str, credential: str = "bi", **more) -> None:
+        keys[name], hashed = world.new_key(name)
+        tables[f"clients__{name}"] = {"credential": credential, "keys": [hashed], **more}
+
+    for kind, (code, text) in REFUSED.items():
+        user, name = f"U_{kind.upper()}", kind.replace("_", "-")
+        ground.activate(user, PAT)
+        ground.standin.ask("user", {"user": user, "code": code, "text": text})
+        tables[f"credentials__{name}"] = {"account": "prod", "user": user, "pat": "local:pat"}
+        client(name, name)
+    for kind, (code, text) in ASKED.items():
+        ground.standin.ask("role", {"role": kind.upper(), "code": code, "text": text})
+    ground.standin.ask("role", {"role": "OWN", "code": "390189", "text": "Role 'OWN' specified in the connect string does not exist."})
+    ground.activate("U_OWN", PAT)
+    tables["credentials__own"] = {"account": "prod", "user": "U_OWN", "pat": "local:pat", "role": "OWN"}
+    client("own", "own")
+    (ground.place / "unusable").write_text("changeme\n")
+    (ground.place / "token").write_text("canary-vault-token")
+    tables["stores__gone__vault"] = {"address": "https://127.0.0.1:1", "token": "file:token"}
+    for name, reference in {
+        "secret-missing": "local:none",
+        "secret-unusable": "local:unusable",
+        "store-refused": "local:../outside",
+        "store-unavailable": "gone:kv/x#y",
+    }.items():
+        ground.activate(f"U_{name}", PAT)
+        tables[f"credentials__{name}"] = {"account": "prod", "user": f"U_{name}", "pat": reference}
+        client(name, name)
+    port = ground.standin.port
+    proxy = Refusing()
+    for name, account in {
+        "name-unresolved": {"host": "no-such-host.test"},
+        "connect-failed": {"host": "localhost", "address": "127.0.0.1:1"},
+        "upstream-tls": {"host": "localhost", "address": f"127.0.0.1:{port}", "ca": str(ground.certificates.another("stranger")[0])},
+        "forward-proxy": {"host": "localhost", "address": f"127.0.0.1:{port}", "proxy": {"address": f"127.0.0.1:{proxy.port}"}},
+    }.items():
+        tables[f"accounts__{name}"] = account
+        tables[f"credentials__{name}"] = {"account": name, "user": USER, "pat": "local:pat"}
+        client(name, name)
+    client("elsewhere", networks=["192.0.2.0/24"])
+    client("pinned", roles=["BI"], warehouses=["WH"])
+    client("inside", listeners=["mutual"])
+    client("few", limits={"logins": "1/h"})
+    client("slow", limits={"requests": "1/h"})
+    client("one", limits={"sessions": 1})
+    client("bound", bind="address")
+    client("ended")
+    crl = ground.place / "clients.crl"
+    certificates = ground.certificates
+    tables["listeners__mutual"] = {"address": f"127.0.0.1:{free_port()}", "client_ca": certificates.ca, "client_crl": crl}
+    tables["listeners__balanced"] = {"address": f"127.0.0.1:{free_port()}", "proxy": ["127.0.0.0/8"]}
+    return ground.config.but(
+        login={"hold": "300ms", "deadline": "1s"}, limits={"wait": "50ms", "delay": "50ms"}, log={"level": "debug"}, **tables
+    ), keys
+
+
+class Refusing:
+    """A forward proxy that lets nobody through."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            stream, _ = self.socket.accept()
+            stream.recv(4096)
+            stream.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+            stream.close()
+
+
+def revoked(ground: Ground) -> tuple[Path, Path]:
+    """A client certificate on the list of our CA."""
+    pem, key = ground.certificates.another("revoked", usage="clientAuth")
+    place = ground.place
+    (place / "index.txt").write_text("")
+    (place / "crlnumber").write_text("01\n")
+    (place / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={place}/index.txt\ncrlnumber={place}/crlnumber\ndefault_md=sha256\ndefault_crl_days=2\n"
+    )
+    with_ca = ["-config", place / "ca.cnf", "-cert", ground.certificates.ca, "-keyfile", place / "ca.key"]
+    run("openssl", "ca", *with_ca, "-revoke", pem)
+    run("openssl", "ca", *with_ca, "-gencrl", "-out", place / "clients.crl")
+    return pem, key
+
+
+def shown(ground: Ground, pair: "tuple[Path, Path] | None" = None, **options) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ground.certificates.ca))
+    if pair:
+        context.load_cert_chain(*pair)
+    for name, value in options.items():
+        setattr(context, name, value)
+    return context
+
+
+def requests(matrix: Matrix, ground: Ground, place: Place, keys: dict[str, str]) -> None:
+    """What is refused by the gate itself."""
+    good = ground.key
+    wrong, _ = world.new_key("bi")
+    stranger, _ = world.new_key("stranger")
+    row = lambda kind, make: matrix.row(kind, place, make)  # noqa: E731
+    row("key_missing", lambda: place.login(None))
+    row("key_foreign", lambda: place.login("canary-password"))
+    row("key_damaged", lambda: place.login(good[:-1] + ("a" if good[-1] != "a" else "b")))
+    row("client_unknown", lambda: place.login(stranger))
+    row("key_wrong", lambda: place.login(wrong))
+    row("login_malformed", lambda: place.ask("POST", LOGIN, b"no json"))
+    row("request_too_large", lambda: place.ask("POST", LOGIN, b" " * 100_000))
+    token = place.token(good)
+    row("request_body_broken", lambda: place.raw(
+        b"POST /queries/v1/query-request HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b'Authorization: Snowflake Token="' + token.encode() + b'"\r\n\r\n5\r\n{"sqlnothing\r\n'))  # fmt: skip
+    row("request_slow", lambda: place.raw(b"POST " + LOGIN.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"))
+    row("authenticator_foreign", lambda: place.login(good, AUTHENTICATOR="EXTERNALBROWSER"))
+    row("flow_foreign", lambda: place.ask("POST", "/session/authenticator-request", {}))
+    row("route_unknown", lambda: place.ask("GET", "/"))
+    row("method_wrong", lambda: place.ask("GET", "/session/v1/login-request"))
+    row("target_form", lambda: place.raw(b"POST /session/heartbeat HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n"))
+    row("bearer_missing", lambda: place.ask("POST", "/api/v2/statements", {}, {"Authorization": "Basic eDp5"}))
+    row("rest_malformed", lambda: place.ask("POST", "/api/v2/statements", b'{"role":"A","role":"B"', {"Authorization": f"Bearer {keys['pinned']}"}))
+    row("network_denied", lambda: place.login(keys["elsewhere"]))
+    row("peer_denied", lambda: place.login(keys["inside"]))
+    row("role_denied", lambda: place.login(keys["pinned"], "&roleName=ADMIN"))
+    row("context_denied", lambda: place.login(keys["pinned"], "&warehouse=OTHER"))
+    row("session_unknown", lambda: place.session("POST", "/session/heartbeat", "junk"))
+    row("renewal_malformed", lambda: place.session("POST", "/session/token-request", place.token(good, "masterToken"), {"requestType": "ISSUE"}))
+    place.token(keys["few"])
+    row("login_limit", lambda: place.login(keys["few"]))
+    place.token(keys["one"])
+    row("session_limit", lambda: place.login(keys["one"]))
+    slow = place.token(keys["slow"])
+    query = lambda token, sql="select 1", **more: place.session(  # noqa: E731
+        "POST", "/queries/v1/query-request", token, {"sqlText": sql}, **more
+    )
+    query(slow)
+    row("request_limit", lambda: query(slow))
+    bound = place.token(keys["bound"])
+    row("session_elsewhere", lambda: query(bound, source="127.0.0.2"))
+    ended = place.token(keys["ended"])
+    run(world.BINARY, "sessions", "kill", "client:ended", "--admin", f"127.0.0.1:{place.gate.admin}")
+    row("session_ended", lambda: query(ended))
+
+
+def snowflake(matrix: Matrix, ground: Ground, place: Place, keys: dict[str, str]) -> None:
+    """What Snowflake, a store or the way there refuses."""
+    for kind in [*REFUSED, "secret_missing", "secret_unusable", "store_refused", "store_unavailable", "name_unresolved",
+                 "connect_failed", "upstream_tls", "forward_proxy"]:  # fmt: skip
+        matrix.row(kind, place, lambda: place.login(keys[kind.replace("_", "-")]))
+    for kind in ("role_refused", "place_refused", "request_refused"):
+        matrix.row(kind, place, lambda: place.login(ground.key, f"&roleName={kind.upper()}"))
+
+    def until(kind: str, make) -> Answer:
+        """Snowflake's own trouble looks the same, so the gate judges at the second time."""
+        return wait_for(lambda: next((answer for answer in [make()] if place.explain(kind)["message"][:20] in answer.text), None))
+
+    matrix.row("context_refused", place, lambda: until("context_refused", lambda: place.login(ground.key, "&roleName=CONTEXT_REFUSED")))
+    matrix.row("credential_context", place, lambda: until("credential_context", lambda: place.login(keys["own"])))
+    canned = lambda **more: ground.standin.ask("knob", {"place": "login", "knob": "canned", **more})  # noqa: E731
+
+    def answered(**more) -> Answer:
+        canned(**more)
+        return place.login(ground.key)
+
+    matrix.row("snowflake_garbled", place, lambda: answered(n=200, body="<html>hello</html>"))
+    matrix.row("redirect_away", place, lambda: answered(n=307, location="https://elsewhere.test/"))
+    matrix.row("snowflake_busy", place, lambda: answered(n=503, times=2))
+    wait_for(lambda: place.login(ground.key).json.get("success"))
+
+    def cut() -> None:
+        token = place.token(ground.key)
+        ground.standin.ask("knob", {"place": "query", "knob": "cut", "n": 10})
+        try:
+            place.session("POST", "/queries/v1/query-request", token, {"sqlText": "select 1"})
+        except (OSError, http.client.HTTPException):
+            return
+        raise AssertionError("the answer looks whole")
+
+    matrix.row("answer_broken", place, cut)
+
+
+def connections(matrix: Matrix, ground: Ground, place: Place, bad: tuple[Path, Path]) -> None:
+    """Connections that come to no request."""
+    tables = place.gate.config.tables
+    mutual, balanced = (int(tables[f"listeners.{name}"]["address"].rpartition(":")[2]) for name in ("mutual", "balanced"))
+    own = ground.certificates
+    tls = lambda kind, context, port=0: matrix.row(kind, place, lambda: place.tls(context, port))  # noqa: E731
+    tls("tls_distrusted", ssl.create_default_context())
+    old = shown(ground)
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    tls("tls_too_old", old)
+    tls("client_certificate_unknown", shown(ground, own.another("selfmade", issuer=None, usage="clientAuth")), mutual)
+    tls("client_certificate_expired", shown(ground, own.another("late", days=-1, usage="clientAuth")), mutual)
+    tls("client_certificate_revoked", shown(ground, bad), mutual)
+
+    def plain(port: int, text: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as tcp:
+            tcp.sendall(text)
+            tcp.settimeout(world.PATIENCE)
+            try:
+                while tcp.recv(4096):
+                    pass
+            except ConnectionError:
+                pass
+
+    matrix.row("tls_absent", place, lambda: plain(place.gate.port, b"GET / HTTP/1.1\r\n\r\n"))
+    matrix.row("proxy_header", place, lambda: plain(balanced, b"GET / HTTP/1.1\r\n\r\n"))
+
+
+def few(matrix: Matrix, ground: Ground, place: Place) -> None:
+    """A gate with short times, few places, a certificate that has ended, and clients from one address."""
+    closed = lambda source="127.0.0.1": socket.create_connection(("127.0.0.1", place.gate.port), source_address=(source, 0))  # noqa: E731
+
+    def until_closed(tcp: socket.socket, send: bytes = b"") -> None:
+        with tcp:
+            tcp.settimeout(world.PATIENCE)
+            tcp.sendall(send)
+            try:
+                while tcp.recv(4096):
+                    pass
+            except ConnectionError:
+                pass
+
+    matrix.row("address_unexpected", place, lambda: until_closed(closed("127.0.0.9")))
+    matrix.row("tls_slow", place, lambda: until_closed(closed(), b"\x16"))
+    matrix.row("certificate_expired", place, lambda: place.tls(shown(ground)))
+
+    def idle() -> None:
+        context = shown(ground, check_hostname=False, verify_mode=ssl.CERT_NONE)
+        with closed() as tcp, context.wrap_socket(tcp, server_hostname="localhost") as tls:
+            tls.settimeout(world.PATIENCE)
+            try:
+                tls.recv(1)
+            except (OSError, ssl.SSLError):
+                pass
+
+    matrix.row("unadmitted", place, idle)
+
+    def crowd() -> None:
+        many = [closed() for _ in range(12)]
+        place.logged("address_crowd")
+        for tcp in many:
+            tcp.close()
+
+    matrix.row("address_crowd", place, crowd)
+
+
+def full_disk(checks: Checks, matrix: Matrix, ground: Ground, collector: Collector) -> None:
+    """A state directory on a disk that is full: serving goes on, unless the audit log is required."""
+    disk = ground.place / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk)
+    filler = disk / "filler"
+
+    def fill() -> None:
+        descriptor = os.open(filler, os.O_CREAT | os.O_WRONLY)
+        try:
+            while os.write(descriptor, b"x" * 4096):
+                pass
+        except OSError:
+            pass
+        os.close(descriptor)
+
+    def place(name: str, required: bool) -> Place:
+        changed = ground.config.but(audit={"required": required})
+        one = Place(ground, collector, name, changed)
+        same(one.login(ground.key).json["success"], True)
+        return one
+
+    def goes_on() -> None:
+        fill()
+        for _ in range(100):
+            same(open_.login(ground.key).json["success"], True)
+        line = open_.gate.logged(lambda line: "cannot be written" in line["message"])
+        assert line["level"] == "ERROR" and line["next_step"], line
+
+    def refused() -> None:
+        answer = wait_for(lambda: next((one for one in [strict.login(ground.key)] if not one.json["success"]), None))
+        assert "cannot write its audit log" in answer.text, answer.text
+        filler.unlink()
+        wait_for(lambda: strict.login(ground.key).json["success"])
+        # Written when there was room again.
+        matrix.compare("audit_unwritable", strict, answer)
+
+    for state in ("state-open", "state-strict"):
+        (disk / state).mkdir()
+        (ground.place / state).symlink_to(disk / state)
+    open_ = place("open", False)
+    strict = place("strict", True)
+    checks.check("a full disk stops no login, and is said", goes_on)
+    checks.check("a full disk stops logins where the audit log is required, and they go on when there is room", refused)
+    for one in (open_, strict):
+        one.gate.stop()
+    run("umount", disk)
+
+
+def prometheus(checks: Checks, ground: Ground, place: Place) -> None:
+    """A real Prometheus scrapes the gate; promtool checks what it reads, and the alert rules."""
+    rules = world.ROOT / "deploy" / "alerts.yml"
+    port = free_port()
+    settings = ground.place / "prometheus.yml"
+    settings.write_text(json.dumps({
+        "global": {"scrape_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [{"job_name": "patgate", "static_configs": [{"targets": [f"127.0.0.1:{place.gate.admin}"]}]}],
+    }))  # fmt: skip
+    server = Process(
+        ground.place, "prometheus", "prometheus", f"--config.file={settings}", f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={ground.place / 'tsdb'}",
+    )  # fmt: skip
+
+    def query(text: str) -> list:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=world.PATIENCE)
+        connection.request("GET", f"/api/v1/query?query={text}")
+        return json.loads(connection.getresponse().read())["data"]["result"]
+
+    def scraped() -> None:
+        wait_for(lambda: query("patgate_build_info"))
+        for name in ("patgate_logins_total", "patgate_requests_total", "patgate_request_seconds_bucket", "patgate_connections",
+                     "patgate_sessions", "patgate_tls_handshakes_failed_total", "patgate_upstream_up",
+                     "patgate_certificate_expires_timestamp_seconds", "patgate_pat_refused", "patgate_log_dropped_total"):  # fmt: skip
+            assert query(name), f"{name} is not there"
+        same(query("patgate_replicas_up"), [])
+
+    def linted() -> None:
+        text = older_form(place.metrics())
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        same(done.stderr, "")
+
+    checks.check("a real Prometheus reads every metric of the design", scraped)
+    checks.check("promtool finds no fault in the metrics", linted)
+    checks.check("promtool finds no fault in the alert rules", lambda: run("promtool", "check", "rules", rules))
+    server.stop()
+
+
+def older_form(text: str) -> str:
+    """OpenMetrics as promtool reads it: without the end mark and exemplars, and a family has the name of its lines."""
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    ending = {"counter": "_total", "info": "_info"}
+    lines = []
+    for line in text.splitlines():
+        if line == "# EOF":
+            continue
+        if found := re.match(r"# (HELP|TYPE) (\S+) (.*)", line):
+            what, name, rest = found.groups()
+            rest = "gauge" if (what, rest) == ("TYPE", "info") else rest
+            line = f"# {what} {name}{ending.get(kinds[name], '')} {rest}"
+        lines.append(line.partition(" # {")[0])
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    tools = Path(sys.argv[1])
+    checks = Checks("faults")
+    with world.place() as name:
+        ground = Ground(Path(name), USER, PAT)
+        collector = Collector(ground.place, install.otel(tools), free_port())
+        matrix = Matrix(checks, collector)
+        bad = revoked(ground)
+        settings, keys = config(ground)
+        place = Place(ground, collector, "main", settings)
+        ground.standin.ask("lock", {"lock": False})
+        requests(matrix, ground, place, keys)
+        snowflake(matrix, ground, place, keys)
+        connections(matrix, ground, place, bad)
+        ended, key = ground.certificates.another("ended", days=-1)
+        short = ground.config.but(
+            listen={"certificate": ended, "key": key, "handshake": "300ms", "admission": "600ms", "connections": 20},
+            clients__bi={"networks": ["127.0.0.1/32"]},
+        )
+        other = Place(ground, collector, "short", short)
+        few(matrix, ground, other)
+        full_disk(checks, matrix, ground, collector)
+        prometheus(checks, ground, place)
+        checks.check("the matrix has 60 kinds", lambda: len(matrix.told) >= 60 or (_ for _ in ()).throw(AssertionError(len(matrix.told))))
+        for one in (place, other):
+            checks.check(f"{one.gate.name} ends with 0", lambda: same(one.gate.stop(), 0))
+            checks.check(f"the audit log of {one.gate.name} proves itself", lambda: run(world.BINARY, "audit", "verify", "--state", one.state))
+        collector.stop()
+        print("\n".join(f"       {code} {kind}" for kind, code in sorted(matrix.told.items(), key=lambda told: told[1])))
+        searched(checks, ground, collector, keys)
+        ground.end(checks, password="canary-password", store="canary-vault-token")
+    checks.end()
+
+
+def searched(checks: Checks, ground: Ground, collector: Collector, keys: dict[str, str]) -> None:
+    """No secret in history, audit log, bundle or spans."""
+    secrets = {"PAT": PAT, "password": "canary-password", "store": "canary-vault-token", "session": "ver:3-hint:1-session", **keys}
+    own = {ground.place / "pat", ground.place / "token"}
+
+    def test() -> None:
+        files = [file for state in ground.place.glob("state-*") for file in state.rglob("*") if file.is_file()]
+        assert any(file.name == "history.db" for file in files) and any(file.suffix == ".jsonl" for file in files), files
+        for file in {*files, collector.file} - own:
+            content = file.read_bytes()
+            for what, secret in secrets.items():
+                assert secret.encode() not in content, f"{what} stands in {file.name}"
+
+    checks.check("no secret stands in the history, the audit log or a span", test)
+
+
+if __name__ == "__main__":
+    main()
