@@ -26,6 +26,7 @@ mod shell;
 #[cfg_attr(unix, path = "signal_unix.rs")]
 #[cfg_attr(windows, path = "signal_windows.rs")]
 mod signal;
+mod sql;
 mod state_place;
 
 mod status;
@@ -68,6 +69,9 @@ enum Command {
     Log(log::LogArgs),
     /// Tell what happened to a request, and what to do: by the trace id that the tool shows, a code, or a text.
     Explain(explain::ExplainArgs),
+    /// Print statements for Snowflake.
+    #[command(subcommand)]
+    Sql(sql::SqlCommand),
     /// Prove the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Sessions(command) => sessions::sessions(&command),
         Command::Log(args) => log::log(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Sql(command) => sql::sql(&command),
         Command::Audit(command) => audit::audit(&command),
         Command::Client(ClientCommand::New(args)) => client::new(&args),
         #[cfg(feature = "demo")]

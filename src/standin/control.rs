@@ -5,7 +5,7 @@
 //! | `POST /standin/pat` | `{"user":…,"pat":…,"state":"active"\|"expired"\|"disabled"\|"rotated"}` |
 //! | `POST /standin/rotate` | `{"user":…,"pat":…}`: every other PAT of the user is out of use |
 //! | `POST /standin/policy` | `{"refuse":true}` |
-//! | `POST /standin/knob` | `{"place":"query","knob":"stall"\|"drop"\|"cut"\|"canned","n":…,"times":1}`, `body`, `location` |
+//! | `POST /standin/knob` | `{"place":"query","knob":"stall"\|"drop"\|"cut"\|"canned","n":…,"times":1,"body":…}` |
 //! | `POST /standin/delay` | `{"place":"login","ms":…}` |
 //! | `POST /standin/role` | `{"role":…,"code":…,"text":…}`: refuses logins in that role; without a code it ends that |
 //! | `POST /standin/user` | `{"user":…,"code":…,"text":…}`: refuses logins of that user in the same way |

@@ -5,10 +5,12 @@
 //! can connect.
 
 mod driver;
+mod follow;
 mod scene;
 mod set_up;
 mod settings;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -55,8 +57,13 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), CommandError> {
             stage.clear().await;
             return played;
         }
+        let from = log.count();
         settings::print(&stage);
-        signals.stop().await;
+        let ink = scene::Ink(std::io::stdout().is_terminal());
+        tokio::select! {
+            () = follow::follow(&log, from, &ink) => {}
+            () = signals.stop() => {}
+        }
         say("\nThe demo ends.");
         stage.clear().await;
         Ok(())

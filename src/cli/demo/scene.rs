@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::driver::{Answered, Driver};
+use super::follow::Told;
 use super::set_up::{CLIENT, Stage};
 use crate::admit::key;
 use crate::base::clock::SystemRandom;
@@ -40,7 +41,8 @@ pub(super) async fn play(stage: &Stage, log: &Captured) -> Result<(), CommandErr
 /// Shows what the client holds, what Snowflake gets, and what the operator sees.
 async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Result<(), CommandError> {
     say(&ink.bold("1  A login"));
-    let answer = driver.login(stage.client_key.expose()).await.and_then(accepted).map_err(unexpected)?;
+    let answer = driver.login(stage.client_key.expose()).await.map_err(unexpected)?;
+    let answer = accepted_or_explained(answer, log)?;
     let rows = driver.query(answer.data("token"), "select 1").await.and_then(accepted).map_err(unexpected)?;
     let key = stage.client_key.expose();
     say(&format!(
@@ -55,9 +57,8 @@ async fn login(stage: &Stage, driver: &Driver, log: &Captured, ink: &Ink) -> Res
             "no trace of the client's key".into()
         };
         say(&format!(
-            "   Snowflake received    {} PAT {} as user {}, {held_back}",
-            ink.green("the"),
-            seen.credential,
+            "   Snowflake received    the PAT {} as user {}, {held_back}",
+            ink.green(&seen.credential),
             seen.user
         ));
     }
@@ -142,12 +143,23 @@ fn accepted(answer: Answered) -> Result<Answered, String> {
     }
 }
 
+/// The reader of the demo is the operator too: a refusal comes with the cause and the operator's next step.
+fn accepted_or_explained(answer: Answered, log: &Captured) -> Result<Answered, CommandError> {
+    let trace = answer.trace.clone();
+    accepted(answer).map_err(|said| {
+        let lines = log.lines_with(&trace).into_iter();
+        let failed = lines.filter_map(|line| Told::read(&line)).find(|told| told.next_step.is_some());
+        let told = failed.map_or_else(String::new, |told| format!("\n{}", told.explained().join("\n")));
+        unexpected(format!("{said}{told}"))
+    })
+}
+
 fn unexpected(why: String) -> CommandError {
     CommandError::gate(format!("the demo failed: {why}"))
 }
 
 /// Colours, if stdout is a terminal.
-struct Ink(bool);
+pub(super) struct Ink(pub bool);
 
 impl Ink {
     fn paint(&self, code: &str, text: &str) -> String {
@@ -158,7 +170,7 @@ impl Ink {
         self.paint("1", text)
     }
 
-    fn dim(&self, text: &str) -> String {
+    pub(super) fn dim(&self, text: &str) -> String {
         self.paint("2", text)
     }
 
@@ -166,7 +178,7 @@ impl Ink {
         self.paint("32", text)
     }
 
-    fn red(&self, text: &str) -> String {
+    pub(super) fn red(&self, text: &str) -> String {
         self.paint("31", text)
     }
 

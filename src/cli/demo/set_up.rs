@@ -15,6 +15,8 @@ use crate::config::file;
 use crate::standin::{self, Certificates, PatState, StandIn, write_private};
 use crate::tls;
 
+/// The admin address's usual port: the operator's commands then need no address.
+const ADMIN: u16 = 8444;
 /// The client that the demo issues a key for.
 pub(super) const CLIENT: &str = "demo";
 
@@ -75,11 +77,12 @@ impl Stage {
         // The rotations have no overlap: four bad logins in a row lock nobody.
         let text = format!(
             "[listen]\naddress = \"{}\"\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[pat]\nin_flight = 4\n\
+             [admin]\naddress = \"{}\"\n[pat]\nin_flight = 4\n\
              [accounts.demo]\nname = \"demo\"\n{account}\n[stores.local.file]\npath = \"secrets\"\n\
              [credentials.demo]\naccount = \"demo\"\nuser = {}\npat = \"local:powerbi.json#token\"\n\
              [clients.{CLIENT}]\ncredential = \"demo\"\nkeys = [\"{}\"]\n",
             address(args.port),
+            address(ADMIN),
             crate::snowflake::members::quoted(&user),
             key::stored(&client_key),
         );

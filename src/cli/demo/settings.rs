@@ -17,9 +17,9 @@ curl (a login, as a driver sends it)
   curl --cacert {ca} -H 'Content-Type: application/json' \
     -d '{{"data":{{"LOGIN_NAME":"{user}","PASSWORD":"{key}"}}}}' https://localhost:{port}/session/v1/login-request
 
-Python (snowflake-connector-python 4.x; for 5.x: custom_root_store_path="{ca}" in place of the variable)
-  REQUESTS_CA_BUNDLE={ca} python -c 'import snowflake.connector as s
-print(s.connect(account="demo", host="localhost", port={port}, user="{user}",
+Python (snowflake-connector-python 5.x; for 4.x: REQUESTS_CA_BUNDLE={ca} before it, and no custom_root_store_path)
+  python -c 'import snowflake.connector as s
+print(s.connect(account="demo", host="localhost", port={port}, user="{user}", custom_root_store_path="{ca}",
     password="{key}").cursor().execute("select 1").fetchall())'
 
 ODBC (universal driver)
@@ -38,7 +38,13 @@ Node (NODE_EXTRA_CA_CERTS={ca} in the environment before the program starts)
   snowflake.createConnection({{ account: "demo", accessUrl: "https://localhost:{port}", username: "{user}",
     password: "{key}" }})
 
-Is it ready?  curl http://{admin}/readyz          Ctrl-C ends the demo and removes its files."#,
+The operator's commands work on it:
+  patgate status --admin {admin}
+  patgate sessions list --admin {admin}
+  patgate explain TRACE-ID --state {home}/state
+
+Each login of a tool is told below, with what to do where it fails. Ctrl-C ends the demo and removes its files.
+"#,
         home = stage.home.path().display(),
     ));
 }

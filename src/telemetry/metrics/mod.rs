@@ -232,11 +232,7 @@ impl Metrics {
         registry.register("store_reads", "Reads of a secrets manager, by outcome", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refusals", "Logins in which Snowflake refused the PAT", self.refused.clone());
-        registry.register(
-            "requests_failed",
-            "Requests that did not end well, by kind and owner",
-            self.failed.clone(),
-        );
+        registry.register("requests_failed", "Requests that did not end well, by kind and owner", self.failed.clone());
         registry.register("logins", "Logins of admitted clients, by outcome", self.logins.clone());
         registry.register("requests", "Finished requests, by outcome", self.requests.clone());
         let seconds =

@@ -1,0 +1,102 @@
+//! `patgate sql join TRACE-ID`: from a trace id of the gate to what Snowflake wrote down.
+//!
+//! The gate puts the client's name and the trace id of the login into `CLIENT_ENVIRONMENT`, which `SESSIONS` keeps as
+//! JSON. From there `LOGIN_EVENT_ID` leads to `LOGIN_HISTORY`, and its `FIRST_AUTHENTICATION_FACTOR_ID` to the PAT in
+//! `CREDENTIALS` (Snowflake's pages on the views of ACCOUNT_USAGE; the last column came with bundle 2025_04).
+
+use clap::Args;
+
+use crate::base::fault::Owner;
+use crate::base::trace::TraceId;
+use crate::cli::shell::{CommandError, say};
+use crate::cli::state_place::{self, StateArgs};
+use crate::telemetry::history::Reader;
+use crate::telemetry::story::Story;
+
+/// Which login.
+#[derive(Args)]
+pub(in crate::cli) struct JoinArgs {
+    /// The trace id of a login, or of a request of its session: 32 hex digits.
+    trace: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// The command. Without a history, or without the trace in it, the query goes by the trace id alone.
+pub(super) fn join(args: &JoinArgs) -> Result<(), CommandError> {
+    let trace = TraceId::parse(&args.trace.to_ascii_lowercase())
+        .ok_or_else(|| CommandError::of(Owner::Client, "a trace id is 32 hex digits, as the tool shows it"))?;
+    let login = login_of(&trace.to_string(), &args.state);
+    say(&query(&trace.to_string(), login.as_ref()));
+    Ok(())
+}
+
+/// The login under a trace id, or that of the session whose request has it.
+fn login_of(trace: &str, state: &StateArgs) -> Option<Story> {
+    let history = Reader::open(&state_place::find(state).ok()?).ok()?;
+    let is_login = |story: &Story| story.route == "login";
+    let stories = history.by_trace(trace).ok()?;
+    if let Some(login) = stories.iter().find(|story| is_login(story)) {
+        return Some(login.clone());
+    }
+    let session = stories.iter().find_map(|story| story.session.clone())?;
+    history.by_session(&session).ok()?.into_iter().find(is_login)
+}
+
+fn query(trace: &str, login: Option<&Story>) -> String {
+    let trace = login.map_or(trace, |login| &login.trace);
+    let session = login.and_then(|login| login.login.as_ref()?.session.clone()).filter(|id| is_number(id));
+    let mut which = format!("PARSE_JSON(s.client_environment):patgate_trace::STRING = '{trace}'");
+    if let Some(session) = &session {
+        which = format!("s.session_id = {session}");
+    }
+    let mut text = format!(
+        "-- Snowflake's side of the login with trace {trace}. The views are up to two hours behind;\n\
+         -- the role needs IMPORTED PRIVILEGES on the database SNOWFLAKE, or SECURITY_VIEWER and USAGE_VIEWER.\n\
+         SELECT s.session_id, s.created_on, s.user_name, l.event_timestamp, l.client_ip, l.reported_client_type,\n       \
+         l.reported_client_version, l.is_success, l.error_code, l.error_message, c.name AS token_name,\n       \
+         PARSE_JSON(s.client_environment):patgate_client::STRING AS patgate_client\n\
+         FROM snowflake.account_usage.sessions s\n\
+         LEFT JOIN snowflake.account_usage.login_history l ON l.event_id = s.login_event_id\n\
+         LEFT JOIN snowflake.account_usage.credentials c ON c.credential_id = l.first_authentication_factor_id\n\
+         WHERE {which};\n"
+    );
+    if let Some(session) = session {
+        text.push_str(&format!(
+            "\n-- Its statements.\n\
+             SELECT query_id, start_time, execution_status, error_code, error_message, query_tag, warehouse_name\n\
+             FROM snowflake.account_usage.query_history WHERE session_id = {session} ORDER BY start_time;\n"
+        ));
+    }
+    text
+}
+
+/// Only a number goes into the text as it is.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::story::LoginStory;
+
+    #[test]
+    fn the_query_goes_by_the_session_where_it_is_known_and_by_the_trace_where_it_is_not() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let alone = query(trace, None);
+        assert!(alone.contains(&format!("patgate_trace::STRING = '{trace}';")) && !alone.contains("query_history"));
+        let login = |session: &str| Story {
+            trace: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+            login: Some(LoginStory { session: Some(session.to_owned()), ..LoginStory::default() }),
+            ..Story::default()
+        };
+        let known = query(trace, Some(&login("123")));
+        assert!(
+            known.contains("WHERE s.session_id = 123;") && known.contains("WHERE session_id = 123 ORDER"),
+            "{known}"
+        );
+        let odd = query(trace, Some(&login("1; DROP")));
+        assert!(!odd.contains("DROP") && odd.contains("0af7651916cd43dd8448eb211c80319c"), "{odd}");
+    }
+}
