@@ -254,6 +254,11 @@ impl Guard {
         }
     }
 
+    /// When a request with this version last went well, in this process.
+    pub(super) fn last_success(&self, user: &ServiceUser, version: &PatId) -> Option<Instant> {
+        self.state.lock().ledgers.of(user).find(version)?.last_success
+    }
+
     /// Whether no request may go with a version any more.
     pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
         self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_condemned)

@@ -15,12 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use super::Pats;
 use super::cache::CachedPat;
 use super::contexts::Context;
+use super::diagnosis::Known;
 use super::guard::{Answer, RiskPermit};
 use super::keeper::keep;
 use super::ledger::Outcome;
 use super::question::{Helper, Question, Work};
 use super::queue::RequestKind;
 use crate::admit::Grant;
+use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind, Said};
 use crate::base::ids::{PatId, ServiceUser};
 use crate::base::secret::Secret;
@@ -206,7 +208,8 @@ impl LeaseRequest {
         let helper: Arc<dyn Helper> = Arc::new(self.clone());
         let (mut again, mut full) = (self.refusals > 0, None);
         loop {
-            let version = self.current().await?.fetched.id.clone();
+            let known = self.current().await?;
+            let version = known.fetched.id.clone();
             let question = Question {
                 user: user.clone(),
                 client: self.grant.client().clone(),
@@ -226,7 +229,7 @@ impl LeaseRequest {
             let answered = timeout_at(self.deadlines.queue, guard.ask(question)).await;
             let permit = match answered.map_err(|_late| busy())? {
                 Ok(Answer::Granted(permit)) => *permit,
-                Ok(Answer::Refused(kind, cause)) => return Err(Fault::new(kind).with_cause(cause)),
+                Ok(Answer::Refused(kind, cause)) => return Err(self.refusal(kind, cause, &known)),
                 Err(gone) => return Err(Fault::new(Kind::GateBroken).with_source(&gone)),
             };
             // Other gates may have another view, and the store may have given a newer version meanwhile.
@@ -237,6 +240,22 @@ impl LeaseRequest {
             }
             permit.unsent();
         }
+    }
+
+    /// The fault of a request that the guard does not let go, with what the gate knows of the version.
+    fn refusal(&self, kind: Kind, cause: String, pat: &CachedPat) -> Fault {
+        let guard = &self.pats.inner.guard;
+        let worked = guard.last_success(self.grant.service_user(), &pat.fetched.id);
+        let known = Known {
+            kind,
+            said: &cause,
+            now: guard.clock.wall(),
+            expires: pat.fetched.expires,
+            created: pat.fetched.created,
+            worked: worked.map(|at| EpochMillis::of_instant(at, &*guard.clock).to_system_time()),
+        };
+        let likely = known.diagnosis();
+        Fault::new(kind).with_cause(cause).with_likely(likely)
     }
 
     /// Asks the other gates too, if there are any; `None` if they have taken all places, or have condemned the version.

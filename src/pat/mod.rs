@@ -14,6 +14,7 @@
 //! | `ledger` | one user: who may go, and what "refused" means |
 //! | `version` | what is known of one version |
 //! | `contexts` | what clients asked for when Snowflake refused only them |
+//! | `diagnosis` | which of the causes behind a code it is |
 //! | `keeper` | reads the store and logs in for the gate itself, while requests wait |
 //! | `own_login` | the gate's own login |
 //! | `proof` | the gate's own login for the operator, and what its session shows |
@@ -26,6 +27,7 @@
 
 mod cache;
 mod contexts;
+mod diagnosis;
 mod disk_cache;
 mod elsewhere;
 mod guard;

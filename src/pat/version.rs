@@ -32,6 +32,8 @@ pub(super) struct Version {
     pub refusals: usize,
     /// When Snowflake first refused it.
     pub first_refused: Option<Instant>,
+    /// When a request with it last went well.
+    pub last_success: Option<Instant>,
     /// Why the store has given no newer version, and when it was read last.
     pub store: String,
     pub read_in_vain: Option<Instant>,
@@ -113,6 +115,7 @@ impl Version {
             standing: Standing::Sound,
             refusals: 0,
             first_refused: None,
+            last_success: None,
             store: String::new(),
             read_in_vain: None,
             pause: None,
@@ -193,6 +196,7 @@ impl Version {
     /// Snowflake has accepted it now.
     pub(super) fn succeeded(&mut self, now: Instant) {
         (self.succeeded, self.wants_proof) = (true, false);
+        self.last_success = Some(now);
         self.idle = Duration::ZERO;
         self.idle_since = self.idle_since.map(|_| now);
     }

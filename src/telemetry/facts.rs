@@ -222,6 +222,11 @@ impl Ending {
         }
     }
 
+    /// Which of the causes behind it it is, and how sure that is.
+    pub fn likely(&self) -> Option<&str> {
+        if let Self::Failed(fault) = self { fault.likely() } else { None }
+    }
+
     /// Snowflake's words.
     pub fn said(&self) -> Option<&Said> {
         match self {

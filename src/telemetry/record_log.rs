@@ -127,6 +127,7 @@ fn failed(facts: &Facts) {
                 code = %rule.code,
                 owner = rule.owner.as_str(),
                 cause = facts.ending.cause(),
+                likely = facts.ending.likely(),
                 snowflake_code = said.map(|said| &*said.code),
                 snowflake_text = said.map(|said| &*said.text),
                 uuid = said.and_then(|said| said.uuid()),

@@ -138,6 +138,9 @@ pub struct FaultStory {
     pub owner: String,
     /// The cause, for the operator.
     pub cause: String,
+    /// Which of the causes behind it it is, and how sure that is: `certain: …`, `likely: …`, `possible: …`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likely: Option<String>,
     /// Snowflake's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snowflake_code: Option<String>,
@@ -226,6 +229,7 @@ impl FaultStory {
             code: rule.code.to_string(),
             owner: rule.owner.as_str().to_owned(),
             cause: cause.to_owned(),
+            likely: None,
             snowflake_code: said.map(|said| said.code.clone()),
             snowflake_text: said.map(|said| said.text.clone()),
             uuid: said.and_then(Said::uuid).map(str::to_owned),
@@ -233,7 +237,8 @@ impl FaultStory {
     }
 
     fn of(ending: &Ending) -> Option<Self> {
-        Some(Self::new(ending.kind()?, ending.cause(), ending.said()))
+        let likely = ending.likely().map(str::to_owned);
+        Some(Self { likely, ..Self::new(ending.kind()?, ending.cause(), ending.said()) })
     }
 }
 

@@ -206,13 +206,14 @@ pub struct Fault {
     detail: String,
     cause: String,
     said: Option<Box<Said>>,
+    likely: Option<Box<str>>,
     after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with only the texts of its row.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: String::new(), cause: String::new(), said: None, after: None }
+        Self { kind, detail: String::new(), cause: String::new(), said: None, likely: None, after: None }
     }
 
     /// Adds the text for `{}` in the sentence. The client sees it: use only what the client knows or may know.
@@ -249,6 +250,13 @@ impl Fault {
         self
     }
 
+    /// Adds which of the causes behind it it is, and how sure that is.
+    #[must_use]
+    pub fn with_likely(mut self, likely: Option<String>) -> Self {
+        self.likely = likely.map(|likely| cut(likely, CAUSE).into_boxed_str());
+        self
+    }
+
     /// Adds an error and its whole chain of sources as the private cause.
     #[must_use]
     pub fn with_source(self, error: &dyn Error) -> Self {
@@ -263,6 +271,11 @@ impl Fault {
     /// Snowflake's words, if Snowflake refused this very request.
     pub fn said(&self) -> Option<&Said> {
         self.said.as_deref()
+    }
+
+    /// Which of the causes behind it it is, and how sure that is.
+    pub fn likely(&self) -> Option<&str> {
+        self.likely.as_deref()
     }
 
     /// The cause, for the operator; may be empty.

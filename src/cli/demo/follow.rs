@@ -71,7 +71,7 @@ mod tests {
             Told::read(r#"{"message":"login","outcome":"success","driver":"JDBC","ms":12,"trace":"t"}"#).unwrap();
         assert_eq!(login.line(), "login  outcome=success  driver=JDBC  ms=12  trace=t");
         assert!(login.explained().is_empty());
-        let failed = r#"{"message":"request failed","code":"PG-105","kind":"key_wrong","cause":"c","next_step":"n","trace":"t"}"#;
+        let failed = r#"{"message":"request failed","code":"PG-105","cause":"c","next_step":"n"}"#;
         let failed = Told::read(failed).unwrap();
         assert_eq!(failed.explained(), ["cause: c", "do this: n"]);
         assert!(Told::read(r#"{"message":"listening"}"#).is_none() && Told::read("no json").is_none());

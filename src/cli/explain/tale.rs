@@ -184,6 +184,7 @@ fn told(text: &mut String, story: &Story, fault: &FaultStory) {
     if !fault.cause.is_empty() {
         line(text, "cause", &fault.cause);
     }
+    fault.likely.iter().for_each(|likely| line(text, "which", likely));
     if let (Some(code), Some(said)) = (&fault.snowflake_code, &fault.snowflake_text) {
         line(text, "said", &format!("Snowflake: {code} \"{said}\""));
     }

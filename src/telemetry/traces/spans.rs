@@ -129,6 +129,7 @@ fn attributes(story: &Story) -> Vec<KeyValue> {
         add("error.type", &Some(fault.kind.clone()));
         add("patgate.fault.code", &Some(fault.code.clone()));
         add("patgate.fault.owner", &Some(fault.owner.clone()));
+        add("patgate.fault.likely", &fault.likely);
         add("snowflake.error.code", &fault.snowflake_code);
         add("snowflake.error.text", &fault.snowflake_text);
     }
