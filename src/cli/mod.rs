@@ -51,7 +51,7 @@ enum Command {
     Run(ConfigArgs),
     /// Check the configuration, and the files that it names; with `--online` also stores and accounts.
     Check(check::CheckArgs),
-    /// Look at the whole chain, step by step, up to a statement at Snowflake; the exit code is that of the first failure.
+    /// Look at the whole chain, step by step, up to a statement at Snowflake; with `--client` from a tool's machine.
     Doctor(doctor::DoctorArgs),
     /// Make a running gate read its configuration again; after an error it keeps the old one.
     Reload(GateArgs),

@@ -156,6 +156,20 @@ pub fn own_login(account: &str, user: &str, pat: &Secret) -> String {
     )
 }
 
+/// The body of a login as a tool with this client key sends it to a gate.
+pub fn client_login(account: &str, key: &Secret) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (account, key) = (quoted(account), quoted(key.expose()));
+    format!(
+        concat!(
+            r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{}","ACCOUNT_NAME":{},"#,
+            r#""LOGIN_NAME":"doctor","PASSWORD":{},"CLIENT_ENVIRONMENT":{{"APPLICATION":"patgate doctor"}},"#,
+            r#""SESSION_PARAMETERS":{{}}}}}}"#
+        ),
+        version, account, key,
+    )
+}
+
 impl Login<'_> {
     /// The session parameters without those that ask for credentials, and with the query tag; `None` if they may stay
     /// as they are. Of several the last is sent, alone.

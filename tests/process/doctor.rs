@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use patgate::internal::admit::key;
 use patgate::internal::base::clock::{Clock, SystemClock, SystemRandom};
+use patgate::internal::base::names::ClientName;
 use patgate::internal::standin::{self, Certificates, PatState, StandIn};
 use patgate::internal::tls;
 use serde_json::Value;
@@ -197,4 +199,47 @@ async fn the_running_gate_logs_in_and_shows_the_certificate_of_the_file() {
         assert_eq!((code, &step(&steps, "login")["code"]), (6, &"PG-608".into()), "{steps:?}");
         assert_eq!(gate.standin.state.bad_logins_in_all(), 1);
     }
+}
+
+/// The exit code, and the steps, from a tool's machine.
+fn client(gate: &Gate, port: u16, key: &str, ca: &str) -> (i32, Vec<Value>) {
+    let (home, address) = (gate.config().parent().unwrap().to_owned(), format!("localhost:{port}"));
+    std::fs::write(home.join("key"), format!("{key}\n")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_patgate"));
+    command.args(["doctor", "--json", "--client", &address]);
+    command.arg("--key-file").arg(home.join("key")).arg("--ca").arg(home.join(ca));
+    let output = tokio::task::block_in_place(|| command.output().unwrap());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert!(!text(&output.stdout).contains(key), "{json}");
+    (output.status.code().unwrap(), json["steps"].as_array().unwrap().clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_s_machine_sees_each_step_up_to_a_statement() {
+    let (gate, _log) = Gate::start("[admin]\naddress='127.0.0.1:0'", |_| {}).await;
+    let (good, port) = (gate.key().to_owned(), gate.address.port());
+    let (code, steps) = client(&gate, port, &good, "ca.pem");
+    assert_eq!((code, failed(&steps)), (0, vec![]), "{steps:?}");
+    for name in ["key", "dns", "tcp", "tls", "login", "select"] {
+        assert_eq!(step(&steps, name)["ok"], true, "{steps:?}");
+    }
+    assert_eq!(gate.standin.state.open_sessions(), 0, "logged out");
+    // A key of the same client that is not its key, a damaged one, and what is none.
+    let other = key::issue(&ClientName::parse("x").unwrap(), &SystemRandom).unwrap();
+    let damaged = format!("{}x", &good[..good.len() - 1]);
+    for (key, at, pg) in
+        [(other.expose(), "login", "PG-104"), (&damaged, "key", "PG-103"), ("a-password", "key", "PG-102")]
+    {
+        let (code, steps) = client(&gate, port, key, "ca.pem");
+        let found = step(&steps, at);
+        assert_eq!((code, &found["code"], &found["owner"]), (2, &pg.into(), &"client".into()), "{steps:?}");
+        assert_eq!((failed(&steps), &step(&steps, "select")["ok"]), (vec![at], &Value::Null));
+    }
+    // Roots that do not hold the gate's, and a port where nobody listens.
+    let (code, steps) = client(&gate, port, &good, "server.pem");
+    let tls = step(&steps, "tls");
+    assert_eq!((code, &tls["code"], failed(&steps)), (2, &"PG-118".into(), vec!["tls"]), "{tls}");
+    assert!(tls["details"].to_string().contains("JDBC: PKIX path building failed"), "{tls}");
+    let (code, steps) = client(&gate, 1, &good, "ca.pem");
+    assert_eq!((code, failed(&steps), &step(&steps, "tcp")["owner"]), (3, vec!["tcp"], &"network".into()), "{steps:?}");
 }

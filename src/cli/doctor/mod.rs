@@ -1,9 +1,10 @@
 //! `patgate doctor`: the whole chain from the file to a statement at Snowflake, step by step. With `--client` the same
 //! from a tool's machine.
 //!
-//! Steps run side by side, and each has a deadline, so that all end within 20 s. A login goes through the running gate's
-//! guard, or where none runs, through its journal (`crate::cli::logins`).
+//! Steps run side by side, and each has a deadline, so that all end within 20 s. A login goes through the guard of the
+//! running gate, or where none runs, through its journal (`crate::cli::logins`).
 
+mod client;
 mod drivers;
 mod local;
 mod logins;
@@ -28,6 +29,8 @@ use step::Step;
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     gate: GateArgs,
+    #[command(flatten)]
+    client: client::ClientArgs,
 }
 
 /// All steps.
@@ -40,7 +43,10 @@ struct Steps {
 pub(super) fn doctor(args: &DoctorArgs) -> Result<(), CommandError> {
     let runtime = control_runtime()?;
     let env = Env::default();
-    let steps = gate(args, &runtime, &env)?;
+    let steps = match &args.client.client {
+        Some(gate) => runtime.block_on(client::steps(gate, &args.client, &env))?,
+        None => gate(args, &runtime, &env)?,
+    };
     // A store that hangs must not keep the process alive.
     runtime.shutdown_background();
     tell(args.gate.json, steps)

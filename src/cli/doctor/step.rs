@@ -57,6 +57,7 @@ links! {
     Select = "select", "A statement runs in the session. A warehouse is not needed for it, and so not proven.";
     Hosts = "hosts", "The hosts that results and stages come from are reached from this machine. Tools fetch results \
         themselves: their machines must reach them too.";
+    Key = "key", "The file holds a whole client key. Whether it is valid only the gate knows.";
     SqlApi = "sql_api", "The SQL API accepts the PAT, from this machine.";
 }
 
