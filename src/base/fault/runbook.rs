@@ -21,7 +21,7 @@ const NEW_KEY: &str =
 const NETWORK: &str = "Look at the network, balancers and antivirus programs between the client and the gate.";
 const SCAN: &str = "Nothing, if it is a scan or a health check; else find the program by its address.";
 const REACH: &str = "Try the same from the gate's host: the account's host and port must be reachable through the \
-                     configured way. `patgate check --online` tries it.";
+                     configured way. `patgate doctor` tries it, step by step.";
 
 impl Kind {
     /// Its page in the runbook.
@@ -298,7 +298,7 @@ impl Kind {
                 page(REACH, &["a firewall", "a proxy is needed: accounts.NAME.proxy", "Snowflake is down"])
             }
             Self::UpstreamTls => page(
-                "See who issued the certificate in the cause: if it is your company's, exempt Snowflake from \
+                "`patgate doctor` shows who issued the certificate: if it is your company's, exempt Snowflake from \
                  inspection, or set accounts.NAME.ca. If it is not valid yet or expired, compare the gate's clock.",
                 &[
                     "a proxy on the way opens TLS",
