@@ -32,7 +32,7 @@ pub use crl::Crls;
 pub use error::TlsError;
 use error::unread;
 pub use handshake::HandshakeFailure;
-pub use shown::{Shown, recording};
+pub use shown::{Shown, is_trusted_here, recording};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::certificate::{at, names};
+use super::certificate::{ServerCertificate, at, names};
 use super::{TlsError, provider, roots};
 
 /// The facts of a server's certificate. Nothing in it is secret.
@@ -95,6 +95,19 @@ pub fn recording(ca: Option<&Path>) -> Result<(ClientConfig, Recorder), TlsError
     config.dangerous().set_certificate_verifier(Arc::new(recorder.clone()));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((config, recorder))
+}
+
+/// Whether this machine trusts the chain in a file, as a tool does that looks into the platform's roots alone.
+pub fn is_trusted_here(path: &Path, read: &ServerCertificate, now: SystemTime) -> bool {
+    let (Ok(chain), Ok(verifier)) = (super::certificates(path), rustls_platform_verifier::Verifier::new(provider()))
+    else {
+        return false;
+    };
+    let Some((own, rest)) = chain.split_first() else { return false };
+    let names = read.names.iter().map(|name| name.replacen("*.", "any.", 1));
+    let since = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let trusted = |name| verifier.verify_server_cert(own, rest, &name, &[], since).is_ok();
+    names.filter_map(|name| ServerName::try_from(name).ok()).any(trusted)
 }
 
 impl ServerCertVerifier for Recorder {

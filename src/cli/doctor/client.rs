@@ -23,9 +23,10 @@ use crate::snowflake::route::LOGIN;
 use crate::snowflake::statement;
 use crate::upstream::{AccountClient, AccountState, Look, Opened};
 
-/// How long a login may take, and a statement.
-const PATIENCE: Duration = Duration::from_secs(12);
-const STATEMENT: Duration = Duration::from_secs(4);
+/// How long the way and the login may take together, a statement, and the logout; so that all end within 20 s.
+const PATIENCE: Duration = Duration::from_secs(14);
+const STATEMENT: Duration = Duration::from_secs(3);
+const LOGOUT: Duration = Duration::from_secs(2);
 
 /// From a tool's machine.
 #[derive(Args)]
@@ -68,11 +69,13 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
 
     let key_step = of_key(&key, &path);
     let sendable = key_step.ok == Some(true);
+    let begun = env.clock.now();
     let look = state.look(&*env.clock).await;
+    let left = PATIENCE.saturating_sub(env.clock.now().saturating_duration_since(begun));
     let mut steps = vec![key_step];
     steps.extend(of_look(gate, &look, env));
     match sendable && look.tls.ok == Some(true) {
-        true => steps.extend(log_in(gate, &state, &key, env).await),
+        true => steps.extend(log_in(gate, &state, &key, left, env).await),
         false => steps.extend(
             [Link::Login, Link::Select].map(|link| Step::unknown(link, gate, "not tried: a step before it failed")),
         ),
@@ -125,13 +128,13 @@ fn ms(trial: &Trial) -> Duration {
 }
 
 /// A login, a statement, and the logout.
-async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, env: &Env) -> Vec<Step> {
+async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, within: Duration, env: &Env) -> Vec<Step> {
     let begun = env.clock.now();
     let id = || SessionId::new(&*env.random).map(|id| id.as_uuid()).unwrap_or_default();
     let Ok(client) = AccountClient::new(state, None) else { return Vec::new() };
     let (target, body) = (format!("{LOGIN}?requestId={}", id()), client_login(client.account_name(), key));
     let late = |_| Opened::Lost(Fault::new(Kind::GateBusy).with_cause("the gate has not answered the login in time"));
-    let opened = timeout(PATIENCE, client.open_session(&target, body.into())).await.unwrap_or_else(late);
+    let opened = timeout(within, client.open_session(&target, body.into())).await.unwrap_or_else(late);
     let failed = |step: Step| {
         vec![step.since(&*env.clock, begun), Step::unknown(Link::Select, gate, "not tried: there is no session")]
     };
@@ -159,7 +162,7 @@ async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, env: &Env) 
     let answer = timeout(STATEMENT, session.query(&id(), statement::SELECT_1)).await.unwrap_or_else(late);
     let trial = Trial::of(&answer, env.clock.now().saturating_duration_since(begun), |_| "SELECT 1 is answered".into());
     steps.push(Step::of(Link::Select, gate, &trial));
-    let _late = timeout(STATEMENT, session.log_out()).await;
+    let _late = timeout(LOGOUT, session.log_out()).await;
     steps
 }
 

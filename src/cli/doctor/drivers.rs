@@ -1,4 +1,5 @@
-//! What drivers say when they refuse the gate's certificate, so that a tool's text can be found here.
+//! What drivers say when they refuse the gate's certificate, so that a tool's text can be found here; and where each
+//! looks for the roots that it trusts.
 //!
 //! Seen with Python connector 4, the universal driver of Python 5 and ODBC, JDBC, Node, and Go 2 (which ADBC and so
 //! Power BI use).
@@ -41,4 +42,18 @@ pub(super) fn words(why: Refusal) -> Vec<String> {
     };
     let drivers = ["Python", "Python 5 and ODBC (in its error trace)", "JDBC", "Node", "Go, ADBC and Power BI"];
     drivers.iter().zip(all).map(|(driver, words)| format!("{driver}: {words}")).collect()
+}
+
+/// Where each driver looks for roots: a private CA has to stand there.
+pub(super) fn roots() -> Vec<String> {
+    [
+        "Power BI (ADBC), Go and .NET: the system's store; Go and ADBC on Linux also SSL_CERT_FILE",
+        "ODBC 4, Python 5 and the JDBC driver that is built on the same core: the system's store, or SSL_CERT_FILE",
+        "ODBC 3: the file that CABundleFile names",
+        "Python up to 4: certifi, or REQUESTS_CA_BUNDLE",
+        "JDBC, and so Tableau: the truststore of its Java",
+        "Node: its own roots, and NODE_EXTRA_CA_CERTS",
+    ]
+    .map(str::to_owned)
+    .into()
 }

@@ -11,7 +11,7 @@ use crate::base::rfc3339;
 use crate::cli::check::{Finding, Severity, inspect};
 use crate::config::report::Report;
 use crate::config::{Config, KeyPair};
-use crate::tls::{Flaw, ServerCertificate};
+use crate::tls::{self, Flaw, ServerCertificate};
 
 /// A certificate that ends within so many days is worth a remark.
 const DAYS: u64 = 30;
@@ -94,9 +94,17 @@ fn certificate(listener: &str, pair: &KeyPair, env: &Env) -> Step {
     }
     let (ends, days) = (rfc3339::show(read.ends), read.left(now).as_secs() / 86_400);
     let what = format!("for {}, issued by {}, ends {ends} ({days} days)", read.names.join(", "), read.issuer);
-    let step = Step::good(link, listener, what);
+    let mut step = Step::good(link, listener, what);
+    if !tls::is_trusted_here(&pair.certificate, &read, now) {
+        step.details
+            .push("this machine does not trust the issuer; if it is a private CA, its root has to stand in".into());
+        step.details.extend(drivers::roots());
+    }
     match read.flaws.first() {
-        Some(flaw) => step.with(vec![flaw.what()]).next(flaw.remedy()),
+        Some(flaw) => {
+            step.details.insert(0, flaw.what());
+            step.next(flaw.remedy())
+        }
         None if days < DAYS.min(read.life().as_secs() / 86_400 / 3) => {
             step.next("Renew it; a running gate takes the new one up by itself.")
         }

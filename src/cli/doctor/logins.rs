@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::step::{Link, Step};
 use crate::base::clock::Env;
 use crate::base::fault::{Fault, Kind};
+use crate::base::trial::Trial;
 use crate::cli::logins::prove;
 use crate::cli::place::Place;
 use crate::config::{Account, Config};
@@ -78,9 +79,9 @@ fn of_proof(credential: &str, proof: &Proof) -> Vec<Step> {
 }
 
 /// A trial that says why it was not tried.
-fn tried(trial: crate::base::trial::Trial) -> crate::base::trial::Trial {
+fn tried(trial: Trial) -> Trial {
     match trial.ok {
-        None if trial.what.is_empty() => crate::base::trial::Trial::untried(NONE),
+        None if trial.what.is_empty() => Trial::untried(NONE),
         _ => trial,
     }
 }
@@ -132,4 +133,34 @@ async fn hosts(
         None => Step::good(link, credential, format!("all {all} hosts are reached")),
     };
     step.with(lines).since(&*env.clock, begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fault::Owner;
+
+    fn proof(asked: Option<&str>, got: Option<&str>) -> Proof {
+        let proof = serde_json::json!({
+            "credential": "c", "version": null, "sent": true, "login": { "ok": true, "ms": 1, "what": "" },
+            "places": [{ "place": "role", "asked": asked, "got": got }],
+            "query": { "ok": true, "ms": 1, "what": "" }, "sql_api": { "ok": null, "ms": 0, "what": "" }, "hosts": null,
+        });
+        serde_json::from_value(proof).unwrap()
+    }
+
+    #[test]
+    fn another_role_than_the_credential_asks_for_is_the_gate_s_to_mend() {
+        for (asked, got, fails) in [
+            (Some("BI"), Some("PUBLIC"), Some(Owner::Gate)),
+            (Some("BI"), None, Some(Owner::Gate)),
+            (Some("bi"), Some("BI"), None),
+            (None, Some("PUBLIC"), None),
+            (None, None, None),
+        ] {
+            let steps = of_proof("c", &proof(asked, got));
+            assert_eq!(steps[1].fails(), fails, "{asked:?} {got:?}");
+            assert!(steps[1].text().contains("role: asked"), "{}", steps[1].text());
+        }
+    }
 }

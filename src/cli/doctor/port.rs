@@ -37,19 +37,31 @@ pub(super) async fn steps(config: &Config, place: &Place, env: &Env) -> Vec<Step
         Ok(None) => Step::unknown(Link::Gate, "", format!("no gate answers at {place}")),
         Err(why) => Step::unknown(Link::Gate, "", &**why),
     };
-    let mut steps = Vec::new();
+    let gate = gate.since(&*env.clock, begun);
+    let mut looks = Vec::new();
     for listen in config.all_listeners() {
-        let begun = env.clock.now();
-        let running = answer.as_ref().ok().and_then(Option::as_ref);
-        let address = running.and_then(|status| status.listeners.iter().find(|one| *one.listener == *listen.name));
-        let step = match address {
-            Some(running) => answers(listen, running.address).await,
-            None if answer.is_err() => Step::unknown(Link::Port, &*listen.name, "not tried: a gate may run"),
-            None => bound(listen).await,
+        let address = match &answer {
+            Ok(Some(status)) => {
+                status.listeners.iter().find(|one| *one.listener == *listen.name).map(|one| one.address)
+            }
+            Ok(None) | Err(_) => None,
         };
-        steps.push(step.since(&*env.clock, begun));
+        let (listen, env, may_run) = (listen.clone(), env.clone(), answer.is_err());
+        looks.push(tokio::spawn(async move {
+            let begun = env.clock.now();
+            let step = match address {
+                Some(running) => answers(&listen, running).await,
+                None if may_run => Step::unknown(Link::Port, &*listen.name, "not tried: a gate may run"),
+                None => bound(&listen).await,
+            };
+            step.since(&*env.clock, begun)
+        }));
     }
-    steps.push(gate.since(&*env.clock, begun));
+    let mut steps = Vec::new();
+    for look in looks {
+        steps.extend(look.await);
+    }
+    steps.push(gate);
     steps
 }
 

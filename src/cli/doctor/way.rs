@@ -10,6 +10,7 @@ use crate::base::clock::Env;
 use crate::base::fault::Owner;
 use crate::base::rfc3339;
 use crate::pat::Accounts;
+use crate::tls::Shown;
 use crate::upstream::{AccountClient, AccountState, Look};
 
 /// How far the clock may be off.
@@ -26,6 +27,9 @@ pub(super) async fn steps(accounts: &Accounts, env: &Env) -> Vec<Step> {
             // The clock is told by a request beside the look, so that both fit into the time.
             let (look, clock) = tokio::join!(account.look(&*env.clock), clock(&name, &account, &env));
             let mut steps = of_look(&name, &look);
+            if let Some(tls) = steps.last_mut().filter(|step| step.ok == Some(true) && is_inspected(&look)) {
+                tls.next_step = Some(INSPECTED.to_owned());
+            }
             if look.tls.ok == Some(true) {
                 steps.extend(clock);
             }
@@ -37,6 +41,17 @@ pub(super) async fn steps(accounts: &Accounts, env: &Env) -> Vec<Step> {
         steps.extend(task.await.unwrap_or_default());
     }
     steps
+}
+
+/// Public CAs of which Snowflake has certificates, on its three clouds, or might have.
+const PUBLIC: [&str; 7] = ["Amazon", "Starfield", "DigiCert", "Google Trust", "GTS", "Microsoft", "GlobalSign"];
+const INSPECTED: &str = "If the issuer is your company's, a proxy on the way opens TLS, and reads PATs and results: \
+                         exempt Snowflake from inspection.";
+
+/// Whether a trusted certificate may be that of a proxy that opens TLS: no public CA that is known has signed it.
+fn is_inspected(look: &Look) -> bool {
+    let known = |shown: &Shown| PUBLIC.iter().any(|ca| shown.issuer.contains(ca) || shown.top.contains(ca));
+    look.shown.as_ref().is_some_and(|shown| !known(shown))
 }
 
 /// The steps of a look.
