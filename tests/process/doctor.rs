@@ -9,6 +9,7 @@ use patgate::internal::base::names::ClientName;
 use patgate::internal::standin::{self, Certificates, PatState, StandIn};
 use patgate::internal::tls;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::check::Home;
 use crate::gate::Gate;
@@ -242,4 +243,72 @@ async fn a_tool_s_machine_sees_each_step_up_to_a_statement() {
     assert!(tls["details"].to_string().contains("JDBC: PKIX path building failed"), "{tls}");
     let (code, steps) = client(&gate, 1, &good, "ca.pem");
     assert_eq!((code, failed(&steps), &step(&steps, "tcp")["owner"]), (3, vec!["tcp"], &"network".into()), "{steps:?}");
+}
+
+/// A forward proxy that opens every tunnel, or none.
+async fn forward_proxy(opens: bool) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let target = text(&head).split(' ').nth(1).unwrap().to_owned();
+                let status = if opens { "200 OK" } else { "403 Forbidden" };
+                let _gone = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await;
+                if let Ok(mut there) = tokio::net::TcpStream::connect(target).await {
+                    let _ended = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_through_a_forward_proxy_has_a_step_of_its_own() {
+    let (home, standin) = home("").await;
+    let config = std::fs::read_to_string(home.path("patgate.toml")).unwrap();
+    for opens in [true, false] {
+        let proxy = forward_proxy(opens).await;
+        let way = format!("address='{}'\nproxy={{address='{proxy}'}}", standin.address);
+        let config = config.replace(&format!("address='{}'", standin.address), &way);
+        std::fs::write(home.path("patgate.toml"), config).unwrap();
+        let (code, steps) = tokio::task::block_in_place(|| doctor(&home));
+        let found = step(&steps, "proxy");
+        match opens {
+            true => assert_eq!((code, failed(&steps), &found["ok"]), (0, vec![], &true.into()), "{steps:?}"),
+            false => {
+                assert_eq!((code, &found["code"], failed(&steps)), (6, &"PG-615".into(), vec!["proxy", "login"]));
+                assert_eq!((&step(&steps, "tcp")["ok"], &step(&steps, "tls")["ok"]), (&true.into(), &Value::Null));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_past_a_gate_that_takes_no_commands_of_this_user() {
+    let (home, standin) = home("").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = std::fs::read_to_string(home.path("patgate.toml")).unwrap();
+    let admin = listener.local_addr().unwrap().to_string();
+    std::fs::write(home.path("patgate.toml"), config.replace("127.0.0.1:1'", &format!("{admin}'"))).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let _asked = stream.read(&mut head).await;
+            let body = r#"{"error":"this user is not an operator of this gate"}"#;
+            let head = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _gone = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    let (code, steps) = tokio::task::block_in_place(|| doctor(&home));
+    let login = step(&steps, "login");
+    assert_eq!((code, &login["ok"], standin.state.seen().len()), (0, &Value::Null, 0), "{steps:?}");
+    assert!(login["what"].as_str().unwrap().contains("is not an operator of this gate"), "{login}");
+    assert_eq!((&step(&steps, "port")["ok"], &step(&steps, "gate")["ok"]), (&Value::Null, &Value::Null));
 }
