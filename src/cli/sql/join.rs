@@ -54,8 +54,8 @@ fn query(trace: &str, login: Option<&Story>) -> String {
         "-- Snowflake's side of the login with trace {trace}. The views are up to two hours behind;\n\
          -- the role needs IMPORTED PRIVILEGES on the database SNOWFLAKE, or SECURITY_VIEWER and USAGE_VIEWER.\n\
          SELECT s.session_id, s.created_on, s.user_name, l.event_timestamp, l.client_ip,\n       \
-         l.reported_client_type, l.reported_client_version, l.is_success, l.error_code, l.error_message,\n       c.name AS token_name, \
-         PARSE_JSON(s.client_environment):patgate_client::STRING AS patgate_client\n\
+         l.reported_client_type, l.reported_client_version, l.is_success, l.error_code, l.error_message,\n       \
+         c.name AS token_name, PARSE_JSON(s.client_environment):patgate_client::STRING AS patgate_client\n\
          FROM snowflake.account_usage.sessions s\n\
          LEFT JOIN snowflake.account_usage.login_history l ON l.event_id = s.login_event_id\n\
          LEFT JOIN snowflake.account_usage.credentials c\n       ON \
