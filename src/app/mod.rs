@@ -6,6 +6,7 @@
 //! | `caller_windows` | the same on Windows | 1 |
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
+//! | `answers` | what the operator's commands answer | 1 |
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
@@ -17,6 +18,7 @@
 
 mod admin;
 mod alone;
+mod answers;
 #[cfg_attr(unix, path = "caller_unix.rs")]
 #[cfg_attr(windows, path = "caller_windows.rs")]
 mod caller;
@@ -78,6 +80,7 @@ pub struct App {
     reloads: Arc<OnceLock<Reloads>>,
     stopping: CancellationToken,
     observer: Option<Observer>,
+    drain: CancellationToken,
 }
 
 impl App {
@@ -109,8 +112,13 @@ impl App {
         certificates.look();
         tokio::spawn(tidy(generations.services.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
-        let running =
-            status::Running { since: generations.services.env.clock.wall(), listeners: listeners.addresses()? };
+        let drain = CancellationToken::new();
+        let running = status::Running {
+            since: generations.services.env.clock.wall(),
+            admin: listeners.admin.local_addr()?,
+            drain: drain.clone(),
+            listeners: listeners.addresses()?,
+        };
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone(), running);
         let Listeners { drivers, admin, health, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
@@ -145,6 +153,7 @@ impl App {
             reloads,
             stopping,
             observer,
+            drain,
         })
     }
 
@@ -171,6 +180,11 @@ impl App {
     pub async fn settled(&self) {
         let generation = self.generations.current.load_full();
         generation.pats.first_reads(generation.config.pat.read).await;
+    }
+
+    /// Returns when an operator drains the gate.
+    pub async fn drained(&self) {
+        self.drain.cancelled().await;
     }
 
     /// Reads the file again.

@@ -10,20 +10,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use serde::{Deserialize, Serialize};
-
+pub use super::answers::{
+    ConsoleToken, EndedSessions, FailureEntry, FailureList, LogLevels, PatList, Readiness, Refreshed, RotatedKeys,
+    SessionList, SessionStatus,
+};
 use super::generations::{Generations, Reloaded};
 use super::reload::Reloads;
 use super::status::{self, Running, Status};
-use crate::base::rfc3339;
+use crate::base::clock::Env;
+use crate::base::epoch::EpochMillis;
 use crate::pat::{CachedPatStatus, PatStatus, Proof};
 use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::act::{self, Act};
+use crate::telemetry::history::Reader;
 use crate::telemetry::metrics::{Gauges, PatGauges};
 
 /// The least time between two retries of a credential. Each may cost the service user bad logins; five lock it.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How many failures the console shows.
+const FAILURES: u32 = 50;
 
 /// The operator's commands to a running gate.
 #[derive(Clone)]
@@ -71,94 +78,6 @@ pub enum OperatorError {
     /// Why the gate cannot add a key to the ring.
     #[error("{0}")]
     NotRotated(String),
-}
-
-/// Whether logins are served.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Readiness {
-    /// Whether every credential has a usable PAT, Snowflake has not refused all of them, and no drain has begun.
-    pub ready: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// The credentials without a usable PAT.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub credentials: Vec<String>,
-    /// The credentials whose PAT should have been read again by now.
-    #[serde(default)]
-    pub stale: Vec<String>,
-    /// The credentials whose PAT Snowflake has refused.
-    #[serde(default)]
-    pub refused: Vec<String>,
-}
-
-/// The PATs of all credentials.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PatList {
-    /// One for each credential, by name.
-    pub pats: Vec<PatStatus>,
-}
-
-/// The outcome of reading PATs.
-#[derive(Debug)]
-pub struct Refreshed {
-    /// Whether any reference gave nothing; the PAT in memory still serves.
-    pub failed: bool,
-    /// What is held now.
-    pub pats: PatList,
-}
-
-/// The sessions that this gate has recently served.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SessionList {
-    /// The oldest first.
-    pub sessions: Vec<SessionStatus>,
-}
-
-/// One session. Never a token.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SessionStatus {
-    /// The gate's own id of it.
-    pub session: String,
-    /// Its client.
-    pub client: String,
-    /// Its account.
-    pub account: String,
-    /// The PAT version that opened it.
-    pub pat: String,
-    /// Where its last request came from.
-    pub from: IpAddr,
-    /// When it was opened.
-    #[serde(with = "rfc3339::option")]
-    pub opened: Option<SystemTime>,
-    /// How long ago its last request came, in seconds.
-    pub idle_s: u64,
-}
-
-/// The outcome of ending sessions.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct EndedSessions {
-    /// How many of them this gate has recently served.
-    pub ended: usize,
-    /// Whether this gate knows anything of that name.
-    pub known: bool,
-    /// What failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// What is written to the log.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct LogLevels {
-    /// The levels: `info`, or `info,pat=debug`.
-    pub level: String,
-}
-
-/// The outcome of adding a key to the ring.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RotatedKeys {
-    /// How many keys open now.
-    pub keys: usize,
 }
 
 impl Operator {
@@ -350,6 +269,35 @@ impl Operator {
             known: client == Some(true) || ended.here > 0,
             error: ended.unwritten.map(unwritten),
         })
+    }
+
+    /// Clock and randomness.
+    pub fn env(&self) -> Env {
+        self.generations.services.env.clone()
+    }
+
+    /// What failed last, the newest first; nothing without a history.
+    pub async fn failures(&self) -> FailureList {
+        let services = &self.generations.services;
+        let now = EpochMillis::of(services.env.clock.wall());
+        let Some(directory) = services.sinks.history.clone() else { return FailureList::default() };
+        // The disk may be slow.
+        let read = move || Reader::open(&directory)?.last_failures(now, FAILURES);
+        let stories = tokio::task::spawn_blocking(read).await.ok().and_then(Result::ok).unwrap_or_default();
+        FailureList { failures: stories.iter().filter_map(FailureEntry::of).collect() }
+    }
+
+    /// A token for the console, with the address of the page.
+    pub fn console_token(&self, token: String) -> ConsoleToken {
+        self.acted(act::CONSOLE_TOKEN, "a token for the console");
+        ConsoleToken { address: self.running.admin, token }
+    }
+
+    /// Drains the gate, and ends the process.
+    pub fn drain(&self) {
+        tracing::warn!("the operator drains the gate");
+        self.acted(act::DRAIN, "");
+        self.running.drain.cancel();
     }
 
     /// What is written to the log.

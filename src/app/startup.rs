@@ -104,7 +104,8 @@ fn observed(
     let spans = SpanQueue::start(&config.traces, metrics, &Handle::current())?;
     let writers = Writers { history: history.flatten(), audit: audit?.flatten(), spans };
     let observations = (!writers.is_empty()).then(Observations::default);
-    let sinks = Arc::new(Sinks { metrics: metrics.clone(), observations, ..Sinks::default() });
+    let history = state.filter(|_| writers.history.is_some()).map(|state| state.path().to_owned());
+    let sinks = Arc::new(Sinks { metrics: metrics.clone(), observations, history, ..Sinks::default() });
     let observer = Observer::start(sinks.clone(), writers, env.clock.clone())?;
     Ok((sinks, observer))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::generations::Generations;
 use super::reload::LastReload;
@@ -21,6 +22,10 @@ const SOON: u64 = 30;
 pub struct Running {
     /// When it started.
     pub since: SystemTime,
+    /// The admin address.
+    pub admin: SocketAddr,
+    /// Cancelled when an operator drains the gate.
+    pub drain: CancellationToken,
     /// The address of each listener, with the port that the system chose.
     pub listeners: Vec<(Arc<str>, SocketAddr)>,
 }

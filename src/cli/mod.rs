@@ -4,6 +4,7 @@ mod admin_client;
 mod audit;
 mod check;
 mod client;
+mod console;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
@@ -65,6 +66,8 @@ enum Command {
     /// List and end the sessions of a running gate.
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Print the address of a running gate's console, for a browser.
+    Console(GateArgs),
     /// Show or change what a running gate writes to its log.
     Log(log::LogArgs),
     /// Tell what happened to a request, and what to do: by the trace id that the tool shows, a code, or a text.
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::health(&args),
         Command::Pat(command) => pat::pat(&command),
         Command::Sessions(command) => sessions::sessions(&command),
+        Command::Console(args) => console::console(&args),
         Command::Log(args) => log::log(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Sql(command) => sql::sql(&command),

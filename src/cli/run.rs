@@ -62,7 +62,11 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Re
     app.settled().await;
     service::tell(&Phase::Ready);
     let signal = loop {
-        match signals.next().await {
+        let event = tokio::select! {
+            event = signals.next() => event,
+            () = app.drained() => break "the operator's command",
+        };
+        match event {
             SystemEvent::Stop(signal) => break signal,
             SystemEvent::Reload(signal) => {
                 service::tell(&Phase::Reloading);

@@ -43,6 +43,10 @@ pub const PAT_REFRESH: &str = "pat_refresh";
 pub const PAT_RETRY: &str = "pat_retry";
 /// The operator had the gate log in.
 pub const PAT_LOGIN: &str = "pat_login";
+/// The operator drained the gate.
+pub const DRAIN: &str = "drain";
+/// The operator made a token for the console.
+pub const CONSOLE_TOKEN: &str = "console_token";
 /// The operator changed what is logged.
 pub const LOG_LEVEL: &str = "log_level";
 /// The operator added a key to the ring.

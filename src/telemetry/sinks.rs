@@ -1,5 +1,6 @@
 //! [`Sinks`]: where records go when they close.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +20,8 @@ pub struct Sinks {
     pub refusals: RefusalLog,
     /// What is written down off the request's path; `None` if nobody writes it.
     pub observations: Option<Observations>,
+    /// The directory with the history, if there is one.
+    pub history: Option<PathBuf>,
     /// Whether the audit log cannot be written now.
     pub audit_fails: AtomicBool,
 }

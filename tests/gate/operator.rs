@@ -27,7 +27,10 @@ async fn a_page_that_rebinds_a_name_reads_nothing_not_even_metrics() {
             "host: evil.test\r\n",
             "host: evil.test:8444\r\n",
             "host: localhost\r\nhost: localhost\r\n",
-            "host: localhost\r\norigin: http://localhost\r\n",
+            "host: localhost:8444\r\norigin: http://localhost\r\n",
+            "host: localhost\r\norigin: http://evil.test\r\n",
+            "host: localhost\r\norigin: null\r\n",
+            "host: localhost\r\nsec-fetch-site: cross-site\r\n",
         ] {
             assert_eq!(status(&world, "GET", path, lines).await, 403, "{path} {lines:?}");
         }

@@ -83,3 +83,40 @@ async fn the_level_of_the_log_changes_while_the_gate_runs() {
     }
     assert!(line.contains("info,proxy=debug,telemetry=debug"), "{line}");
 }
+
+/// A browser over a forwarded port comes as whoever forwards it.
+#[tokio::test]
+async fn the_console_opens_to_another_user_by_a_token_that_is_good_once() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can make requests as another user.
+        return;
+    }
+    let (gate, _log) = Gate::start("[admin]\naddress='127.0.0.1:0'", |_| {}).await;
+    let ask = |method: &str, path: &str, lines: &str| {
+        let host = format!("Host: 127.0.0.1:{}\\r\\n{lines}", gate.admin.port());
+        let head = format!("{method} {path} HTTP/1.1\\r\\n{host}\\r\\n");
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; printf '{head}' >&3; cat <&3", gate.admin.port());
+        let output = Command::new("bash").uid(NOBODY).current_dir("/").args(["-c", &script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let page = ask("GET", "/console", "");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("default-src 'none'"), "{page}");
+    assert!(ask("GET", "/status", "").starts_with("HTTP/1.1 403"), "the page holds no data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patgate"));
+    let output = command.args(["console", "--admin"]).arg(gate.admin.to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let token = said.lines().next().unwrap().split_once("/console#").unwrap().1.to_owned();
+    let own = format!("Origin: http://127.0.0.1:{}\\r\\n", gate.admin.port());
+    let log_in = |lines: &str| ask("POST", "/console/login", &format!("{lines}X-Patgate-Token: {token}\\r\\n"));
+    assert!(log_in("Origin: http://evil.test\\r\\n").starts_with("HTTP/1.1 403"));
+    let opened = log_in(&own);
+    let cookie =
+        opened.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap_or_else(|| panic!("{opened}"));
+    assert!(cookie.contains("HttpOnly; SameSite=Strict; Max-Age=28800"), "{cookie}");
+    assert!(log_in(&own).starts_with("HTTP/1.1 401"), "once");
+    let with = format!("{own}Cookie: {}\\r\\n", cookie.split(';').next().unwrap());
+    assert!(ask("GET", "/status", &with).starts_with("HTTP/1.1 200"));
+    assert!(ask("POST", "/pats/refresh", &with).starts_with("HTTP/1.1 200"));
+    let stolen = with.replace("127.0.0.1", "evil.test");
+    assert!(ask("POST", "/pats/refresh", &stolen).starts_with("HTTP/1.1 403"), "another site's page");
+}

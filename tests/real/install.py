@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node jdbc go otel vault stores fuzz]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz]
 """
 
 import hashlib
@@ -38,6 +38,7 @@ APT = {
     "haproxy": "haproxy",
     "redis-server": "redis-server",
     "prometheus": "prometheus",
+    "chromium": "chromium",
     "promtool": "prometheus",
 }
 
@@ -154,6 +155,19 @@ def node(root: Path) -> Path:
     return once(root, "node", "".join(f.read_text() for f in files), build) / "node_modules"
 
 
+def console(root: Path) -> Path:
+    """What drives a browser; returns the node_modules directory, for NODE_PATH."""
+    need("node", "npm", "chromium")
+    files = [HERE / "console" / name for name in ("package.json", "package-lock.json")]
+
+    def build(place: Path) -> None:
+        for file in files:
+            shutil.copy(file, place)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=place)
+
+    return once(root, "console", "".join(f.read_text() for f in files), build) / "node_modules"
+
+
 def jdbc(root: Path) -> Path:
     """Returns the jar, which holds all it depends on."""
     # Jdbc.java is started from its source, which takes the compiler.
@@ -221,7 +235,7 @@ def fuzz(root: Path) -> Path:
     return place / triple / "release"
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, jdbc, go, otel, vault, stores, fuzz)}
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

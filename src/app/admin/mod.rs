@@ -6,9 +6,10 @@
 //!
 //! The health and the metrics are also served at `[health]`, to everybody who reaches that address.
 //!
-//! The service refuses whatever a web page makes a browser send: such a request has `Origin`, or a `Host` that is not
-//! this machine, also where a name of the page's own leads to this machine.
+//! The service refuses whatever another site's page makes a browser send (`console`): such a request has the `Origin`
+//! of that site, or a `Host` that is not this machine, also where a name of the page's own leads to this machine.
 
+mod console;
 mod routes;
 
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,10 +31,10 @@ use tokio::sync::Semaphore;
 
 use crate::app::caller::{AdminSocket, Caller};
 use crate::app::operator::{Operator, OperatorError, Refreshed};
-use crate::base::names::is_this_machine;
 use crate::base::text::capped;
 use crate::session::Revocation;
 use crate::telemetry::metrics::MEDIA_TYPE;
+use console::{Asset, Maker, Passes};
 use routes::NoRoute;
 pub use routes::Verb;
 
@@ -52,6 +53,7 @@ const PATH: usize = 64;
 #[derive(Clone)]
 pub(super) struct AdminService {
     operator: Operator,
+    passes: Arc<Passes>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -59,7 +61,8 @@ type Answer = Response<Full<Bytes>>;
 impl AdminService {
     /// A service of this operator.
     pub(super) fn new(operator: Operator) -> Self {
-        Self { operator }
+        let passes = Arc::new(Passes::new(operator.env()));
+        Self { operator, passes }
     }
 
     /// Serves an address while the process lasts.
@@ -133,13 +136,25 @@ impl AdminService {
     }
 
     async fn answer<B>(&self, request: &Request<B>, caller: Caller) -> Answer {
-        if is_from_a_page(request) {
-            let why =
-                "the admin address refuses browsers: the request has an Origin, or a Host that is not this machine";
+        let maker = console::maker(request);
+        if maker == Maker::Foreign {
+            let why = "the admin address refuses pages of other sites: the request has their Origin, or a Host that is \
+                       not this machine";
             return error(StatusCode::FORBIDDEN, why);
         }
-        let verb = routes::find(request.method(), request.uri().path());
+        let (method, path) = (request.method(), request.uri().path());
+        if let Some(Asset { kind, text }) = console::asset(method, path) {
+            let mut asset = answer(StatusCode::OK, kind, text.to_owned());
+            console::guard(asset.headers_mut());
+            return asset;
+        }
+        if (method, path) == (&Method::POST, console::LOGIN) {
+            return self.log_in(request);
+        }
+        let verb = routes::find(method, path);
+        let cookie = maker == Maker::Console && self.passes.knows(request.headers());
         if !verb.as_ref().is_ok_and(|verb| verb.is_for_everyone())
+            && !cookie
             && let Err(why) = caller.may_operate(&self.operator.users()).await
         {
             if self.operator.tells_of_refusal() {
@@ -159,6 +174,16 @@ impl AdminService {
             }
         };
         self.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed))
+    }
+
+    /// Exchanges a token of `patgate console` for the page's cookie.
+    fn log_in<B>(&self, request: &Request<B>) -> Answer {
+        let Some(cookie) = self.passes.exchange(request.headers()) else {
+            return error(StatusCode::UNAUTHORIZED, "this token is not good; `patgate console` prints a new one");
+        };
+        let mut opened = json_answer(StatusCode::OK, &json!({ "ok": true }));
+        opened.headers_mut().insert(header::SET_COOKIE, cookie);
+        opened
     }
 
     fn failed(failed: &OperatorError) -> Answer {
@@ -209,6 +234,15 @@ impl AdminService {
                 None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
+            Verb::Failures => json_answer(StatusCode::OK, &operator.failures().await),
+            Verb::ConsoleToken => match self.passes.token() {
+                Ok(token) => json_answer(StatusCode::OK, &operator.console_token(token)),
+                Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "this machine gives no randomness now"),
+            },
+            Verb::Drain => {
+                operator.drain();
+                json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
+            }
             Verb::Log => json_answer(StatusCode::OK, &operator.log_levels()),
             Verb::SetLog => match parameter(request, "level") {
                 Some(levels) => json_answer(StatusCode::OK, &operator.set_log_levels(&levels)?),
@@ -243,16 +277,6 @@ fn refreshed(refreshed: Refreshed) -> Answer {
 fn parameter<B>(request: &Request<B>, name: &str) -> Option<String> {
     let given = request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(given).decode_utf8_lossy().into_owned())
-}
-
-/// Whether a web page may have sent it. A program on this machine sends one `Host` of this machine, or none.
-fn is_from_a_page<B>(request: &Request<B>) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (first, more) = (hosts.next(), hosts.next().is_some());
-    let named = first.map(HeaderValue::as_bytes).filter(|host| !host.is_empty());
-    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let elsewhere = named.into_iter().chain(target).any(|host| !is_this_machine(host));
-    request.headers().contains_key(header::ORIGIN) || more || elsewhere
 }
 
 fn error(status: StatusCode, why: &str) -> Answer {

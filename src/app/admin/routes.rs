@@ -43,6 +43,12 @@ verbs! {
     Login = POST "/pats/login",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
+    /// What failed last, with sentences and next steps.
+    Failures = GET "/failures",
+    /// A token for the console, good once.
+    ConsoleToken = POST "/console/token",
+    /// Drains the gate, and ends the process.
+    Drain = POST "/drain",
     /// What is written to the log.
     Log = GET "/log",
     /// Sets what is written to the log: `?level=info,pat=debug`.
@@ -86,6 +92,7 @@ impl Verb {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
+            Self::Failures | Self::ConsoleToken | Self::Drain => false,
         }
     }
 }

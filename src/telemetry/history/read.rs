@@ -107,6 +107,16 @@ impl Reader {
         })
     }
 
+    /// The last failures before a time, the newest first.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn last_failures(&self, before: EpochMillis, count: u32) -> io::Result<Vec<Story>> {
+        let sql = "SELECT story FROM important WHERE at <= ?1 AND code IS NOT NULL ORDER BY at DESC LIMIT ?2";
+        let texts = self.rows(sql, params![number(before.0), count], |row| row.get::<_, String>(0))?;
+        Ok(read(&texts))
+    }
+
     fn rows<T>(
         &self,
         sql: &str,
