@@ -28,6 +28,7 @@ fn main() {
             parent: None,
             peer: [10, 20, 30, 40].into(),
             listener: &listener,
+            connection: None,
             route: Route::Login,
         };
         let mut record = Record::open(opening, &sinks);

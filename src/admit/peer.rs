@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
 use crate::base::names::CertificateName;
+use crate::base::trace::{SpanId, TraceId};
 use crate::tls;
 
 /// The other end of a connection.
@@ -18,6 +19,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// Its address; an IPv4 address in IPv6 form becomes IPv4.
     pub ip: IpAddr,
+    /// The trace and the span of its connection, for records.
+    pub connection: Option<(TraceId, SpanId)>,
     /// Whether the connection is encrypted.
     pub tls: bool,
     /// Whether the address is from a PROXY header, not from the system.
@@ -58,6 +61,7 @@ impl Peer {
         Self {
             listener: listener.clone(),
             ip: ip.to_canonical(),
+            connection: None,
             tls: true,
             proxied: false,
             certificate: None,

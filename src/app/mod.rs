@@ -15,6 +15,7 @@
 //! | `status` | the whole gate on one screen | 3 |
 //! | `operator` | the operator's commands, as functions with typed values | 4 |
 //! | `admin` | the same over HTTP | 5 |
+//! | `metrics` | the metrics, to a collector | 5 |
 
 mod admin;
 mod alone;
@@ -27,6 +28,7 @@ mod certificates;
 #[cfg_attr(windows, path = "descriptors_windows.rs")]
 mod descriptors;
 mod generations;
+mod metrics;
 pub mod operator;
 mod reload;
 mod startup;
@@ -58,6 +60,7 @@ use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
 use crate::telemetry::logs::LogControl;
 use crate::telemetry::observer::Observer;
+use crate::telemetry::otlp_metrics::MetricsExport;
 use admin::AdminService;
 use certificates::Certificates;
 use generations::Generations;
@@ -122,13 +125,16 @@ impl App {
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone(), running);
         let Listeners { drivers, admin, health, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
-        let service = AdminService::new(operator);
+        let service = AdminService::new(operator.clone());
         let health_address = health.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(health) = health {
             tokio::spawn(service.clone().serve_health(health));
         }
         if let Some(socket) = admin_socket {
             tokio::spawn(service.clone().serve_socket(socket));
+        }
+        if let Some(export) = MetricsExport::open(&config.metrics)? {
+            tokio::spawn(metrics::export(export, operator.clone()));
         }
         tokio::spawn(service.serve(admin));
         let (shutdown, permits) = (Shutdown::default(), Arc::new(Semaphore::new(connections)));

@@ -28,6 +28,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         history,
         audit,
         traces,
+        metrics,
         accounts,
         stores,
         credentials,
@@ -55,6 +56,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         ("history", *history != new.history),
         ("audit", *audit != new.audit),
         ("traces", *traces != new.traces),
+        ("metrics", *metrics != new.metrics),
     ] {
         if differs {
             all.push(format!("[{place}] changed"));
@@ -141,6 +143,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         history,
         audit,
         traces,
+        metrics,
         stores,
         // A reload applies it.
         reload: _,
@@ -194,6 +197,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("history", *history != new.history),
         ("audit.keep", audit.keep != new.audit.keep),
         ("traces", *traces != new.traces),
+        ("metrics", *metrics != new.metrics),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

@@ -14,7 +14,7 @@ use super::clients::client;
 use super::entries::{account, credential, known};
 use super::limits::limits;
 use super::listen::{listen, listener};
-use super::observe::{audit, history, traces};
+use super::observe::{audit, history, metrics, traces};
 use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
@@ -118,6 +118,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let history = history(top.section("history"));
     let audit = audit(top.section("audit"));
     let traces = traces(top.section("traces"));
+    let metrics = metrics(top.section("metrics"));
     let accounts =
         table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
     let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
@@ -159,6 +160,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         history,
         audit,
         traces,
+        metrics,
         accounts: accounts.values,
         stores: stores.values,
         credentials: credentials.values,

@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::base::verdict::Widths;
-pub use observe::{Audit, History, Traces};
+pub use observe::{Audit, History, Metrics, Traces};
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
@@ -68,6 +68,8 @@ pub struct Config {
     pub audit: Audit,
     /// Traces for a collector.
     pub traces: Traces,
+    /// Metrics for a collector.
+    pub metrics: Metrics,
     /// Snowflake accounts by name.
     pub accounts: BTreeMap<Arc<str>, Account>,
     /// Secrets managers by name.

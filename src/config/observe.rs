@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::read::Section;
+use super::units;
 
+/// What `otlp` takes.
+const ADDRESS: &str = "http://HOST:PORT or https://HOST:PORT, without user and password";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `[history]`.
@@ -23,6 +26,17 @@ pub struct Audit {
     pub keep: Duration,
     /// Whether logins are refused while it cannot be written.
     pub required: bool,
+}
+
+/// `[metrics]`; what is `None` may come from the standard variables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// The collector: OTLP over HTTP. `None`, here and in the variables: metrics are only scraped.
+    pub otlp: Option<String>,
+    /// How often they are sent; `None`: each minute.
+    pub every: Option<Duration>,
+    /// The roots of the collector's certificate; `None`: the platform's.
+    pub ca: Option<PathBuf>,
 }
 
 /// `[traces]`; what is `None` may come from the standard variables.
@@ -60,10 +74,26 @@ pub(super) fn audit(section: Option<Section<'_>>) -> Audit {
     Audit { keep, required: required.is_some_and(|found| found.value) }
 }
 
+/// `[metrics]`, or its defaults.
+pub(super) fn metrics(section: Option<Section<'_>>) -> Metrics {
+    let Some(section) = section else { return Metrics { otlp: None, every: None, ca: None } };
+    let otlp = section.parsed("otlp", ADDRESS, address);
+    let wanted = "a duration from 1s to 1h";
+    let fits = |every: &Duration| (Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(every);
+    let every = section.parsed("every", wanted, |text| units::duration(text).filter(fits));
+    let ca = section.path("ca");
+    section.finish();
+    Metrics {
+        otlp: otlp.map(|found| found.value),
+        every: every.map(|found| found.value),
+        ca: ca.map(|found| found.value),
+    }
+}
+
 /// `[traces]`, or its defaults.
 pub(super) fn traces(section: Option<Section<'_>>) -> Traces {
     let Some(section) = section else { return Traces { otlp: None, sample: None, ca: None } };
-    let otlp = section.parsed("otlp", "http://HOST:PORT or https://HOST:PORT, without user and password", address);
+    let otlp = section.parsed("otlp", ADDRESS, address);
     let sample = section.number("sample", "a number from 0.0 to 1.0", |sample| (0.0..=1.0).contains(&sample));
     let ca = section.path("ca");
     section.finish();

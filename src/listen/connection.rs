@@ -90,30 +90,32 @@ pub(super) async fn serve(
     // Without TCP_NODELAY small answers wait for an acknowledgement, but the connection still works.
     let _slower = stream.set_nodelay(true);
     let listener = published.load_full();
-    let mut record = ConnectionRecord::open(context.slot.worker().new_ids(), &listener.listen.name, from.ip());
-    let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &record).await else { return };
+    let mut record = context.record(&listener.listen.name, from);
+    let Some(mut peer) = context.who(&mut stream, from, &listener.listen, &mut record).await else { return };
     record.source(peer.ip);
+    peer.connection = Some(record.ids());
     let _open = context.slot.worker().services().metrics.connection();
     if !context.slot.worker().expects(&peer) {
-        return context.refused(&record, Kind::AddressUnexpected, "this address is in no client's networks");
+        return context.refused(&mut record, Kind::AddressUnexpected, "this address is in no client's networks");
     }
     // From here to its first admitted request it has this time, whatever it sends.
     let until = Instant::now() + listener.listen.admission;
     let Some(mut stranger) = context.unadmitted.arrive(Source::of(peer.ip)) else {
         return context.refused(
-            &record,
+            &mut record,
             Kind::AddressCrowd,
             "the address has a fourth of all connections, without an admitted request",
         );
     };
     if timeout_at(until, stranger.place()).await.is_err() {
-        return context.refused(&record, Kind::NoPlace, "no place within listen.admission");
+        return context.refused(&mut record, Kind::NoPlace, "no place within listen.admission");
     }
     peer.user = context.user(&stream, from, &peer).await;
     let stranger = (stranger, until);
     let transport = Transport::new(stream);
     let Some(acceptor) = listener.tls.clone().map(TlsAcceptor::from) else {
         peer.tls = false;
+        record.ready();
         let from = (peer, record, stranger);
         return requests(&context, (&published, &listener), transport, from, shutdown, Transport::get_ref).await;
     };
@@ -122,6 +124,7 @@ pub(super) async fn serve(
         Ok(Ok(tls)) => {
             let shown = tls.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
             peer.certificate = shown.map(Arc::new);
+            record.ready();
             requests(&context, (&published, &listener), tls, (peer, record, stranger), shutdown, tcp_below).await;
         }
         // A balancer or a monitor looks whether the port is open.
@@ -130,11 +133,11 @@ pub(super) async fn serve(
         Ok(Err((error, _transport))) => {
             let HandshakeFailure { kind, cause } = HandshakeFailure::of(&error);
             context.slot.worker().services().metrics.handshake_failed(kind);
-            context.refused(&record, kind, &cause);
+            context.refused(&mut record, kind, &cause);
         }
         Err(_late) => {
             context.slot.worker().services().metrics.handshake_failed(Kind::TlsSlow);
-            context.refused(&record, Kind::TlsSlow, "no handshake within listen.handshake");
+            context.refused(&mut record, Kind::TlsSlow, "no handshake within listen.handshake");
         }
     }
 }
@@ -146,10 +149,15 @@ fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
 
 impl WorkerContext {
     /// Counts a connection that is closed before its first request, and writes a line about it.
-    fn refused(&self, record: &ConnectionRecord, kind: Kind, cause: &str) {
+    fn refused(&self, record: &mut ConnectionRecord, kind: Kind, cause: &str) {
+        record.refused(Fault::new(kind).with_cause(cause));
+    }
+
+    /// The record of a new connection.
+    fn record(&self, listener: &Arc<str>, from: SocketAddr) -> ConnectionRecord {
         let worker = self.slot.worker();
         let services = worker.services();
-        record.refused(Fault::new(kind).with_cause(cause), &services.sinks, &*services.env.clock);
+        ConnectionRecord::open(worker.new_ids(), listener, from.ip(), (&services.sinks, &services.env.clock))
     }
 
     /// Identifies the peer, as far as possible before TLS; `None` if a balancer's PROXY header is missing.
@@ -158,7 +166,7 @@ impl WorkerContext {
         stream: &mut TcpStream,
         from: SocketAddr,
         listen: &Listen,
-        record: &ConnectionRecord,
+        record: &mut ConnectionRecord,
     ) -> Option<Peer> {
         let mut peer = Peer::at(&listen.name, from.ip());
         if listen.proxy.iter().any(|trusted| trusted.contains(&peer.ip)) {
@@ -205,7 +213,7 @@ async fn requests<T>(
     context: &WorkerContext,
     (published, listener): (&ArcSwap<ListenerState>, &ListenerState),
     stream: T,
-    (peer, record, (stranger, until)): (Peer, ConnectionRecord, (Stranger, Instant)),
+    (peer, mut record, (stranger, until)): (Peer, ConnectionRecord, (Stranger, Instant)),
     shutdown: ShutdownWatch,
     tcp: fn(&T) -> &TcpStream,
 ) where
@@ -296,7 +304,7 @@ async fn requests<T>(
             let io: TokioIo<WatchedStream<T>> = connection.into_parts().io;
             return linger(tcp(io.inner().get_ref())).await;
         }
-        End::Unadmitted(waiting) => context.refused(&record, Kind::Unadmitted, waiting.as_str()),
+        End::Unadmitted(waiting) => context.refused(&mut record, Kind::Unadmitted, waiting.as_str()),
         End::Late(Waiting::Idle) => {}
         End::Late(waiting) => record.ended(Owner::Network, "a connection took too long", waiting.as_str()),
         End::Broken(error) => record.ended(Owner::Network, "a connection failed", &chain(&error)),

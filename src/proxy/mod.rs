@@ -66,6 +66,7 @@ impl Worker {
             parent: parent.map(|parent| parent.span),
             peer: peer.ip,
             listener: &peer.listener,
+            connection: peer.connection,
             route,
         };
         let mut record = Record::open(opening, &self.generation.services.sinks);

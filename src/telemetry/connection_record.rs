@@ -1,13 +1,14 @@
-//! [`ConnectionRecord`]: what is written about a connection that is no request.
+//! [`ConnectionRecord`]: what is written about a connection: why it came to no request, or how long it served.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::observations::Observation;
 use super::sinks::Sinks;
-use super::story::{FaultStory, Story};
+use super::story::{FaultStory, StepTimes, Story, micros};
 use crate::base::clock::Clock;
 use crate::base::epoch::{EpochMillis, millis};
 use crate::base::fault::{Fault, Level, Owner};
@@ -17,19 +18,39 @@ use crate::base::trace::{SpanId, TraceId};
 /// The longest cause; it may come from the wire.
 const CAUSE: usize = 1024;
 
-/// The record of a connection, for failures before a request or between two requests.
+/// The record of a connection. Dropping it closes it.
 pub struct ConnectionRecord {
     trace: TraceId,
     span: SpanId,
     listener: Arc<str>,
     peer: IpAddr,
     started: Instant,
+    /// When it was ready for requests.
+    ready: Option<Duration>,
+    sinks: Arc<Sinks>,
+    clock: Arc<dyn Clock>,
 }
 
 impl ConnectionRecord {
     /// The record of a connection that was just accepted.
-    pub fn open((trace, span): (TraceId, SpanId), listener: &Arc<str>, peer: IpAddr) -> Self {
-        Self { trace, span, listener: listener.clone(), peer: peer.to_canonical(), started: Instant::now() }
+    pub fn open(
+        (trace, span): (TraceId, SpanId),
+        listener: &Arc<str>,
+        peer: IpAddr,
+        (sinks, clock): (&Arc<Sinks>, &Arc<dyn Clock>),
+    ) -> Self {
+        let (listener, peer, started) = (listener.clone(), peer.to_canonical(), Instant::now());
+        Self { trace, span, listener, peer, started, ready: None, sinks: sinks.clone(), clock: clock.clone() }
+    }
+
+    /// Its trace and its span, to which its requests link.
+    pub fn ids(&self) -> (TraceId, SpanId) {
+        (self.trace, self.span)
+    }
+
+    /// It is ready for requests: TLS is set up.
+    pub fn ready(&mut self) {
+        self.ready = Some(self.started.elapsed());
     }
 
     /// Sets the address from a balancer's PROXY header.
@@ -39,8 +60,11 @@ impl ConnectionRecord {
 
     /// The connection was closed before its first request. The count has all of them; the log, which a scan must not
     /// fill, has what the sinks keep.
-    pub fn refused(&self, fault: Fault, sinks: &Sinks, clock: &dyn Clock) {
+    pub fn refused(&mut self, fault: Fault) {
+        // What is refused has served nothing.
+        self.ready = None;
         let rule = fault.kind().rule();
+        let sinks = self.sinks.clone();
         sinks.metrics.connection_refused(rule.name);
         if !sinks.refusals.keeps(rule.name, self.peer, Instant::now().into_std()) {
             return;
@@ -61,22 +85,23 @@ impl ConnectionRecord {
             Level::Warn | Level::Debug => line!(warn),
         }
         if let Some(observations) = &sinks.observations {
-            observations.add(Observation::Connection(Box::new(self.story(&fault, clock))));
+            observations.add(Observation::Connection(Box::new(self.story(Some(&fault)))));
         }
     }
 
-    fn story(&self, fault: &Fault, clock: &dyn Clock) -> Story {
+    fn story(&self, fault: Option<&Fault>) -> Story {
         let took = self.started.elapsed();
         Story {
             trace: self.trace.to_string(),
             span: self.span.to_string(),
-            at: EpochMillis::of(clock.wall() - took),
-            us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            at: EpochMillis::of(self.clock.wall() - took),
+            us: micros(took),
             route: "connection".to_owned(),
-            outcome: "failed".to_owned(),
+            outcome: if fault.is_some() { "failed" } else { "success" }.to_owned(),
             peer: self.peer.to_string(),
             listener: self.listener.to_string(),
-            fault: Some(FaultStory::new(fault.kind(), fault.cause(), None)),
+            steps: StepTimes { admitted: self.ready.map(micros), ..StepTimes::default() },
+            fault: fault.map(|fault| FaultStory::new(fault.kind(), fault.cause(), None)),
             ..Story::default()
         }
     }
@@ -90,5 +115,13 @@ impl ConnectionRecord {
     pub fn ended(&self, owner: Owner, what: &str, cause: &str) {
         let (owner, cause, ms) = (owner.as_str(), capped(cause, CAUSE), millis(self.started.elapsed()));
         tracing::debug!(trace = %self.trace, peer = %self.peer, listener = &*self.listener, owner, cause, ms, "{what}");
+    }
+}
+
+impl Drop for ConnectionRecord {
+    fn drop(&mut self) {
+        if let (Some(_), Some(observations)) = (self.ready, &self.sinks.observations) {
+            observations.add(Observation::Connection(Box::new(self.story(None))));
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct Facts {
     pub peer: IpAddr,
     /// The listener.
     pub listener: Arc<str>,
+    /// The trace and the span of the connection that it came on.
+    pub connection: Option<(TraceId, SpanId)>,
     /// What was asked.
     pub route: Route,
     /// The client, once its key or its ticket is known.

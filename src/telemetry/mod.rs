@@ -14,6 +14,7 @@ pub mod logs;
 pub mod metrics;
 pub mod observations;
 pub mod observer;
+pub mod otlp_metrics;
 pub mod record;
 mod record_log;
 pub mod refusal_log;

@@ -42,6 +42,8 @@ pub struct Opening<'a> {
     pub peer: IpAddr,
     /// The listener.
     pub listener: &'a Arc<str>,
+    /// The trace and the span of its connection.
+    pub connection: Option<(TraceId, SpanId)>,
     /// What is asked.
     pub route: Route,
 }
@@ -49,7 +51,7 @@ pub struct Opening<'a> {
 impl Record {
     /// The record of a request whose head has arrived.
     pub fn open(opening: Opening<'_>, sinks: &Arc<Sinks>) -> Self {
-        let Opening { ids: (trace, span), parent, peer, listener, route } = opening;
+        let Opening { ids: (trace, span), parent, peer, listener, connection, route } = opening;
         let started = Instant::now();
         let facts = Facts {
             trace,
@@ -57,6 +59,7 @@ impl Record {
             parent,
             peer,
             listener: listener.clone(),
+            connection,
             route,
             client: None,
             account: None,

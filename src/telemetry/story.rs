@@ -32,6 +32,9 @@ pub struct Story {
     pub peer: String,
     /// The listener.
     pub listener: String,
+    /// The trace and the span of the connection that a request came on, in hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<(String, String)>,
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
@@ -170,6 +173,7 @@ impl Story {
             outcome: facts.ending.as_str().to_owned(),
             peer: facts.peer.to_string(),
             listener: facts.listener.to_string(),
+            connection: facts.connection.map(|(trace, span)| (trace.to_string(), span.to_string())),
             client: facts.client.as_ref().map(ToString::to_string),
             account: text(&facts.account),
             credential: text(&facts.credential),
@@ -242,6 +246,7 @@ impl FaultStory {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+/// A time in whole microseconds.
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

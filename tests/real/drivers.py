@@ -59,6 +59,11 @@ def tree(collector: Collector, name: str) -> None:
     attributes, resource = login["attributes"], login["resource"]
     for known in ("patgate.client", "patgate.credential", "patgate.pat.version", "session.id", "snowflake.session.id", "client.address"):
         assert attributes.get(known), (known, attributes)
+
+    def linked() -> list[str]:
+        return [span["name"] for link in login["links"] for span in collector.trace(link["traceId"]) if span["spanId"] == link["spanId"]]
+
+    world.wait_for(lambda: "connection" in linked())
     world.same((attributes["patgate.typed_user"].lower(), resource["service.name"]), ("whoever", "patgate"))
     session = [span for span in collector.spans() if span["name"] == "query" and span["attributes"].get("session.id") == attributes["session.id"]]
     assert session and all(span["links"] for span in session), f"{len(session)} queries"

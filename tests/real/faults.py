@@ -70,7 +70,8 @@ class Place:
 
     def __init__(self, ground: Ground, collector: Collector, name: str, config: Config):
         self.ground = ground
-        config = config.but(traces={"otlp": f"http://127.0.0.1:{collector.port}"}, state={"directory": f"state-{name}"})
+        config = config.but(traces={"otlp": f"http://127.0.0.1:{collector.port}"},
+                            metrics={"otlp": f"http://127.0.0.1:{collector.port}", "every": "1s"}, state={"directory": f"state-{name}"})
         self.gate = Gate(ground.place, f"gate-{name}", config)
         self.state = ground.place / f"state-{name}"
         self.context = ssl.create_default_context(cafile=str(ground.certificates.ca))
@@ -558,6 +559,8 @@ def main() -> None:
         few(matrix, ground, other)
         full_disk(checks, matrix, ground, collector)
         prometheus(checks, ground, place)
+        known = lambda: set(re.findall(r"^# TYPE (\S+)", place.metrics(), re.MULTILINE))  # noqa: E731
+        checks.check("the collector gets each metric that Prometheus reads", lambda: wait_for(lambda: known() <= collector.metrics()))
         checks.check("the matrix has 60 kinds", lambda: len(matrix.told) >= 60 or (_ for _ in ()).throw(AssertionError(len(matrix.told))))
         for one in (place, other):
             checks.check(f"{one.gate.name} ends with 0", lambda: same(one.gate.stop(), 0))

@@ -228,7 +228,7 @@ class Collector(Process):
             "exporters": {"file": {"path": str(self.file), "flush_interval": "50ms"}},
             "service": {
                 "telemetry": {"metrics": {"level": "none"}},
-                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
+                "pipelines": {name: {"receivers": ["otlp"], "exporters": ["file"]} for name in ("traces", "metrics")},
             },
         }
         # JSON is YAML.
@@ -251,6 +251,13 @@ class Collector(Process):
                 for scope in of_resource["scopeSpans"]:
                     found += [{**span, "attributes": attributes(span), "resource": resource} for span in scope["spans"]]
         return found
+
+    def metrics(self) -> set[str]:
+        """The names of all metrics so far."""
+        text = self.file.read_text()
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        scopes = [scope for line in lines for of_resource in line.get("resourceMetrics", []) for scope in of_resource["scopeMetrics"]]
+        return {metric["name"] for scope in scopes for metric in scope["metrics"]}
 
     def trace(self, trace: str) -> list[dict]:
         return [span for span in self.spans() if span["traceId"] == trace]

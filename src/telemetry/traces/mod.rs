@@ -11,6 +11,7 @@
 mod spans;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,14 +106,26 @@ impl Drop for SpanQueue {
     }
 }
 
-/// The exporter, with the gate's own TLS and without a proxy of the environment.
-fn exporter(settings: &config::Traces) -> Result<SpanExporter, Box<dyn std::error::Error + Send + Sync>> {
+/// A client for a collector, with the gate's own TLS and without a proxy of the environment.
+///
+/// # Errors
+/// If the roots cannot be used.
+pub(super) fn client(
+    ca: Option<&Path>,
+    timeout: Duration,
+) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_as(settings.ca.as_deref(), None)?)
+        .tls_backend_preconfigured(tls::client_as(ca, None)?)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(timeout)
         .build()?;
+    Ok(client)
+}
+
+/// The exporter.
+fn exporter(settings: &config::Traces) -> Result<SpanExporter, Box<dyn std::error::Error + Send + Sync>> {
+    let client = client(settings.ca.as_deref(), PATIENCE)?;
     let mut builder = SpanExporter::builder().with_http().with_http_client(client);
     if let Some(address) = &settings.otlp {
         // As the standard has it: the path belongs to the address in a variable for traces alone.

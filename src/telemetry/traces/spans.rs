@@ -2,6 +2,7 @@
 //!
 //! | span | kind | parent |
 //! |---|---|---|
+//! | `connection` | server | none: a trace of its own, to which its requests link |
 //! | the request: `login`, `query`, … | server | the client's span, if it sent one |
 //! | `admit`, `lease` | internal | the request |
 //! | `snowflake`: each attempt | client | the request |
@@ -42,6 +43,12 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
         let of_session = SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE);
         request.links.links.push(Link::new(of_session, Vec::new(), 0));
     }
+    if let Some((trace, span)) = &story.connection
+        && let (Ok(trace), Ok(span)) = (TraceId::from_hex(trace), SpanId::from_hex(span))
+    {
+        let of_connection = SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE);
+        request.links.links.push(Link::new(of_connection, Vec::new(), 0));
+    }
     if let Some(fault) = &story.fault {
         request.status = Status::error(fault.cause.clone());
     }
@@ -55,7 +62,8 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
     };
     let admitted = story.steps.admitted.or(story.steps.received);
     if let Some(admitted) = admitted {
-        child("admit", SpanKind::Internal, 0, admitted);
+        let name = if story.route == "connection" { "tls" } else { "admit" };
+        child(name, SpanKind::Internal, 0, admitted);
     }
     let mut ready = admitted.unwrap_or_default();
     let earlier = story.earlier.iter().map(|attempt| (&attempt.steps, Some(attempt.kind.as_str())));
