@@ -79,6 +79,7 @@ fn client(old: &Client, new: &Client) -> Parts {
         listeners,
         pins,
         query_tag,
+        sql,
         bind,
         limits,
     } = old;
@@ -90,6 +91,7 @@ fn client(old: &Client, new: &Client) -> Parts {
         ("networks", *networks != new.networks),
         ("listeners", *listeners != new.listeners),
         ("query_tag", *query_tag != new.query_tag),
+        ("sql", *sql != new.sql),
         ("bind", *bind != new.bind),
     ];
     parts.extend(context(pins, &new.pins));

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::entries::{NETWORK, host_bits, known, network, pin};
 use super::limits::of_client;
 use super::read::{Found, Section};
-use super::{Bind, Client};
+use super::{Bind, Client, SqlRecord};
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::pins::Pins;
 
@@ -53,6 +53,12 @@ pub(super) fn client(
         schema: pin(&section, "schema", None),
     };
     let query_tag = section.flag("query_tag").is_some_and(|found| found.value);
+    let sql = section.parsed("sql", "\"off\", \"fingerprint\" or \"full\"", |text| match text {
+        "off" => Some(SqlRecord::Off),
+        "fingerprint" => Some(SqlRecord::Fingerprint),
+        "full" => Some(SqlRecord::Full),
+        _ => None,
+    });
     let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
     // An invalid list was reported; it must not look like an empty one.
@@ -69,6 +75,7 @@ pub(super) fn client(
         listeners: listeners.map_or_else(Vec::new, |found| found.value),
         pins,
         query_tag,
+        sql: sql.map_or(SqlRecord::default(), |found| found.value),
         bind: bind.map_or(Bind::default(), |found| found.value),
         limits,
     })

@@ -354,10 +354,24 @@ pub struct Client {
     pub pins: Pins,
     /// Whether a session that sets no query tag of its own gets one with the client's name and the trace id.
     pub query_tag: bool,
+    /// What of its statements is recorded.
+    pub sql: SqlRecord,
     /// What its sessions are bound to, beside the client.
     pub bind: Bind,
     /// Limits.
     pub limits: ClientLimits,
+}
+
+/// What of a client's statements is recorded, in history, spans and `patgate explain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SqlRecord {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A hash of the statement without its literals.
+    Fingerprint,
+    /// The text.
+    Full,
 }
 
 /// What the sessions of a client are bound to.

@@ -13,11 +13,14 @@ use super::renew::only_renews;
 use super::{Worker, headers};
 use crate::admit::{Peer, RequestPermit, Weight, key};
 use crate::base::fault::{Fault, Kind};
+use crate::config::SqlRecord;
 use crate::session::authorization;
 use crate::snowflake::logout::{has_ended, is_logout};
 use crate::snowflake::query_id;
 use crate::snowflake::route::{Route, Stream};
+use crate::snowflake::sql_text;
 use crate::snowflake::token_header;
+use crate::telemetry::facts::Statement;
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{BodySlot, ClientBody, InFlightPermit, RequestBody};
 
@@ -71,7 +74,7 @@ impl Worker {
         let (body, in_flight) = match most {
             None => {
                 let in_flight = account.in_flight(generation.config.limits.delay).await?;
-                (RequestBody::Streamed(body.lend()), in_flight)
+                (RequestBody::Streamed(self.recorded(body.lend(), &head.headers, record)), in_flight)
             }
             Some(most) => {
                 let small = self.small(&mut head, body.lend(), most, route).await?;
@@ -94,6 +97,23 @@ impl Worker {
         let mut passed = passed_on(response, body);
         *passed.status_mut() = status;
         Ok(passed)
+    }
+
+    /// The body of a statement, with its beginning kept for the record where the client's statements are recorded.
+    fn recorded(&self, body: ClientBody, headers: &HeaderMap, record: &mut Record) -> ClientBody {
+        let mut wanted = SqlRecord::Off;
+        record.note(|facts| {
+            let client = facts.client.as_ref().and_then(|client| self.generation.config.clients.get(client));
+            let is_statement = facts.route == Route::Stream(Stream::Query);
+            wanted = client.filter(|_| is_statement).map_or(SqlRecord::Off, |client| client.sql);
+        });
+        if wanted == SqlRecord::Off {
+            return body;
+        }
+        let (body, first) = body.keeping(sql_text::KEPT);
+        let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+        record.note(|facts| facts.statement = Some(Box::new(Statement { first, gzip, wanted })));
+        body
     }
 
     /// Reads a small body whole.

@@ -48,6 +48,7 @@ pub mod refusal;
 pub mod renewal;
 pub mod rest;
 pub mod route;
+pub mod sql_text;
 pub mod statement;
 pub mod token_header;
 

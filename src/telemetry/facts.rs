@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::base::fault::{Fault, Kind, Said};
@@ -12,8 +13,10 @@ use crate::base::names::ClientName;
 use crate::base::pins::ContextField;
 use crate::base::text::cut;
 use crate::base::trace::{SpanId, TraceId};
+use crate::config::SqlRecord;
 use crate::snowflake::query_id::{self, Edges};
 use crate::snowflake::route::Route;
+use crate::snowflake::sql_text;
 
 /// The longest text of a login's facts; its client may send any.
 const FACT: usize = 128;
@@ -52,6 +55,8 @@ pub struct Facts {
     pub request_id: Option<String>,
     /// Snowflake's id of the statement that the path names.
     pub query_id: Option<String>,
+    /// The beginning of a statement's request, if the client's statements are recorded.
+    pub statement: Option<Box<Statement>>,
     /// The edges of the answer, which may have that id.
     pub edges: Option<Box<Edges>>,
     /// The HTTP status of the answer; 0 while there is none.
@@ -70,6 +75,28 @@ pub struct Facts {
     pub steps: Steps,
     /// The attempts before the last one.
     pub earlier: Vec<Attempt>,
+}
+
+/// The beginning of a statement's request.
+pub struct Statement {
+    /// The first bytes of its body.
+    pub first: Arc<Mutex<Vec<u8>>>,
+    /// Whether the body is compressed.
+    pub gzip: bool,
+    /// What of it is recorded.
+    pub wanted: SqlRecord,
+}
+
+impl Statement {
+    /// What is recorded of the statement: its text, or its fingerprint.
+    fn told(&self) -> Option<String> {
+        let text = sql_text::of_body(&self.first.lock(), self.gzip)?;
+        match self.wanted {
+            SqlRecord::Off => None,
+            SqlRecord::Fingerprint => Some(sql_text::fingerprint(&text)),
+            SqlRecord::Full => Some(text),
+        }
+    }
 }
 
 /// What a login says about itself, and what it got.
@@ -258,6 +285,11 @@ impl Facts {
     /// Snowflake's id of the statement, from the path or from the answer.
     pub fn query_id(&self) -> Option<String> {
         self.query_id.clone().or_else(|| query_id::find(self.edges.as_ref()?))
+    }
+
+    /// The statement, as far as it is recorded.
+    pub fn statement(&self) -> Option<String> {
+        self.statement.as_ref()?.told()
     }
 
     /// How many times the gate tried to send it upstream.

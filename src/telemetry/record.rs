@@ -68,6 +68,7 @@ impl Record {
             session: None,
             request_id: None,
             query_id: None,
+            statement: None,
             edges: None,
             status: 0,
             login: None,

@@ -56,6 +56,9 @@ pub struct Story {
     /// Snowflake's id of the statement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_id: Option<String>,
+    /// The statement's text or fingerprint, if the client's statements are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
     /// The status of the answer; 0 if there was none.
     pub status: u16,
     /// Bytes of the answer that the client took.
@@ -181,6 +184,7 @@ impl Story {
             session: facts.session.map(|session| session.to_string()),
             request_id: facts.request_id.clone(),
             query_id: facts.query_id(),
+            statement: facts.statement(),
             status: facts.status,
             bytes: facts.bytes_down,
             steps: StepTimes::of(&facts.steps),

@@ -27,7 +27,11 @@ pub struct BodySlot(Arc<Mutex<Whereabouts>>);
 pub struct ClientBody {
     body: Option<Incoming>,
     slot: BodySlot,
+    kept: Option<KeptBeginning>,
 }
+
+/// The first bytes of a body, for a record. They are there when the body has been read.
+pub type KeptBeginning = Arc<Mutex<Vec<u8>>>;
 
 impl BodySlot {
     /// A slot with the body of a request.
@@ -48,7 +52,7 @@ impl BodySlot {
             Whereabouts::Lent => None,
         };
         drop(whereabouts);
-        ClientBody { body, slot: self.clone() }
+        ClientBody { body, slot: self.clone(), kept: None }
     }
 
     /// Whether the body has been read to its end.
@@ -66,6 +70,14 @@ impl Drop for ClientBody {
 }
 
 impl ClientBody {
+    /// Keeps its first bytes, up to so many, as they pass.
+    #[must_use]
+    pub fn keeping(mut self, most: usize) -> (Self, KeptBeginning) {
+        let kept = KeptBeginning::new(Mutex::new(Vec::with_capacity(most)));
+        self.kept = Some(kept.clone());
+        (self, kept)
+    }
+
     fn ended(&mut self) {
         self.body = None;
         *self.slot.0.lock() = Whereabouts::Ended;
@@ -80,6 +92,13 @@ impl Body for ClientBody {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
+        if let (Some(kept), Some(Ok(frame))) = (&this.kept, &frame)
+            && let Some(data) = frame.data_ref()
+        {
+            let mut kept = kept.lock();
+            let room = kept.capacity() - kept.len();
+            kept.extend_from_slice(&data[..data.len().min(room)]);
+        }
         if frame.is_none() || this.is_end_stream() {
             this.ended();
         }

@@ -97,6 +97,7 @@ impl Settings for Config {
             listeners: Vec::new(),
             pins: Default::default(),
             query_tag: false,
+            sql: Default::default(),
             bind: Default::default(),
             limits: Default::default(),
             ..self.bi().clone()

@@ -166,6 +166,7 @@ fn request(text: &mut String, story: &Story) {
     if !with.is_empty() {
         line(text, "with", &with.join(", "));
     }
+    story.statement.iter().for_each(|statement| line(text, "statement", statement));
     for attempt in &story.earlier {
         line(text, "attempt", &format!("{}; then {}", steps(&attempt.steps), attempt.kind));
     }

@@ -122,6 +122,7 @@ fn attributes(story: &Story) -> Vec<KeyValue> {
     add("session.id", &story.session);
     add("patgate.request.id", &story.request_id);
     add("snowflake.query_id", &story.query_id);
+    add("db.query.text", &story.statement);
     if let Some(login) = &story.login {
         add("user_agent.name", &login.driver);
         add("user_agent.version", &login.driver_version);
