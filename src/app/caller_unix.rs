@@ -34,16 +34,16 @@ impl Caller {
         Ok(Self::Tcp(peer, stream.local_addr()?, Arc::new(stream.as_fd().try_clone_to_owned()?)))
     }
 
-    /// Whether it may use the operator's commands.
+    /// Whether it may use the operator's commands; the user's name, for the audit log.
     ///
     /// # Errors
     /// The text for it.
-    pub(super) async fn may_operate(self, users: &[String]) -> Result<(), String> {
+    pub(super) async fn may_operate(self, users: &[String]) -> Result<String, String> {
         // The table of connections and that of users may be long.
         let user = tokio::task::spawn_blocking(move || self.user()).await.ok().flatten();
         let own = nix::unistd::geteuid().as_raw();
         match user {
-            Some(user) if is_operator(&user, own, users) => Ok(()),
+            Some(user) if is_operator(&user, own, users) => Ok(user.name.unwrap_or_else(|| user.id.to_string())),
             Some(user) => Err(format!(
                 "user {} is not an operator of this gate: that is root, the gate's own user, or a user in admin.users",
                 user.name.unwrap_or_else(|| user.id.to_string())

@@ -67,6 +67,9 @@ use generations::Generations;
 use operator::Operator;
 use reload::Reloads;
 
+/// How long the end of the process waits for the last records to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// A running gate.
 pub struct App {
     /// The address for drivers: the configured one, with the port that the system chose.
@@ -217,7 +220,8 @@ impl App {
         let detail = if clean { "all requests ended" } else { "requests were broken off" };
         self.generations.services.act(Act::of(act::STOPPED, detail));
         // It may wait for the disk or the collector.
-        let _ended = tokio::task::spawn_blocking(move || drop(self.observer)).await;
+        let ended = tokio::task::spawn_blocking(move || drop(self.observer));
+        let _late = tokio::time::timeout(LAST_RECORDS, ended).await;
         clean
     }
 }

@@ -40,6 +40,8 @@ pub struct Operator {
     reloads: Arc<OnceLock<Reloads>>,
     stopping: tokio_util::sync::CancellationToken,
     running: Arc<Running>,
+    /// Who asks, for the audit log.
+    who: Arc<str>,
     /// When a credential was last retried.
     retried: Arc<Mutex<HashMap<String, Instant>>>,
 }
@@ -89,7 +91,13 @@ impl Operator {
         running: Running,
     ) -> Self {
         let running = Arc::new(running);
-        Self { generations, reloads, stopping, running, retried: Arc::default() }
+        Self { generations, reloads, stopping, running, who: "".into(), retried: Arc::default() }
+    }
+
+    /// The same, asked by this user.
+    #[must_use]
+    pub fn asked_by(&self, who: &str) -> Self {
+        Self { who: who.into(), ..self.clone() }
     }
 
     /// Whether a refusal of a command by a local user is written: anybody can cause one.
@@ -107,6 +115,10 @@ impl Operator {
     pub async fn ready(&self) -> Readiness {
         if self.stopping.is_cancelled() {
             return Readiness { why: Some("the gate is stopping".to_owned()), ..Readiness::default() };
+        }
+        if self.generation().config.audit.required && !self.generations.services.audit_works() {
+            let why = "the audit log cannot be written, and audit.required is set";
+            return Readiness { why: Some(why.to_owned()), ..Readiness::default() };
         }
         let status = self.generation().pats.status().await;
         let names = |which: &dyn Fn(&PatStatus) -> bool| -> Vec<String> {
@@ -171,10 +183,13 @@ impl Operator {
             counts.into_iter().collect()
         });
         let certificates = self.generations.certificates();
+        let accounts =
+            generation.accounts.iter().filter_map(|(name, account)| Some((name.to_string(), account.is_up()?)));
         Gauges {
             pats: pats.collect(),
             sessions,
-            accounts: generation.accounts.iter().map(|(name, account)| (name.to_string(), account.is_up())).collect(),
+            audit: services.sinks.observations.is_some().then(|| services.audit_works()),
+            accounts: accounts.collect(),
             certificates: certificates.filter_map(|(name, one)| Some((name.to_string(), seconds(one.ends)?))).collect(),
             replicas: services.replicas.as_ref().map(|replicas| (replicas.is_up(), replicas.errors())),
         }
@@ -327,7 +342,7 @@ impl Operator {
     }
 
     fn acted(&self, event: &str, detail: &str) {
-        self.generations.services.act(Act::of(event, detail).by("operator"));
+        self.generations.services.act(Act::of(event, detail).by(&self.who));
     }
 
     fn generation(&self) -> Arc<Generation> {

@@ -91,7 +91,12 @@ fn observed(
         tracing::error!(owner = "gate", cause = %error, "there is no history: `patgate explain` knows no request");
         None
     });
-    let audit = match state.map(|state| Audit::open(&config.audit, state)).transpose() {
+    let opened = state.map(|state| Audit::open(&config.audit, state)).transpose();
+    let named = |error: io::Error| {
+        let place = state.map(|state| state.path().join("audit").display().to_string()).unwrap_or_default();
+        io::Error::other(format!("the audit log {place} cannot be opened: {error}. Mend its rights, or move it away"))
+    };
+    let audit = match opened.map_err(named) {
         Ok(None) if config.audit.required => {
             Err(io::Error::other("audit.required is set, but the gate has no state directory for the audit log"))
         }
@@ -104,8 +109,9 @@ fn observed(
     let spans = SpanQueue::start(&config.traces, metrics, &Handle::current())?;
     let writers = Writers { history: history.flatten(), audit: audit?.flatten(), spans };
     let observations = (!writers.is_empty()).then(Observations::default);
+    let sample = writers.spans.as_ref().map(SpanQueue::sample);
     let history = state.filter(|_| writers.history.is_some()).map(|state| state.path().to_owned());
-    let sinks = Arc::new(Sinks { metrics: metrics.clone(), observations, history, ..Sinks::default() });
+    let sinks = Arc::new(Sinks { metrics: metrics.clone(), observations, history, sample, ..Sinks::default() });
     let observer = Observer::start(sinks.clone(), writers, env.clock.clone())?;
     Ok((sinks, observer))
 }

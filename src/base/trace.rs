@@ -102,6 +102,13 @@ impl TraceId {
         hex_of(text.as_bytes()).map(Self)
     }
 
+    /// Whether it falls into this part of all traces, from 0 to 1: the same traces everywhere.
+    pub fn falls_within(self, part: f64) -> bool {
+        let mut last = [0; 8];
+        last.copy_from_slice(&self.0[8..]);
+        part >= 1.0 || (u64::from_be_bytes(last) as f64) < part * u64::MAX as f64
+    }
+
     /// Its bytes.
     pub fn bytes(self) -> [u8; 16] {
         self.0

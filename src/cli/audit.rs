@@ -81,6 +81,7 @@ pub(super) fn audit(command: &AuditCommand) -> Result<(), CommandError> {
         }
     }
     match proof.broken {
+        None if proof.lines == 0 => Err(CommandError::attention("there is no line: nothing is proven")),
         None => Ok(()),
         Some(_) if args.json => Err(CommandError::gate("")),
         Some(broken) => Err(CommandError::gate(format!(

@@ -17,6 +17,9 @@ mod log;
 mod logins;
 mod pat;
 mod place;
+#[cfg_attr(unix, path = "private_unix.rs")]
+#[cfg_attr(windows, path = "private_windows.rs")]
+mod private;
 mod reload;
 mod run;
 #[cfg_attr(unix, path = "service_unix.rs")]

@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use crate::base::names::{CertificateName, ClientName, SecretRefs};
 use crate::base::pins::Pins;
 use crate::base::verdict::Widths;
-pub use observe::{Audit, History, Metrics, Traces};
+pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
@@ -360,18 +360,6 @@ pub struct Client {
     pub bind: Bind,
     /// Limits.
     pub limits: ClientLimits,
-}
-
-/// What of a client's statements is recorded, in history, spans and `patgate explain`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SqlRecord {
-    /// Nothing.
-    #[default]
-    Off,
-    /// A hash of the statement without its literals.
-    Fingerprint,
-    /// The text.
-    Full,
 }
 
 /// What the sessions of a client are bound to.

@@ -28,6 +28,18 @@ pub struct Audit {
     pub required: bool,
 }
 
+/// What of a client's statements is recorded, in history, spans and `patgate explain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SqlRecord {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A hash of the statement without its literals.
+    Fingerprint,
+    /// The text.
+    Full,
+}
+
 /// `[metrics]`; what is `None` may come from the standard variables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {

@@ -318,7 +318,7 @@ impl Ledger {
         for Accused { client, context, kind } in std::mem::take(&mut version.accused) {
             let is_the_request_s = match kind {
                 // The gate's addresses may differ, and a lock may have ended meanwhile: the request goes again.
-                Kind::PatPolicy | Kind::PolicyMissing | Kind::UserLocked => false,
+                kind if kind.is_about_the_user() => false,
                 kind if kind.condemns_pat() && context.is_client_s => true,
                 // Snowflake's own trouble looks like this too.
                 _ => self.contexts.was_refused(&client, &context, now),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header, request};
+use http::{Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -33,6 +33,8 @@ use crate::upstream::{AccountClient, BodySlot, Failure, Held, InFlightPermit, Re
 /// How long Snowflake may take to answer a login. A login uses up one of the few leases of its service user, and
 /// drivers give up after 60 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// The longest role, warehouse, database or schema, in bytes: two quoted names of 255 characters and a dot.
+const CONTEXT: usize = 2_100;
 /// How long a login with a lease waits for an in-flight permit of the account.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,7 @@ impl Worker {
     ) -> Result<Response<Content>, Fault> {
         let admission = &self.generation.admission;
         admission.arrives_to_log_in(peer).await?;
-        if self.generation.config.audit.required && !self.generation.services.sinks.audit_works() {
+        if self.generation.config.audit.required && !self.generation.services.audit_works() {
             return Err(Fault::new(Kind::AuditUnwritable).with_cause("audit.required is set"));
         }
         let limits = &self.generation.config.login;
@@ -108,6 +110,9 @@ impl AdmittedLogin<'_, '_> {
             self.login.pin_role_alone();
         }
         let (grant, trace, asks_for) = (self.grant, record.trace(), context(&target));
+        if asks_for.iter().any(|asked| asked.len() > CONTEXT) {
+            return Err(malformed("its role, warehouse, database or schema is too long for a name of Snowflake's"));
+        }
         let pats = &generation.pats;
         let wait = async || pats.lease(grant, trace, RequestKind::Login, asks_for.clone(), deadlines).await;
         let mut lease = wait().await?;
@@ -230,7 +235,9 @@ impl Exchange {
         lease.sending();
         self.record.step(Step::Sent);
         let sent = self.exchange(request, sending, lease).await;
-        self.record.step(Step::Answered);
+        if !matches!(sent, Ok(LoginOutcome::Failed(_)) | Err(_)) {
+            self.record.step(Step::Answered);
+        }
         (sent, self.record)
     }
 
@@ -275,7 +282,12 @@ impl Exchange {
             if is_unready(status) {
                 return Ok(LoginOutcome::Failed(Failure::Unready(cause)));
             }
-            return Err(Fault::new(Kind::SnowflakeGarbled).with_cause(cause));
+            // So answers a host of Snowflake's behind which there is no account.
+            let kind = match status {
+                StatusCode::NOT_FOUND => Kind::AccountUnknown,
+                _ => Kind::SnowflakeGarbled,
+            };
+            return Err(Fault::new(kind).with_cause(cause));
         };
         Ok(match answer {
             LoginAnswer::Success(granted) => {
@@ -283,7 +295,8 @@ impl Exchange {
                 let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket, logout }
             }
-            LoginAnswer::Refused(refusal) if self.is_the_client_s(&refusal) => {
+            LoginAnswer::Refused(mut refusal) if self.is_the_client_s(&refusal) => {
+                refusal.without(lease.pat());
                 lease.unsent();
                 let told = with_trace(&body, self.record.trace());
                 self.record.refused(refusal.client_kind(), refusal.said());
@@ -309,16 +322,12 @@ impl Exchange {
     fn opened(&mut self, granted: Granted<'_>, lease: Lease) -> Result<(Option<String>, Option<Box<Ticket>>), Fault> {
         let version = lease.version().clone();
         lease.accepted();
-        let unset = unset(
-            &self.asks_for,
-            |place| granted.place(place),
-            |place, asked, got| Unset { place, asked: asked.to_owned(), got },
-        );
+        let unset = unset(&self.asks_for, |place| granted.place(place), Unset::new);
         self.record.note(|facts| {
             let facts = facts.login();
-            facts.session = granted.session();
-            facts.role = granted.place(ContextField::Role).flatten();
-            facts.warehouse = granted.place(ContextField::Warehouse).flatten();
+            facts.session = granted.session().and_then(fact);
+            facts.role = granted.place(ContextField::Role).flatten().and_then(fact);
+            facts.warehouse = granted.place(ContextField::Warehouse).flatten().and_then(fact);
             facts.unset = unset;
         });
         let Some(sessions) = &self.sessions else { return Ok((granted.written(), None)) };

@@ -73,7 +73,8 @@ impl Worker {
         let (mut head, body) = request.into_parts();
         record.note(|facts| facts.request_id = head.uri.query().and_then(query_id::of_request));
         // What Snowflake does for the request belongs to the gate's span of it.
-        let sampled = parent.is_none_or(|parent| parent.sampled);
+        let sample = self.generation.services.sinks.sample;
+        let sampled = sample.map_or(parent.is_some_and(|parent| parent.sampled), |part| trace.falls_within(part));
         head.headers.insert(TRACEPARENT, traceparent(TraceParent { trace, span, sampled }));
         let body = BodySlot::new(body);
         let mut response = match self.dispatch(&peer, route, head, &body, &mut record).await {

@@ -244,7 +244,9 @@ async fn exchange(
         Phase::Judged(looked) => *looked,
         Phase::Settled(sending, lease) => judge(sending.await, *lease).await,
     };
-    record.step(Step::Answered);
+    if !matches!(looked, Ok(Looked::Failed(_)) | Err(_)) {
+        record.step(Step::Answered);
+    }
     looked
 }
 

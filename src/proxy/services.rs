@@ -47,6 +47,11 @@ impl Services {
         self.sinks.act(act, &*self.env.clock);
     }
 
+    /// Whether the audit log is written.
+    pub fn audit_works(&self) -> bool {
+        self.sinks.audit_works(&*self.env.clock)
+    }
+
     /// The parts that PATs need, with this resolver for the stores.
     pub fn pat_parts(&self, resolver: Arc<Resolver>) -> PatParts {
         PatParts {

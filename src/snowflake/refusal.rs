@@ -128,9 +128,9 @@ impl Refusal {
     }
 
     /// Whether the table knows the reason, and the reason is the gate's alone. An authentication policy may be about
-    /// the client's driver.
+    /// the client's driver, and a PAT's login has no token of a key pair.
     pub fn is_known(&self) -> bool {
-        let open = [Kind::LoginRefused, Kind::AuthenticationPolicy];
+        let open = [Kind::LoginRefused, Kind::AuthenticationPolicy, Kind::KeyPairRefused];
         matches!(self.about, About::Gate(kind) if !open.contains(&kind))
     }
 

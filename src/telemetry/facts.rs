@@ -127,11 +127,11 @@ pub struct LoginFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unset {
     /// Which of them.
-    pub place: ContextField,
+    place: ContextField,
     /// What the login asked for.
-    pub asked: String,
+    asked: String,
     /// What the session has instead.
-    pub got: Option<String>,
+    got: Option<String>,
 }
 
 /// The steps of a request. The record notes each when it is done; a waiting request is in the step after the last noted
@@ -178,6 +178,13 @@ pub enum Ending {
     Complete,
     /// The answer's body is incomplete, for this reason.
     BrokeOff(String),
+}
+
+impl Unset {
+    /// What was asked for and what was got, bounded.
+    pub fn new(place: ContextField, asked: &str, got: Option<String>) -> Self {
+        Self { place, asked: fact(asked.to_owned()).unwrap_or_default(), got: got.and_then(fact) }
+    }
 }
 
 impl std::fmt::Display for Unset {
@@ -311,25 +318,35 @@ impl Facts {
 
     /// Whose time it was: the part of a request that took longest, and how long.
     pub fn longest(&self) -> (&'static str, Duration) {
-        let after = |step| self.steps.after(step);
         let all = self.took();
-        let (received, admitted) = (after(Step::Received).unwrap_or_default(), after(Step::Admitted).unwrap_or(all));
-        let leased = after(Step::Leased).unwrap_or(all);
-        let first_sent = self.earlier.first().map_or(self.steps, |first| first.steps).after(Step::Sent).unwrap_or(all);
-        let answered = after(Step::Answered).unwrap_or(all);
+        let received = self.steps.after(Step::Received).unwrap_or_default();
+        let admitted = self.steps.after(Step::Admitted).unwrap_or(all);
+        let (mut waited, mut away, mut ready) = (Duration::ZERO, Duration::ZERO, admitted);
+        let attempts = self.earlier.iter().map(|attempt| &attempt.steps).chain([&self.steps]);
+        let mut unanswered = None::<Duration>;
+        for steps in attempts {
+            let leased = steps.after(Step::Leased).unwrap_or(all);
+            // What was sent and not answered took until the next attempt began.
+            match unanswered.take() {
+                Some(sent) => away += leased.saturating_sub(sent),
+                None => waited += leased.saturating_sub(ready),
+            }
+            let Some(sent) = steps.after(Step::Sent) else { break };
+            match steps.after(Step::Answered) {
+                Some(answered) => (away, ready) = (away + answered.saturating_sub(sent), answered),
+                None => unanswered = Some(sent),
+            }
+        }
+        if let Some(sent) = unanswered {
+            away += all.saturating_sub(sent);
+        }
+        let taken = self.steps.after(Step::Answered).map_or(Duration::ZERO, |answered| all.saturating_sub(answered));
         let parts = [
             ("the client, which sent its request slowly", received),
             ("the gate's limits for this client", admitted.saturating_sub(received)),
-            (
-                "the gate, which waited for the PAT or for its turn",
-                self.earlier
-                    .first()
-                    .and_then(|one| one.steps.after(Step::Leased))
-                    .unwrap_or(leased)
-                    .saturating_sub(admitted),
-            ),
-            ("Snowflake and the way to it", answered.saturating_sub(first_sent)),
-            ("the client, which took the answer slowly", all.saturating_sub(answered)),
+            ("the gate, which waited for the PAT or for its turn", waited),
+            ("Snowflake and the way to it", away),
+            ("the client, which took the answer slowly", taken),
         ];
         parts.into_iter().max_by_key(|(_, time)| *time).unwrap_or(("the gate", all))
     }
@@ -337,7 +354,8 @@ impl Facts {
 
 /// A fact of the client's own, bounded; `None` if it could hold a key.
 pub fn fact(text: String) -> Option<String> {
-    let text = cut(text, FACT);
+    // A terminal may show it, and a line of the log must stay one.
+    let text = cut(text, FACT).replace(char::is_control, " ");
     // Somebody may have pasted the key into the wrong field.
     (!text.contains("pgk_")).then_some(text)
 }

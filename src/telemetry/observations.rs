@@ -13,15 +13,25 @@ use super::facts::Facts;
 use super::story::Story;
 use crate::base::epoch::EpochMillis;
 
-/// How many records of each queue may wait: those of some seconds of a busy gate.
-const HELD: usize = 16 << 10;
+/// How many records of each queue may wait: those of a second of a very busy gate. One of a statement may take 8 KiB.
+const HELD: usize = 4 << 10;
 
 /// The queues.
 #[derive(Default)]
 pub struct Observations {
     important: Mutex<Vec<Observation>>,
     routine: Mutex<Vec<Observation>>,
-    dropped: AtomicU64,
+    /// Of the important and of the routine.
+    dropped: (AtomicU64, AtomicU64),
+}
+
+/// What did not fit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Logins, failures and acts.
+    pub important: u64,
+    /// Other requests.
+    pub routine: u64,
 }
 
 /// What is to be written down.
@@ -37,25 +47,29 @@ pub enum Observation {
 impl Observations {
     /// Adds one, unless its queue is full.
     pub fn add(&self, observation: Observation) {
-        let queue = if observation.matters() { &self.important } else { &self.routine };
+        let (queue, dropped) = match observation.matters() {
+            true => (&self.important, &self.dropped.0),
+            false => (&self.routine, &self.dropped.1),
+        };
         let mut queue = queue.lock();
         if queue.len() < HELD {
             queue.push(observation);
         } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Takes all that has come.
-    pub fn take(&self) -> Vec<Observation> {
+    /// Takes all that has come, and how much was dropped since the last time.
+    pub fn take(&self) -> (Vec<Observation>, Dropped) {
         let mut all = std::mem::take(&mut *self.important.lock());
         all.append(&mut self.routine.lock());
-        all
+        let [important, routine] = [&self.dropped.0, &self.dropped.1].map(|count| count.swap(0, Ordering::Relaxed));
+        (all, Dropped { important, routine })
     }
 
-    /// How many were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Whether so much waits that the writer must be stuck.
+    pub fn is_stuck(&self) -> bool {
+        self.important.lock().len() >= HELD / 2
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It looks at the queues every [`LOOK`]. Whatever it waits for, a disk or another process, no request waits for it.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,16 @@ use crate::base::epoch::EpochMillis;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often it removes what is old.
 const TIDY: Duration = Duration::from_secs(20);
+/// How long that may take each time.
+const TIDYING: Duration = Duration::from_secs(2);
 /// How many entries of the audit log wait for a disk that cannot be written.
 const HELD: usize = 10_000;
+/// How many logins and failures of one client are kept long in a minute; more are kept as the many are, so that a
+/// client that loops pushes nobody else's out of the history.
+const SHARE: u32 = 600;
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long it waits after a failure before it tries the audit log again.
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// What it writes to.
 pub struct Writers {
@@ -59,10 +68,11 @@ impl Observer {
         let theirs = stopping.clone();
         let work = move || {
             let Sinks { observations: Some(observations), .. } = &*sinks else { return };
-            let mut desk = Desk::new(writers, clock);
+            let mut desk = Desk::new(writers, clock.clone());
             loop {
                 // Asked before the queues are taken: what came before the end is then in them.
                 let last = theirs.load(Ordering::Acquire);
+                sinks.looked(&*clock);
                 desk.write(observations, &sinks);
                 if last {
                     return;
@@ -92,19 +102,34 @@ struct Desk {
     tidied: Instant,
     /// Entries that could not be written yet, and how many were lost beyond them.
     unwritten: (Vec<Entry>, u64),
+    /// How many each client has had in the minute, and when that began.
+    shares: (HashMap<Option<String>, u32>, Instant),
+    /// When the audit log could not be written.
+    failed: Option<Instant>,
     complaints: [LogThrottle; 2],
 }
 
 impl Desk {
     fn new(writers: Writers, clock: Arc<dyn Clock>) -> Self {
         let tidied = clock.now();
-        Self { writers, clock, tidied, unwritten: (Vec::new(), 0), complaints: Default::default() }
+        Self {
+            writers,
+            clock,
+            tidied,
+            unwritten: (Vec::new(), 0),
+            shares: (HashMap::new(), tidied),
+            failed: None,
+            complaints: Default::default(),
+        }
     }
 
     fn write(&mut self, observations: &Observations, sinks: &Sinks) {
         let (now, wall) = (self.clock.now(), EpochMillis::of(self.clock.wall()));
         let (mut stories, mut acts) = (Vec::new(), Vec::new());
-        for observation in observations.take() {
+        let (taken, dropped) = observations.take();
+        sinks.metrics.history_lost(usize::try_from(dropped.important + dropped.routine).unwrap_or(usize::MAX));
+        self.unwritten.1 += dropped.important;
+        for observation in taken {
             match observation {
                 Observation::Request(facts) => {
                     let began = EpochMillis::of_instant(facts.started.into_std(), &*self.clock);
@@ -114,6 +139,7 @@ impl Desk {
                 Observation::Act(at, act) => acts.push((at, act)),
             }
         }
+        self.share(&mut stories, now);
         self.audit(&stories, &acts, wall, sinks);
         if let Some(history) = &mut self.writers.history
             && !(stories.is_empty() && acts.is_empty())
@@ -135,6 +161,20 @@ impl Desk {
         }
     }
 
+    /// Marks what is beyond its client's share.
+    fn share(&mut self, stories: &mut [Story], now: Instant) {
+        let (counts, began) = &mut self.shares;
+        if now.saturating_duration_since(*began) >= MINUTE {
+            counts.clear();
+            *began = now;
+        }
+        for story in stories.iter_mut().filter(|story| story.matters()) {
+            let count = counts.entry(story.client.clone()).or_default();
+            *count += 1;
+            story.is_beyond_share = *count > SHARE;
+        }
+    }
+
     fn audit(&mut self, stories: &[Story], acts: &[(EpochMillis, Act)], wall: EpochMillis, sinks: &Sinks) {
         let Some(audit) = &mut self.writers.audit else { return };
         let (held, lost) = &mut self.unwritten;
@@ -149,14 +189,21 @@ impl Desk {
         if *lost > 0 && held.len() < HELD {
             held.push(Entry::gap(wall, std::mem::take(lost)));
         }
+        let now = self.clock.now();
+        // To make the same lines again and again would cost a core.
+        if self.failed.is_some_and(|failed| now.saturating_duration_since(failed) < BACK_OFF) {
+            return;
+        }
         match audit.append(held, wall) {
             Ok(()) => {
                 held.clear();
+                self.failed = None;
                 if sinks.audit_fails.swap(false, Ordering::Relaxed) {
                     tracing::info!("the audit log is written again");
                 }
             }
             Err(error) => {
+                self.failed = Some(now);
                 sinks.audit_fails.store(true, Ordering::Relaxed);
                 if self.complaints[1].now() {
                     let next_step = "free space in the state directory, or mend its rights";
@@ -171,7 +218,9 @@ impl Desk {
     }
 
     fn tidy(&mut self, wall: EpochMillis) {
-        let history = self.writers.history.as_mut().map_or(Ok(()), |history| history.tidy(wall));
+        let (clock, begun) = (self.clock.clone(), self.clock.now());
+        let patience = || clock.now().saturating_duration_since(begun) < TIDYING;
+        let history = self.writers.history.as_mut().map_or(Ok(()), |history| history.tidy(wall, patience));
         let audit = self.writers.audit.as_ref().map_or(Ok(()), |audit| audit.tidy(wall));
         for error in [history, audit].into_iter().filter_map(Result::err) {
             tracing::warn!(owner = "gate", cause = %error, "cannot remove old records");

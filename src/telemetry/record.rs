@@ -169,7 +169,7 @@ impl Record {
         let Some(mut facts) = self.facts.take() else { return };
         let ended = Instant::now();
         facts.ended = Some(ended);
-        let Sinks { metrics, refusals, observations, history: _, audit_fails: _ } = &*self.sinks;
+        let Sinks { metrics, refusals, observations, history: _, .. } = &*self.sinks;
         metrics.request(&facts);
         // Whoever is not admitted can cause as many failures as he likes.
         let kind = facts.ending.kind().map(|kind| kind.rule().name);

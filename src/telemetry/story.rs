@@ -74,6 +74,9 @@ pub struct Story {
     /// Why it went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultStory>,
+    /// Whether its client has had its share of what is kept long.
+    #[serde(skip)]
+    pub is_beyond_share: bool,
 }
 
 /// When the steps of an attempt were done, in microseconds after the beginning.
@@ -201,6 +204,7 @@ impl Story {
                 unset: login.unset.iter().map(ToString::to_string).collect(),
             }),
             fault: FaultStory::of(&facts.ending),
+            is_beyond_share: false,
         }
     }
 
@@ -211,7 +215,7 @@ impl Story {
 
     /// Whether it must not be lost among many others: a login, or a failure.
     pub fn matters(&self) -> bool {
-        self.fault.is_some() || self.route == "login"
+        !self.is_beyond_share && (self.fault.is_some() || self.route == "login")
     }
 }
 

@@ -55,9 +55,9 @@ pub enum AccountError {
 }
 
 impl AccountState {
-    /// Whether it can be reached, as far as the last requests show.
-    pub fn is_up(&self) -> bool {
-        !self.breaker.is_away()
+    /// Whether it can be reached, as far as the last requests show; `None` if the last one is too long ago.
+    pub fn is_up(&self) -> Option<bool> {
+        self.breaker.is_up()
     }
 
     /// Sets an account up, without connecting. It keeps the unchanged parts of the state `before`.

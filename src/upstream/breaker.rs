@@ -14,6 +14,8 @@ use super::failure::{Failure, Hop};
 /// How often one request tests whether an account is still unreachable.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// How long an outage is known after the last request that tested it. On an idle gate nobody knows.
+const KNOWN: Duration = Duration::from_secs(120);
 /// How many failed connects in a row open the breaker.
 const FAILURES: u32 = 5;
 
@@ -49,9 +51,12 @@ impl Breaker {
         self.lock().next.is_some_and(|next| next > Instant::now())
     }
 
-    /// Whether the account is known to be unreachable, also while a request tests it.
-    pub fn is_away(&self) -> bool {
-        self.lock().next.is_some()
+    /// Whether the account can be reached, as far as the last requests show; `None` if the last one is too long ago.
+    pub fn is_up(&self) -> Option<bool> {
+        match self.lock().next {
+            None => Some(true),
+            Some(next) => (next + KNOWN > Instant::now()).then_some(false),
+        }
     }
 
     /// Asks before a request is sent.

@@ -153,16 +153,20 @@ impl AdminService {
         }
         let verb = routes::find(method, path);
         let cookie = maker == Maker::Console && self.passes.knows(request.headers());
-        if !verb.as_ref().is_ok_and(|verb| verb.is_for_everyone())
-            && !cookie
-            && let Err(why) = caller.may_operate(&self.operator.users()).await
-        {
-            if self.operator.tells_of_refusal() {
-                let path = capped(request.uri().path(), PATH);
-                tracing::warn!(owner = "client", cause = why, path, "refused a command");
-            }
-            return error(StatusCode::FORBIDDEN, &why);
-        }
+        let who = match verb {
+            Ok(verb) if verb.is_for_everyone() => String::new(),
+            _ if cookie => "the console".to_owned(),
+            _ => match caller.may_operate(&self.operator.users()).await {
+                Ok(user) => user,
+                Err(why) => {
+                    if self.operator.tells_of_refusal() {
+                        let path = capped(request.uri().path(), PATH);
+                        tracing::warn!(owner = "client", cause = why, path, "refused a command");
+                    }
+                    return error(StatusCode::FORBIDDEN, &why);
+                }
+            },
+        };
         let verb = match verb {
             Ok(verb) => verb,
             Err(NoRoute::WrongMethod) => {
@@ -173,7 +177,8 @@ impl AdminService {
                 return json_answer(StatusCode::NOT_FOUND, &json!({ "error": "no such path", "known": known }));
             }
         };
-        self.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed))
+        let asked = Self { operator: self.operator.asked_by(&who), passes: self.passes.clone() };
+        asked.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed))
     }
 
     /// Exchanges a token of `patgate console` for the page's cookie.

@@ -195,6 +195,11 @@ impl Kind {
         matches!(self, Self::PatRefused | Self::PatExpired)
     }
 
+    /// Whether it is about the service user or the account, whatever a request asks for, and may have ended meanwhile.
+    pub fn is_about_the_user(self) -> bool {
+        self.is_network_policy() || matches!(self, Self::UserLocked | Self::UserDisabled | Self::AccountUnknown)
+    }
+
     /// Whether a network policy is the reason.
     pub fn is_network_policy(self) -> bool {
         matches!(self, Self::PatPolicy | Self::PolicyMissing)

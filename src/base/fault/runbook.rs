@@ -40,7 +40,10 @@ impl Kind {
                  it has been sent to another server than its own.",
                 &["a Snowflake password or PAT in place of the client key"],
             ),
-            Self::KeyDamaged => page(NEW_KEY, &["a character was lost when the key was copied"]),
+            Self::KeyDamaged => page(
+                "Have the key copied again, whole; `patgate client new` issues another if it is lost.",
+                &["a character was lost when the key was copied"],
+            ),
             Self::ClientUnknown => page(
                 "Compare the client's name in the record with the configuration: it was removed, renamed, or belongs \
                  to another gate.",
@@ -128,7 +131,7 @@ impl Kind {
                 &["the tool's login timeout is shorter than the wait", "somebody cancelled", "the network broke"],
             ),
             Self::PeerDenied => {
-                page("Compare the client's `listener`, `certificate_names` and `users` with the record.", &[])
+                page("Compare the client's `listeners`, `certificates` and `users` with the record.", &[])
             }
             Self::LoginLimit | Self::RequestLimit => page(
                 "If the client is right to ask so often, raise its `limits`.",
@@ -151,7 +154,9 @@ impl Kind {
                  replace its key.",
                 &["the client's address changes", "a session token was copied"],
             ),
-            Self::AccountBusy => page("Raise upstream.in_flight, if the machine can serve more.", &["slow queries"]),
+            Self::AccountBusy => {
+                page("Raise accounts.NAME.in_flight, if the machine can serve more.", &["slow queries"])
+            }
             Self::PatPolicy => page(
                 "Add the gate's egress address to the service user's network policy. Snowflake's text has the address.",
                 &[

@@ -1,18 +1,23 @@
 //! The file to mail: the story, and the configuration that it happened under.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::tale::Tale;
+use crate::cli::private::new_file;
 use crate::cli::shell::CommandError;
 
 /// The most bytes of a bundle.
 const LARGEST: usize = 1_000_000;
+/// Words in the names of keys whose values do not leave the machine, wherever they stand.
+const HELD_BACK: [&str; 6] = ["password", "secret", "token", "keys", "jwt", "key_pair"];
 
 /// Writes it; returns its size.
 pub(super) fn write(file: &Path, tale: &Tale, config: Option<&Path>) -> Result<usize, CommandError> {
-    let config = config.and_then(|config| std::fs::read_to_string(config).ok()).map(|text| redacted(&text));
+    let text = config.and_then(|config| std::fs::read_to_string(config).ok());
+    let config = text.map(|text| redacted(&text));
     let mut story = tale.json();
     let whole = |story: &Value| {
         let all = json!({
@@ -30,25 +35,35 @@ pub(super) fn write(file: &Path, tale: &Tale, config: Option<&Path>) -> Result<u
         text = whole(&story);
     }
     let failed = |error| CommandError::gate(format!("cannot write {}: {error}", file.display()));
-    std::fs::write(file, &text).map_err(failed)?;
+    new_file(file).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
     Ok(text.len())
 }
 
-/// The configuration holds no secrets; key hashes, and what a broken file may hold in a password's place, go too.
-fn redacted(text: &str) -> String {
-    let secret = ["password", "secret", "token", "keys"];
-    let line = |line: &str| match line.split_once('=') {
-        Some((key, value)) if secret.iter().any(|word| key.contains(word)) && !is_reference(value) => {
-            format!("{key}= \"***\"")
+/// The configuration as values, without those of [`HELD_BACK`] that are not references, and without what an address may
+/// hold before its host. A file that is no TOML may hold anything anywhere, and is left out.
+fn redacted(text: &str) -> Value {
+    let Ok(table) = toml::from_str::<toml::Table>(text) else { return "left out: it is not valid TOML".into() };
+    let mut value = serde_json::to_value(table).unwrap_or_default();
+    hold_back(&mut value, false);
+    value
+}
+
+fn hold_back(value: &mut Value, secret: bool) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let named = HELD_BACK.iter().any(|word| name.contains(word));
+                hold_back(value, secret || named);
+            }
         }
-        _ => line.to_owned(),
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+        Value::Array(all) => all.iter_mut().for_each(|one| hold_back(one, secret)),
+        Value::String(text) if secret && !is_reference(text) || text.contains('@') => *text = "***".to_owned(),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Whether a value is a reference to where a secret is.
 fn is_reference(value: &str) -> bool {
-    let value = value.trim().trim_start_matches('"');
     ["file:", "env:", "credential:"].iter().any(|kind| value.starts_with(kind))
 }
 
@@ -58,8 +73,12 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_left_of_a_configuration_not_even_where_it_is_wrong() {
-        let text = "keys = [\"sha256:canary\"]\npassword = \"canary\"\nsecret_id = \"file:/x\"\nhost = \"h\"";
-        let shown = redacted(text);
-        assert!(!shown.contains("canary") && shown.contains("file:/x") && shown.contains("host = \"h\""), "{shown}");
+        let text = "[clients.x]\nkeys = [\n  \"sha256:canary\",\n]\n[replicas]\nredis = \"redis://:canary@h\"\n\
+                    [accounts.a]\nhost = \"h\"\nproxy = { address = \"p:1\", password = \"canary\" }\n\
+                    [stores.v.vault]\ntoken = \"canary\"\napprole = { secret_id = \"file:/x\" }\n";
+        let shown = redacted(text).to_string();
+        assert!(!shown.contains("canary"), "{shown}");
+        assert!(shown.contains("file:/x") && shown.contains("\"host\":\"h\"") && shown.contains("p:1"), "{shown}");
+        assert!(!redacted("password = canary").to_string().contains("canary"));
     }
 }

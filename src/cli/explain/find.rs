@@ -4,6 +4,19 @@ use crate::base::fault::Kind;
 use crate::base::trace::TraceId;
 use crate::snowflake::refusal::Refusal;
 
+/// What drivers and TLS libraries say where the gate could send no text of its own.
+const OF_TOOLS: [(&str, Kind); 9] = [
+    ("certificate has expired", Kind::CertificateExpired),
+    ("certificate_expired", Kind::CertificateExpired),
+    ("certificate verify failed", Kind::TlsDistrusted),
+    ("unable to get local issuer", Kind::TlsDistrusted),
+    ("pkix path building failed", Kind::TlsDistrusted),
+    ("unknown_ca", Kind::TlsDistrusted),
+    ("signed by unknown authority", Kind::TlsDistrusted),
+    ("self-signed certificate", Kind::TlsDistrusted),
+    ("wrong version number", Kind::TlsAbsent),
+];
+
 /// What is to be explained.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -56,8 +69,17 @@ fn kind(text: &str) -> Option<Kind> {
     if let Some(kind) = all().find(says) {
         return Some(kind);
     }
+    // What tools say of a handshake that they gave up themselves.
+    let lower = flat.to_lowercase();
+    if let Some((_, kind)) = OF_TOOLS.iter().find(|(words, _)| lower.contains(words)) {
+        return Some(*kind);
+    }
     // Snowflake's code, and its text as far as it stands there alone.
     let code = words().find(|word| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit()));
+    // The gate's own refusals at login have Snowflake's code for a wrong password.
+    if code == Some("390100") {
+        return Some(Kind::KeyWrong);
+    }
     let read = |code: &str, text: &str| {
         Some(Refusal::read(code, text).client_kind()).filter(|kind| *kind != Kind::LoginRefused)
     };
@@ -81,6 +103,10 @@ mod tests {
             ("pat_policy", Kind::PatPolicy),
             ("error 394401 from Snowflake", Kind::PatExpired),
             ("Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.", Kind::PatPolicy),
+            (
+                "SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer",
+                Kind::TlsDistrusted,
+            ),
             ("your address 10.0.0.1 is not in a network that\n  this client may use", Kind::NetworkDenied),
         ] {
             assert_eq!(subject(text), Subject::Kind(kind), "{text}");

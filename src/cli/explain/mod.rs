@@ -8,6 +8,7 @@ mod page;
 mod tale;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -17,6 +18,9 @@ use crate::base::fault::{Kind, Owner};
 use crate::telemetry::history::Reader;
 use find::Subject;
 use tale::Tale;
+
+/// How long it waits for a record that is on its way.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// What to explain.
 #[derive(Args)]
@@ -67,9 +71,17 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), CommandError> {
 fn told(id: &str, kind: Option<Kind>, state: &StateArgs) -> Result<Tale, CommandError> {
     let directory = state_place::find(state)?;
     let history = Reader::open(&directory).map_err(CommandError::gate)?;
-    let mut stories = history.by_trace(id).map_err(CommandError::gate)?;
-    if stories.is_empty() {
-        stories = history.by_session(id).map_err(CommandError::gate)?;
+    let mut stories = Vec::new();
+    // A record arrives within a second after the answer.
+    for wait in [Duration::ZERO, RECENT / 4, RECENT / 4, RECENT / 2] {
+        std::thread::park_timeout(wait);
+        stories = history.by_trace(id).map_err(CommandError::gate)?;
+        if stories.is_empty() {
+            stories = history.by_session(id).map_err(CommandError::gate)?;
+        }
+        if !stories.is_empty() {
+            break;
+        }
     }
     let tale = Tale::read(&history, stories)?;
     if let (None, Some(kind)) = (&tale, kind) {

@@ -10,13 +10,15 @@ use crate::base::fault::{Kind, Owner};
 pub(super) fn text(kind: Kind) -> String {
     let (rule, page) = (kind.rule(), kind.page());
     let mut text = format!("{} {} · {}\n\n", rule.code, rule.name, whose(rule.owner));
+    let shown = match is_shown(kind) {
+        true => format!("patgate: {}. {}", rule.message.replace("{}", "…"), rule.client_step),
+        false => "no text of the gate: the connection ends before it could send one".to_owned(),
+    };
     // Writing to memory does not fail.
     let _written = write!(
         text,
-        "{}\n\nThe tool shows:  patgate: {}. {}\nThe client:      {}\nThe operator:    {}\n",
+        "{}\n\nThe tool shows:  {shown}\nThe client:      {}\nThe operator:    {}\n",
         rule.meaning.trim(),
-        rule.message.replace("{}", "…"),
-        rule.client_step,
         rule.client_step,
         page.next_step
     );
@@ -25,6 +27,15 @@ pub(super) fn text(kind: Kind) -> String {
         page.causes.iter().for_each(|cause| text.push_str(&format!("  - {cause}\n")));
     }
     text
+}
+
+/// Whether the tool gets the gate's sentence: not where the connection ends before a request is answered.
+fn is_shown(kind: Kind) -> bool {
+    let ended = [Kind::Unadmitted, Kind::ClientLeft, Kind::AnswerBroken, Kind::CertificateExpired, Kind::TlsSlow];
+    let before = [Kind::ProxyHeader, Kind::AddressUnexpected, Kind::AddressCrowd, Kind::NoPlace];
+    let tls = [Kind::TlsDistrusted, Kind::TlsAbsent, Kind::TlsTooOld, Kind::TlsFailed, Kind::ClientCertificateUnknown];
+    let certificate = [Kind::ClientCertificateExpired, Kind::ClientCertificateRevoked];
+    ![&ended[..], &before, &tls, &certificate].iter().any(|kinds| kinds.contains(&kind))
 }
 
 /// For programs.

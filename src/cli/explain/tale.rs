@@ -8,13 +8,16 @@ use super::page::whose;
 use crate::base::epoch::EpochMillis;
 use crate::base::rfc3339;
 use crate::cli::shell::CommandError;
+use crate::telemetry::act;
 use crate::telemetry::history::{PastAct, Reader};
-use crate::telemetry::story::{FaultStory, StepTimes, Story};
+use crate::telemetry::story::{EarlierAttempt, FaultStory, StepTimes, Story};
 
 /// How far around a failure others are counted.
 const AROUND: u64 = 5 * 60_000;
 /// How far back changes are listed where the client has never worked.
 const BACK: u64 = 24 * 3_600_000;
+/// How many changes are told.
+const CHANGES: usize = 5;
 /// How many requests are told one by one.
 const MOST: usize = 20;
 
@@ -118,7 +121,8 @@ impl Tale {
             }
             None => {}
         }
-        for PastAct { at, act } in &self.changes {
+        let told = self.changes.iter().rev().filter(|past| matters(&past.act.event)).take(CHANGES);
+        for PastAct { at, act } in told {
             line(&mut text, "since", &format!("{}  {}: {}", time(*at), act.event, act.detail));
         }
         let others: Vec<_> = self.others.iter().map(|(code, count)| format!("{code} × {count}")).collect();
@@ -129,6 +133,11 @@ impl Tale {
         );
         text
     }
+}
+
+/// Whether an act can have broken what worked: sessions that ended, and looks at the gate, cannot.
+fn matters(event: &str) -> bool {
+    [act::STARTED, act::CONFIGURATION, act::CERTIFICATE, act::PAT_RETRY, act::RING_ROTATED].contains(&event)
 }
 
 /// The last failure, else the first record.
@@ -167,8 +176,14 @@ fn request(text: &mut String, story: &Story) {
         line(text, "with", &with.join(", "));
     }
     story.statement.iter().for_each(|statement| line(text, "statement", statement));
-    for attempt in &story.earlier {
-        line(text, "attempt", &format!("{}; then {}", steps(&attempt.steps), attempt.kind));
+    if let [first, .., last] = &story.earlier[..] {
+        let kinds: std::collections::BTreeSet<_> = story.earlier.iter().map(|attempt| attempt.kind.as_str()).collect();
+        let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        let sent = |attempt: &EarlierAttempt| attempt.steps.sent.or(attempt.steps.leased).unwrap_or_default();
+        let count = story.earlier.len();
+        line(text, "attempts", &format!("{count} from {} to {}: {kinds}", ms(sent(first)), ms(sent(last))));
+    } else if let [only] = &story.earlier[..] {
+        line(text, "attempt", &format!("{}; then {}", steps(&only.steps), only.kind));
     }
     line(text, "steps", &format!("{}; all {}", steps(&story.steps), ms(*us)));
     for unset in story.login.iter().flat_map(|login| &login.unset) {

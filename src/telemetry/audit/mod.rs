@@ -63,23 +63,24 @@ impl Audit {
             return Ok(());
         }
         let _turn = self.directory.lock("audit")?;
-        let mut link = self.last()?;
+        let (mut link, newest) = self.last()?;
         let mut text = String::new();
         for entry in entries {
             link = link.then(entry, &mut text);
         }
         let due = link.number >= self.checkpoint.0 + LINES || now.since(self.checkpoint.1) >= PAUSE;
         if due {
-            self.checkpoint = (link.number, now);
             link = link.then(&Entry::checkpoint(now), &mut text);
+        }
+        // Where the clock was set back, or another gate is past midnight already, the chain goes on in the newest file.
+        let name = format!("{}{ENDING}", newest.map_or_else(|| day(now), |newest| newest.max(day(now))));
+        write_whole(&mut self.directory.append(&name)?, &text)?;
+        if due {
+            self.checkpoint = (link.number, now);
             let (number, hash) = (link.number, hex::encode(link.hash));
             tracing::info!(audit = true, number, hash, "audit checkpoint");
         }
-        let name = format!("{}{ENDING}", day(now));
-        let mut file = self.directory.append(&name)?;
-        end_line(&mut file)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()
+        Ok(())
     }
 
     /// Removes the files of days that are too long ago.
@@ -97,14 +98,16 @@ impl Audit {
         Ok(())
     }
 
-    /// The last link of the chain.
-    fn last(&self) -> io::Result<Link> {
-        for file in files(&self.directory)?.iter().rev() {
+    /// The last link of the chain, and the day of the newest file.
+    fn last(&self) -> io::Result<(Link, Option<String>)> {
+        let files = files(&self.directory)?;
+        let newest = files.last().and_then(|file| file.file_stem()?.to_str()).map(str::to_owned);
+        for file in files.iter().rev() {
             if let Some(link) = tail(&end_of(file)?) {
-                return Ok(link);
+                return Ok((link, newest));
             }
         }
-        Ok(Link::default())
+        Ok((Link::default(), newest))
     }
 }
 
@@ -135,7 +138,18 @@ fn end_of(path: &std::path::Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A line that a crash or a full disk cut off gets its end, so that the next one stands alone.
+/// Appends a text whole, or not at all: what a full disk takes of it goes again, so that the chain has no torn line.
+fn write_whole(file: &mut File, text: &str) -> io::Result<()> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let written = end_line(file).and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // Where this fails too, the line is torn, and the next one stands alone.
+        let _torn = file.set_len(length);
+    }
+    written
+}
+
+/// A line that a crash cut off gets its end, so that the next one stands alone.
 fn end_line(file: &mut File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     if length == 0 {
@@ -179,6 +193,19 @@ mod tests {
         let Proof { lines, first, last, broken, .. } = verify(&home.path().join("audit")).unwrap();
         // One checkpoint of each gate.
         assert_eq!((lines, first, last.unwrap().0, broken), (17, Some(1), 17, None));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_over_midnight_forks_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let mut log = log(home.path());
+        let tomorrow = EpochMillis(NOON.0 + 86_400_000);
+        for now in [NOON, tomorrow, NOON, tomorrow, NOON] {
+            log.append(&[entry(1)], now).unwrap();
+        }
+        let Proof { lines, broken, .. } = verify(&home.path().join("audit")).unwrap();
+        // A checkpoint each time that an hour has passed.
+        assert_eq!((lines, broken), (7, None));
     }
 
     #[test]

@@ -76,7 +76,10 @@ fn verify_up_to(directory: &Path, checkpoint: Option<(u64, &str)>) -> io::Result
             if let Some((wanted, hash)) = checkpoint.filter(|(wanted, _)| *wanted == link.number) {
                 seen = hex::encode(link.hash) == hash;
                 if !seen {
-                    fails(format!("line {wanted} is another one than the checkpoint says: the log was written anew"));
+                    fails(format!(
+                        "number {wanted} is another line than the checkpoint says: the log was written anew, or the \
+                         checkpoint is mistyped"
+                    ));
                     return Ok(proof);
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Several gates may write to one database, and commands read it while they do: the journal is a write-ahead log. What
 //! matters (logins, failures, acts) and the many requests that went well stand in tables of their own: where the
-//! database reaches its size, the oldest of the many go first, down to half of it.
+//! database reaches its size, the oldest of the many go first, and no more of them are written until there is room.
 //!
 //! `patgate explain` and `patgate status` read it ([`Reader`]), also while no gate runs.
 
@@ -55,6 +55,8 @@ pub struct History {
     connection: Connection,
     keep: Duration,
     size: u64,
+    /// Whether it is full: then the many are not written, until there is room.
+    full: bool,
 }
 
 /// What is written down at once.
@@ -84,7 +86,7 @@ impl History {
             Ok(connection)
         };
         let connection = opened().map_err(|error| failed(&path, &error))?;
-        Ok(Some(Self { connection, keep: settings.keep, size: settings.size as u64 }))
+        Ok(Some(Self { connection, keep: settings.keep, size: settings.size as u64, full: false }))
     }
 
     /// Writes a batch, all or nothing.
@@ -92,9 +94,10 @@ impl History {
     /// # Errors
     /// If the database cannot be written, such as on a full disk.
     pub fn write(&mut self, batch: &Batch<'_>) -> io::Result<()> {
+        let full = self.full;
         let mut wrote = || -> rusqlite::Result<()> {
             let all = self.connection.transaction()?;
-            for story in batch.stories {
+            for story in batch.stories.iter().filter(|story| !full || story.matters()) {
                 insert(&all, story)?;
             }
             for (at, act) in batch.acts {
@@ -107,32 +110,40 @@ impl History {
         wrote().map_err(io::Error::other)
     }
 
-    /// Removes what is too old, and, of what is too much, a part: a step, so that a batch waits only briefly.
+    /// Removes what is too old, and of what is too much the oldest, for as long as `patience` lets it.
     ///
     /// # Errors
     /// Like [`History::write`].
-    pub fn tidy(&mut self, now: EpochMillis) -> io::Result<()> {
+    pub fn tidy(&mut self, now: EpochMillis, patience: impl Fn() -> bool) -> io::Result<()> {
         let oldest = now.0.saturating_sub(u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX));
         let tidied = || -> rusqlite::Result<()> {
             for table in ["routine", "important", "acts"] {
                 let old =
                     format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE at < ?1 LIMIT {STEP})");
-                self.connection.execute(&old, [number(oldest)])?;
+                while self.connection.execute(&old, [number(oldest)])? > 0 && patience() {}
             }
-            let used = self.used()?;
-            if used > self.size {
-                // Half of the size is for what matters.
-                let many: i64 =
-                    self.connection
-                        .query_row("SELECT count(*) FROM (SELECT 1 FROM routine LIMIT 1)", [], |row| row.get(0))?;
-                let table = if many > 0 { "routine" } else { "important" };
+            while self.is_full()? && patience() {
+                let table = if self.rows("routine")? > 0 { "routine" } else { "important" };
                 let first =
                     format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {STEP})");
                 self.connection.execute(&first, [])?;
             }
-            self.connection.execute_batch("PRAGMA incremental_vacuum(2000)")
+            self.connection.execute_batch("PRAGMA incremental_vacuum(20000)")
         };
-        tidied().map_err(io::Error::other)
+        tidied().map_err(io::Error::other)?;
+        self.full = self.is_full().map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    /// Whether the database has reached its size.
+    fn is_full(&self) -> rusqlite::Result<bool> {
+        Ok(self.used()? > self.size)
+    }
+
+    /// Whether a table has rows: 0 or 1.
+    fn rows(&self, table: &str) -> rusqlite::Result<i64> {
+        self.connection
+            .query_row(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)"), [], |row| row.get(0))
     }
 
     /// The bytes in use.
@@ -217,15 +228,16 @@ mod tests {
         history.write(&Batch { stories: &all, acts: &[] }).unwrap();
         let before = history.used().unwrap();
         assert!(before > 1 << 20);
-        while history.used().unwrap() > 1 << 20 {
-            history.tidy(EpochMillis(1_000_000)).unwrap();
-        }
+        history.tidy(EpochMillis(1_000_000), || false).unwrap();
+        history.write(&Batch { stories: &[story(20_000, "cc", false), story(20_001, "dd", true)], acts: &[] }).unwrap();
+        assert!(reader.by_trace("cc").unwrap().is_empty(), "a full history takes what matters alone");
+        assert_eq!(reader.by_trace("dd").unwrap().len(), 1);
+        history.tidy(EpochMillis(1_000_000), || true).unwrap();
+        assert!(history.used().unwrap() <= 1 << 20);
         assert_eq!(reader.by_trace("bb").unwrap().len(), 1, "what matters stays");
         let left = reader.by_trace("aa").unwrap();
         assert!(!left.is_empty() && left[0].at.0 > 1_004_000, "{}", left.len());
-        for _ in 0..5 {
-            history.tidy(EpochMillis(3_000_000)).unwrap();
-        }
+        history.tidy(EpochMillis(3_000_000), || true).unwrap();
         assert!(reader.by_trace("aa").unwrap().is_empty() && reader.by_trace("bb").unwrap().is_empty());
     }
 }

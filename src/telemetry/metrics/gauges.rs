@@ -16,6 +16,8 @@ pub struct Gauges {
     pub pats: Vec<PatGauges>,
     /// Open sessions by client; `None` where the gate seals no tokens and knows none.
     pub sessions: Option<Vec<(String, u64)>>,
+    /// Whether records and the audit log are written; `None` where none are.
+    pub audit: Option<bool>,
     /// Whether each account can be reached, as far as the last requests show.
     pub accounts: Vec<(String, bool)>,
     /// When the certificate of each listener ends, in seconds since 1970.
@@ -104,6 +106,11 @@ impl Gauges {
                 ("sessions", "Open sessions that this gate has served in the last hour"),
                 family("client", values),
             );
+        }
+        if let Some(up) = self.audit {
+            let one = Floats::default();
+            one.set(f64::from(u8::from(up)));
+            add(registry, ("audit_up", "Whether records and the audit log are written"), one);
         }
         if let Some((up, errors)) = self.replicas {
             let one = Floats::default();

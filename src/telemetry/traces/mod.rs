@@ -4,9 +4,10 @@
 //! that is away or hangs costs spans, which are counted, and nothing else.
 //!
 //! `[traces]` goes before the standard variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_TRACES_ENDPOINT`, `…_HEADERS`,
-//! `…_TIMEOUT`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER_ARG`, `OTEL_SDK_DISABLED` and
-//! `OTEL_TRACES_EXPORTER` (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
-//! Without an address in either of them there are no traces.
+//! `…_TIMEOUT`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` (in none the driver's flag
+//! decides), `…_SAMPLER_ARG`, `OTEL_SDK_DISABLED` and `OTEL_TRACES_EXPORTER`
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). Without an address in either
+//! of them there are no traces.
 
 mod spans;
 
@@ -65,8 +66,12 @@ impl SpanQueue {
             return Ok(None);
         }
         let exporter = exporter(settings).map_err(|cause| io::Error::other(format!("traces: {cause}")))?;
-        let sampler = variable("OTEL_TRACES_SAMPLER_ARG").and_then(|value| value.parse().ok());
-        let sample = settings.sample.or(sampler).unwrap_or(1.0);
+        let sampler = || match variable("OTEL_TRACES_SAMPLER")?.trim_start_matches("parentbased_") {
+            "always_off" => Some(0.0),
+            "traceidratio" => variable("OTEL_TRACES_SAMPLER_ARG").and_then(|value| value.parse().ok()),
+            _ => None,
+        };
+        let sample = settings.sample.or_else(sampler).unwrap_or(1.0);
         let (to, waiting) = mpsc::channel(HELD);
         let (tell, ended) = oneshot::channel();
         let counts = metrics.clone();
@@ -75,6 +80,11 @@ impl SpanQueue {
             let _nobody_waits = tell.send(());
         });
         Ok(Some(Self { to, sample, metrics: metrics.clone(), ended: Some(ended) }))
+    }
+
+    /// The part of what went well that is exported.
+    pub fn sample(&self) -> f64 {
+        self.sample
     }
 
     /// Adds the spans of records and of ended sessions.

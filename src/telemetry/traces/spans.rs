@@ -20,13 +20,13 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 
 use crate::base::epoch::EpochMillis;
+use crate::base::trace;
 use crate::telemetry::act::{Act, SESSION_ENDED};
 use crate::telemetry::story::{StepTimes, Story};
 
 /// Whether a record is exported: always what matters, and of the rest a part, the same part of each trace.
 pub(super) fn is_sampled(story: &Story, part: f64) -> bool {
-    let drawn = |trace: u64| (trace as f64) < part * u64::MAX as f64;
-    story.matters() || u64::from_str_radix(story.trace.get(16..).unwrap_or_default(), 16).is_ok_and(drawn)
+    story.matters() || trace::TraceId::parse(&story.trace).is_some_and(|trace| trace.falls_within(part))
 }
 
 /// Adds the spans of a record.
@@ -65,7 +65,8 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
         let name = if story.route == "connection" { "tls" } else { "admit" };
         child(name, SpanKind::Internal, 0, admitted);
     }
-    let mut ready = admitted.unwrap_or_default();
+    // A REST request is admitted before its body is read.
+    let mut ready = admitted.max(story.steps.received).unwrap_or_default();
     let earlier = story.earlier.iter().map(|attempt| (&attempt.steps, Some(attempt.kind.as_str())));
     let mut attempts = Vec::new();
     for (steps, failed) in earlier.chain([(&story.steps, None)]) {
