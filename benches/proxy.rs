@@ -6,8 +6,8 @@
 //! the ratio to nginx in the same round, with the least and the greatest: absolute figures drift with the machine,
 //! ratios less. nginx is in the list twice, so that its second column shows the noise.
 //!
-//! The gate is in the list three times: with defaults, without sealed tokens, and with a limit of every kind over each
-//! request. `BASELINE=PROGRAM` adds another build of it, to measure a change in one run.
+//! The gate is in the list five times: with defaults (history and audit log on), without either, with traces as well,
+//! without sealed tokens, and with a limit of every kind over each request. `BASELINE=PROGRAM` adds another build of it, to measure a change in one run.
 //!
 //! At the end one client sends one query after the other, while another client's 200 connections refresh their reports
 //! at once, and back off for a second on 429, as drivers do. The result is the first client's p99, compared with that
@@ -70,6 +70,9 @@ fn main() {
         let gate = Proxy::gate_of(&program, home.path(), origin, &keys, "baseline", ["", "", ""]);
         runtime.block_on(gate.logged_in(&connector, &keys[0]))
     });
+    let unrecorded = gate("unrecorded", "", "", "[history]\nkeep='0s'\n[audit]\nkeep='0s'\n");
+    // Nothing listens there: the spans are made, and the export fails.
+    let traced = gate("traced", "", "", "[traces]\notlp='http://127.0.0.1:1'\n");
     let unsealed = gate("unsealed", "seal=false\n", "", "");
     let rates = "['1000000/s','60000000/min']";
     let both = format!("{{logins={rates},requests={rates}}}");
@@ -81,7 +84,7 @@ fn main() {
     for name in ["small request", "login"] {
         let mut proxies = vec![&nginx, &plain];
         proxies.extend(&baseline);
-        proxies.extend([&unsealed, &limited, &again]);
+        proxies.extend([&unrecorded, &traced, &unsealed, &limited, &again]);
         let mut figures = vec![Vec::new(); proxies.len()];
         for round in 0..rounds {
             for turn in 0..proxies.len() {
