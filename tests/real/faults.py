@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import install
@@ -481,6 +482,29 @@ def full_disk(checks: Checks, matrix: Matrix, ground: Ground, collector: Collect
     run("umount", disk)
 
 
+def doctor(checks: Checks, matrix: Matrix, place: Place) -> None:
+    """doctor, through the running gate, names the same codes where the same things are wrong."""
+    kinds = ("pat_refused", "pat_expired", "pat_policy", "policy_missing", "secret_missing", "secret_unusable", "store_refused",
+             "store_unavailable", "name_unresolved", "connect_failed", "upstream_tls", "forward_proxy")  # fmt: skip
+
+    def test() -> None:
+        command = [str(world.BINARY), "doctor", "--json", "--config", str(place.gate.file_for_commands())]
+        begun = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=world.PATIENCE)
+        took = time.monotonic() - begun
+        steps = json.loads(done.stdout)["steps"]
+        print(f"       doctor took {took:.1f} s for {len(steps)} steps")
+        told = {step["code"]: step for step in steps if step["ok"] is False}
+        missing = [kind for kind in kinds if matrix.told[kind] not in told]
+        assert not missing, (missing, sorted(told))
+        for kind in kinds:
+            page = place.explain(kind)
+            same(told[page["code"]]["owner"], page["owner"])
+        assert done.returncode not in (0, 1, 2), done.returncode
+
+    checks.check("doctor names the same codes and owners", test)
+
+
 def prometheus(checks: Checks, ground: Ground, place: Place) -> None:
     """A real Prometheus scrapes the gate; promtool checks what it reads, and the alert rules."""
     rules = world.ROOT / "deploy" / "alerts.yml"
@@ -558,6 +582,7 @@ def main() -> None:
         other = Place(ground, collector, "short", short)
         few(matrix, ground, other)
         full_disk(checks, matrix, ground, collector)
+        doctor(checks, matrix, place)
         prometheus(checks, ground, place)
         known = lambda: set(re.findall(r"^# TYPE (\S+)", place.metrics(), re.MULTILINE))  # noqa: E731
         checks.check("the collector gets each metric that Prometheus reads", lambda: wait_for(lambda: known() <= collector.metrics()))
