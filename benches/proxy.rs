@@ -7,7 +7,8 @@
 //! ratios less. nginx is in the list twice, so that its second column shows the noise.
 //!
 //! The gate is in the list five times: with defaults (history and audit log on), without either, with traces as well,
-//! without sealed tokens, and with a limit of every kind over each request. `BASELINE=PROGRAM` adds another build of it, to measure a change in one run.
+//! without sealed tokens, and with a limit of every kind over each request. `BASELINE=PROGRAM` adds another build of
+//! it, to measure a change in one run.
 //!
 //! At the end one client sends one query after the other, while another client's 200 connections refresh their reports
 //! at once, and back off for a second on 429, as drivers do. The result is the first client's p99, compared with that

@@ -81,10 +81,14 @@ impl StateDir {
     /// # Errors
     /// If it is not there.
     pub fn existing(path: &Path) -> io::Result<Self> {
-        match path.is_dir() {
-            true => Ok(Self { path: path.to_owned() }),
-            false => Err(io::Error::new(ErrorKind::NotFound, format!("there is no directory {}", path.display()))),
-        }
+        let text = match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(Self { path: path.to_owned() }),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                format!("{}: {error}. Run this as root, or as the gate's user", path.display())
+            }
+            Ok(_) | Err(_) => format!("there is no directory {}", path.display()),
+        };
+        Err(io::Error::other(text))
     }
 
     /// A file to append to and to read; made if it is missing.

@@ -8,7 +8,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -193,6 +192,3 @@ impl Drop for Record {
         self.close();
     }
 }
-
-/// A login that takes longer is a warning.
-pub(super) const SLOW: Duration = Duration::from_secs(5);

@@ -4,6 +4,8 @@
 //! A login that took longer than [`SLOW`] is a warning that says whose time it was; so is a session that did not get
 //! what was asked for.
 
+use std::time::Duration;
+
 use crate::base::epoch::millis;
 use crate::base::fault::{Kind, Level};
 use crate::base::ids::PatId;
@@ -11,7 +13,9 @@ use crate::base::names::ClientName;
 use crate::snowflake::route::Route;
 
 use super::facts::{Ending, Facts, LoginFacts, Step};
-use super::record::SLOW;
+
+/// A login that takes longer is a warning.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Writes it.
 pub(super) fn write(facts: &Facts) {

@@ -142,30 +142,27 @@ def fakesnow(root: Path) -> Path:
     return venv(root, "fakesnow")
 
 
-def node(root: Path) -> Path:
-    """Returns the node_modules directory, for NODE_PATH."""
+def npm(root: Path, name: str, source: Path) -> Path:
+    """The node_modules directory of a package.json and its lock, for NODE_PATH."""
     need("node", "npm")
-    files = [HERE / "clients" / name for name in ("package.json", "package-lock.json")]
+    files = [source / name for name in ("package.json", "package-lock.json")]
 
     def build(place: Path) -> None:
         for file in files:
             shutil.copy(file, place)
         run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=place)
 
-    return once(root, "node", "".join(f.read_text() for f in files), build) / "node_modules"
+    return once(root, name, "".join(f.read_text() for f in files), build) / "node_modules"
+
+
+def node(root: Path) -> Path:
+    return npm(root, "node", HERE / "clients")
 
 
 def console(root: Path) -> Path:
-    """What drives a browser; returns the node_modules directory, for NODE_PATH."""
-    need("node", "npm", "chromium")
-    files = [HERE / "console" / name for name in ("package.json", "package-lock.json")]
-
-    def build(place: Path) -> None:
-        for file in files:
-            shutil.copy(file, place)
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=place)
-
-    return once(root, "console", "".join(f.read_text() for f in files), build) / "node_modules"
+    """What drives a browser."""
+    need("chromium")
+    return npm(root, "console", HERE / "console")
 
 
 def jdbc(root: Path) -> Path:

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::scene::Ink;
+use super::ink::Ink;
 use crate::cli::shell::say;
 use crate::telemetry::captured_logs::Captured;
 

@@ -6,6 +6,7 @@
 
 mod driver;
 mod follow;
+mod ink;
 mod scene;
 mod set_up;
 mod settings;
@@ -59,7 +60,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), CommandError> {
         }
         let from = log.count();
         settings::print(&stage);
-        let ink = scene::Ink(std::io::stdout().is_terminal());
+        let ink = ink::Ink(std::io::stdout().is_terminal());
         tokio::select! {
             () = follow::follow(&log, from, &ink) => {}
             () = signals.stop() => {}

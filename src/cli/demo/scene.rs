@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::driver::{Answered, Driver};
 use super::follow::Told;
+use super::ink::Ink;
 use super::set_up::{CLIENT, Stage};
 use crate::admit::key;
 use crate::base::clock::SystemRandom;
@@ -156,33 +157,4 @@ fn accepted_or_explained(answer: Answered, log: &Captured) -> Result<Answered, C
 
 fn unexpected(why: String) -> CommandError {
     CommandError::gate(format!("the demo failed: {why}"))
-}
-
-/// Colours, if stdout is a terminal.
-pub(super) struct Ink(pub bool);
-
-impl Ink {
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(&self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    pub(super) fn dim(&self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    fn green(&self, text: &str) -> String {
-        self.paint("32", text)
-    }
-
-    pub(super) fn red(&self, text: &str) -> String {
-        self.paint("31", text)
-    }
-
-    fn cyan(&self, text: &str) -> String {
-        self.paint("36", text)
-    }
 }

@@ -34,8 +34,12 @@ impl Reader {
     /// If there is none, or it cannot be read.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(FILE);
-        if !path.exists() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no history at {}", path.display())));
+        if let Err(error) = std::fs::metadata(&path) {
+            let text = match error.kind() {
+                io::ErrorKind::NotFound => format!("there is no history at {}", path.display()),
+                _ => format!("{}: {error}. Run this as root, or as the gate's user", path.display()),
+            };
+            return Err(io::Error::new(error.kind(), text));
         }
         let opened = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
