@@ -482,6 +482,42 @@ def full_disk(checks: Checks, matrix: Matrix, ground: Ground, collector: Collect
     run("umount", disk)
 
 
+def unset(checks: Checks, ground: Ground, place: Place) -> None:
+    """A session that did not get the warehouse that was asked for."""
+
+    def test() -> None:
+        info = {"roleName": "PUBLIC", "warehouseName": None, "databaseName": None, "schemaName": None}
+        data = {"token": "ver:3-hint:1-session-x", "masterToken": "ver:3-hint:1-master-x", "sessionId": 7, "masterValidityInSeconds": 14400, "sessionInfo": info}
+        body = json.dumps({"data": data, "code": None, "message": None, "success": True})
+        ground.standin.ask("knob", {"place": "login", "knob": "canned", "n": 200, "body": body})
+        answer = place.login(ground.key, "&warehouse=BI_WH")
+        assert answer.json["success"], answer.body
+        line = place.gate.logged(lambda line: line.get("trace") == answer.trace and line.get("unset"))
+        same((line["level"], line["code"], line["unset"]), ("WARN", "PG-130", "warehouse BI_WH (got none)"))
+        story = wait_for(lambda: place.explain(answer.trace))["requests"][0]
+        same(story["login"]["unset"], [line["unset"]])
+        root = wait_for(lambda: next((span for span in ground.collector.trace(answer.trace) if span["name"] == "login"), None))
+        same(root["attributes"]["patgate.login.unset"], line["unset"])
+
+    checks.check("a session that did not get its warehouse says so in log, history and span", test)
+
+
+def shown_to_operators(place: Place, matrix: Matrix) -> str:
+    """Everything that the admin address shows, and a bundle."""
+    texts = []
+    for path in ("/metrics", "/status", "/pats", "/sessions", "/failures", "/console", "/log"):
+        connection = http.client.HTTPConnection("127.0.0.1", place.gate.admin, timeout=world.PATIENCE)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        same(answer.status, 200)
+        texts.append(answer.read().decode())
+    bundle = place.state / "bundle.json"
+    trace = place.logged("pat_refused")["trace"]
+    texts.append(run(world.BINARY, "explain", trace, "--state", place.state, "--config", place.gate.file, "--bundle", bundle))
+    texts.append(run(world.BINARY, "audit", "verify", "--state", place.state))
+    return "\n".join([*texts, bundle.read_text()])
+
+
 def doctor(checks: Checks, matrix: Matrix, place: Place) -> None:
     """doctor, through the running gate, names the same codes where the same things are wrong."""
     kinds = ("pat_refused", "pat_expired", "pat_policy", "policy_missing", "secret_missing", "secret_unusable", "store_refused",
@@ -566,6 +602,7 @@ def main() -> None:
     with world.place() as name:
         ground = Ground(Path(name), USER, PAT)
         collector = Collector(ground.place, install.otel(tools), free_port())
+        ground.collector = collector
         matrix = Matrix(checks, collector)
         bad = revoked(ground)
         settings, keys = config(ground)
@@ -582,11 +619,14 @@ def main() -> None:
         other = Place(ground, collector, "short", short)
         few(matrix, ground, other)
         full_disk(checks, matrix, ground, collector)
+        unset(checks, ground, place)
         doctor(checks, matrix, place)
         prometheus(checks, ground, place)
         known = lambda: set(re.findall(r"^# TYPE (\S+)", place.metrics(), re.MULTILINE))  # noqa: E731
         checks.check("the collector gets each metric that Prometheus reads", lambda: wait_for(lambda: known() <= collector.metrics()))
         checks.check("the matrix has 60 kinds", lambda: len(matrix.told) >= 60 or (_ for _ in ()).throw(AssertionError(len(matrix.told))))
+        seen = ground.place / "state-main" / "shown.txt"
+        checks.check("the admin address and a bundle show what they show", lambda: seen.write_text(shown_to_operators(place, matrix)))
         for one in (place, other):
             checks.check(f"{one.gate.name} ends with 0", lambda: same(one.gate.stop(), 0))
             checks.check(f"the audit log of {one.gate.name} proves itself", lambda: run(world.BINARY, "audit", "verify", "--state", one.state))
@@ -610,7 +650,7 @@ def searched(checks: Checks, ground: Ground, collector: Collector, keys: dict[st
             for what, secret in secrets.items():
                 assert secret.encode() not in content, f"{what} stands in {file.name}"
 
-    checks.check("no secret stands in the history, the audit log or a span", test)
+    checks.check("no secret stands in history, audit log, spans, metrics, the console's data or a bundle", test)
 
 
 if __name__ == "__main__":
