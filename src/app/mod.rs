@@ -17,6 +17,7 @@
 //! | `admin` | the same over HTTP | 5 |
 //! | `metrics` | the metrics, to a collector | 5 |
 
+mod addresses;
 mod admin;
 mod alone;
 mod answers;
@@ -61,6 +62,7 @@ use crate::telemetry::act::{self, Act};
 use crate::telemetry::logs::LogControl;
 use crate::telemetry::observer::Observer;
 use crate::telemetry::otlp_metrics::MetricsExport;
+use addresses::GateAddresses;
 use admin::AdminService;
 use certificates::Certificates;
 use generations::Generations;
@@ -116,7 +118,8 @@ impl App {
         pats.keep_fresh();
         let mut certificates = Certificates::new(generations.clone());
         certificates.look();
-        tokio::spawn(tidy(generations.services.clone(), certificates));
+        let addresses = GateAddresses::new(generations.clone());
+        tokio::spawn(tidy(generations.services.clone(), certificates, addresses));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let drain = CancellationToken::new();
         let running = status::Running {
@@ -226,11 +229,13 @@ impl App {
     }
 }
 
-/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends.
-async fn tidy(services: Services, mut certificates: Certificates) {
+/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends,
+/// and writes down when the gate has another address.
+async fn tidy(services: Services, mut certificates: Certificates, mut addresses: GateAddresses) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         certificates.look();
+        addresses.look();
         services.guard.tidy();
         services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {

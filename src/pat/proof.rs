@@ -3,6 +3,7 @@
 //! Such a login goes through the guard as any own login does: a condemned version is not sent, the journal knows of the
 //! login before Snowflake does, and its outcome counts. The operator can therefore ask as often as he likes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,9 @@ pub struct Proof {
     pub query: Trial,
     /// A statement by the SQL API, with the PAT as the bearer token.
     pub sql_api: Trial,
+    /// The address that Snowflake sees; `None` if Snowflake does not say.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// The hosts that drivers need (`SYSTEM$ALLOWLIST`); `None` if Snowflake does not say.
     pub hosts: Option<Vec<AllowedHost>>,
 }
@@ -139,8 +143,9 @@ impl Inner {
         (proof.sent, proof.login) = (true, Trial::of(&opened, self.since(begun), |_| accepted(&version)));
         let Ok(session) = opened else { return proof };
         proof.places = self.places(credential, &session);
-        let (query, (sql_api, hosts)) = tokio::join!(self.query(&session), self.sql_api(&session, &pat.fetched.pat));
-        (proof.query, proof.sql_api) = (query, sql_api);
+        let (id, query, sql_api) = (self.id(), self.query(&session), self.sql_api(&session, &pat.fetched.pat));
+        let (address, query, (sql_api, hosts)) = tokio::join!(session.address(&id), query, sql_api);
+        (proof.address, proof.query, proof.sql_api) = (address, query, sql_api);
         proof.hosts = match hosts {
             Some(hosts) => Some(hosts),
             None => self.hosts(&session).await,

@@ -109,12 +109,12 @@ impl AdmittedLogin<'_, '_> {
         if self.grant.pins().role != Pin::Free {
             self.login.pin_role_alone();
         }
-        let (grant, trace, asks_for) = (self.grant, record.trace(), context(&target));
+        let (grant, watch, asks_for) = (self.grant, record.store_watch(), context(&target));
         if asks_for.iter().any(|asked| asked.len() > CONTEXT) {
             return Err(malformed("its role, warehouse, database or schema is too long for a name of Snowflake's"));
         }
         let pats = &generation.pats;
-        let wait = async || pats.lease(grant, trace, RequestKind::Login, asks_for.clone(), deadlines).await;
+        let wait = async || pats.lease(grant, &watch, RequestKind::Login, asks_for.clone(), deadlines).await;
         let mut lease = wait().await?;
         loop {
             record.step(Step::Leased);
@@ -302,7 +302,10 @@ impl Exchange {
                 self.record.refused(refusal.client_kind(), refusal.said());
                 LoginOutcome::Other { response, body: told.map_or(body, Bytes::from) }
             }
-            LoginAnswer::Refused(refusal) => LoginOutcome::Refused(lease.refused(refusal)),
+            LoginAnswer::Refused(refusal) => {
+                self.account.seen_as(refusal.address());
+                LoginOutcome::Refused(lease.refused(refusal))
+            }
         })
     }
 

@@ -70,9 +70,9 @@ impl Worker {
         let headers = outgoing(&head, &body, &grant, account.authority())?;
         let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
         let asks_for = rest::context(&headers, body.statement(&head));
-        let trace = record.trace();
+        let (trace, watch) = (record.trace(), record.store_watch());
         let pats = &generation.pats;
-        let wait = async || pats.lease(&grant, trace, RequestKind::Rest, asks_for.clone(), deadlines).await;
+        let wait = async || pats.lease(&grant, &watch, RequestKind::Rest, asks_for.clone(), deadlines).await;
         let (mut lease, mut tries) = (wait().await?, account.hold(Held::Rest, generation.config.login.hold));
         loop {
             record.step(Step::Leased);

@@ -11,6 +11,8 @@
 //! (`ud:sf_core/src/rest/snowflake/mod.rs`), 390144 for the token of a key pair, 390101 and 390202 for a disabled user
 //! and an authentication policy, 290404 for a host without an account (Snowflake's troubleshooting pages).
 
+use std::net::IpAddr;
+
 use crate::base::fault::{Kind, Said};
 use crate::base::secret::Secret;
 
@@ -122,6 +124,12 @@ impl Refusal {
         Said { code: self.code.clone(), text: self.text.clone() }
     }
 
+    /// The address of the gate that Snowflake's network policy refuses, as the text names it.
+    pub fn address(&self) -> Option<IpAddr> {
+        let named = || self.text.split([' ', '/', ',']).find_map(|word| word.parse().ok());
+        (self.about == POLICY).then(named).flatten()
+    }
+
     /// Whether the reason is the gate's. Others concern what was asked for: Snowflake has accepted the PAT before.
     pub fn is_the_gate_s(&self) -> bool {
         matches!(self.about, About::Gate(_))
@@ -159,6 +167,10 @@ mod tests {
         assert_eq!(about("390432", "Fail : Network policy is required."), NO_POLICY);
         assert_eq!(about("1", "Fail : Network policy is required."), NO_POLICY, "a known text under another code");
         assert_eq!(about("1", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake."), POLICY);
+        let policy =
+            Refusal::read("390422", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.");
+        assert_eq!(policy.address(), "1.2.3.4".parse().ok());
+        assert_eq!(Refusal::read("394400", "IP 1.2.3.4").address(), None);
         assert_eq!(about("390102", "Your user account has been temporarily locked"), LOCKED);
         assert_eq!(about("390189", "Role 'Programmatic access token' does not exist"), About::Role);
         assert_eq!(about("390202", "Authentication attempt rejected by the current authentication policy."), METHOD);

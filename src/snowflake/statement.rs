@@ -16,6 +16,9 @@ pub const SELECT_1: &str = "SELECT 1";
 /// Asks for the hosts that the account's drivers need (`docs` "SYSTEM$ALLOWLIST"); it needs no warehouse.
 pub const ALLOWLIST: &str = "SELECT SYSTEM$ALLOWLIST()";
 
+/// Asks for the address that Snowflake sees, which a network policy has to list (`docs` "CURRENT_IP_ADDRESS").
+pub const CURRENT_IP_ADDRESS: &str = "SELECT CURRENT_IP_ADDRESS()";
+
 /// A host that drivers need.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct AllowedHost {

@@ -6,6 +6,7 @@
 //! | `select repeat('x', K) … generator(rowcount => N)` | N rows of K characters |
 //! | `select system$wait(N [, 'SECONDS' \| 'MILLISECONDS'])` | after that time |
 //! | `select 'standin:expire'` | as text, and the session token expires |
+//! | `select current_ip_address()` | 192.0.2.1 |
 //! | `select system$allowlist()` | what a test has set |
 //! | anything else | "Statement executed successfully." |
 
@@ -45,6 +46,7 @@ pub(super) fn plan(sql: &str) -> Plan {
     } else {
         match sql.strip_prefix("select ").map(|rest| rest.split(" as ").next().unwrap_or(rest).trim()) {
             Some(value) if value.parse::<i64>().is_ok() => Rows::Number(value.parse().unwrap_or_default()),
+            Some("current_ip_address()") => Rows::Text("192.0.2.1".into()),
             Some("'standin:expire'") => Rows::Text("standin:expire".into()),
             _ => Rows::Text("Statement executed successfully.".into()),
         }

@@ -17,6 +17,7 @@ use crate::config::SqlRecord;
 use crate::snowflake::query_id::{self, Edges};
 use crate::snowflake::route::Route;
 use crate::snowflake::sql_text;
+use crate::telemetry::store_watch::StoreWatch;
 
 /// The longest text of a login's facts; its client may send any.
 const FACT: usize = 128;
@@ -75,6 +76,8 @@ pub struct Facts {
     pub steps: Steps,
     /// The attempts before the last one.
     pub earlier: Vec<Attempt>,
+    /// When it waited for a store; most requests never do.
+    pub store: Option<StoreWatch>,
 }
 
 /// The beginning of a statement's request.
@@ -299,6 +302,11 @@ impl Facts {
         self.statement.as_ref()?.told()
     }
 
+    /// When it waited for a store, after its beginning, and how long each time.
+    pub fn store_waits(&self) -> Vec<(Duration, Duration)> {
+        self.store.as_ref().map_or_else(Vec::new, |watch| watch.waits(self.started))
+    }
+
     /// How many times the gate tried to send it upstream.
     pub fn attempts(&self) -> usize {
         self.earlier.len() + usize::from(self.steps.after(Step::Sent).is_some())
@@ -341,10 +349,12 @@ impl Facts {
             away += all.saturating_sub(sent);
         }
         let taken = self.steps.after(Step::Answered).map_or(Duration::ZERO, |answered| all.saturating_sub(answered));
+        let store = self.store_waits().iter().map(|(_, time)| *time).sum::<Duration>().min(waited);
         let parts = [
             ("the client, which sent its request slowly", received),
             ("the gate's limits for this client", admitted.saturating_sub(received)),
-            ("the gate, which waited for the PAT or for its turn", waited),
+            ("the secrets manager, which gave the PAT late", store),
+            ("the gate, where the login waited for its turn", waited - store),
             ("Snowflake and the way to it", away),
             ("the client, which took the answer slowly", taken),
         ];

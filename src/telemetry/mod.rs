@@ -19,5 +19,6 @@ pub mod record;
 mod record_log;
 pub mod refusal_log;
 pub mod sinks;
+pub mod store_watch;
 pub mod story;
 pub mod traces;

@@ -68,6 +68,9 @@ pub struct Story {
     /// The attempts before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierAttempt>,
+    /// When it waited for a store, and how long, in microseconds; the first after the beginning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub store: Vec<(u64, u64)>,
     /// What a login says of itself, and what it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStory>,
@@ -192,6 +195,7 @@ impl Story {
             bytes: facts.bytes_down,
             steps: StepTimes::of(&facts.steps),
             earlier: facts.earlier.iter().map(attempt).collect(),
+            store: facts.store_waits().iter().map(|(from, time)| (micros(*from), micros(*time))).collect(),
             login: facts.login.as_ref().map(|login| LoginStory {
                 driver: login.driver.clone(),
                 driver_version: login.driver_version.clone(),

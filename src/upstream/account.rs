@@ -5,6 +5,7 @@
 //! client with its own connections.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::breaker::{Breaker, BreakerState};
 use super::failure::{Blame, Failure};
 use super::hold::{Held, Hold};
 use super::in_flight::{InFlight, InFlightPermit};
+use super::own_address::{Addresses, OwnAddress};
 use super::pool::{Pool, Way};
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
@@ -38,6 +40,7 @@ pub struct AccountState {
     tunnel: Option<Tunnel>,
     breaker: Arc<Breaker>,
     in_flight: InFlight,
+    own_address: Arc<OwnAddress>,
 }
 
 /// Why an account cannot be set up.
@@ -78,6 +81,7 @@ impl AccountState {
                 tunnel,
                 breaker: kept.breaker.clone(),
                 in_flight: kept.in_flight.clone(),
+                own_address: kept.own_address.clone(),
             },
             None => Self {
                 account: account.clone(),
@@ -87,6 +91,7 @@ impl AccountState {
                 tunnel,
                 breaker: Arc::default(),
                 in_flight: InFlight::new(account.in_flight),
+                own_address: Arc::default(),
             },
         };
         let state = Arc::new(state);
@@ -105,6 +110,26 @@ impl AccountState {
     /// The tunnel through its forward proxy, if there is one.
     pub(super) fn tunnel(&self) -> Option<&Tunnel> {
         self.tunnel.as_ref()
+    }
+
+    /// Its limits.
+    pub(super) fn limits(&self) -> &Upstream {
+        &self.limits
+    }
+
+    /// Roots and session cache, for all workers.
+    pub(super) fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    /// Where the address goes that its connections come from.
+    pub(super) fn address_book(&self) -> &Arc<OwnAddress> {
+        &self.own_address
+    }
+
+    /// The gate's own address towards this account, as far as it is known.
+    pub fn own_address(&self) -> Addresses {
+        self.own_address.now()
     }
 
     /// For how long Snowflake is known to be unreachable, and why; `None` if it is not.
@@ -128,7 +153,7 @@ impl AccountClient {
     pub fn new(state: &Arc<AccountState>, before: Option<&Self>) -> io::Result<Self> {
         let pool = match before.filter(|before| Arc::ptr_eq(&before.state, state)) {
             Some(before) => before.pool.clone(),
-            None => Pool::new(&state.account, state.tunnel.clone(), state.tls.clone(), state.limits.clone())?,
+            None => Pool::new(state)?,
         };
         let authority = state.account.authority().parse().map_err(io::Error::other)?;
         Ok(Self { state: state.clone(), authority, pool })
@@ -202,6 +227,11 @@ impl AccountClient {
     /// [`Failure`], whose kind says at which step the way ends.
     pub async fn reach(&self) -> Result<(), Failure> {
         self.pool.reach().await
+    }
+
+    /// Snowflake has named the address that it sees.
+    pub fn seen_as(&self, address: Option<IpAddr>) {
+        address.into_iter().for_each(|address| self.state.own_address.seen_as(address));
     }
 
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this

@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use super::body::{Progress, ProgressBody};
 use super::dial::dial;
 use super::failure::Hop;
+use super::own_address::OwnAddress;
 use super::reads_on::ReadsOn;
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
@@ -31,6 +32,8 @@ pub(super) struct Endpoint {
     pub name: ServerName<'static>,
     /// Roots and session cache, one for all workers.
     pub tls: TlsConnector,
+    /// Learns from which address a connection comes.
+    pub own: Arc<OwnAddress>,
 }
 
 /// One connection. It makes progress only while it is polled.
@@ -49,6 +52,9 @@ impl Connection {
             None => dial(&endpoint.address, hop).await?,
             Some(tunnel) => tunnel.open(&endpoint.address, hop).await?,
         };
+        if let Ok(local) = tcp.local_addr() {
+            endpoint.own.connected_from(local.ip());
+        }
         *hop = Hop::Tls;
         let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(ReadsOn::new(tcp))).await?;
         *hop = Hop::Exchange;

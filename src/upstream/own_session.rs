@@ -1,5 +1,7 @@
 //! [`OwnSession`]: a session of the gate's own, or of a command, to see whether all works. It is logged out at once.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::Response;
 
@@ -53,7 +55,10 @@ impl AccountClient {
                 let places = PLACES.map(|place| (place, granted.place(place).flatten()));
                 Opened::Session(OwnSession { token: granted.token(), places: places.into(), account: self })
             }
-            Some(LoginAnswer::Refused(refusal)) => Opened::Refused(refusal),
+            Some(LoginAnswer::Refused(refusal)) => {
+                self.seen_as(refusal.address());
+                Opened::Refused(refusal)
+            }
             // The answer is complete but not a login answer: the secret was not checked.
             None => Opened::Unsent(Fault::new(Kind::SnowflakeGarbled).with_cause("the answer is none to a login")),
         }
@@ -80,6 +85,13 @@ impl OwnSession {
         let (target, body) = statement::query(id, sql);
         let response = self.account.post(&target, body.into(), Some(&self.token)).await?;
         statement::query_result(&read(response).await?.1)
+    }
+
+    /// The address that Snowflake sees; `None` where it does not say.
+    pub async fn address(&self, id: &str) -> Option<IpAddr> {
+        let address = self.query(id, statement::CURRENT_IP_ADDRESS).await.ok()??.parse().ok()?;
+        self.account.seen_as(Some(address));
+        Some(address)
     }
 
     /// The account, for a request beside the session.

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::account::AccountState;
 use super::body::{ProgressBody, RequestBody};
 use super::connect::{Connection, Endpoint};
 use super::distrust::in_words;
 use super::failure::{Blame, Failure, Hop, is_exhausted};
 use super::idle_pool::IdlePool;
 use super::response_body::ResponseBody;
-use super::tunnel::Tunnel;
 use crate::base::fault::chain;
-use crate::config::{Account, Upstream};
+use crate::config::Upstream;
 
 /// What kind of connection a request needs.
 #[derive(Debug, Clone, Copy)]
@@ -49,14 +48,16 @@ impl Pool {
     ///
     /// # Errors
     /// If TLS cannot verify the account's host name.
-    pub fn new(
-        account: &Account,
-        tunnel: Option<Tunnel>,
-        tls: Arc<ClientConfig>,
-        limits: Upstream,
-    ) -> io::Result<Arc<Self>> {
+    pub fn new(state: &AccountState) -> io::Result<Arc<Self>> {
+        let (account, limits) = (state.account(), state.limits().clone());
         let name = ServerName::try_from(account.host.clone()).map_err(io::Error::other)?;
-        let endpoint = Endpoint { address: account.connect_to(), tunnel, name, tls: TlsConnector::from(tls) };
+        let endpoint = Endpoint {
+            address: account.connect_to(),
+            tunnel: state.tunnel().cloned(),
+            name,
+            tls: TlsConnector::from(state.tls().clone()),
+            own: state.address_book().clone(),
+        };
         let idle = Arc::new(IdlePool::new(limits.keep));
         Ok(Arc::new(Self { endpoint, limits, idle }))
     }

@@ -74,6 +74,11 @@ fn of_proof(credential: &str, proof: &Proof) -> Vec<Step> {
         }
         None => Step::good(Link::Context, credential, told.join("; ")),
     });
+    steps.push(match proof.address {
+        Some(address) => Step::good(Link::Address, credential, format!("Snowflake sees {address}")),
+        None if session => Step::unknown(Link::Address, credential, "Snowflake does not say"),
+        None => Step::unknown(Link::Address, credential, NONE),
+    });
     steps.push(Step::of(Link::Select, credential, &tried(proof.query.clone())));
     steps
 }

@@ -1,6 +1,7 @@
 //! [`Tale`]: records, with what stood around them.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,8 @@ pub(super) struct Tale {
     pub stories: Vec<Story>,
     /// The last login of the client that went well before.
     worked: Option<Story>,
+    /// The gate's address towards the account then, and at the failure.
+    address: [Option<String>; 2],
     /// What happened to the gate since then.
     changes: Vec<PastAct>,
     /// What else failed at the time, by code.
@@ -52,7 +55,17 @@ impl Tale {
             ),
             None => Default::default(),
         };
-        Ok(Some(Self { stories, worked, changes, others }))
+        let address = match (&subject.account, &worked) {
+            (Some(account), Some(worked)) => {
+                let about = format!("account {account}: ");
+                let last =
+                    |before| Ok(history.last_act(act::GATE_ADDRESS, &about, before)?.map(|past| past.act.detail));
+                [worked.at, at].map(last).into_iter().collect::<io::Result<Vec<_>>>().map_err(CommandError::gate)?
+            }
+            _ => vec![None, None],
+        };
+        let address = address.try_into().unwrap_or_default();
+        Ok(Some(Self { stories, worked, address, changes, others }))
     }
 
     /// The failure that it is about, else the first record.
@@ -76,6 +89,7 @@ impl Tale {
         let others: Vec<_> = self.others.iter().map(|(code, count)| json!({ "code": code, "count": count })).collect();
         json!({
             "trace": subject.trace, "fault": fault, "requests": self.stories, "last_success": self.worked,
+            "gate_address": { "then": self.address[0], "now": self.address[1] },
             "changes": changes,
             "others": others,
         })
@@ -112,6 +126,7 @@ impl Tale {
                     told("the PAT's version", &worked.pat, &subject.pat),
                     told("the client's address", &peer.0, &peer.1),
                     told("the credential", &worked.credential, &subject.credential),
+                    told("the gate's address", &self.address[0], &self.address[1]),
                 ] {
                     change.iter().for_each(|change| line(&mut text, "since", change));
                 }
@@ -186,6 +201,9 @@ fn request(text: &mut String, story: &Story) {
         line(text, "attempt", &format!("{}; then {}", steps(&only.steps), only.kind));
     }
     line(text, "steps", &format!("{}; all {}", steps(&story.steps), ms(*us)));
+    for (from, time) in &story.store {
+        line(text, "store", &format!("waited {} for the secrets manager, from {} on", ms(*time), ms(*from)));
+    }
     for unset in story.login.iter().flat_map(|login| &login.unset) {
         line(text, "not got", unset);
     }

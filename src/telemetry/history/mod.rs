@@ -48,6 +48,7 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS routine_trace ON routine (trace);
     CREATE INDEX IF NOT EXISTS routine_session ON routine (session) WHERE session IS NOT NULL;
     CREATE INDEX IF NOT EXISTS acts_at ON acts (at);
+    CREATE INDEX IF NOT EXISTS acts_event ON acts (event, at);
 ";
 
 /// The history, to write to.

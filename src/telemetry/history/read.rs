@@ -92,11 +92,18 @@ impl Reader {
         let rows = self.rows(&sql, params![number(from.0), number(to.0)], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
         })?;
-        let act = |(at, text): (i64, String)| {
-            let act = serde_json::from_str(&text).ok()?;
-            Some(PastAct { at: EpochMillis(u64::try_from(at).ok()?), act })
-        };
-        Ok(rows.into_iter().filter_map(act).collect())
+        Ok(rows.into_iter().filter_map(past_act).collect())
+    }
+
+    /// The last act of this kind before a time whose detail begins like this.
+    ///
+    /// # Errors
+    /// Like [`Reader::by_trace`].
+    pub fn last_act(&self, event: &str, about: &str, before: EpochMillis) -> io::Result<Option<PastAct>> {
+        let sql = "SELECT at, act FROM acts WHERE event = ?1 AND at < ?2 ORDER BY at DESC";
+        let rows = self
+            .rows(sql, params![event, number(before.0)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        Ok(rows.into_iter().filter_map(past_act).find(|past| past.act.detail.starts_with(about)))
     }
 
     /// How often each code failed between two times, the most frequent first.
@@ -133,6 +140,11 @@ impl Reader {
         };
         rows().map_err(|error| io::Error::other(format!("the history cannot be read: {error}")))
     }
+}
+
+fn past_act((at, text): (i64, String)) -> Option<PastAct> {
+    let act = serde_json::from_str(&text).ok()?;
+    Some(PastAct { at: EpochMillis(u64::try_from(at).ok()?), act })
 }
 
 /// Stories from their texts; a text of another version that cannot be read is left out.

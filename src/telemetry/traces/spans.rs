@@ -5,6 +5,7 @@
 //! | `connection` | server | none: a trace of its own, to which its requests link |
 //! | the request: `login`, `query`, … | server | the client's span, if it sent one |
 //! | `admit`, `lease` | internal | the request |
+//! | `store`: each wait for a secrets manager | client | the `lease` that waits |
 //! | `snowflake`: each attempt | client | the request |
 //! | `session`, when it ends | internal | none: a trace of its own, whose ids follow from the session's id |
 //!
@@ -53,17 +54,18 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
         request.status = Status::error(fault.cause.clone());
     }
     to.push(request);
-    let mut child = |name: &'static str, kind: SpanKind, from: u64, until: u64| {
+    let mut child = |name: &'static str, kind: SpanKind, parent: SpanId, from: u64, until: u64| {
         let id = SpanId::from_bytes(derived(&own.to_bytes(), to.len()));
         let mut one = span(trace, id, name.into(), kind, (at(from), at(until.max(from))));
-        one.parent_span_id = own;
+        one.parent_span_id = parent;
         to.push(one);
-        to.len() - 1
+        (to.len() - 1, id)
     };
+    let mut leases = Vec::new();
     let admitted = story.steps.admitted.or(story.steps.received);
     if let Some(admitted) = admitted {
         let name = if story.route == "connection" { "tls" } else { "admit" };
-        child(name, SpanKind::Internal, 0, admitted);
+        child(name, SpanKind::Internal, own, 0, admitted);
     }
     // A REST request is admitted before its body is read.
     let mut ready = admitted.max(story.steps.received).unwrap_or_default();
@@ -71,15 +73,21 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
     let mut attempts = Vec::new();
     for (steps, failed) in earlier.chain([(&story.steps, None)]) {
         let StepTimes { leased, sent, answered, .. } = steps;
-        if let Some(leased) = leased {
-            child("lease", SpanKind::Internal, ready, *leased);
-            ready = *leased;
+        // A request that got no lease has waited for one until its end.
+        let waited = leased.or((admitted.is_some() && !story.store.is_empty()).then_some(story.us));
+        if let Some(leased) = waited {
+            leases.push((child("lease", SpanKind::Internal, own, ready, leased).1, ready..=leased));
+            ready = leased;
         }
         if let Some(sent) = sent {
             let until = answered.unwrap_or(if failed.is_some() { *sent } else { story.us });
-            attempts.push((child("snowflake", SpanKind::Client, *sent, until), failed));
+            attempts.push((child("snowflake", SpanKind::Client, own, *sent, until).0, failed));
             ready = until;
         }
+    }
+    for (from, time) in &story.store {
+        let lease = leases.iter().find(|(_, time)| time.contains(from)).map_or(own, |(lease, _)| *lease);
+        child("store", SpanKind::Client, lease, *from, from + time);
     }
     for (index, failed) in attempts {
         let Some(one) = to.get_mut(index) else { continue };
@@ -210,6 +218,7 @@ mod tests {
                 steps: StepTimes { leased: Some(30), sent: Some(40), answered: Some(300), ..StepTimes::default() },
                 kind: "pat_refused".to_owned(),
             }],
+            store: vec![(310, 150)],
             ..Story::default()
         }
     }
@@ -224,10 +233,19 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            [("login", 900), ("admit", 20), ("lease", 10), ("snowflake", 260), ("lease", 200), ("snowflake", 290)]
+            [
+                ("login", 900),
+                ("admit", 20),
+                ("lease", 10),
+                ("snowflake", 260),
+                ("lease", 200),
+                ("snowflake", 290),
+                ("store", 150)
+            ]
         );
         assert_eq!(all[0].parent_span_id.to_string(), "b7ad6b7169203331");
-        assert!(all[1..].iter().all(|span| span.parent_span_id == all[0].span_context.span_id()));
+        assert!(all[1..6].iter().all(|span| span.parent_span_id == all[0].span_context.span_id()));
+        assert_eq!(all[6].parent_span_id, all[4].span_context.span_id());
         let ids: std::collections::HashSet<_> = all.iter().map(|span| span.span_context.span_id()).collect();
         assert_eq!(ids.len(), all.len());
         assert!(matches!(all[3].status, Status::Error { .. }) && all[5].status == Status::Unset);
