@@ -173,6 +173,9 @@ pub mod internal {
         pub mod answer {
             pub use crate::snowflake::answer::{LoginAnswer, RenewalAnswer};
         }
+        pub mod key_pair {
+            pub use crate::snowflake::key_pair::{KeyPair, KeyPairError, SigningFailed};
+        }
         pub mod login {
             pub use crate::snowflake::login::{Injection, Login, Mark};
         }

@@ -39,6 +39,8 @@
 pub mod answer;
 pub mod body;
 pub mod granted;
+pub mod key_pair;
+mod key_pem;
 pub mod login;
 pub mod logout;
 pub mod members;
