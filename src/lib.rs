@@ -192,7 +192,10 @@ pub mod internal {
     }
     #[cfg(feature = "demo")]
     pub mod standin {
-        pub use crate::standin::{Certificates, Knob, PatState, RouteName, Saying, StandIn, State, start};
+        pub use crate::standin::{
+            Certificates, Knob, PatState, RouteName, Saying, StandIn, State, TokenState, TokenStatus, UserKind,
+            UserSettings, start, start_in,
+        };
     }
     pub mod ticket {
         pub use crate::ticket::{Bound, Keyring, Sealer, Ticket, TokenKind};

@@ -148,7 +148,8 @@ pub fn public_fingerprint(spki: &[u8]) -> String {
 }
 
 /// The account as tokens name it: in capitals, without the region of a locator and without a host's domain. A name with
-/// `.global` loses what follows its first hyphen instead (`py:auth/keypair.py`, `docs` "Using key-pair authentication").
+/// `.global` loses what follows its first hyphen instead (`py:auth/keypair.py`; `docs` "Using key-pair
+/// authentication").
 fn account_name(account: &str) -> String {
     let account = account.to_uppercase();
     let end = if account.contains(".GLOBAL") { '-' } else { '.' };

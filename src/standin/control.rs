@@ -10,23 +10,39 @@
 //! | `POST /standin/role` | `{"role":…,"code":…,"text":…}`: refuses logins in that role; without a code it ends that |
 //! | `POST /standin/user` | `{"user":…,"code":…,"text":…}`: refuses logins of that user in the same way |
 //! | `POST /standin/lock` | `{"lock":false}`: bad logins lock nobody |
+//! | `POST /standin/users` | `{"user":…,"type":"SERVICE","disabled":false,…}`: makes or changes a user; see below |
+//! | `POST /standin/key` | `{"user":…,"public_key":…}`: PEM, or its lines without the first and the last |
+//! | `POST /standin/privilege` | `{"user":…,"of":…,"allow":true}`: may change the tokens of the other |
+//! | `POST /standin/account` | `{"account":…}`: the one that tokens of key pairs have to name |
+//! | `POST /standin/token` | `{"user":…,"name":…,"role":…,"days":…}`: `ADD`; answers `secret`, or `code` and `text` |
+//! | `POST /standin/dead` | `{"user":…,"code":"394400","text":…}`: the next token made or rotated gets this at logins |
+//! | `POST /standin/statement` | `{"contains":…,"times":1,"lose":true}`: carried out, and the answer is lost |
+//! | the same | `{"contains":…,"times":1,"code":…,"text":…,"sql_state":"42501"}`: refused |
+//! | `GET /standin/pats?user=…` | what `SHOW` would list: names, states, times, fingerprints; no secrets |
 //! | `GET /standin/seen` | counts, leaks, bad logins, and the last logins without their bodies |
+//!
+//! `type` is `SERVICE`, `SERVICE_AGENT` or `PERSON`. More members of a user, with their defaults: `network_policy`
+//! true, `needs_role` true, `roles` (a list; without it every role is granted), `default_days` 15, `max_days` 365.
 
 use http::Method;
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::knob::{Knob, RouteName};
 use super::state::{PatState, Saying, State};
 
-pub(super) fn answer(state: &State, method: &Method, path: &str, body: &[u8]) -> Value {
-    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+pub(super) fn answer(state: &State, request: &Asked) -> Value {
+    if let Some(answer) = super::control_users::answer(state, request) {
+        return answer;
+    }
+    let asked = request.json();
     let text = |name: &str| asked[name].as_str().unwrap_or_default();
     let number = |name: &str| asked[name].as_u64().and_then(|n| usize::try_from(n).ok());
     let refusal = || {
         let refusal = Saying { code: text("code").to_owned(), text: text("text").to_owned() };
         Some(refusal).filter(|refusal| !refusal.code.is_empty())
     };
-    match (method, path) {
+    match (&request.method, request.path.as_str()) {
         (&Method::POST, "/standin/pat") => {
             let pat_state = match text("state") {
                 "expired" => PatState::Expired,

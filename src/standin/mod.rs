@@ -5,20 +5,35 @@
 //! [`State::leaks`] counts leaked keys. The answers follow the drivers' sources (see [`crate::snowflake`]); five bad
 //! logins in a row lock the user, as at Snowflake.
 //!
+//! Users that [`State::set_user`] makes have tokens by Snowflake's own rules: the statements about them come by the SQL
+//! API or in a session, and time comes from the clock that it was started with.
+//!
 //! A panic in the stand-in looks like an outage to the gate, and a test could accept that: [`State::panics`] records
 //! each.
 //!
 //! [`Knob`]s make it stall, cut, slow down, close and answer nonsense on purpose. `/standin/…` sets them from outside;
 //! the gate does not forward such a path.
 
+mod asked;
 mod body;
 mod certificates;
 mod control;
+mod control_users;
 mod judge;
+mod jwt;
 mod knob;
+mod lexemes;
 mod query;
+mod reply;
 mod serve;
+mod sessions;
+mod sql_api;
+mod sql_table;
 mod state;
+mod token_run;
+mod token_sql;
+mod tokens;
+mod users;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,8 +50,10 @@ use tokio_rustls::TlsAcceptor;
 pub use certificates::Certificates;
 pub use knob::{Knob, RouteName};
 pub use state::{PatState, Saying, State};
+pub use tokens::TokenStatus;
+pub use users::{TokenState, UserKind, UserSettings};
 
-use crate::base::clock::Random;
+use crate::base::clock::{Env, Random, SystemClock};
 
 /// A running stand-in; dropping it stops it and resets its connections.
 pub struct StandIn {
@@ -59,9 +76,17 @@ impl StandIn {
 /// # Errors
 /// If it cannot bind the address.
 pub async fn start(address: SocketAddr, tls: Arc<ServerConfig>, random: Arc<dyn Random>) -> io::Result<StandIn> {
+    start_in(address, tls, Env { clock: Arc::new(SystemClock), random }).await
+}
+
+/// The same with a clock of the caller's, by which tokens end.
+///
+/// # Errors
+/// Like [`start`].
+pub async fn start_in(address: SocketAddr, tls: Arc<ServerConfig>, env: Env) -> io::Result<StandIn> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let state = Arc::new(State::new(random));
+    let state = Arc::new(State::new(env));
     let (stop, stopped) = watch::channel(());
     state.spawn(accept(listener, TlsAcceptor::from(tls), state.clone(), stopped));
     Ok(StandIn { address, state, stop })

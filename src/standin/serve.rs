@@ -1,48 +1,38 @@
 //! Requests to the stand-in.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::body::{Made, Source};
-use super::judge::LoginRefused;
+use super::judge::Proof;
 use super::knob::{Knob, RouteName};
 use super::query::{self, Rows};
-use super::state::{Running, Seen, Session, State};
-use crate::base::ids::SessionId;
-use crate::base::secret::Secret;
-use crate::snowflake::answer::CONTENT_TYPE;
+use super::reply::{envelope, query_id, respond, success, zipped};
+use super::sessions::Session;
+use super::state::{Running, State};
 use crate::snowflake::body::gunzip;
-use crate::snowflake::rest::{STATEMENTS, TOKEN_TYPE};
 use crate::snowflake::route::{Route, Stream};
 
-type Answered = Result<Response<Made>, Gone>;
+pub(super) type Answered = Result<Response<Made>, Gone>;
 
 /// Close the connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on purpose")]
 pub(super) struct Gone;
 
+/// The authenticator of a login with a token of a key pair (`go:auth.go`, `py:auth/keypair.py`).
+const KEY_PAIR_AUTHENTICATOR: &str = "SNOWFLAKE_JWT";
 /// The longest that Snowflake holds a query before the client polls.
 const POLL: Duration = Duration::from_secs(45);
 /// More than any body of the tests.
 const LARGEST: usize = 512 << 20;
-
-/// A request.
-struct Asked {
-    method: Method,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
 
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
@@ -66,7 +56,7 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ans
     };
     if asked.path.starts_with("/standin/") {
         waiting.0 = None;
-        let answer = super::control::answer(&state, &asked.method, &asked.path, &asked.body);
+        let answer = super::control::answer(&state, &asked);
         return Ok(respond(&state, 200, Source::Whole(answer.to_string().into())));
     }
     let route = Route::of(&asked.method, &asked.path);
@@ -92,7 +82,11 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ans
             }
             response
         }
-        _ => dispatch(&state, route, &asked).await,
+        _ => {
+            let answered = dispatch(&state, route, &asked).await;
+            waiting.0 = None;
+            answered?
+        }
     };
     waiting.0 = None;
     match knob {
@@ -115,61 +109,21 @@ impl Drop for Waiting {
     }
 }
 
-impl Asked {
-    /// Whether anything in it looks like a client key.
-    fn leaks(&self) -> bool {
-        let key = |bytes: &[u8]| bytes.windows(4).any(|part| part == b"pgk_");
-        key(&self.body[..self.body.len().min(1 << 20)])
-            || key(self.query.as_bytes())
-            || self.headers.values().any(|value| key(value.as_bytes()))
-    }
-
-    /// The record of a request with a credential.
-    fn seen(&self, user: String, credential: &str) -> Seen {
-        let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
-            format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
-        };
-        Seen {
-            user,
-            credential: Secret::new(credential.to_owned()).fingerprint(),
-            body: String::from_utf8_lossy(&self.body).into_owned(),
-            query: self.query.clone(),
-            headers: self.headers.iter().map(line).collect(),
-            ok: false,
-        }
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    /// `Authorization: Snowflake Token="…"`.
-    fn token(&self) -> Option<&str> {
-        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        value.strip_prefix("Snowflake Token=\"")?.strip_suffix('"')
-    }
-
-    fn parameter(&self, name: &str) -> String {
-        let found = self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        found.unwrap_or_default().to_owned()
-    }
-}
-
-async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Response<Made> {
+async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Answered {
     let stream = match route {
-        Route::Login => return log_in(state, asked),
-        Route::Renew => return renew(state, asked),
-        Route::Rest => return rest(state, asked).await,
+        Route::Login => return Ok(log_in(state, asked)),
+        Route::Renew => return Ok(renew(state, asked)),
+        Route::Rest => return super::sql_api::answer(state, asked).await,
         Route::Stream(stream) => stream,
         Route::Foreign | Route::WrongMethod | Route::Unknown => {
-            return respond(state, 404, Source::Whole("<html>not found</html>".into()));
+            return Ok(respond(state, 404, Source::Whole("<html>not found</html>".into())));
         }
     };
     let session = match session(state, asked) {
         Ok(session) => session,
-        Err(response) => return response,
+        Err(response) => return Ok(response),
     };
-    match stream {
+    Ok(match stream {
         Stream::Query => run_query(state, asked, &session).await,
         Stream::Result => result(state, &asked.path).await,
         Stream::Abort => abort(state, asked),
@@ -179,26 +133,32 @@ async fn dispatch(state: &Arc<State>, route: Route, asked: &Asked) -> Response<M
         }
         Stream::Monitoring => success(state, &json!({ "queries": [{ "status": "SUCCESS", "state": "SUCCEEDED" }] })),
         Stream::Heartbeat | Stream::Telemetry => success(state, &Value::Null),
-    }
+    })
 }
 
-fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
+pub(super) fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     let body = asked.json();
     let data = &body["data"];
     let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
     let pat = text("AUTHENTICATOR").eq_ignore_ascii_case(crate::snowflake::PAT_AUTHENTICATOR);
-    let credential = text(if pat { "TOKEN" } else { "PASSWORD" });
+    let key_pair = text("AUTHENTICATOR").eq_ignore_ascii_case(KEY_PAIR_AUTHENTICATOR);
+    let credential = text(if pat || key_pair { "TOKEN" } else { "PASSWORD" });
     let seen = asked.seen(text("LOGIN_NAME"), &credential);
-    let session = match state.log_in(seen, &credential, &asked.parameter("roleName")) {
+    let proof = if key_pair { Proof::KeyPair(&credential) } else { Proof::Pat(&credential) };
+    let session = match state.log_in(seen, proof, &asked.parameter("roleName")) {
         Ok(session) => session,
-        Err(refused) => return login_refused(state, refused),
+        Err(refused) => {
+            let data = json!({ "nextAction": "RETRY_LOGIN", "authnMethod": "PAT", "signInOptions": {} });
+            let (code, message) = refused.says(state);
+            return envelope(state, &data, Some(&code), Some(&message));
+        }
     };
     let context = |name: &str| match asked.parameter(name) {
         empty if empty.is_empty() => Value::Null,
         name => Value::String(name),
     };
     let role = match asked.parameter("roleName") {
-        empty if empty.is_empty() => "PUBLIC".to_owned(),
+        empty if empty.is_empty() => session.caller.role.clone().unwrap_or_else(|| "PUBLIC".to_owned()),
         role => role,
     };
     success(
@@ -225,22 +185,6 @@ fn log_in(state: &Arc<State>, asked: &Asked) -> Response<Made> {
             "responseData": null,
         }),
     )
-}
-
-fn login_refused(state: &Arc<State>, refused: LoginRefused) -> Response<Made> {
-    let data = json!({ "nextAction": "RETRY_LOGIN", "authnMethod": "PAT", "signInOptions": {} });
-    let (code, message) = match &refused {
-        LoginRefused::Told(refusal) => (refusal.code.as_str(), refusal.text.as_str()),
-        LoginRefused::Pat => ("394400", "Programmatic access token is invalid."),
-        LoginRefused::Expired => ("394401", "Programmatic access token is expired."),
-        LoginRefused::Policy => {
-            ("390422", "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.")
-        }
-        LoginRefused::Locked => {
-            ("390102", "Your user account has been temporarily locked due to too many failed attempts.")
-        }
-    };
-    envelope(state, &data, Some(code), Some(message))
 }
 
 fn renew(state: &Arc<State>, asked: &Asked) -> Response<Made> {
@@ -280,6 +224,16 @@ fn session(state: &Arc<State>, asked: &Asked) -> Result<Session, Response<Made>>
 async fn run_query(state: &Arc<State>, asked: &Asked, session: &Session) -> Response<Made> {
     let body = asked.json();
     let sql = body["sqlText"].as_str().unwrap_or_default();
+    if let Some(ran) = state.run(&session.caller, sql) {
+        let id = query_id(&asked.parameter("requestId"), sql);
+        return match ran {
+            Ok(table) => success(state, &table.driver(&id)),
+            Err(refused) => {
+                let data = json!({ "errorCode": refused.code, "sqlState": refused.sql_state, "queryId": id });
+                envelope(state, &data, Some(&refused.code), Some(&refused.message))
+            }
+        };
+    }
     let plan = query::plan(sql);
     if plan.expires_session
         && let Some(session) = state.lock().sessions.get_mut(&session.token)
@@ -354,85 +308,4 @@ fn abort(state: &Arc<State>, asked: &Asked) -> Response<Made> {
     }
     drop(inner);
     success(state, &Value::Null)
-}
-
-async fn rest(state: &Arc<State>, asked: &Asked) -> Response<Made> {
-    let bearer =
-        asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let kind = asked.headers.get(TOKEN_TYPE).map(HeaderValue::as_bytes);
-    let body = asked.json();
-    let role = body["role"].as_str().unwrap_or_default();
-    let judge = |bearer| state.bearer(asked.seen(String::new(), bearer), bearer, role);
-    let judged = bearer.map_or(Err(LoginRefused::Pat), judge);
-    if let Err(LoginRefused::Told(refusal)) = &judged {
-        let body = json!({ "code": refusal.code, "message": refusal.text });
-        return respond(state, 401, Source::Whole(body.to_string().into()));
-    }
-    if judged.is_err() || kind != Some(crate::snowflake::PAT_AUTHENTICATOR.as_bytes()) {
-        let body = json!({ "code": "394400", "message": "Programmatic access token is invalid." });
-        return respond(state, 401, Source::Whole(body.to_string().into()));
-    }
-    if !asked.path.starts_with(STATEMENTS) {
-        return respond(state, 200, Source::Whole(json!([{ "name": "DB" }]).to_string().into()));
-    }
-    let sql = body["statement"].as_str().unwrap_or("select 1");
-    let plan = query::plan(sql);
-    tokio::time::sleep(plan.wait).await;
-    let value = match plan.rows {
-        _ if query::asks_for_hosts(sql) => state.lock().allowlist.clone(),
-        Rows::Number(number) => number.to_string(),
-        Rows::Text(text) => text,
-        Rows::Many { count, .. } => format!("{count} rows"),
-    };
-    let body = json!({
-        "resultSetMetaData": { "numRows": 1, "format": "jsonv2", "rowType": [{ "name": "C", "type": "text" }] },
-        "data": [[value]], "code": "090001", "statementHandle": query_id("", sql), "sqlState": "00000",
-        "message": "Statement executed successfully.",
-    });
-    respond(state, 200, Source::Whole(body.to_string().into()))
-}
-
-/// An id in the form of Snowflake's, the same for the same request.
-fn query_id(request: &str, sql: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{request}\n{sql}").as_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest.as_ref()[..16]);
-    SessionId(id).as_uuid()
-}
-
-fn success(state: &Arc<State>, data: &Value) -> Response<Made> {
-    envelope(state, data, None, None)
-}
-
-fn envelope(state: &Arc<State>, data: &Value, code: Option<&str>, message: Option<&str>) -> Response<Made> {
-    let body = json!({ "data": data, "code": code, "message": message, "success": code.is_none(), "headers": null });
-    respond(state, 200, Source::Whole(body.to_string().into()))
-}
-
-fn respond(state: &Arc<State>, status: u16, source: Source) -> Response<Made> {
-    let length = match &source {
-        Source::Whole(bytes) => Some(bytes.len()),
-        Source::Rows { .. } | Source::Empty => None,
-    };
-    let mut response = Response::new(Made::new(source, state.clone()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-    headers.insert("x-snowflake-session", HeaderValue::from_static("standin-sticky"));
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response
-}
-
-async fn zipped(state: &Arc<State>, response: Response<Made>) -> Response<Made> {
-    let (head, body) = response.into_parts();
-    let plain = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing to memory cannot fail.
-    let _infallible = encoder.write_all(&plain);
-    let body = Bytes::from(encoder.finish().unwrap_or_default());
-    let mut response = respond(state, head.status.as_u16(), Source::Whole(body));
-    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response
 }

@@ -10,7 +10,11 @@ use std::task::Poll;
 use tokio::sync::Notify;
 
 use super::knob::{Knob, RouteName};
-use crate::base::clock::Random;
+use super::sessions::Session;
+use super::token_run::Mishap;
+use super::users::User;
+use crate::base::clock::Env;
+use crate::base::secret::Secret;
 
 /// The state of one PAT at Snowflake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +46,6 @@ pub struct Seen {
     pub ok: bool,
 }
 
-/// A session.
-#[derive(Debug, Clone)]
-pub(super) struct Session {
-    pub id: u64,
-    pub token: String,
-    pub master: String,
-    /// Whether the session token has expired; the master token renews it.
-    pub expired: bool,
-}
-
 /// A query without an answer yet.
 #[derive(Clone)]
 pub(super) struct Running {
@@ -73,7 +67,7 @@ pub struct Saying {
 
 #[derive(Default)]
 pub(super) struct Inner {
-    /// By user, then by token.
+    /// The PATs that a test has set: by user, then by token.
     pub pats: HashMap<String, HashMap<String, PatState>>,
     pub policy_refuses: bool,
     /// What Snowflake says to a login, or a REST request, in a role.
@@ -97,26 +91,36 @@ pub(super) struct Inner {
     pub panics: Vec<String>,
     /// What `SYSTEM$ALLOWLIST` answers.
     pub allowlist: String,
+    /// The users with tokens of their own, by their names in capitals.
+    pub users: HashMap<String, User>,
+    /// Every secret of a token of theirs, also of one that is no more.
+    pub issued: Vec<Secret>,
+    /// Words of statements, how often, and what is done with them on purpose.
+    pub mishaps: VecDeque<(String, usize, Mishap)>,
+    /// The account that tokens of key pairs have to name, in capitals.
+    pub account: Option<String>,
+    /// The answers to statements of the SQL API that were carried out, by `requestId`.
+    pub answered: VecDeque<(String, String)>,
 }
 
-/// How many logins the stand-in keeps.
+/// How many logins and answers the stand-in keeps.
 pub(super) const REMEMBERED: usize = 1000;
 
 /// The state of the stand-in.
 pub struct State {
     inner: Mutex<Inner>,
     mark: String,
-    random: Arc<dyn Random>,
+    pub(super) env: Env,
     close: Notify,
     pub(super) changed: Notify,
 }
 
 impl State {
-    pub(super) fn new(random: Arc<dyn Random>) -> Self {
+    pub(super) fn new(env: Env) -> Self {
         let mut mark = [0; 8];
         // Without entropy all stand-ins have the same mark, and a search for it finds too much.
-        let _entropy = random.fill(&mut mark);
-        Self { inner: Mutex::default(), mark: hex::encode(mark), random, close: Notify::new(), changed: Notify::new() }
+        let _entropy = env.random.fill(&mut mark);
+        Self { inner: Mutex::default(), mark: hex::encode(mark), env, close: Notify::new(), changed: Notify::new() }
     }
 
     /// The mark in every session and master token of this stand-in, and in no other token, so that a search finds them
@@ -127,7 +131,9 @@ impl State {
 
     /// Every PAT that it has ever had.
     pub fn pats(&self) -> Vec<String> {
-        self.lock().pats.values().flat_map(HashMap::keys).cloned().collect()
+        let inner = self.lock();
+        let issued = inner.issued.iter().map(|secret| secret.expose().to_owned());
+        inner.pats.values().flat_map(HashMap::keys).cloned().chain(issued).collect()
     }
 
     /// Runs a task, and records a panic in it.
@@ -226,11 +232,6 @@ impl State {
         self.lock().allowlist = serde_json::Value::from_iter(hosts.iter().map(host)).to_string();
     }
 
-    /// Makes every session token expire, so that the next request with it gets 390112.
-    pub fn expire_sessions(&self) {
-        self.lock().sessions.values_mut().for_each(|session| session.expired = true);
-    }
-
     /// Closes all connections, idle and busy.
     pub fn close_connections(&self) {
         self.close.notify_waiters();
@@ -258,11 +259,6 @@ impl State {
     /// How many logins were refused.
     pub fn bad_logins_in_all(&self) -> u64 {
         self.lock().bad_by_credential.values().sum()
-    }
-
-    /// How many sessions are open.
-    pub fn open_sessions(&self) -> usize {
-        self.lock().sessions.len()
     }
 
     /// How many requests contained something that looks like a client key. It must stay 0.
@@ -331,38 +327,6 @@ impl State {
         }
         Some(knob)
     }
-
-    pub(super) fn open_session(&self) -> Session {
-        let session = self.new_session();
-        self.lock().sessions.insert(session.token.clone(), session.clone());
-        session
-    }
-
-    fn new_session(&self) -> Session {
-        let mut bytes = [0; 40];
-        // Without entropy two sessions would share a token, and a test would see it.
-        let _entropy = self.random.fill(&mut bytes);
-        let mut id = [0; 8];
-        id.copy_from_slice(&bytes[..8]);
-        Session {
-            // Above 2^53, where a float would lose digits.
-            id: u64::from_le_bytes(id) >> 1 | 1 << 61,
-            token: format!("ver:3-hint:1-session-{}-{}", self.mark, hex::encode(&bytes[8..24])),
-            master: format!("ver:3-hint:1-master-{}-{}", self.mark, hex::encode(&bytes[24..])),
-            expired: false,
-        }
-    }
-
-    /// Renews a session by its master token: makes a new pair of tokens; the old session token is no longer valid.
-    pub(super) fn renew(&self, master: &str, old: &str) -> Option<Session> {
-        let fresh = self.new_session();
-        let mut inner = self.lock();
-        let session = inner.sessions.get(old).filter(|session| session.master == master)?.clone();
-        inner.sessions.remove(old);
-        let renewed = Session { id: session.id, ..fresh };
-        inner.sessions.insert(renewed.token.clone(), renewed.clone());
-        Some(renewed)
-    }
 }
 
 /// The text of a panic.
@@ -374,11 +338,10 @@ fn said(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::SystemRandom;
 
     #[tokio::test]
     async fn a_panic_in_a_task_is_kept_and_ends_that_task_alone() {
-        let state = Arc::new(State::new(Arc::new(SystemRandom)));
+        let state = Arc::new(State::new(Env::default()));
         let other = Arc::new(Notify::new());
         state.spawn({
             let (state, other) = (state.clone(), other.clone());
