@@ -57,12 +57,10 @@ use crate::base::clock::Env;
 use crate::base::shutdown::Shutdown;
 use crate::config::{Config, Listen};
 use crate::listen::{Acceptor, Unadmitted, Workers};
-use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
 use crate::telemetry::logs::LogControl;
 use crate::telemetry::observer::Observer;
 use crate::telemetry::otlp_metrics::MetricsExport;
-use addresses::GateAddresses;
 use admin::AdminService;
 use certificates::Certificates;
 use generations::Generations;
@@ -118,8 +116,7 @@ impl App {
         pats.keep_fresh();
         let mut certificates = Certificates::new(generations.clone());
         certificates.look();
-        let addresses = GateAddresses::new(generations.clone());
-        tokio::spawn(tidy(generations.services.clone(), certificates, addresses));
+        tokio::spawn(tidy(generations.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let drain = CancellationToken::new();
         let running = status::Running {
@@ -231,11 +228,12 @@ impl App {
 
 /// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends,
 /// and writes down when the gate has another address.
-async fn tidy(services: Services, mut certificates: Certificates, mut addresses: GateAddresses) {
+async fn tidy(generations: Arc<Generations>, mut certificates: Certificates) {
+    let services = &generations.services;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         certificates.look();
-        addresses.look();
+        addresses::look(&generations);
         services.guard.tidy();
         services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {

@@ -13,7 +13,7 @@ use super::{Worker, headers};
 use crate::admit::Peer;
 use crate::base::fault::{Fault, Kind};
 use crate::session::{Sessions, authorization};
-use crate::snowflake::answer::RenewalAnswer;
+use crate::snowflake::answer::{RenewalAnswer, with_trace};
 use crate::snowflake::renewal::Renewal;
 use crate::telemetry::record::{Record, Step};
 use crate::ticket::{Ticket, TokenKind};
@@ -58,7 +58,7 @@ impl Worker {
             // The driver understands Snowflake's own code here.
             Some(RenewalAnswer::Refused(said)) => {
                 record.refused(Kind::RenewalRefused, said);
-                body
+                with_trace(&body, record.trace()).map_or(body, Into::into)
             }
             None => return Err(Fault::new(Kind::SnowflakeGarbled).with_cause("the answer is not one to a renewal")),
         };

@@ -2,7 +2,8 @@
 //!
 //! Logins and REST requests have a line each, and every failure; other requests are many, so that their level is debug.
 //! A login that took longer than [`SLOW`] is a warning that says whose time it was; so is a session that did not get
-//! what was asked for.
+//! what was asked for, and a login whose client did not wait for it. Other requests that a client leaves are its daily
+//! business.
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ fn ms(facts: &Facts, step: Step) -> Option<u64> {
 }
 
 fn served(facts: &Facts, outcome: &str) {
+    let rule = facts.ending.kind().map(Kind::rule);
+    let (kind, code) = (rule.map(|rule| rule.name), rule.map(|rule| rule.code.to_string()));
     let (client, account) = (facts.client.as_ref().map(ClientName::as_str), facts.account.as_deref());
     let (credential, pat) = (facts.credential.as_deref(), facts.pat.as_ref().map(PatId::as_str));
     let took = millis(facts.took());
@@ -46,6 +49,8 @@ fn served(facts: &Facts, outcome: &str) {
                 pat,
                 status = facts.status,
                 outcome,
+                kind,
+                code,
                 leased_ms = ms(facts, Step::Leased),
                 answered_ms = ms(facts, Step::Answered),
                 bytes = facts.bytes_down,
@@ -64,6 +69,8 @@ fn served(facts: &Facts, outcome: &str) {
                 query_id = facts.query_id.as_deref(),
                 status = facts.status,
                 outcome,
+                kind,
+                code,
                 answered_ms = ms(facts, Step::Answered),
                 bytes = facts.bytes_down,
                 ms = took,
@@ -77,6 +84,8 @@ fn login(facts: &Facts, outcome: &str) {
     let none = LoginFacts::default();
     let login = facts.login.as_deref().unwrap_or(&none);
     let took = facts.took();
+    let waits = facts.store_waits();
+    let store = (!waits.is_empty()).then(|| millis(waits.iter().map(|(_, time)| *time).sum()));
     macro_rules! line {
         ($level:ident, $message:literal $(, $name:ident = $value:expr)*) => {
             tracing::$level!(
@@ -97,6 +106,7 @@ fn login(facts: &Facts, outcome: &str) {
                 attempts = facts.attempts(),
                 outcome,
                 admitted_ms = ms(facts, Step::Admitted),
+                store_ms = store,
                 leased_ms = ms(facts, Step::Leased),
                 answered_ms = ms(facts, Step::Answered),
                 ms = millis(took),
@@ -105,7 +115,11 @@ fn login(facts: &Facts, outcome: &str) {
             )
         };
     }
-    if !login.unset.is_empty() {
+    if let Some(kind) = facts.ending.kind() {
+        let (rule, next_step) = (kind.rule(), kind.page().next_step);
+        let (code, owner, (longest, _)) = (rule.code.to_string(), rule.owner.as_str(), facts.longest());
+        line!(warn, "login", kind = rule.name, code = code, owner = owner, longest = longest, next_step = next_step);
+    } else if !login.unset.is_empty() {
         let unset: Vec<_> = login.unset.iter().map(ToString::to_string).collect();
         let (unset, rule) = (unset.join(", "), Kind::ContextUnset.rule());
         let (code, next_step) = (rule.code.to_string(), Kind::ContextUnset.page().next_step);

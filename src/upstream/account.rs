@@ -127,9 +127,9 @@ impl AccountState {
         &self.own_address
     }
 
-    /// The gate's own address towards this account, as far as it is known.
-    pub fn own_address(&self) -> Addresses {
-        self.own_address.now()
+    /// The changes of the gate's own address towards this account since the last call, each with its age.
+    pub fn address_changes(&self) -> Vec<(Duration, Addresses)> {
+        self.own_address.changes()
     }
 
     /// For how long Snowflake is known to be unreachable, and why; `None` if it is not.

@@ -39,7 +39,6 @@ pub use failure::Failure;
 pub use hold::Held;
 pub use in_flight::InFlightPermit;
 pub use look::Look;
-pub use own_address::Addresses;
 pub use own_session::{Opened, OwnSession};
 pub use response_body::ResponseBody;
 pub use whole::whole;

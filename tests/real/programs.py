@@ -33,12 +33,12 @@ class Client:
             if preset not in self.env:
                 env.pop(preset, None)
         command = [str(word) for word in [*self.command, action]]
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def answer(self, running: subprocess.Popen) -> dict:
-        """What a started program came to."""
+    def answer(self, running: subprocess.Popen, line: str | None = None) -> dict:
+        """What a started program came to; `line` goes to its stdin first."""
         try:
-            out, errors = running.communicate(timeout=180)
+            out, errors = running.communicate(line, timeout=180)
         except subprocess.TimeoutExpired:
             running.kill()
             raise

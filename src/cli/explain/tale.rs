@@ -60,7 +60,11 @@ impl Tale {
                 let about = format!("account {account}: ");
                 let last =
                     |before| Ok(history.last_act(act::GATE_ADDRESS, &about, before)?.map(|past| past.act.detail));
-                [worked.at, at].map(last).into_iter().collect::<io::Result<Vec<_>>>().map_err(CommandError::gate)?
+                [end(worked), end(subject)]
+                    .map(last)
+                    .into_iter()
+                    .collect::<io::Result<Vec<_>>>()
+                    .map_err(CommandError::gate)?
             }
             _ => vec![None, None],
         };
@@ -148,6 +152,11 @@ impl Tale {
         );
         text
     }
+}
+
+/// When it was over.
+fn end(story: &Story) -> EpochMillis {
+    EpochMillis(story.at.0 + story.us.div_ceil(1_000))
 }
 
 /// Whether an act can have broken what worked: sessions that ended, and looks at the gate, cannot.

@@ -95,12 +95,12 @@ impl Reader {
         Ok(rows.into_iter().filter_map(past_act).collect())
     }
 
-    /// The last act of this kind before a time whose detail begins like this.
+    /// The last act of this kind up to a time whose detail begins like this.
     ///
     /// # Errors
     /// Like [`Reader::by_trace`].
     pub fn last_act(&self, event: &str, about: &str, before: EpochMillis) -> io::Result<Option<PastAct>> {
-        let sql = "SELECT at, act FROM acts WHERE event = ?1 AND at < ?2 ORDER BY at DESC";
+        let sql = "SELECT at, act FROM acts WHERE event = ?1 AND at <= ?2 ORDER BY at DESC";
         let rows = self
             .rows(sql, params![event, number(before.0)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         Ok(rows.into_iter().filter_map(past_act).find(|past| past.act.detail.starts_with(about)))

@@ -78,6 +78,15 @@ public class Jdbc {
     if (action.equals("session")) {
       session(con);
     }
+    if (action.equals("wait")) {
+      step = "wait";
+      System.out.println("{\"ready\":true}");
+      while (System.in.read() != '\n') {}
+      step = "select";
+      try (Statement s = con.createStatement()) {
+        add("select", one(s, "SELECT 1", 1));
+      }
+    }
     step = "close";
     con.close();
     add("close", true);

@@ -71,6 +71,17 @@ def session(connection, steps):
     steps["heartbeat"] = None
 
 
+def wait(connection, steps):
+    global step
+    step = "wait"
+    print('{"ready":true}', flush=True)
+    sys.stdin.readline()
+    step = "select"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        steps["select"] = int(cursor.fetchall()[0][0])
+
+
 def main():
     global step
     steps = {}
@@ -80,6 +91,8 @@ def main():
         steps["connect"] = round((time.monotonic() - start) * 1000)
         if sys.argv[1] == "session":
             session(connection, steps)
+        if sys.argv[1] == "wait":
+            wait(connection, steps)
         step = "close"
         connection.close()
         steps["close"] = True

@@ -78,6 +78,13 @@ async function run() {
   await promise((callback) => con.connect(callback));
   steps.connect = Math.round(performance.now() - start);
   if (process.argv[2] === 'session') await session(con, steps);
+  if (process.argv[2] === 'wait') {
+    step = 'wait';
+    process.stdout.write('{"ready":true}\n');
+    await new Promise((done) => process.stdin.once('data', done));
+    step = 'select';
+    steps.select = await one(con, 'SELECT 1', 1);
+  }
   step = 'close';
   await promise((callback) => con.destroy(callback));
   steps.close = true;

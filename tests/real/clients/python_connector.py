@@ -76,6 +76,15 @@ def chain(error):
     return "\n".join(dict.fromkeys(texts))
 
 
+def wait(connection, steps):
+    global step
+    step = "wait"
+    print('{"ready":true}', flush=True)
+    sys.stdin.readline()
+    step = "select"
+    (steps["select"],) = connection.cursor().execute("SELECT 1").fetchone()
+
+
 def main():
     global step
     steps = {}
@@ -85,6 +94,8 @@ def main():
         steps["connect"] = round((time.monotonic() - start) * 1000)
         if sys.argv[1] == "session":
             session(connection, steps)
+        if sys.argv[1] == "wait":
+            wait(connection, steps)
         step = "close"
         connection.close()
         steps["close"] = True

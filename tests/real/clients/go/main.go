@@ -86,6 +86,17 @@ func run(action string) (map[string]any, error) {
 			return nil, err
 		}
 	}
+	if action == "wait" {
+		step = "wait"
+		fmt.Println(`{"ready":true}`)
+		fmt.Scanln()
+		step = "select"
+		var n int
+		if err := con.QueryRowContext(ctx, "SELECT 1").Scan(&n); err != nil {
+			return nil, err
+		}
+		steps["select"] = n
+	}
 	step = "close"
 	if err := con.Close(); err != nil {
 		return nil, err

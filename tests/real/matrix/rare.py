@@ -1,0 +1,240 @@
+"""Kinds that need something of their own: a real Vault that refuses, a server that hangs up, a gate that is very small."""
+
+import contextlib
+import http.client
+import json
+import re
+import resource
+import socket
+import ssl
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import world
+from vault import ROOT_TOKEN, Vault, free_ports
+from world import Checks, Config, Ground, run, wait_for
+
+from matrix.place import LOGIN, Answer, Matrix, Place
+
+
+class HangingUp:
+    """A TLS server that closes each connection after the handshake."""
+
+    def __init__(self, ground: Ground):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(ground.certificates.pem, ground.certificates.key)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            stream, _ = self.socket.accept()
+            try:
+                self.context.wrap_socket(stream, server_side=True).close()
+            except OSError:
+                stream.close()
+
+
+def vault(ground: Ground, tools: Path) -> Vault:
+    """A Vault that knows no such login, and one secret that may be read once in a long time."""
+    ports = free_ports()
+    one = Vault(ground.place, tools, ground.certificates, ports)
+    one.set_up(ground.place, "1h", "1h")
+    (ground.place / "wrong-secret-id").write_text("canary-secret-id\n")
+    one.ask("POST", "kv1/snowflake/rare", {"token": ground.pat})
+    one.ask("POST", "sys/quotas/rate-limit/rare", {"path": "kv1/", "rate": 1, "interval": "1h"})
+    one.ask("GET", "kv1/snowflake/rare")
+    return one
+
+
+def tables(ground: Ground, server: Vault, client) -> dict[str, dict]:
+    """What the main gate needs for them; `client` adds a client with its key."""
+    localhost = {"host": "localhost", "address": f"127.0.0.1:{ground.standin.port}", "ca": ground.certificates.ca}
+    at = {"address": f"https://{server.tls}".replace("127.0.0.1", "localhost"), "ca": ground.certificates.ca}
+    found = {
+        "stores.noentry.vault": {**at, "approle": {"role_id": "file:role-id", "secret_id": "file:wrong-secret-id"}},
+        "stores.slowed.vault": {**at, "kv": "v1", "token": "file:vault-token"},
+        "accounts.hanging": {**localhost, "address": f"127.0.0.1:{HangingUp(ground).port}"},
+        "accounts.narrow": {**localhost, "in_flight": 1},
+    }
+    (ground.place / "vault-token").write_text(ROOT_TOKEN)
+    for name, user, account, pat in (
+        ("store-login", "U_A", "prod", "noentry:secret/snowflake/powerbi#token"),
+        ("store-throttled", "U_B", "prod", "slowed:kv1/snowflake/rare#token"),
+        ("snowflake-unreachable", "U_C", "hanging", "local:pat"),
+        ("account-busy", "U_D", "narrow", "local:pat"),
+        ("gate-busy", "U_E", "prod", "local:pat"),
+    ):
+        ground.activate(user, ground.pat)
+        found[f"credentials.{name}"] = {"account": account, "user": user, "pat": pat}
+        client(name, name)
+    return found
+
+
+class Waiting:
+    """Two logins of a user of whom Snowflake has accepted none yet: the first gets no answer, the other waits for its turn in vain."""
+
+    def __init__(self, ground: Ground, place: Place, key: str):
+        before = logins(ground)
+        ground.standin.ask("knob", {"place": "login", "knob": "stall"})
+        pool = ThreadPoolExecutor(2)
+        self.first: Future[Answer] = pool.submit(place.login, key)
+        wait_for(lambda: logins(ground) > before)
+        self.second: Future[Answer] = pool.submit(place.login, key)
+
+
+def logins(ground: Ground) -> int:
+    return ground.standin.ask("seen")["counts"].get("login", 0)
+
+
+def main_gate(matrix: Matrix, ground: Ground, place: Place, keys: dict[str, str], waiting: Waiting) -> None:
+    """The rows of the main gate."""
+    for kind in ("store_login", "store_throttled", "snowflake_unreachable"):
+        matrix.row(kind, place, lambda: place.login(keys[kind.replace("_", "-")]))
+
+    def narrow() -> Answer:
+        token = place.token(keys["account-busy"])
+        ask = lambda sql: place.session("POST", "/queries/v1/query-request", token, {"sqlText": sql})  # noqa: E731
+        before = ground.standin.ask("seen")["counts"].get("query", 0)
+        first = threading.Thread(target=ask, args=("select system$wait(2)",))
+        first.start()
+        wait_for(lambda: ground.standin.ask("seen")["counts"].get("query", 0) > before)
+        found = ask("select 1")
+        first.join()
+        return found
+
+    matrix.row("account_busy", place, narrow)
+
+    def not_renewed() -> Answer:
+        data = place.login(ground.key).json["data"]
+        ground.standin.ask("knob", {"place": "renew", "knob": "canned", "n": 200, "body": json.dumps(
+            {"data": None, "code": "390114", "message": "Authentication token has expired.  The user must authenticate again.", "success": False}
+        )})  # fmt: skip
+        body = {"oldSessionToken": data["token"], "requestType": "RENEW"}
+        return place.session("POST", "/session/token-request", data["masterToken"], body)
+
+    matrix.row("renewal_refused", place, not_renewed)
+
+    def unfit() -> Answer:
+        """A session token that fits into no header."""
+        info = {"roleName": "PUBLIC", "warehouseName": None, "databaseName": None, "schemaName": None}
+        data = {"token": "ver:3-hint:1-session\u0001x", "masterToken": "ver:3-hint:1-master-x", "sessionId": 8, "masterValidityInSeconds": 14400, "sessionInfo": info}
+        body = json.dumps({"data": data, "code": None, "message": None, "success": True})
+        ground.standin.ask("knob", {"place": "login", "knob": "canned", "n": 200, "body": body})
+        return place.session("POST", "/session/heartbeat", place.token(ground.key))
+
+    matrix.row("gate_broken", place, unfit)
+
+    def wordless() -> None:
+        """A client that reads the gate's certificate and goes without a word."""
+        to_gate, from_gate = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = place.context.wrap_bio(from_gate, to_gate, server_hostname="localhost")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        with socket.create_connection(("127.0.0.1", place.gate.port), timeout=world.PATIENCE) as tcp:
+            tcp.sendall(to_gate.read())
+            assert tcp.recv(65536)
+
+    matrix.row("tls_failed", place, wordless)
+
+    def left() -> None:
+        before = logins(ground)
+        ground.standin.ask("delay", {"place": "login", "ms": 1000})
+        body = json.dumps({"data": {"LOGIN_NAME": "typed", "CLIENT_APP_ID": "test", "PASSWORD": ground.key}}).encode()
+        head = f"POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", place.gate.port)) as tcp, place.context.wrap_socket(tcp, server_hostname="localhost") as tls:
+            tls.sendall(head.encode() + body)
+            wait_for(lambda: logins(ground) > before)
+        ground.standin.ask("delay", {"place": "login", "ms": 0})
+
+    matrix.row("client_left", place, left)
+    matrix.row("gate_busy", place, waiting.second.result)
+    matrix.row("snowflake_silent", place, waiting.first.result)
+
+
+def small(ground: Ground) -> Config:
+    """A gate with few places, short times, and a key ring in a file."""
+    (ground.place / "ring").write_text("canary-ring-0123456789-0123456789-0123456789\n")
+    return ground.config.but(
+        listen={"admission": "600ms", "connections": 60, "workers": 1},
+        limits={"unadmitted": 8},
+        login={"hold": "300ms"},
+        seal={"keys": "local:ring"},
+    )
+
+
+def small_gate(matrix: Matrix, ground: Ground, place: Place, other: Place) -> None:
+    """The rows of the small gate; `other` is a gate with another ring."""
+
+    def crowd() -> None:
+        """More connections at once than the few places can serve in their time."""
+        many = [socket.create_connection(("127.0.0.1", place.gate.port), source_address=(f"127.0.0.{n}", 0)) for n in range(2, 9) for _ in range(8)]
+        place.logged("no_place")
+        for tcp in many:
+            tcp.close()
+
+    matrix.row("no_place", place, crowd)
+
+    def no_ring() -> Answer:
+        (ground.place / "ring").unlink()
+        return place.session("POST", "/session/heartbeat", other.token(ground.key))
+
+    matrix.row("ring_away", place, no_ring)
+    (ground.place / "ring").write_text("canary-ring-0123456789-0123456789-0123456789\n")
+
+    def exhausted() -> Answer:
+        """On an open connection, so that only the way to Snowflake needs a descriptor."""
+        token = place.token(ground.key)
+        with place.kept() as connection:
+            place.over(connection, "POST", "/session/heartbeat", token)
+            disconnect(ground, place, token)
+            pid = place.gate.process.pid
+            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, before[1]))
+            try:
+                return place.over(connection, "POST", "/session/heartbeat", token)
+            finally:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    matrix.row("machine_exhausted", place, exhausted)
+
+
+def disconnect(ground: Ground, place: Place, token: str) -> None:
+    """An answer that breaks off takes the one connection to Snowflake with it."""
+    ground.standin.ask("knob", {"place": "query", "knob": "cut", "n": 10})
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        place.session("POST", "/queries/v1/query-request", token, {"sqlText": "select 1"})
+
+
+def unless_success(answer: Answer) -> Answer | None:
+    return None if answer.json.get("success") else answer
+
+
+def moved(told: dict) -> dict | None:
+    found = told["gate_address"]
+    return found if found["then"] != found["now"] and "127.0.0.44" in found["now"] else None
+
+
+def address(checks: Checks, ground: Ground, place: Place) -> None:
+    """The gate's own address towards Snowflake changes, and Snowflake's network policy does not know the new one."""
+
+    def test() -> None:
+        disconnect(ground, place, place.token(ground.key))
+        run("ip", "route", "replace", "local", "127.0.0.1", "dev", "lo", "table", "local", "src", "127.0.0.44")
+        try:
+            ground.standin.ask("policy", {"refuse": True})
+            answer = wait_for(lambda: unless_success(place.login(ground.key)))
+            told = wait_for(lambda: moved(place.explain(answer.trace)))
+        finally:
+            run("ip", "route", "replace", "local", "127.0.0.1", "dev", "lo", "table", "local", "src", "127.0.0.1")
+            ground.standin.ask("policy", {"refuse": False})
+        assert "network policy" in answer.text, answer.text
+        assert re.search(r"from 127\.0\.0\.1\b", told["then"]) and "from 127.0.0.44, which Snowflake sees as" in told["now"], told
+        words = run(world.BINARY, "explain", answer.trace, "--state", place.state)
+        assert "the gate's address was" in words, words
+        run(world.BINARY, "pat", "retry", "bi", "--admin", f"127.0.0.1:{place.gate.admin}")
+        wait_for(lambda: place.login(ground.key).json["success"])
+
+    checks.check("explain says that the gate's own address has changed", test)
