@@ -7,6 +7,7 @@
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
 //! | `answers` | what the operator's commands answer | 1 |
+//! | `addresses` | the changes of the gate's own address | 2 |
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |

@@ -128,7 +128,7 @@ impl Operator {
         let credentials = names(&|one| !one.ready);
         let refused = cached(|cached| cached.refused);
         let why = if !credentials.is_empty() {
-            Some("these credentials have no usable PAT; GET /pats says why")
+            Some("these credentials have no usable PAT; `patgate pat status` says why")
         } else if !refused.is_empty() && refused.len() == status.len() {
             Some("Snowflake refuses the PAT of every credential; put new ones into the store, or `patgate pat retry`")
         } else {

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::generations::Generations;
 use super::reload::LastReload;
+use crate::base::fault::Kind;
 use crate::base::rfc3339;
+use crate::base::trace::TraceId;
 use crate::pat::{PatState, PatStatus};
 use crate::proxy::Generation;
 
@@ -157,6 +159,8 @@ pub struct FailureCount {
     /// When last.
     #[serde(with = "rfc3339::option")]
     pub last: Option<SystemTime>,
+    /// The trace id of the last one, for `patgate explain`.
+    pub trace: String,
 }
 
 /// Looks at everything.
@@ -297,7 +301,7 @@ fn accounts(generation: &Generation, now: SystemTime) -> Vec<PartStatus> {
 }
 
 fn failures(generations: &Generations, now: SystemTime) -> Vec<FailureCount> {
-    let count = |(kind, count, at): (crate::base::fault::Kind, u64, tokio::time::Instant)| {
+    let count = |(kind, count, at, trace): (Kind, u64, tokio::time::Instant, TraceId)| {
         let rule = kind.rule();
         let ago: Duration = at.elapsed();
         FailureCount {
@@ -306,6 +310,7 @@ fn failures(generations: &Generations, now: SystemTime) -> Vec<FailureCount> {
             owner: rule.owner.as_str().to_owned(),
             count,
             last: now.checked_sub(ago),
+            trace: trace.to_string(),
         }
     };
     generations.services.metrics.failures().into_iter().map(count).collect()

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::place::Place;
 use super::shell::{CommandError, GateArgs, control_runtime};
 use crate::app::Verb;
+use crate::base::fault::Owner;
 use crate::config::file;
 
 /// The deadline of a request. A gate that reads a store may take as long as that store.
@@ -26,8 +27,8 @@ pub(super) enum NoAnswer {
     NoFile(CommandError),
     /// The gate was not asked, or did not answer.
     NotAsked(CommandError),
-    /// The gate refused, for this reason.
-    Refused(String),
+    /// The gate refused, with this status and for this reason.
+    Refused(StatusCode, String),
 }
 
 impl From<NoAnswer> for CommandError {
@@ -39,7 +40,15 @@ impl From<NoAnswer> for CommandError {
                             log has it in the line \"listening\"";
                 Self { text: format!("{}\n{next}", error.text.trim_end()), ..error }
             }
-            NoAnswer::Refused(reason) => Self::gate(format!("the gate answers: {reason}")),
+            NoAnswer::Refused(status, reason) => {
+                let text = format!("the gate answers: {reason}");
+                match status {
+                    StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS => Self::attention(text),
+                    StatusCode::UNPROCESSABLE_ENTITY => Self::of(Owner::Client, text),
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::of(Owner::Policy, text),
+                    _ => Self::gate(text),
+                }
+            }
         }
     }
 }
@@ -75,7 +84,7 @@ pub(super) fn ask_within<T: DeserializeOwned>(
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),
         Err(unexpected) => match serde_json::from_slice::<ErrorAnswer>(&body) {
-            Ok(ErrorAnswer { error }) => Err(NoAnswer::Refused(error)),
+            Ok(ErrorAnswer { error }) => Err(NoAnswer::Refused(status, error)),
             Err(_) => Err(failed(format!("the answer is from another version of patgate ({unexpected})"))),
         },
     }

@@ -56,8 +56,8 @@ fn screen(status: &Status, now: SystemTime) {
     }
     let rows: Vec<_> = status.failures.iter().take(FAILURES).map(failure).collect();
     if !rows.is_empty() {
-        part(["FAILED", "KIND", "OWNER", "TIMES", "LAST"], &rows);
-        say("`patgate explain CODE` tells what a code means, and what to do");
+        part(["FAILED", "KIND", "OWNER", "TIMES", "LAST", "ITS TRACE"], &rows);
+        say("`patgate explain TRACE` tells what happened; `patgate explain CODE` what a code means, and what to do");
     }
 }
 
@@ -95,8 +95,9 @@ fn way(one: &PartStatus, well: &str, now: SystemTime) -> [String; 4] {
     [one.name.clone(), one.what.clone(), state, one.cause.clone().unwrap_or_default()]
 }
 
-fn failure(one: &FailureCount) -> [String; 5] {
-    [one.code.clone(), one.kind.clone(), one.owner.clone(), one.count.to_string(), when(one.last)]
+fn failure(one: &FailureCount) -> [String; 6] {
+    let FailureCount { code, kind, owner, count, last, trace } = one;
+    [code.clone(), kind.clone(), owner.clone(), count.to_string(), when(*last), trace.clone()]
 }
 
 fn when(at: Option<SystemTime>) -> String {

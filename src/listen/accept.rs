@@ -38,7 +38,19 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bind().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    bind().map_err(|error| {
+        let next = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                ". Another program has this port, perhaps a gate that still runs: end it, or choose another"
+            }
+            io::ErrorKind::AddrNotAvailable => ". This machine does not have this address",
+            io::ErrorKind::PermissionDenied => {
+                ". A port below 1024 needs a right: CAP_NET_BIND_SERVICE, or a socket of systemd"
+            }
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{next}"))
+    })
 }
 
 /// On Unix this lets the gate bind an address whose old connections are still in TIME_WAIT.

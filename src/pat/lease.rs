@@ -153,7 +153,8 @@ impl Lease {
         let cause = format!("{told} to PAT {id} ({version} of the store); refusals so far: {times}");
         let (client, credential) = (request.grant.client(), request.grant.credential());
         request.pats.inner.metrics.pat_refused(credential);
-        tracing::warn!(trace = %request.watch.trace(), %client, %credential, kind = kind.rule().name, cause, "PAT refused");
+        let (trace, name) = (request.watch.trace(), kind.rule().name);
+        tracing::warn!(%trace, %client, %credential, kind = name, cause, "PAT refused");
         Refused { request, kind, cause, said }
     }
 }

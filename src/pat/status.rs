@@ -155,8 +155,8 @@ impl PatStatus {
             PatState::Expiring => format!("its PAT ends at {end}; {new}"),
             PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
             PatState::Refused => {
-                "Snowflake refuses its PAT, so its logins fail; put a new one into the store, or enable \
-                                  it again and run `patgate pat retry`"
+                "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
+                 disabled, find out why, enable it, and run `patgate pat retry`"
                     .to_owned()
             }
             PatState::Missing => "it has no usable PAT, so its logins fail; put one into the store".to_owned(),

@@ -74,8 +74,8 @@ impl Worker {
                 return Err(refusal.in_time().await);
             }
         };
-        admission.login_in_time(&grant).await?;
         note_grant(record, &grant);
+        admission.login_in_time(&grant).await?;
         if grant.key() != KeyTag::NONE {
             record.note(|facts| facts.login().key = Some(hex::encode(grant.key().0)));
         }

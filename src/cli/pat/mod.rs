@@ -76,12 +76,7 @@ fn line(pat: &PatStatus) -> String {
             let (age, expires) = (cached.age.as_secs(), when(cached.expires));
             let old = if cached.usable { "" } else { ", too old to use" };
             let copy = if cached.from_disk { ", from the warm copy" } else { "" };
-            let dead = if cached.refused {
-                "\n  Snowflake has refused it: put a new one into the store, or enable it again and run \
-                 `patgate pat retry`"
-            } else {
-                ""
-            };
+            let dead = if cached.refused { ", refused by Snowflake" } else { "" };
             out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{copy}, expiry {expires}{dead}");
         }
     }

@@ -1,6 +1,7 @@
 //! `patgate sessions kill TARGET`.
 
 use clap::Args;
+use http::StatusCode;
 
 use crate::app::Verb;
 use crate::app::operator::EndedSessions;
@@ -27,7 +28,7 @@ pub(super) fn kill(args: &KillArgs) -> Result<(), CommandError> {
     let target = format!("?target={}", args.target);
     let (_, ended): (_, EndedSessions) = ask(&args.gate, Verb::EndSessions, &target)?;
     if let Some(error) = &ended.error {
-        return Err(NoAnswer::Refused(error.clone()).into());
+        return Err(NoAnswer::Refused(StatusCode::SERVICE_UNAVAILABLE, error.clone()).into());
     }
     match args.gate.json {
         true => say_json(&ended),

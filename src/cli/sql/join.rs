@@ -16,13 +16,13 @@ use crate::telemetry::story::Story;
 /// Which login.
 #[derive(Args)]
 pub(in crate::cli) struct JoinArgs {
-    /// The trace id of a login, or of a request of its session: 32 hex digits.
+    /// The trace id of a login or of a request of its session, or the session's id: 32 hex digits.
     trace: String,
     #[command(flatten)]
     state: StateArgs,
 }
 
-/// The command. Without a history, or without the trace in it, the query goes by the trace id alone.
+/// The command. Without a history, or without the trace in it, the query goes by the trace id alone, and says so.
 pub(super) fn join(args: &JoinArgs) -> Result<(), CommandError> {
     let trace = TraceId::parse(&args.trace.to_ascii_lowercase())
         .ok_or_else(|| CommandError::of(Owner::Client, "a trace id is 32 hex digits, as the tool shows it"))?;
@@ -35,7 +35,10 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), CommandError> {
 fn login_of(trace: &str, state: &StateArgs) -> Option<Story> {
     let history = Reader::open(&state_place::find(state).ok()?).ok()?;
     let is_login = |story: &Story| story.route == "login";
-    let stories = history.by_trace(trace).ok()?;
+    let mut stories = history.by_trace(trace).ok()?;
+    if stories.is_empty() {
+        stories = history.by_session(trace).ok()?;
+    }
     if let Some(login) = stories.iter().find(|story| is_login(story)) {
         return Some(login.clone());
     }
@@ -50,8 +53,15 @@ fn query(trace: &str, login: Option<&Story>) -> String {
     if let Some(session) = &session {
         which = format!("s.session_id = {session}");
     }
+    let unknown = match login {
+        Some(_) => "",
+        None => {
+            "-- The history here does not know this trace: compare it with what the tool shows, or name the history of \
+             the gate that served it with --state.\n"
+        }
+    };
     let mut text = format!(
-        "-- Snowflake's side of the login with trace {trace}. The views are up to two hours behind;\n\
+        "{unknown}-- Snowflake's side of the login with trace {trace}. The views are up to two hours behind;\n\
          -- the role needs IMPORTED PRIVILEGES on the database SNOWFLAKE, or SECURITY_VIEWER and USAGE_VIEWER.\n\
          SELECT s.session_id, s.created_on, s.user_name, l.event_timestamp, l.client_ip,\n       \
          l.reported_client_type, l.reported_client_version, l.is_success, l.error_code, l.error_message,\n       \

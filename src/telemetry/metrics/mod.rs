@@ -25,6 +25,7 @@ use super::facts::{Facts, Step};
 use super::log_sink::DroppedLines;
 use crate::base::fault::Kind;
 use crate::base::names::ClientName;
+use crate::base::trace::TraceId;
 use crate::snowflake::route::Route;
 
 /// The media type of [`Metrics::text`].
@@ -37,8 +38,8 @@ pub struct Metrics {
     stale: Family<CredentialLabel, Counter>,
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
-    /// How often each kind failed, and when last, for the operator's screen.
-    failures: Mutex<HashMap<Kind, (u64, Instant)>>,
+    /// How often each kind failed, when last, and in which trace, for the operator's screen.
+    failures: Mutex<HashMap<Kind, (u64, Instant, TraceId)>>,
     logins: Family<LoginLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     seconds: Timings,
@@ -141,19 +142,20 @@ impl Metrics {
     }
 
     /// Counts an answer with a fault.
-    fn failed(&self, kind: Kind, at: Instant) {
+    fn failed(&self, kind: Kind, at: Instant, trace: TraceId) {
         let mut failures = self.failures.lock();
-        let count = failures.get(&kind).map_or(0, |(count, _)| *count);
-        failures.insert(kind, (count + 1, at));
+        let count = failures.get(&kind).map_or(0, |(count, ..)| *count);
+        failures.insert(kind, (count + 1, at, trace));
         drop(failures);
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
-    /// How often each kind has failed since the start, and when last; the latest first.
-    pub fn failures(&self) -> Vec<(Kind, u64, Instant)> {
-        let mut all: Vec<_> = self.failures.lock().iter().map(|(kind, (count, at))| (*kind, *count, *at)).collect();
-        all.sort_unstable_by_key(|(_, _, at)| std::cmp::Reverse(*at));
+    /// How often each kind has failed since the start, when last, and in which trace; the latest first.
+    pub fn failures(&self) -> Vec<(Kind, u64, Instant, TraceId)> {
+        let failures = self.failures.lock();
+        let mut all: Vec<_> = failures.iter().map(|(kind, (count, at, trace))| (*kind, *count, *at, *trace)).collect();
+        all.sort_unstable_by_key(|(_, _, at, _)| std::cmp::Reverse(*at));
         all
     }
 
@@ -166,7 +168,7 @@ impl Metrics {
         }
         self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
         if let Some(kind) = facts.ending.kind() {
-            self.failed(kind, facts.started);
+            self.failed(kind, facts.started, facts.trace);
         }
         let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
         // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
