@@ -249,7 +249,7 @@ impl Vault {
         let Some(data) = secret.data.filter(|data| data.get() != "null") else {
             let what = if metadata.destroyed { "destroyed" } else { "deleted" };
             let text = format!("version {} of the secret is {what} in Vault", metadata.version);
-            return Err(Denied { status: None, elsewhere: false, error: StoreError::Refused(text) });
+            return Err(Denied { status: None, elsewhere: false, error: StoreError::Missing(text) });
         };
         Ok(StoredSecret {
             value: Secret::new(data.get().to_owned()),
