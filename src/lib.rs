@@ -141,7 +141,7 @@ pub mod internal {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
         pub mod names {
-            pub use crate::base::names::{CertificateName, ClientName, SecretRef, SecretRefs};
+            pub use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRef, SecretRefs};
         }
         pub mod pins {
             pub use crate::base::pins::{Pin, Pins};

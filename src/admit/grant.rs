@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::ids::{KeyTag, ServiceUser, UserTag};
-use crate::base::names::{ClientName, SecretRefs};
+use crate::base::names::{ClientName, LoginRefs};
 use crate::base::pins::Pins;
 use crate::config::{Account, Client, Credential};
 use crate::ticket::Bound;
@@ -25,7 +25,7 @@ struct Inner {
     service_user: ServiceUser,
     user_tag: UserTag,
     user: String,
-    pat: SecretRefs,
+    login: LoginRefs,
     pins: Pins,
     query_tag: bool,
 }
@@ -40,7 +40,7 @@ impl Grant {
             user_tag: service_user.tag(),
             service_user,
             user: credential.user.clone(),
-            pat: credential.pat.clone(),
+            login: credential.login.clone(),
             pins: client.pins.or(&credential.pins),
             query_tag: client.query_tag,
         });
@@ -92,9 +92,9 @@ impl Grant {
         &self.client.user
     }
 
-    /// The references of the service user's PAT.
-    pub fn pat(&self) -> &SecretRefs {
-        &self.client.pat
+    /// The references of what the service user logs in with.
+    pub fn login(&self) -> &LoginRefs {
+        &self.client.login
     }
 
     /// Whether its sessions get a query tag.

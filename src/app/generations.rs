@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::base::clock::Clock;
 use crate::base::fault::chain;
-use crate::base::names::SecretRefs;
+use crate::base::names::LoginRefs;
 use crate::config::{Config, Listen, change};
 use crate::listen::ListenerState;
 use crate::pat::{Accounts, Pats, references};
@@ -138,7 +138,7 @@ impl Generations {
         let resolver = resolver(config, &env.clock, metrics).map_err(io::Error::other)?;
         let pats = Pats::new(config, accounts, self.services.pat_parts(resolver));
         let unchanged =
-            |key: &SecretRefs| key.iter().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
+            |key: &LoginRefs| key.all().all(|one| old.config.stores.get(&one.store) == config.stores.get(&one.store));
         pats.take_over(&old.pats, unchanged).await;
         pats.first_reads(config.pat.read).await;
         Ok(pats)

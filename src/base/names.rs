@@ -125,6 +125,54 @@ impl fmt::Display for SecretRefs {
     }
 }
 
+/// What a Snowflake user logs in with, by reference.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LoginRefs {
+    /// A programmatic access token.
+    Pat(SecretRefs),
+    /// A private key, and the passphrase of an encrypted one.
+    KeyPair(SecretRefs, Option<SecretRef>),
+}
+
+impl LoginRefs {
+    /// The references of the token or the key: the first, and its fallbacks.
+    pub fn secret(&self) -> &SecretRefs {
+        match self {
+            Self::Pat(references) | Self::KeyPair(references, _) => references,
+        }
+    }
+
+    /// The reference of the passphrase.
+    pub fn passphrase(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Pat(_) => None,
+            Self::KeyPair(_, passphrase) => passphrase.as_ref(),
+        }
+    }
+
+    /// All references.
+    pub fn all(&self) -> impl Iterator<Item = &SecretRef> {
+        self.secret().iter().chain(self.passphrase())
+    }
+
+    /// The word for the kind, which is also its key in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pat(_) => "pat",
+            Self::KeyPair(..) => "key_pair",
+        }
+    }
+}
+
+impl fmt::Display for LoginRefs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pat(references) => references.fmt(f),
+            Self::KeyPair(references, _) => write!(f, "key pair {references}"),
+        }
+    }
+}
+
 /// Whether a `Host` header names this machine: `localhost` or a loopback address, with any port.
 pub fn is_this_machine(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };

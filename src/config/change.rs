@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Account, Admin, Client, Config, Credential, Listen, Pat};
+use super::{Account, Admin, Client, Config, Credential, Listen, Pat, Rotator};
 use crate::base::pins::Pins;
 
 /// The differences, each with its key and the change. The code destructures every field by name, so that a new field
@@ -31,12 +31,14 @@ pub fn differences(old: &Config, new: &Config) -> Vec<String> {
         metrics,
         accounts,
         stores,
+        rotators,
         credentials,
         clients,
     } = old;
     let mut all = Vec::new();
     named(&mut all, "clients", clients, &new.clients, client);
     named(&mut all, "credentials", credentials, &new.credentials, credential);
+    named(&mut all, "rotators", rotators, &new.rotators, rotator);
     named(&mut all, "accounts", accounts, &new.accounts, account);
     named(&mut all, "listeners", listeners, &new.listeners, |_, _| Vec::new());
     named(&mut all, "stores", stores, &new.stores, |_, _| Vec::new());
@@ -100,11 +102,18 @@ fn client(old: &Client, new: &Client) -> Parts {
 }
 
 fn credential(old: &Credential, new: &Credential) -> Parts {
-    let Credential { account, user, pat, pins, limits } = old;
-    let mut parts = vec![("account", *account != new.account), ("user", *user != new.user), ("pat", *pat != new.pat)];
+    let Credential { account, user, login, rotation, pins, limits } = old;
+    let mut parts = vec![("account", *account != new.account), ("user", *user != new.user)];
+    parts.push((new.login.kind(), *login != new.login));
+    parts.push(("rotation", *rotation != new.rotation));
     parts.extend(context(pins, &new.pins));
     parts.push(("limits", *limits != new.limits));
     parts
+}
+
+fn rotator(old: &Rotator, new: &Rotator) -> Parts {
+    let Rotator { account, user, login } = old;
+    vec![("account", *account != new.account), ("user", *user != new.user), (new.login.kind(), *login != new.login)]
 }
 
 fn context(old: &Pins, new: &Pins) -> Parts {
@@ -152,6 +161,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         login: _,
         upstream: _,
         accounts: _,
+        rotators: _,
         credentials: _,
         clients: _,
     } = old;
@@ -251,6 +261,7 @@ mod tests {
             text.replace("clients.one", "clients.two")
                 .replace("user='U'", "user='V'\nrole='R'")
                 .replace("h.test", "i.test")
+                + "[rotators.r]\naccount='a'\nuser='R'\nkey_pair='e:KEY'\n"
                 + "[login]\nhold='1s'\n[log]\nlevel='debug'\n[seal]\nkeep='5h'\n"
         });
         assert_eq!(
@@ -259,6 +270,7 @@ mod tests {
                 "clients.one removed",
                 "clients.two added",
                 "credentials.c changed (user, role)",
+                "rotators.r added",
                 "accounts.a changed (host, name)",
                 "[login] changed",
                 "[seal] changed",
@@ -266,6 +278,24 @@ mod tests {
             ]
         );
         assert_eq!(needs_restart(&old, &new), ["seal", "log"]);
+        let rotated = "pat='f:KEY'\nrotation={rotator='r',token='T',every='1d'}";
+        let with_rotator = |text: &str| {
+            text.replace(
+                "[clients.",
+                "[stores.f.file]\npath='s'\n[rotators.r]\naccount='a'\nuser='R'\npat='e:R'\n[clients.",
+            )
+        };
+        let old = config(with_rotator);
+        let new = |from: &str, to: &str| config(|text| with_rotator(text).replace(from, to));
+        for (new, wanted) in [
+            (new("pat='e:R'", "key_pair='e:R'"), "rotators.r changed (key_pair)"),
+            (new("pat='e:PAT'", "key_pair='e:KEY'"), "credentials.c changed (key_pair)"),
+            (new("pat='e:PAT'", rotated), "credentials.c changed (pat, rotation)"),
+        ] {
+            assert_eq!(differences(&old, &new), [wanted]);
+            assert!(needs_restart(&old, &new).is_empty());
+        }
+        let old = config(str::to_owned);
         assert!(
             differences(&old, &config(|text| text.replace("sha256:0", "sha256:1")))[0].ends_with("one changed (keys)")
         );

@@ -7,10 +7,18 @@ use ipnet::IpNet;
 
 use super::limits::own_rates;
 use super::read::{Found, Section};
+use super::rotation::{RotationOf, Rotations};
 use super::stores::secret_source;
 use super::{Account, Credential, ForwardProxy};
-use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::names::{LoginRefs, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
+
+/// What `pat` takes.
+const PAT: &str = "a reference \"STORE:PATH#FIELD\", never the token itself, or a list of them";
+/// What `key_pair` takes.
+const KEY_PAIR: &str = "a reference \"STORE:PATH#FIELD\" to a private key, never the key itself, or a list of them";
+/// What `passphrase` takes.
+const PASSPHRASE: &str = "a reference \"STORE:PATH#FIELD\", never the passphrase itself";
 
 pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     let host = section.required_parsed(
@@ -70,22 +78,15 @@ fn host(text: &str) -> Option<(String, u16)> {
     bare(name).then_some((name.to_owned(), port.parse().ok()?))
 }
 
-pub(super) fn credential(
-    _name: &str,
-    section: Section<'_>,
-    accounts: &[String],
-    stores: &[String],
-) -> Option<Credential> {
-    let account = section.required("account", "the name of an account");
-    if let Some(account) = &account {
-        known(&section, &account.span, "account", &account.value, accounts);
-    }
-    let user = section.required("user", "the name of the Snowflake service user");
-    let wanted = "a reference \"STORE:PATH#FIELD\", never the token itself, or a list of them";
-    let pat = section.one_or_more("pat", wanted, SecretRef::parse);
-    if let Some(pat) = &pat {
-        pat.value.iter().for_each(|reference| known(&section, &pat.span, "pat", &reference.store, stores));
-    }
+pub(super) fn credential(name: &str, section: Section<'_>, rotations: &mut Rotations<'_>) -> Option<Credential> {
+    let account = account_name(&section, rotations.account_names);
+    let user = section.required("user", "the name of the Snowflake service user").map(|found| found.value);
+    let login = login(&section, rotations.store_names);
+    let rotation = section.section("rotation").and_then(|section| {
+        let of =
+            RotationOf { credential: name, account: account.as_deref(), user: user.as_deref(), login: login.as_ref() };
+        rotations.read(section, &of)
+    });
     let pins = Pins {
         role: pin(&section, "role", None),
         warehouse: pin(&section, "warehouse", None),
@@ -94,13 +95,49 @@ pub(super) fn credential(
     };
     let limits = section.section("limits").map(own_rates).unwrap_or_default();
     section.finish();
-    Some(Credential {
-        account: Arc::from(account?.value),
-        user: user?.value,
-        pat: SecretRefs::new(pat?.value)?,
-        pins,
-        limits,
-    })
+    Some(Credential { account: Arc::from(account?), user: user?, login: login?, rotation, pins, limits })
+}
+
+/// The name of a known account.
+pub(super) fn account_name(section: &Section<'_>, accounts: &[String]) -> Option<String> {
+    let account = section.required("account", "the name of an account")?;
+    known(section, &account.span, "account", &account.value, accounts);
+    Some(account.value)
+}
+
+/// `pat`, or `key_pair` with its passphrase.
+pub(super) fn login(section: &Section<'_>, stores: &[String]) -> Option<LoginRefs> {
+    let (pat, key) = (references(section, "pat", PAT, stores), references(section, "key_pair", KEY_PAIR, stores));
+    let passphrase = section.parsed("passphrase", PASSPHRASE, SecretRef::parse);
+    if let Some(found) = &passphrase {
+        known(section, &found.span, "passphrase", &found.value.store, stores);
+        if !section.has("key_pair") {
+            section.error_at(&found.span, "passphrase", "it opens a `key_pair`, and there is none", "Remove it");
+        }
+    }
+    match (section.has("pat"), section.has("key_pair")) {
+        (true, true) => {
+            section.error("`pat` and `key_pair` are both there", "Leave one: a user logs in with one of them");
+            None
+        }
+        (false, false) => {
+            let remedy = format!("Write pat = … with {PAT}; or key_pair = … with {KEY_PAIR}");
+            section.error("`pat` is missing", remedy);
+            None
+        }
+        (true, false) => pat.map(LoginRefs::Pat),
+        (false, true) => Some(LoginRefs::KeyPair(key?, passphrase.map(|found| found.value))),
+    }
+}
+
+/// One or more references to known stores.
+fn references(section: &Section<'_>, key: &'static str, wanted: &str, stores: &[String]) -> Option<SecretRefs> {
+    let found = section.zero_or_more(key, wanted, SecretRef::parse)?;
+    if found.value.is_empty() {
+        section.error_at(&found.span, key, "the list is empty", format!("Write {wanted}."));
+    }
+    found.value.iter().for_each(|reference| known(section, &found.span, key, &reference.store, stores));
+    SecretRefs::new(found.value)
 }
 
 /// One name for every session, or a list of names that clients may ask for.

@@ -18,6 +18,7 @@ use super::observe::{audit, history, metrics, traces};
 use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
+use super::rotation::{Rotations, rotator};
 use super::stores::{secret_source, store};
 use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, syntax};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
@@ -123,9 +124,19 @@ fn config(top: Section<'_>) -> Option<Config> {
         table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
     let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
     let seal = seal(&top, &stores.names);
+    let rotators = table_or_none(&top, "rotators", |section| rotator(section, &accounts.names, &stores.names));
+    let mut rotations = Rotations {
+        rotators: &rotators.values,
+        rotator_names: &rotators.names,
+        accounts: &accounts.values,
+        account_names: &accounts.names,
+        stores: &stores.values,
+        store_names: &stores.names,
+        seen: Vec::new(),
+    };
     let credentials =
         table(&top, "credentials", "[credentials.powerbi] with account, user and pat", |name, section| {
-            credential(name, section, &accounts.names, &stores.names)
+            credential(name, section, &mut rotations)
         });
     let clients = table(
         &top,
@@ -163,6 +174,7 @@ fn config(top: Section<'_>) -> Option<Config> {
         metrics,
         accounts: accounts.values,
         stores: stores.values,
+        rotators: rotators.values,
         credentials: credentials.values,
         clients: names,
     })
@@ -257,6 +269,14 @@ fn table<'a, T>(
     }
     let names = sections.iter().map(|(name, _)| name.clone()).collect();
     let read = |(name, section): (String, Section<'a>)| Some((Arc::from(name.as_str()), read(&name, section)?));
+    Table { values: sections.into_iter().filter_map(read).collect(), names }
+}
+
+/// The same for a table that may be missing.
+fn table_or_none<'a, T>(top: &Section<'a>, key: &'static str, read: impl Fn(Section<'a>) -> Option<T>) -> Table<T> {
+    let sections = top.named(key);
+    let names = sections.iter().map(|(name, _)| name.clone()).collect();
+    let read = |(name, section): (String, Section<'a>)| Some((Arc::from(name.as_str()), read(section)?));
     Table { values: sections.into_iter().filter_map(read).collect(), names }
 }
 

@@ -14,6 +14,7 @@ mod observe;
 mod read;
 mod replicas;
 pub mod report;
+mod rotation;
 pub mod stores;
 mod syntax;
 pub mod units;
@@ -26,10 +27,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::names::{CertificateName, ClientName, SecretRefs};
+use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRefs};
 use crate::base::pins::Pins;
 use crate::base::verdict::Widths;
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
+pub use rotation::{Rotation, Rotator};
 pub use stores::{SecretSource, Store};
 use units::Rate;
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub accounts: BTreeMap<Arc<str>, Account>,
     /// Secrets managers by name.
     pub stores: BTreeMap<Arc<str>, Store>,
+    /// Rotators by name.
+    pub rotators: BTreeMap<Arc<str>, Rotator>,
     /// Credentials by name.
     pub credentials: BTreeMap<Arc<str>, Credential>,
     /// Clients by name.
@@ -324,8 +328,10 @@ pub struct Credential {
     pub account: Arc<str>,
     /// The Snowflake service user.
     pub user: String,
-    /// The references of its PAT: the first, and its fallbacks.
-    pub pat: SecretRefs,
+    /// What it logs in with.
+    pub login: LoginRefs,
+    /// How the gate rotates its PAT; `None` leaves that to others.
+    pub rotation: Option<Rotation>,
     /// The context that every session gets, whatever the client asks for.
     pub pins: Pins,
     /// Limits over all its clients together.

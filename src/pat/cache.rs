@@ -32,7 +32,7 @@ use super::status::{CachedPatStatus, PatStatus};
 use crate::admit::Grant;
 use crate::base::clock::Env;
 use crate::base::ids::PatId;
-use crate::base::names::SecretRefs;
+use crate::base::names::LoginRefs;
 use crate::config;
 use crate::stores::{FailedReference, FetchedPat, Resolution, Resolver, StoreError, together};
 use crate::telemetry::log_throttle::LogThrottle;
@@ -55,7 +55,7 @@ pub(super) struct CacheOptions {
     /// `[pat]`.
     pub settings: config::Pat,
     /// The references of each credential.
-    pub credentials: BTreeMap<Arc<str>, SecretRefs>,
+    pub credentials: BTreeMap<Arc<str>, LoginRefs>,
     /// The way to the stores.
     pub resolver: Arc<Resolver>,
     /// Which versions Snowflake has refused.
@@ -72,10 +72,10 @@ pub(super) struct CacheOptions {
 
 struct Inner {
     options: CacheOptions,
-    values: moka::future::Cache<SecretRefs, Arc<CachedPat>>,
+    values: moka::future::Cache<LoginRefs, Arc<CachedPat>>,
     health: ReadHealth,
     schedule: Schedule,
-    wake: HashMap<SecretRefs, Notify>,
+    wake: HashMap<LoginRefs, Notify>,
 }
 
 /// The reason for a read.
@@ -104,7 +104,7 @@ impl Cache {
     /// # Errors
     /// If memory has no usable PAT, and the store gives none.
     pub(super) async fn current(&self, grant: &Grant) -> Result<Arc<CachedPat>, StoreError> {
-        let (inner, key) = (&self.inner, grant.pat());
+        let (inner, key) = (&self.inner, grant.login());
         let Some(cached) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
         if cached.age(&*inner.options.env.clock) > inner.schedule.overdue() {
             // The background reader should have read it by now: the store fails, or the machine was asleep.
@@ -139,13 +139,13 @@ impl Cache {
         let again = self
             .inner
             .values
-            .get(grant.pat())
+            .get(grant.login())
             .await
             .filter(|cached| cached.fetched.id == *refused)
             .and_then(|cached| cached.again);
         let pause = again.map(|(again, _)| again.saturating_duration_since(self.inner.options.env.clock.now()));
         tokio::time::sleep(pause.unwrap_or_default()).await;
-        let cached = self.read(grant.pat(), Why::Refused(refused.clone())).await?;
+        let cached = self.read(grant.login(), Why::Refused(refused.clone())).await?;
         Ok((cached.fetched.id != *refused).then_some(cached))
     }
 
@@ -154,7 +154,7 @@ impl Cache {
     pub(super) async fn refresh(
         &self,
         credential: Option<&str>,
-    ) -> Vec<(SecretRefs, Result<Arc<CachedPat>, StoreError>)> {
+    ) -> Vec<(LoginRefs, Result<Arc<CachedPat>, StoreError>)> {
         let wanted = |name: &Arc<str>| credential.is_none_or(|wanted| wanted == &**name);
         let keys: HashSet<_> = self
             .inner
@@ -187,7 +187,7 @@ impl Cache {
             let health = self.inner.health.of(key);
             all.push(PatStatus {
                 credential: credential.to_string(),
-                references: key.iter().map(ToString::to_string).collect(),
+                references: key.secret().iter().map(ToString::to_string).collect(),
                 ready: cached.as_ref().is_some_and(|cached| cached.usable),
                 cached,
                 failure: health.failure.as_ref().map(Into::into),
@@ -198,7 +198,7 @@ impl Cache {
     }
 
     /// Takes over the values of another cache for the same references, if `unchanged` says that they mean the same.
-    pub(super) async fn take_over(&self, other: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
+    pub(super) async fn take_over(&self, other: &Self, unchanged: impl Fn(&LoginRefs) -> bool) {
         for key in self.inner.wake.keys().filter(|key| unchanged(key)) {
             if let Some(cached) = other.inner.values.get(key).await {
                 self.inner.values.insert(key.clone(), cached).await;
@@ -250,7 +250,7 @@ impl Cache {
             tokio::time::timeout(patience, async { while all.join_next().await.is_some() {} }).await;
     }
 
-    async fn read(&self, key: &SecretRefs, why: Why) -> Result<Arc<CachedPat>, StoreError> {
+    async fn read(&self, key: &LoginRefs, why: Why) -> Result<Arc<CachedPat>, StoreError> {
         let (inner, key) = (self.inner.clone(), key.clone());
         let read = self.inner.options.control.spawn(async move { inner.read_now(&key, &why).await });
         read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the gate is stopping".into())))
@@ -259,14 +259,14 @@ impl Cache {
 
 impl Inner {
     /// Returns when there is a value, or after a failed read.
-    async fn looked_at(self: Arc<Self>, key: SecretRefs) {
+    async fn looked_at(self: Arc<Self>, key: LoginRefs) {
         if self.usable(&key).await.is_none() {
             // The background reader logs the failure.
             let _told_elsewhere = self.read_now(&key, &Why::Fresh).await;
         }
     }
 
-    async fn usable(&self, key: &SecretRefs) -> Option<Arc<CachedPat>> {
+    async fn usable(&self, key: &LoginRefs) -> Option<Arc<CachedPat>> {
         self.values.get(key).await.filter(|cached| self.is_usable(cached))
     }
 
@@ -275,7 +275,7 @@ impl Inner {
     }
 
     /// Reads one credential's references for as long as the process lives.
-    async fn keep(&self, key: &SecretRefs) {
+    async fn keep(&self, key: &LoginRefs) {
         let Some(wake) = self.wake.get(key) else { return };
         let (is_local, complaint) = (self.options.resolver.is_local(key), LogThrottle::default());
         let mut failures = 0;
@@ -304,7 +304,7 @@ impl Inner {
     }
 
     /// Reads a credential's references, once for all callers at the same time.
-    async fn read_now(&self, key: &SecretRefs, why: &Why) -> Result<Arc<CachedPat>, StoreError> {
+    async fn read_now(&self, key: &LoginRefs, why: &Why) -> Result<Arc<CachedPat>, StoreError> {
         let asked = self.options.env.clock.now();
         let before = self.values.get(key).await.map(|cached| cached.fetched.id.clone());
         let computed = self.values.entry_by_ref(key).and_try_compute_with(|entry| async move {
@@ -340,7 +340,7 @@ impl Inner {
     }
 
     /// Reads the stores, and decides whether their value replaces the one in memory.
-    async fn fetch(&self, key: &SecretRefs, cached: Option<&CachedPat>) -> Result<FetchedPat, StoreError> {
+    async fn fetch(&self, key: &LoginRefs, cached: Option<&CachedPat>) -> Result<FetchedPat, StoreError> {
         let refused = self.options.guard.condemned_versions();
         let Resolution { pat: found, failed } = self.options.resolver.first(key, &refused).await;
         let found = found.ok_or_else(|| together(&failed)).and_then(|found| {
@@ -371,13 +371,7 @@ impl Inner {
         }
     }
 
-    fn succeeded(
-        &self,
-        key: &SecretRefs,
-        cached: Option<&CachedPat>,
-        found: &FetchedPat,
-        failed: Vec<FailedReference>,
-    ) {
+    fn succeeded(&self, key: &LoginRefs, cached: Option<&CachedPat>, found: &FetchedPat, failed: Vec<FailedReference>) {
         if cached.is_none_or(|cached| cached.fetched.id != found.id) {
             let (pat, version, from) = (&found.id, &found.version, &found.from);
             tracing::info!(references = %key, %pat, version, %from, "a new version of a PAT");

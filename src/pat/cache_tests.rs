@@ -82,7 +82,7 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Cache, Grant, Arc<Manu
         .collect();
     let pats = Cache::new(CacheOptions {
         settings: config.pat.clone(),
-        credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect(),
+        credentials: config.credentials.iter().map(|(name, one)| (name.clone(), one.login.clone())).collect(),
         resolver: Arc::new(Resolver::new(named, config.pat.read, clock.clone(), metrics.clone())),
         guard: Guard::open(crate::base::verdict::Widths { budget: 2, in_flight: 32 }, clock.clone(), None).unwrap(),
         disk_cache: None,

@@ -16,7 +16,7 @@ use crate::base::cipher::{Cipher, LEAST_SECRET};
 use crate::base::clock::Clock;
 use crate::base::epoch::EpochMillis;
 use crate::base::ids::PatId;
-use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::names::{LoginRefs, SecretRef};
 use crate::base::secret::Secret;
 use crate::config::SecretSource;
 use crate::state::StateDir;
@@ -103,7 +103,7 @@ impl DiskCache {
     }
 
     /// The PAT that was last kept for these references, with its real age.
-    pub(super) fn find(&self, key: &SecretRefs, clock: &dyn Clock) -> Option<FetchedPat> {
+    pub(super) fn find(&self, key: &LoginRefs, clock: &dyn Clock) -> Option<FetchedPat> {
         let entry = self.lock().all.get(&key.to_string()).cloned()?;
         let (now, wall) = (clock.now(), clock.wall());
         let read = at(entry.read);
@@ -139,7 +139,7 @@ impl DiskCache {
 
     /// Keeps the value of a read, in the background: a new version at once, an unchanged one now and then, to update
     /// its time.
-    pub(super) fn keep(&self, key: &SecretRefs, found: &FetchedPat, now: SystemTime) {
+    pub(super) fn keep(&self, key: &LoginRefs, found: &FetchedPat, now: SystemTime) {
         let entry = Entry {
             pat: found.pat.clone(),
             version: found.version.clone(),

@@ -1,10 +1,11 @@
 use super::*;
 use crate::base::clock::ManualClock;
+use crate::base::names::SecretRefs;
 
 const REFERENCE: &str = "vault:kv/bi#token";
 
-fn references() -> SecretRefs {
-    SecretRefs::new(vec![SecretRef::parse(REFERENCE).unwrap()]).unwrap()
+fn references() -> LoginRefs {
+    LoginRefs::Pat(SecretRefs::new(vec![SecretRef::parse(REFERENCE).unwrap()]).unwrap())
 }
 
 fn found(clock: &dyn Clock, pat: &str, expires: Option<SystemTime>) -> FetchedPat {

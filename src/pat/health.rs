@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use crate::base::clock::Clock;
-use crate::base::names::SecretRefs;
+use crate::base::names::LoginRefs;
 use crate::stores::{FailedReference, FetchedPat, StoreError};
 
 /// How long a failed read also answers the requests that follow it.
@@ -14,7 +14,7 @@ pub(super) const FAILURE_HOLDS: Duration = Duration::from_millis(500);
 
 /// The health of all references.
 #[derive(Default)]
-pub(super) struct ReadHealth(Mutex<HashMap<SecretRefs, Health>>);
+pub(super) struct ReadHealth(Mutex<HashMap<LoginRefs, Health>>);
 
 /// The outcome of recent reads.
 #[derive(Default, Clone)]
@@ -37,12 +37,12 @@ pub(super) struct StoreFailure {
 
 impl ReadHealth {
     /// The health of one credential's references.
-    pub(super) fn of(&self, key: &SecretRefs) -> Health {
+    pub(super) fn of(&self, key: &LoginRefs) -> Health {
         self.0.lock().get(key).cloned().unwrap_or_default()
     }
 
     /// The failure that also answers a request of this moment. A push overrides the pause that the store asked for.
-    pub(super) fn failed_just_now(&self, key: &SecretRefs, asked: Instant, pushed: bool) -> Option<StoreError> {
+    pub(super) fn failed_just_now(&self, key: &LoginRefs, asked: Instant, pushed: bool) -> Option<StoreError> {
         let all = self.0.lock();
         let failure = all.get(key)?.failure.as_ref()?;
         let pause = if pushed { Duration::ZERO } else { failure.error.pause() };
@@ -51,7 +51,7 @@ impl ReadHealth {
     }
 
     /// A read gave no usable value.
-    pub(super) fn failed(&self, key: &SecretRefs, error: StoreError, failed: Vec<FailedReference>, clock: &dyn Clock) {
+    pub(super) fn failed(&self, key: &LoginRefs, error: StoreError, failed: Vec<FailedReference>, clock: &dyn Clock) {
         let mut all = self.0.lock();
         let health = all.entry(key.clone()).or_default();
         let since = health.failure.as_ref().map_or_else(|| clock.wall(), |failure| failure.since);
@@ -59,7 +59,7 @@ impl ReadHealth {
     }
 
     /// A read gave a value, although `failed` gave none.
-    pub(super) fn succeeded(&self, key: &SecretRefs, found: &FetchedPat, failed: Vec<FailedReference>) {
+    pub(super) fn succeeded(&self, key: &LoginRefs, found: &FetchedPat, failed: Vec<FailedReference>) {
         let mut all = self.0.lock();
         let health = all.entry(key.clone()).or_default();
         if health.failure.is_some() {

@@ -64,7 +64,7 @@ pub use status::{CachedPatStatus, PatState, PatStatus};
 
 use crate::base::clock::Env;
 use crate::base::ids::ServiceUser;
-use crate::base::names::SecretRefs;
+use crate::base::names::LoginRefs;
 use crate::config::{self, Config};
 use crate::replicas::Replicas;
 use crate::stores::{Resolver, StoreError};
@@ -152,14 +152,14 @@ impl Pats {
 
     /// Reads now, regardless of earlier reads; the value in memory serves meanwhile. Returns the references of the
     /// given credential, or of all, with the outcome of each.
-    pub async fn refresh(&self, credential: Option<&str>) -> Vec<(SecretRefs, Result<(), StoreError>)> {
+    pub async fn refresh(&self, credential: Option<&str>) -> Vec<(LoginRefs, Result<(), StoreError>)> {
         let read = self.inner.cache.refresh(credential).await;
         read.into_iter().map(|(references, outcome)| (references, outcome.map(|_: Arc<CachedPat>| ()))).collect()
     }
 
     /// Forgets the bad logins of a credential's user, here and at all replicas, and reads now. The operator calls it
     /// after enabling a PAT again, or unlocking the user. `None` if there is no such credential.
-    pub async fn retry(&self, credential: &str) -> Option<Vec<(SecretRefs, Result<(), StoreError>)>> {
+    pub async fn retry(&self, credential: &str) -> Option<Vec<(LoginRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");
         self.inner.guard.forget_refusals(user);
@@ -174,7 +174,7 @@ impl Pats {
 
     /// Takes over the values of the same references from the configuration before, if `unchanged` says that they mean
     /// the same.
-    pub async fn take_over(&self, before: &Self, unchanged: impl Fn(&SecretRefs) -> bool) {
+    pub async fn take_over(&self, before: &Self, unchanged: impl Fn(&LoginRefs) -> bool) {
         self.inner.cache.take_over(&before.inner.cache, unchanged).await;
     }
 
@@ -200,8 +200,8 @@ impl Pats {
 }
 
 /// The references of each credential.
-pub fn references(config: &Config) -> BTreeMap<Arc<str>, SecretRefs> {
-    config.credentials.iter().map(|(name, one)| (name.clone(), one.pat.clone())).collect()
+pub fn references(config: &Config) -> BTreeMap<Arc<str>, LoginRefs> {
+    config.credentials.iter().map(|(name, one)| (name.clone(), one.login.clone())).collect()
 }
 
 /// The service user of each credential.

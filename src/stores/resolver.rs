@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{SecretStore, StoreError, StoredSecret, Stores, value};
 use crate::base::clock::Clock;
 use crate::base::ids::PatId;
-use crate::base::names::{SecretRef, SecretRefs};
+use crate::base::names::{LoginRefs, SecretRef, SecretRefs};
 use crate::base::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
@@ -76,8 +76,8 @@ impl Resolver {
     }
 
     /// Whether reads of all these references are nearly free.
-    pub fn is_local(&self, references: &SecretRefs) -> bool {
-        references.iter().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))
+    pub fn is_local(&self, references: &LoginRefs) -> bool {
+        references.all().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))
     }
 
     /// Reads one reference.
@@ -106,9 +106,9 @@ impl Resolver {
     }
 
     /// Reads the references in order, and skips every version in `refused` while there is another.
-    pub async fn first(&self, references: &SecretRefs, refused: &HashSet<PatId>) -> Resolution {
+    pub async fn first(&self, references: &LoginRefs, refused: &HashSet<PatId>) -> Resolution {
         let (mut failed, mut second_best) = (Vec::new(), None);
-        for (rank, reference) in references.iter().enumerate() {
+        for (rank, reference) in references.secret().iter().enumerate() {
             let error = match self.current(reference, rank).await {
                 Ok(found) if !refused.contains(&found.id) => return Resolution { pat: Some(found), failed },
                 Ok(found) => {

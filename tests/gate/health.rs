@@ -59,7 +59,7 @@ async fn a_gate_is_ready_while_one_credential_works_and_names_those_that_snowfla
         config.login.hold = Duration::from_millis(100);
         std::fs::write(config.pair().certificate.with_file_name("other"), "another-pat").unwrap();
         let other = config.add_credential("other");
-        (other.user, other.pat) = ("OTHER".to_owned(), reference("local:other"));
+        (other.user, other.login) = ("OTHER".to_owned(), reference("local:other"));
     })
     .await;
     world.app.settled().await;

@@ -28,7 +28,7 @@ async fn a_client_a_key_and_a_credential_come_and_go_without_a_restart() {
     let add = |config: &mut Config| {
         config.bi().keys.insert(0, hash(&second));
         let credential = config.add_credential("other");
-        (credential.user, credential.pat) = ("OTHER".to_owned(), reference("local:pat-other"));
+        (credential.user, credential.login) = ("OTHER".to_owned(), reference("local:pat-other"));
         let client = config.add_client("other");
         (client.credential, client.keys) = ("other".into(), vec![hash(&other)]);
     };

@@ -242,7 +242,7 @@ async fn the_ring_turns_under_load_and_nobody_loses_a_session() {
 async fn a_ring_from_a_store_serves_replicas_and_one_that_is_away_at_the_start_keeps_nobody_out() {
     let world = World::with(|config| {
         let seal = config.seal.as_mut().unwrap();
-        (seal.keys, seal.refresh) = (Some(reference("local:ring")), Duration::from_secs(3600));
+        (seal.keys, seal.refresh) = (Some(reference("local:ring").secret().clone()), Duration::from_secs(3600));
     })
     .await;
     let key = |letter: &str| world.canary(&letter.repeat(44));
@@ -283,7 +283,7 @@ async fn two_accounts_in_one_process_are_chosen_by_client() {
         config.add_account("test", &second).ca = Some(made.ca.clone());
         config.add_files("second", certificates.path());
         let credential = config.add_credential("test");
-        (credential.account, credential.pat) = ("test".into(), reference("second:pat"));
+        (credential.account, credential.login) = ("test".into(), reference("second:pat"));
         let client = config.add_client("test");
         (client.credential, client.keys) = ("test".into(), vec![hash(&key)]);
     })

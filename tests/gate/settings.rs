@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use patgate::internal::admit::key::ClientKey;
-use patgate::internal::base::names::{ClientName, SecretRef, SecretRefs};
+use patgate::internal::base::names::{ClientName, LoginRefs, SecretRef, SecretRefs};
 use patgate::internal::base::secret::Secret;
 use patgate::internal::config::units::{self, Rate};
 use patgate::internal::config::{Account, Client, Config, Credential, KeyPair, Listen, file};
@@ -139,8 +139,8 @@ pub fn hash(key: &Secret) -> [u8; 32] {
     ClientKey::parse(key).unwrap_or_else(|_| panic!("it is no key")).hash
 }
 
-pub fn reference(text: &str) -> SecretRefs {
-    SecretRefs::new(vec![SecretRef::parse(text).unwrap()]).unwrap()
+pub fn reference(text: &str) -> LoginRefs {
+    LoginRefs::Pat(SecretRefs::new(vec![SecretRef::parse(text).unwrap()]).unwrap())
 }
 
 pub fn rates<const N: usize>(all: [&str; N]) -> Arc<[Rate]> {

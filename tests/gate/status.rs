@@ -53,7 +53,7 @@ async fn a_certificate_that_ends_soon_and_a_store_that_gives_nothing_need_attent
     let world = World::at(&clock, |config| {
         let home = config.pair().certificate.parent().unwrap().to_owned();
         Certificates::make_valid(&home, &["localhost"], Some(now - 80 * DAY..now + 9 * DAY + DAY / 2)).unwrap();
-        config.powerbi().pat = crate::settings::reference("local:missing");
+        config.powerbi().login = crate::settings::reference("local:missing");
     })
     .await;
     world.app.settled().await;

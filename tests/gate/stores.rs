@@ -19,7 +19,7 @@ async fn ready(world: &World) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_comes_late_is_found_when_it_comes() {
     let world = World::with(|config| {
-        config.powerbi().pat = reference("local:late.json#token");
+        config.powerbi().login = reference("local:late.json#token");
         config.login.hold = Duration::from_millis(300);
     })
     .await;

@@ -179,7 +179,7 @@ async fn local(config: &Config, clock: &Arc<dyn Clock>, found: &mut Vec<Finding>
     // Only files: nothing to set up that could fail.
     let Ok(resolver) = resolver(&files, clock, &Arc::default()) else { return };
     for (name, credential) in &config.credentials {
-        for reference in credential.pat.iter() {
+        for reference in credential.login.secret().iter() {
             let Some(path) = file(reference) else { continue };
             let key = format!("credentials.{name}.pat");
             if let Err(error) = resolver.read(reference).await {

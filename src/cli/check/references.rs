@@ -33,7 +33,7 @@ pub(super) async fn probe(config: &Config) -> Result<Vec<Probe>, SetupError> {
     let resolver = Arc::new(resolver(config, &clock, &Arc::<Metrics>::default())?);
     let mut reads = Vec::new();
     for (credential, one) in &config.credentials {
-        for reference in one.pat.iter() {
+        for reference in one.login.secret().iter() {
             let (resolver, reference, clock) = (resolver.clone(), reference.clone(), clock.clone());
             let (credential, kind) = (credential.clone(), kind(config, &reference));
             reads.push(tokio::spawn(async move {

@@ -36,7 +36,7 @@ pub(super) async fn steps(config: &Config, env: &Env) -> Vec<Step> {
     };
     let mut tasks = Vec::new();
     for (credential, one) in &config.credentials {
-        for reference in one.pat.iter() {
+        for reference in one.login.secret().iter() {
             let (resolver, reference, clock) = (resolver.clone(), reference.clone(), env.clock.clone());
             let credential = credential.clone();
             tasks.push(tokio::spawn(async move {
