@@ -170,6 +170,9 @@ pub mod internal {
     }
     pub mod snowflake {
         pub use crate::snowflake::{query, rest};
+        pub mod login_secret {
+            pub use crate::snowflake::login_secret::Presented;
+        }
         pub mod answer {
             pub use crate::snowflake::answer::{LoginAnswer, RenewalAnswer};
         }

@@ -187,6 +187,7 @@ impl Cache {
             let health = self.inner.health.of(key);
             all.push(PatStatus {
                 credential: credential.to_string(),
+                kind: key.kind().to_owned(),
                 references: key.secret().iter().map(ToString::to_string).collect(),
                 ready: cached.as_ref().is_some_and(|cached| cached.usable),
                 cached,
@@ -287,7 +288,8 @@ impl Inner {
                 }
                 Err(error) => {
                     if complaint.now() {
-                        tracing::warn!(references = %key, cause = %error, owner = "store", "cannot read a PAT");
+                        let kind = key.kind();
+                        tracing::warn!(references = %key, cause = %error, owner = "store", kind, "cannot read a PAT");
                     }
                     failures += 1;
                     let holds = self.usable(key).await.is_some();
@@ -374,7 +376,7 @@ impl Inner {
     fn succeeded(&self, key: &LoginRefs, cached: Option<&CachedPat>, found: &FetchedPat, failed: Vec<FailedReference>) {
         if cached.is_none_or(|cached| cached.fetched.id != found.id) {
             let (pat, version, from) = (&found.id, &found.version, &found.from);
-            tracing::info!(references = %key, %pat, version, %from, "a new version of a PAT");
+            tracing::info!(references = %key, %pat, version, %from, kind = key.kind(), "a new version of a PAT");
         }
         if let Some(warm) = &self.options.disk_cache {
             warm.keep(key, found, self.options.env.clock.wall());

@@ -98,7 +98,7 @@ fn away() -> Result<&'static str, StoreError> {
 }
 
 async fn pat(pats: &Cache, grant: &Grant) -> Result<String, StoreError> {
-    pats.current(grant).await.map(|cached| cached.fetched.pat.expose().to_owned())
+    pats.current(grant).await.map(|cached| cached.fetched.secret.stored().0.expose().to_owned())
 }
 
 /// The call of a request after Snowflake has refused its version.
@@ -186,7 +186,7 @@ async fn a_refused_version_gives_way_to_the_successor_and_never_comes_back() {
     assert!(newer(&pats, &grant, &old).await.unwrap().is_none());
     *store.successor.lock() = Some("new");
     clock.advance(HOUR);
-    assert_eq!(newer(&pats, &grant, &old).await.unwrap().unwrap().fetched.pat.expose(), "new");
+    assert_eq!(newer(&pats, &grant, &old).await.unwrap().unwrap().fetched.secret.stored().0.expose(), "new");
     // The store still calls the old version current, and then loses the new one.
     clock.advance(HOUR);
     assert!(pats.refresh(None).await[0].1.is_ok());
@@ -225,7 +225,7 @@ async fn the_first_reference_that_answers_wins_and_a_fallback_counts_only_when_n
     two.says(Ok("c"));
     let cached = pats.current(&grant).await.unwrap();
     clock.advance(HOUR);
-    assert_eq!(newer(&pats, &grant, &cached).await.unwrap().unwrap().fetched.pat.expose(), "c");
+    assert_eq!(newer(&pats, &grant, &cached).await.unwrap().unwrap().fetched.secret.stored().0.expose(), "c");
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,10 @@ impl Known<'_> {
                 "possible: it was removed, disabled or rotated while this gate did not run, or was never this user's"
                     .to_owned(),
             ),
+            (Kind::KeyPairRefused, _, Some(worked)) => Some(format!(
+                "likely: another key was set for the user, or the clock is wrong: it worked at {}",
+                at(worked)
+            )),
             (Kind::PatPolicy, ..) => address(self.said).map(|address| {
                 format!("certain: Snowflake sees this gate at {address}, which the policy does not list")
             }),
@@ -97,6 +101,8 @@ mod tests {
             (Kind::PatExpired, Some(now + NEW), None, None, "likely: its end was moved"),
             (Kind::PatPolicy, None, None, None, "certain: Snowflake sees this gate at 192.0.2.1"),
             (Kind::UserLocked, None, None, ago(60), "likely: another program"),
+            (Kind::KeyPairRefused, None, None, ago(60), "likely: another key was set"),
+            (Kind::KeyPairRefused, None, None, None, ""),
             (Kind::PolicyMissing, None, None, None, ""),
         ] {
             let told = told(kind, expires, created, worked);

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::cipher::{Cipher, LEAST_SECRET};
 use crate::base::clock::Clock;
 use crate::base::epoch::EpochMillis;
-use crate::base::ids::PatId;
 use crate::base::names::{LoginRefs, SecretRef};
 use crate::base::secret::Secret;
 use crate::config::SecretSource;
+use crate::snowflake::login_secret::LoginSecret;
 use crate::state::StateDir;
 use crate::stores::{FetchedPat, StoreError, load_now};
 
@@ -50,6 +50,9 @@ struct Entries {
 struct Entry {
     #[serde(with = "exposed")]
     pat: Secret,
+    /// That of a key pair, whose PEM is `pat`.
+    #[serde(with = "exposed_option", default)]
+    passphrase: Option<Secret>,
     version: String,
     from: String,
     rank: usize,
@@ -119,9 +122,13 @@ impl DiskCache {
         if expires.is_some_and(|end| end <= wall) {
             return None;
         }
+        let secret = match key {
+            LoginRefs::Pat(_) => LoginSecret::Pat(entry.pat),
+            LoginRefs::KeyPair(..) => LoginSecret::key_pair(entry.pat, entry.passphrase).ok()?,
+        };
         Some(FetchedPat {
-            id: PatId::of(&entry.pat),
-            pat: entry.pat,
+            id: secret.id(),
+            secret,
             version: entry.version,
             created: entry.created.map(at),
             expires,
@@ -140,8 +147,10 @@ impl DiskCache {
     /// Keeps the value of a read, in the background: a new version at once, an unchanged one now and then, to update
     /// its time.
     pub(super) fn keep(&self, key: &LoginRefs, found: &FetchedPat, now: SystemTime) {
+        let (pat, passphrase) = found.secret.stored();
         let entry = Entry {
-            pat: found.pat.clone(),
+            pat: pat.clone(),
+            passphrase: passphrase.cloned(),
             version: found.version.clone(),
             from: found.from.to_string(),
             rank: found.rank,
@@ -188,6 +197,24 @@ mod exposed {
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Secret, D::Error> {
         String::deserialize(from).map(Secret::new)
+    }
+}
+
+/// The same, where there may be none.
+mod exposed_option {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => to.serialize_some(secret.expose()),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Secret::new))
     }
 }
 

@@ -9,10 +9,10 @@ fn references() -> LoginRefs {
 }
 
 fn found(clock: &dyn Clock, pat: &str, expires: Option<SystemTime>) -> FetchedPat {
-    let pat = Secret::new(pat.into());
+    let secret = LoginSecret::Pat(Secret::new(pat.into()));
     FetchedPat {
-        id: PatId::of(&pat),
-        pat,
+        id: secret.id(),
+        secret,
         version: "v7".into(),
         created: None,
         expires,
@@ -48,7 +48,7 @@ async fn what_is_kept_is_found_with_its_real_age() {
     assert!(!file.windows(6).any(|part| part == b"canary"), "the copy is sealed");
     clock.advance(Duration::from_secs(3_600));
     let back = open(home.path(), KEY).unwrap().find(&references(), &*clock).unwrap();
-    assert_eq!((back.pat.expose(), back.version.as_str()), ("canary-pat", "v7"));
+    assert_eq!((back.secret.stored().0.expose(), back.version.as_str()), ("canary-pat", "v7"));
     let age = clock.wall().duration_since(back.ended.1).unwrap();
     assert!((3_600..=3_601).contains(&age.as_secs()), "{age:?}");
 }
@@ -91,4 +91,23 @@ fn a_key_that_is_none_is_refused_at_the_start() {
     assert!(matches!(open(home.path(), "short"), Err(DiskCacheError::Short)));
     let missing = SecretSource::File(home.path().join("missing"));
     assert!(matches!(DiskCache::open(StateDir::open(home.path()).unwrap(), &missing), Err(DiskCacheError::Unread(_))));
+}
+
+#[tokio::test]
+async fn a_key_pair_is_kept_with_its_passphrase_and_is_no_pat_of_the_same_reference() {
+    let (home, clock) = (tempfile::tempdir().unwrap(), ManualClock::start());
+    let LoginRefs::Pat(same) = references() else { panic!() };
+    let key = LoginRefs::KeyPair(same, SecretRef::parse("vault:kv/bi#phrase"));
+    let pem = Secret::new(include_str!("../../tests/keys/ec-aes.pem").into());
+    let secret =
+        LoginSecret::key_pair(pem, Some(Secret::new("canary-pass".into()))).unwrap_or_else(|error| panic!("{error}"));
+    let warm = open(home.path(), KEY).unwrap();
+    warm.keep(&key, &FetchedPat { secret, ..found(&*clock, "canary-pat", None) }, clock.wall());
+    while !home.path().join("state/warm").exists() {
+        tokio::task::yield_now().await;
+    }
+    let again = open(home.path(), KEY).unwrap();
+    let back = again.find(&key, &*clock).unwrap();
+    assert_eq!(back.secret.stored().1.unwrap().expose(), "canary-pass");
+    assert!(again.find(&references(), &*clock).is_none());
 }

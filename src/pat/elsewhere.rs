@@ -70,7 +70,7 @@ impl Inner {
         let judgement = match &outcome {
             Outcome::Accepted => Judgement::Acquitted,
             Outcome::Refused(refusal) if !refusal.is_the_gate_s() => Judgement::Acquitted,
-            Outcome::Refused(refusal) if refusal.kind().condemns_pat() => Judgement::Condemned,
+            Outcome::Refused(refusal) if refusal.condemns() => Judgement::Condemned,
             Outcome::Refused(_) => Judgement::Paused,
             Outcome::Unsent | Outcome::Lost => Judgement::Open,
         };

@@ -25,8 +25,8 @@ use crate::admit::Grant;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind, Said};
 use crate::base::ids::{PatId, ServiceUser};
-use crate::base::secret::Secret;
 use crate::base::verdict::Verdict;
+use crate::snowflake::login_secret::Presented;
 use crate::snowflake::refusal::Refusal;
 use crate::telemetry::store_watch::StoreWatch;
 
@@ -60,6 +60,8 @@ pub struct Lease {
     request: LeaseRequest,
     pat: Arc<CachedPat>,
     permit: RiskPermit,
+    /// What is sent to Snowflake for the secret.
+    presented: Option<Presented>,
 }
 
 /// A lease whose version Snowflake has refused; the refusal is on record.
@@ -107,9 +109,24 @@ impl Pats {
 }
 
 impl Lease {
-    /// The PAT.
-    pub fn pat(&self) -> &Secret {
-        &self.pat.fetched.pat
+    /// What stands for the secret in this request: the PAT, or a new token of the key pair. `account` is Snowflake's
+    /// name of the account.
+    ///
+    /// # Errors
+    /// If a private key does not sign.
+    pub fn present(&mut self, account: &str) -> Result<&Presented, Fault> {
+        let (user, now) = (self.request.grant.user(), self.request.pats.inner.env.clock.wall());
+        let presented = self.pat.fetched.secret.present(account, user, now);
+        let presented = presented.map_err(|failed| Fault::new(Kind::GateBroken).with_source(&failed))?;
+        Ok(self.presented.insert(presented))
+    }
+
+    /// A refusal as the answer to what was presented.
+    pub fn answered(&self, refusal: Refusal) -> Refusal {
+        match &self.presented {
+            Some(presented) => refusal.to(presented),
+            None => refusal,
+        }
     }
 
     /// Which version it is.
@@ -139,9 +156,9 @@ impl Lease {
     }
 
     /// Snowflake refused the PAT, or the gate, or what this client asks for: the guard finds out.
-    pub fn refused(self, mut refusal: Refusal) -> Refused {
-        let Self { mut request, pat, permit } = self;
-        refusal.without(&pat.fetched.pat);
+    pub fn refused(self, refusal: Refusal) -> Refused {
+        let refusal = self.answered(refusal);
+        let Self { mut request, pat, permit, presented: _ } = self;
         let (kind, told, said) = (refusal.kind(), refusal.cause(), refusal.said());
         let times = permit.refused(refusal);
         request.refusals += 1;
@@ -246,7 +263,7 @@ impl LeaseRequest {
             let Some(permit) = self.shared(permit, &mut full).await else { continue };
             let pat = self.current().await?;
             if pat.fetched.id == *permit.version() {
-                return Ok(Lease { request: self, pat, permit });
+                return Ok(Lease { request: self, pat, permit, presented: None });
             }
             permit.unsent();
         }
@@ -330,7 +347,7 @@ impl Helper for LeaseRequest {
                 return Outcome::Unsent;
             }
             let (user, credential) = (self.grant.service_user(), self.grant.credential());
-            inner.in_turn(user, version, inner.own_logins.log_in(credential, &pat.fetched.pat)).await
+            inner.in_turn(user, version, inner.own_logins.log_in(credential, &pat.fetched.secret)).await
         })
     }
 

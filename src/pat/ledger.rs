@@ -295,7 +295,7 @@ impl Ledger {
             return;
         }
         version.accused.clear();
-        if kind.condemns_pat() {
+        if refusal.condemns() {
             version.standing = Standing::Condemned { kind, cause: cause.clone() };
             version.pause = None;
             self.condemned += 1;

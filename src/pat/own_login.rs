@@ -15,9 +15,9 @@ use crate::base::clock::Env;
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::SessionId;
 use crate::base::pins::{ContextField, Pin, Pins};
-use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::snowflake::login::own_login;
+use crate::snowflake::login_secret::{LoginSecret, Presented};
 use crate::snowflake::query::{self, pinned};
 use crate::snowflake::route::LOGIN;
 use crate::upstream::{AccountClient, AccountState, Opened};
@@ -55,9 +55,9 @@ impl OwnLogins {
         self.credentials.get(credential).map_or(&[], |form| &form.context)
     }
 
-    /// Logs in with this PAT, and logs out.
-    pub(super) async fn log_in(&self, credential: &str, pat: &Secret) -> Outcome {
-        match self.open(credential, pat).await {
+    /// Logs in with this secret, and logs out.
+    pub(super) async fn log_in(&self, credential: &str, secret: &LoginSecret) -> Outcome {
+        match self.open(credential, secret).await {
             Opened::Session(session) => {
                 tokio::spawn(session.log_out());
                 Outcome::Accepted
@@ -68,24 +68,29 @@ impl OwnLogins {
         }
     }
 
-    /// Logs in with this PAT, and leaves the session open.
-    pub(super) async fn open(&self, credential: &str, pat: &Secret) -> Opened {
+    /// Logs in with this secret, and leaves the session open.
+    pub(super) async fn open(&self, credential: &str, secret: &LoginSecret) -> Opened {
         let unsent = |cause: &str| Opened::Unsent(Fault::new(Kind::GateBroken).with_cause(cause));
         let Some(form) = self.credentials.get(credential) else { return unsent("there is no such credential") };
         let Some(account) = form.account.as_ref().and_then(|state| AccountClient::new(state, None).ok()) else {
             return unsent("the account cannot be set up");
         };
-        let Some((target, body)) = self.request(form, &account, pat) else {
+        let Some(presented) = self.present(credential, account.account_name(), secret) else {
+            return unsent("the private key did not sign");
+        };
+        let Some((target, body)) = self.request(form, &account, &presented) else {
             return unsent("the login cannot be written");
         };
         match timeout(ANSWER_TIME, account.open_session(&target, body)).await {
-            Ok(Opened::Refused(mut refusal)) => {
-                refusal.without(pat);
-                Opened::Refused(refusal)
-            }
+            Ok(Opened::Refused(refusal)) => Opened::Refused(refusal.to(&presented)),
             Ok(opened) => opened,
             Err(_late) => Opened::Lost(Fault::new(Kind::SnowflakeSilent).with_cause("no answer to the login in time")),
         }
+    }
+
+    /// What stands for the secret of a credential's user in one request; `None` if its key did not sign.
+    pub(super) fn present(&self, credential: &str, account: &str, secret: &LoginSecret) -> Option<Presented> {
+        secret.present(account, &self.credentials.get(credential)?.user, self.env.clock.wall()).ok()
     }
 
     /// What an own login of the credential asks for, of each place that the credential pins.
@@ -101,10 +106,10 @@ impl OwnLogins {
     }
 
     /// The target and the body of a login.
-    fn request(&self, form: &OwnForm, account: &AccountClient, pat: &Secret) -> Option<(String, Bytes)> {
+    fn request(&self, form: &OwnForm, account: &AccountClient, presented: &Presented) -> Option<(String, Bytes)> {
         let id = SessionId::new(&*self.env.random).ok()?.as_uuid();
         let target = format!("{LOGIN}?requestId={id}&request_guid={id}");
         let target = pinned(&form.pins, &target).ok()?.into_owned();
-        Some((target, own_login(account.account_name(), &form.user, pat).into()))
+        Some((target, own_login(account.account_name(), &form.user, presented).into()))
     }
 }

@@ -16,8 +16,8 @@ use super::{Inner, Pats};
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::{PatId, ServiceUser, SessionId};
 use crate::base::pins::ContextField;
-use crate::base::secret::Secret;
 use crate::base::trial::Trial;
+use crate::snowflake::login_secret::LoginSecret;
 use crate::snowflake::statement::{self, AllowedHost};
 use crate::upstream::{Opened, OwnSession};
 
@@ -43,7 +43,7 @@ pub struct Proof {
     pub places: Vec<PlaceProof>,
     /// `SELECT 1` in the session.
     pub query: Trial,
-    /// A statement by the SQL API, with the PAT as the bearer token.
+    /// A statement by the SQL API, with the PAT, or a token of the key pair, as the bearer token.
     pub sql_api: Trial,
     /// The address that Snowflake sees; `None` if Snowflake does not say.
     #[serde(default)]
@@ -131,7 +131,7 @@ impl Inner {
         };
         let (begun, mut opened) = (self.env.clock.now(), None);
         let outcome = self.in_turn(user, &version, async {
-            let (outcome, session) = split(self.own_logins.open(credential, &pat.fetched.pat).await);
+            let (outcome, session) = split(self.own_logins.open(credential, &pat.fetched.secret).await);
             opened = Some(session);
             outcome
         });
@@ -143,7 +143,8 @@ impl Inner {
         (proof.sent, proof.login) = (true, Trial::of(&opened, self.since(begun), |_| accepted(&version)));
         let Ok(session) = opened else { return proof };
         proof.places = self.places(credential, &session);
-        let (id, query, sql_api) = (self.id(), self.query(&session), self.sql_api(&session, &pat.fetched.pat));
+        let (id, query, sql_api) =
+            (self.id(), self.query(&session), self.sql_api(&session, credential, &pat.fetched.secret));
         let (address, query, (sql_api, hosts)) = tokio::join!(session.address(&id), query, sql_api);
         (proof.address, proof.query, proof.sql_api) = (address, query, sql_api);
         proof.hosts = match hosts {
@@ -181,9 +182,16 @@ impl Inner {
         Trial::of(&answer, self.since(begun), |_| "SELECT 1 is answered".to_owned())
     }
 
-    async fn sql_api(&self, session: &OwnSession, pat: &Secret) -> (Trial, Option<Vec<AllowedHost>>) {
+    async fn sql_api(
+        &self,
+        session: &OwnSession,
+        credential: &str,
+        secret: &LoginSecret,
+    ) -> (Trial, Option<Vec<AllowedHost>>) {
         let begun = self.env.clock.now();
-        let answer = session.account().sql_api(pat, &self.id(), statement::ALLOWLIST).await;
+        let presented = self.own_logins.present(credential, session.account().account_name(), secret);
+        let Some(presented) = presented else { return (Trial::untried("the private key did not sign"), None) };
+        let answer = session.account().sql_api(&presented, &self.id(), statement::ALLOWLIST).await;
         let trial = Trial::of(&answer, self.since(begun), |_| "a statement is answered".to_owned());
         (trial, answer.ok().flatten().and_then(|cell| statement::allowed_hosts(&cell)))
     }

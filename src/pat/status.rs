@@ -36,6 +36,9 @@ impl CachedPat {
 pub struct PatStatus {
     /// The credential's name.
     pub credential: String,
+    /// `pat` or `key_pair`.
+    #[serde(default = "pat_kind")]
+    pub kind: String,
     /// Its references, in order.
     pub references: Vec<String>,
     /// Whether logins are served.
@@ -48,6 +51,10 @@ pub struct PatStatus {
     /// References that gave nothing at the last read, although another did.
     #[serde(rename = "losers")]
     pub failed: Vec<FailedReferenceStatus>,
+}
+
+fn pat_kind() -> String {
+    "pat".to_owned()
 }
 
 /// The part of a [`PatStatus`] about the PAT in memory.
@@ -146,20 +153,31 @@ impl PatStatus {
         }
     }
 
+    /// What it logs in with, for people.
+    pub fn what(&self) -> &'static str {
+        if self.kind == "key_pair" { "key pair" } else { "PAT" }
+    }
+
     /// Why somebody has to act, and what to do; `None` if all is well.
     pub fn attention(&self, now: SystemTime) -> Option<String> {
         let end = self.cached.as_ref().and_then(|cached| cached.expires).map(rfc3339::show).unwrap_or_default();
         let new = "make a new one, and put it into the store";
+        let what = self.what();
         Some(match self.state(now) {
             PatState::Active => return None,
             PatState::Expiring => format!("its PAT ends at {end}; {new}"),
             PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
+            PatState::Refused if self.kind == "key_pair" => {
+                "Snowflake refuses its key pair, so its logins fail; compare \
+                 RSA_PUBLIC_KEY_FP of DESC USER with the key in the store, and run `patgate pat retry`"
+                    .to_owned()
+            }
             PatState::Refused => {
                 "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
                  disabled, find out why, enable it, and run `patgate pat retry`"
                     .to_owned()
             }
-            PatState::Missing => "it has no usable PAT, so its logins fail; put one into the store".to_owned(),
+            PatState::Missing => format!("it has no usable {what}, so its logins fail; put one into the store"),
         })
     }
 }

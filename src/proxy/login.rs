@@ -145,7 +145,7 @@ impl AdmittedLogin<'_, '_> {
     /// whether Snowflake refused the PAT.
     async fn try_once(
         &mut self,
-        lease: Lease,
+        mut lease: Lease,
         (target, asks_for): (&str, &[String]),
         connect: Duration,
         record: &mut Record,
@@ -154,7 +154,7 @@ impl AdmittedLogin<'_, '_> {
         let injection = Injection {
             account: self.account.account_name(),
             user: self.grant.user(),
-            pat: lease.pat(),
+            presented: lease.present(self.account.account_name())?,
             mark: Mark {
                 client: self.grant.client().as_str(),
                 trace: record.trace(),
@@ -295,8 +295,8 @@ impl Exchange {
                 let (written, ticket) = self.opened(granted, lease)?;
                 LoginOutcome::Success { response, body: written.map_or(body, Bytes::from), ticket, logout }
             }
-            LoginAnswer::Refused(mut refusal) if self.is_the_client_s(&refusal) => {
-                refusal.without(lease.pat());
+            LoginAnswer::Refused(refusal) if self.is_the_client_s(&refusal) => {
+                let refusal = lease.answered(refusal);
                 lease.unsent();
                 let told = with_trace(&body, self.record.trace());
                 self.record.refused(refusal.client_kind(), refusal.said());

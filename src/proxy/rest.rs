@@ -25,7 +25,7 @@ use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
-use crate::snowflake::{PAT_AUTHENTICATOR, query_id, rest};
+use crate::snowflake::{query_id, rest};
 use crate::telemetry::record::{Record, Step};
 use crate::upstream::{AccountClient, BodySlot, ClientBody, Failure, Held, InFlightPermit, RequestBody, ResponseBody};
 
@@ -81,7 +81,10 @@ impl Worker {
             *request.method_mut() = head.method.clone();
             *request.uri_mut() = head.uri.clone();
             *request.headers_mut() = headers.clone();
-            request.headers_mut().insert(header::AUTHORIZATION, bearer_of(lease.pat())?);
+            let presented = lease.present(account.account_name())?;
+            let headers = request.headers_mut();
+            headers.insert(header::AUTHORIZATION, bearer_of(presented.token())?);
+            headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(presented.token_type()));
             // After the lease, so that a request that waits for a lease holds no permit that a request with a lease
             // needs.
             let in_flight = account.in_flight(generation.config.limits.delay).await?;
@@ -163,7 +166,7 @@ fn is_statement(head: &request::Parts) -> bool {
     head.method == Method::POST && head.uri.path().trim_end_matches('/') == rest::STATEMENTS
 }
 
-/// The headers of every try, without the token.
+/// The headers of every try, without the token and its kind.
 fn outgoing(
     head: &request::Parts,
     body: &OutgoingBody,
@@ -182,15 +185,14 @@ fn outgoing(
     if matches!(body, OutgoingBody::Written(_)) {
         headers.remove(header::CONTENT_ENCODING);
     }
-    headers.insert(rest::TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
     headers.insert(header::HOST, authority.clone());
     rest::pin_headers(grant.pins(), &mut headers).map_err(not_allowed)?;
     Ok(headers)
 }
 
-fn bearer_of(pat: &Secret) -> Result<HeaderValue, Fault> {
-    let no_header = |_| Fault::new(Kind::SecretUnusable).with_cause("the PAT does not fit into a header");
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", pat.expose())).map_err(no_header)?;
+fn bearer_of(token: &Secret) -> Result<HeaderValue, Fault> {
+    let no_header = |_| Fault::new(Kind::SecretUnusable).with_cause("the token does not fit into a header");
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(no_header)?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -8,6 +8,7 @@
 //! except credentials keeps its bytes.
 
 use super::PAT_AUTHENTICATOR;
+use super::login_secret::Presented;
 use super::members::{Envelope, Members, quoted, too_deep};
 use crate::base::secret::Secret;
 use crate::base::trace::TraceId;
@@ -55,8 +56,8 @@ pub struct Injection<'a> {
     pub account: &'a str,
     /// The service user, for `LOGIN_NAME`.
     pub user: &'a str,
-    /// The PAT, for `TOKEN`.
-    pub pat: &'a Secret,
+    /// What stands for the user's secret, for `AUTHENTICATOR` and `TOKEN`.
+    pub presented: &'a Presented,
     /// Whose login it is.
     pub mark: Mark<'a>,
 }
@@ -119,15 +120,15 @@ impl<'a> Login<'a> {
         self.data.put_text("SECONDARY_ROLES", "NONE");
     }
 
-    /// The body to send upstream. The caller may write it again, with a newer PAT.
+    /// The body to send upstream. The caller may write it again, with a newer secret.
     pub fn write(&mut self, with: &Injection<'_>) -> String {
         for name in CREDENTIALS {
             self.data.remove_like(name);
         }
         self.data.put_text("ACCOUNT_NAME", with.account);
         self.data.put_text("LOGIN_NAME", with.user);
-        self.data.put_text("AUTHENTICATOR", PAT_AUTHENTICATOR);
-        self.data.put_text("TOKEN", with.pat.expose());
+        self.data.put_text("AUTHENTICATOR", with.presented.authenticator());
+        self.data.put_text("TOKEN", with.presented.token().expose());
         if let Some(parameters) = self.parameters(&with.mark) {
             self.data.put_raw("SESSION_PARAMETERS", parameters);
         }
@@ -139,20 +140,20 @@ impl<'a> Login<'a> {
 }
 
 /// The body of a login of the gate's own: the credential, and nothing of a client's.
-pub fn own_login(account: &str, user: &str, pat: &Secret) -> String {
+pub fn own_login(account: &str, user: &str, presented: &Presented) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let (account, user, pat) = (quoted(account), quoted(user), quoted(pat.expose()));
+    let (account, user, token) = (quoted(account), quoted(user), quoted(presented.token().expose()));
     format!(
         concat!(
             r#"{{"data":{{"CLIENT_APP_ID":"patgate","CLIENT_APP_VERSION":"{version}","ACCOUNT_NAME":{account},"#,
-            r#""LOGIN_NAME":{user},"AUTHENTICATOR":"{kind}","TOKEN":{pat},"#,
+            r#""LOGIN_NAME":{user},"AUTHENTICATOR":"{kind}","TOKEN":{token},"#,
             r#""CLIENT_ENVIRONMENT":{{"APPLICATION":"patgate"}},"SESSION_PARAMETERS":{{}}}}}}"#
         ),
         version = version,
         account = account,
         user = user,
-        kind = PAT_AUTHENTICATOR,
-        pat = pat,
+        kind = presented.authenticator(),
+        token = token,
     )
 }
 
@@ -272,10 +273,10 @@ mod tests {
     const MARKED: &str = r#""patgate_client":"excel","patgate_trace":"07070707070707070707070707070707""#;
 
     fn rewritten(body: &str) -> String {
-        let pat = Secret::new("the-pat".into());
+        let pat = Presented::pat(Secret::new("the-pat".into()));
         let mut login = Login::parse(body.as_bytes()).unwrap_or_else(|why| panic!("{why:?}: {body}"));
         assert_eq!(login.presented.as_ref().unwrap().expose(), "pgk_x", "{body}");
-        login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark: mark() })
+        login.write(&Injection { account: "acct", user: "SVC", presented: &pat, mark: mark() })
     }
 
     #[test]
@@ -338,12 +339,12 @@ mod tests {
 
     #[test]
     fn a_session_gets_a_query_tag_where_that_is_wanted_and_it_has_none() {
-        let pat = Secret::new("the-pat".into());
+        let pat = Presented::pat(Secret::new("the-pat".into()));
         let tagged = |parameters: &str| {
             let body = format!(r#"{{"data":{{"PASSWORD":"pgk_x"{parameters}}}}}"#);
             let mut login = Login::parse(body.as_bytes()).unwrap();
             let mark = Mark { query_tag: true, ..mark() };
-            login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark })
+            login.write(&Injection { account: "acct", user: "SVC", presented: &pat, mark })
         };
         let tag = format!(r#""QUERY_TAG":{}"#, quoted(&format!("{{{MARKED}}}")));
         for untagged in ["", r#","SESSION_PARAMETERS":{"A":1}"#] {
@@ -356,10 +357,10 @@ mod tests {
     #[test]
     fn a_pinned_role_stands_alone() {
         let body = r#"{"data":{"PASSWORD":"pgk_x","SECONDARY_ROLES":"ALL","Secondary_Roles":"ALL","A":1}}"#;
-        let pat = Secret::new("the-pat".into());
+        let pat = Presented::pat(Secret::new("the-pat".into()));
         let mut login = Login::parse(body.as_bytes()).unwrap();
         login.pin_role_alone();
-        let sent = login.write(&Injection { account: "acct", user: "SVC", pat: &pat, mark: mark() });
+        let sent = login.write(&Injection { account: "acct", user: "SVC", presented: &pat, mark: mark() });
         assert!(sent.starts_with(r#"{"data":{"SECONDARY_ROLES":"NONE","A":1,"#), "{sent}");
         assert_eq!(sent.to_uppercase().matches("SECONDARY_ROLES").count(), 1);
     }

@@ -42,6 +42,7 @@ pub mod granted;
 pub mod key_pair;
 mod key_pem;
 pub mod login;
+pub mod login_secret;
 pub mod logout;
 pub mod members;
 pub mod query;

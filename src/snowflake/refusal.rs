@@ -13,6 +13,7 @@
 
 use std::net::IpAddr;
 
+use super::login_secret::Presented;
 use crate::base::fault::{Kind, Said};
 use crate::base::secret::Secret;
 
@@ -41,6 +42,8 @@ pub struct Refusal {
     pub code: String,
     /// Snowflake's text, shortened.
     pub text: String,
+    /// Whether it answers a token of a key pair; of PATs until something else is known.
+    to_key_pair: bool,
 }
 
 /// One row of the table.
@@ -97,7 +100,12 @@ impl Refusal {
         });
         let about = about.unwrap_or(About::Gate(Kind::LoginRefused));
         let printable = |c: char| if c.is_control() { ' ' } else { c };
-        Self { about, code: code.chars().take(20).collect(), text: message.chars().take(TEXT).map(printable).collect() }
+        Self {
+            about,
+            code: code.chars().take(20).collect(),
+            text: message.chars().take(TEXT).map(printable).collect(),
+            to_key_pair: false,
+        }
     }
 
     /// The kind of failure, if it is the gate's. What is the client's in general may be none of its doing, such as a
@@ -136,10 +144,29 @@ impl Refusal {
     }
 
     /// Whether the table knows the reason, and the reason is the gate's alone. An authentication policy may be about
-    /// the client's driver, and a PAT's login has no token of a key pair.
+    /// the client's driver; a login with a PAT has no token of a key pair, and one with a key pair has no PAT.
     pub fn is_known(&self) -> bool {
-        let open = [Kind::LoginRefused, Kind::AuthenticationPolicy, Kind::KeyPairRefused];
-        matches!(self.about, About::Gate(kind) if !open.contains(&kind))
+        let foreign: &[Kind] = match self.to_key_pair {
+            true => &[Kind::PatRefused, Kind::PatExpired],
+            false => &[Kind::KeyPairRefused],
+        };
+        let open = [Kind::LoginRefused, Kind::AuthenticationPolicy];
+        matches!(self.about, About::Gate(kind) if !open.contains(&kind) && !foreign.contains(&kind))
+    }
+
+    /// Whether the verdict is about the PAT or the key pair itself, which no other request can change.
+    pub fn condemns(&self) -> bool {
+        match self.kind() {
+            Kind::KeyPairRefused => self.to_key_pair,
+            kind => kind.condemns_pat() && !self.to_key_pair,
+        }
+    }
+
+    /// The same refusal, as the answer to this: without its token in the text.
+    #[must_use]
+    pub fn to(mut self, presented: &Presented) -> Self {
+        self.without(presented.token());
+        Self { to_key_pair: presented.is_key_pair(), ..self }
     }
 
     /// Takes a secret out of Snowflake's text.
@@ -176,6 +203,14 @@ mod tests {
         assert_eq!(about("390202", "Authentication attempt rejected by the current authentication policy."), METHOD);
         assert_eq!(about("390999", "who knows"), About::Gate(Kind::LoginRefused));
         assert!(!Refusal::read("390999", "").is_known() && Refusal::read("394400", "").is_known());
+        let (pat, key) = (Presented::pat(Secret::new("p".into())), Presented::key_pair(Secret::new("k".into())));
+        for (code, presented, known) in
+            [("390144", &pat, false), ("390144", &key, true), ("394400", &pat, true), ("394400", &key, false)]
+        {
+            let refusal = Refusal::read(code, "").to(presented);
+            assert_eq!((refusal.is_known(), refusal.condemns()), (known, known), "{code}");
+        }
+        assert_eq!(Refusal::read("390144", "JWT k is invalid").to(&key).text, "JWT *** is invalid");
         assert_eq!(Refusal::read("1", &"x\n".repeat(1000)).text.len(), TEXT);
     }
 }

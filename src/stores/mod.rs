@@ -14,6 +14,7 @@ mod file;
 mod gcp;
 #[cfg(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp"))]
 mod http;
+mod key_pairs;
 #[cfg(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp"))]
 mod login;
 mod resolver;

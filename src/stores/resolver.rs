@@ -10,11 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Semaphore;
 
+use super::key_pairs::KeyPairs;
 use super::{SecretStore, StoreError, StoredSecret, Stores, value};
 use crate::base::clock::Clock;
 use crate::base::ids::PatId;
 use crate::base::names::{LoginRefs, SecretRef, SecretRefs};
 use crate::base::secret::Secret;
+use crate::snowflake::login_secret::LoginSecret;
 use crate::telemetry::metrics::Metrics;
 
 /// The most reads of one store at a time.
@@ -26,14 +28,15 @@ pub struct Resolver {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    key_pairs: KeyPairs,
 }
 
 /// A PAT from a store.
 #[derive(Clone)]
 pub struct FetchedPat {
-    /// The token.
-    pub pat: Secret,
-    /// Its fingerprint: a hash of the token, independent of the store's version.
+    /// The token, or the key pair.
+    pub secret: LoginSecret,
+    /// Its fingerprint: a hash of what is stored, independent of the store's version.
     pub id: PatId,
     /// The store's own name of the version.
     pub version: String,
@@ -72,7 +75,7 @@ impl Resolver {
     /// A resolver for these stores; each single read ends within `timeout`.
     pub fn new(stores: Stores, timeout: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let stores = stores.into_iter().map(|(name, store)| (name, (store, Semaphore::new(READS_AT_ONCE)))).collect();
-        Self { stores, timeout, clock, metrics }
+        Self { stores, timeout, clock, metrics, key_pairs: KeyPairs::default() }
     }
 
     /// Whether reads of all these references are nearly free.
@@ -80,12 +83,12 @@ impl Resolver {
         references.all().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))
     }
 
-    /// Reads one reference.
+    /// Reads one of the references of a login.
     ///
     /// # Errors
     /// The store's error, or the error in the value.
-    pub async fn read(&self, reference: &SecretRef) -> Result<FetchedPat, StoreError> {
-        self.current(reference, 0).await
+    pub async fn read(&self, login: &LoginRefs, reference: &SecretRef) -> Result<FetchedPat, StoreError> {
+        self.current(login, reference, 0).await
     }
 
     /// A secret other than a PAT: the unchanged value of the first reference that gives one, and its place in the list.
@@ -109,11 +112,13 @@ impl Resolver {
     pub async fn first(&self, references: &LoginRefs, refused: &HashSet<PatId>) -> Resolution {
         let (mut failed, mut second_best) = (Vec::new(), None);
         for (rank, reference) in references.secret().iter().enumerate() {
-            let error = match self.current(reference, rank).await {
+            let error = match self.current(references, reference, rank).await {
                 Ok(found) if !refused.contains(&found.id) => return Resolution { pat: Some(found), failed },
                 Ok(found) => {
                     second_best.get_or_insert(found);
-                    let next = self.fetch_pat(reference, rank, |store| store.read_successor(&reference.path)).await;
+                    let next = self
+                        .fetch_pat(references, reference, rank, |store| store.read_successor(&reference.path))
+                        .await;
                     if let Some(Ok(next)) = next
                         && !refused.contains(&next.id)
                     {
@@ -132,18 +137,40 @@ impl Resolver {
         Resolution { pat: second_best, failed }
     }
 
-    async fn current(&self, reference: &SecretRef, rank: usize) -> Result<FetchedPat, StoreError> {
-        let read = self.fetch_pat(reference, rank, |store| Some(store.read(&reference.path))).await;
+    async fn current(&self, login: &LoginRefs, reference: &SecretRef, rank: usize) -> Result<FetchedPat, StoreError> {
+        let read = self.fetch_pat(login, reference, rank, |store| Some(store.read(&reference.path))).await;
         read.unwrap_or_else(|| Err(no_store(reference)))
     }
 
     async fn fetch_pat<'a>(
         &'a self,
+        login: &LoginRefs,
         reference: &SecretRef,
         rank: usize,
         how: impl FnOnce(&'a dyn SecretStore) -> Option<super::ReadFuture<'a>>,
     ) -> Option<Result<FetchedPat, StoreError>> {
-        self.fetch(reference, how, |began, fetched| self.found(reference, rank, began, fetched)).await
+        let passphrase = match login.passphrase() {
+            Some(passphrase) => match self.passphrase(passphrase).await {
+                Ok(text) => Some(text),
+                Err(error) => return Some(Err(error.prefixed(&format!("passphrase {passphrase}")))),
+            },
+            None => None,
+        };
+        self.fetch(reference, how, |began, got| {
+            let field = reference.field.as_deref();
+            let secret = match login {
+                LoginRefs::Pat(_) => LoginSecret::Pat(value::pat(&got.value, field)?),
+                LoginRefs::KeyPair(..) => self.key_pairs.read(reference, value::key(&got.value, field)?, passphrase)?,
+            };
+            Ok(self.found(secret, (reference, rank), began, got))
+        })
+        .await
+    }
+
+    async fn passphrase(&self, reference: &SecretRef) -> Result<Secret, StoreError> {
+        let take = |_, got: StoredSecret| value::line(&got.value, reference.field.as_deref());
+        let read = self.fetch(reference, |store| Some(store.read(&reference.path)), take).await;
+        read.unwrap_or_else(|| Err(no_store(reference)))
     }
 
     /// Reads from one store and applies `take`; `None` if there is no such store, or if it has no pending version.
@@ -166,15 +193,16 @@ impl Resolver {
 
     fn found(
         &self,
-        from: &SecretRef,
-        rank: usize,
+        secret: LoginSecret,
+        (from, rank): (&SecretRef, usize),
         began: Instant,
         got: StoredSecret,
-    ) -> Result<FetchedPat, StoreError> {
-        let pat = value::pat(&got.value, from.field.as_deref())?;
+    ) -> FetchedPat {
         let StoredSecret { version, created, expires, value: _ } = got;
         let ended = (self.clock.now(), self.clock.wall());
-        Ok(FetchedPat { id: PatId::of(&pat), pat, version, created, expires, from: from.clone(), rank, began, ended })
+        // A key pair has no end, whatever a store writes beside it.
+        let expires = expires.filter(|_| secret.pat().is_some());
+        FetchedPat { id: secret.id(), secret, version, created, expires, from: from.clone(), rank, began, ended }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Makes a PAT of a store's value, by one rule for all stores.
+//! Makes a PAT, or a private key, of a store's value, by one rule for all stores.
 //!
 //! With `#FIELD` it takes that member of a JSON object and ignores the others; without it, the whole value. It removes
 //! a trailing newline. It refuses values that cannot be a token, before Snowflake counts them as bad logins.
 //!
 //! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide,
 //! managed external secrets, Snowflake Programmatic Access Token). It needs no `#FIELD`. The secret also has the
-//! private key that rotates the token; the gate never uses that key, also if a reference names it.
+//! private key that rotates the token; the gate never takes that key for a PAT, also if a reference names it.
 
 use super::StoreError;
 use crate::base::names::CLIENT_KEY_PREFIX;
@@ -42,7 +42,6 @@ const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
 pub fn member(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let whole = value.expose().trim();
     match field {
-        Some(field) if TOXIC.contains(&field) => unusable("the member that #FIELD names is no token but a key"),
         Some(field) => {
             let Ok(members) = Members::parse(whole) else {
                 return unusable("the reference names a #FIELD, and the value is no JSON object");
@@ -61,11 +60,42 @@ fn unusable<T>(why: &str) -> Result<T, StoreError> {
     Err(StoreError::Unusable(why.to_owned()))
 }
 
+/// The private key in a store's value, without blanks around it: the same key has the same fingerprint in all stores.
+///
+/// # Errors
+/// Like [`member`].
+pub fn key(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let text = member(value, field)?;
+    match text.expose().trim() {
+        "" => unusable("the value is empty"),
+        pem if pem.starts_with('{') => {
+            unusable("the value is a JSON object; name its member with #FIELD in the reference")
+        }
+        pem => Ok(Secret::new(pem.to_owned())),
+    }
+}
+
+/// The passphrase in a store's value: one line.
+///
+/// # Errors
+/// Like [`member`].
+pub fn line(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    let text = member(value, field)?;
+    match text.expose().trim_end_matches(['\r', '\n']) {
+        "" => unusable("the value is empty"),
+        line if line.contains(['\r', '\n']) => unusable("the value has more than one line"),
+        line => Ok(Secret::new(line.to_owned())),
+    }
+}
+
 /// The PAT in a store's value.
 ///
 /// # Errors
 /// Like [`member`].
 pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
+    if field.is_some_and(|field| TOXIC.contains(&field)) {
+        return unusable("the member that #FIELD names is no token but a key");
+    }
     let whole = value.expose().trim();
     let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
     let text = member(value, field.or(managed.then_some(MANAGED)))?;
@@ -107,6 +137,15 @@ mod tests {
         assert_eq!(read(managed, None).unwrap(), "tok");
         assert_eq!(read(managed, Some("patTokenValue")).unwrap(), "tok");
         assert!(read(managed, Some("passphrase")).unwrap_err().contains("no token but a key"));
+    }
+
+    #[test]
+    fn keys_and_passphrases_come_without_what_surrounds_them() {
+        let managed = Secret::new("{\"privateKey\":\"\\n---\\nx\\n---\\n\",\"passphrase\":\" p \"}".into());
+        assert_eq!(key(&managed, Some("privateKey")).unwrap().expose(), "---\nx\n---");
+        assert_eq!(line(&managed, Some("passphrase")).unwrap().expose(), " p ");
+        assert_eq!(line(&Secret::new("p\r\n".into()), None).unwrap().expose(), "p");
+        assert!(key(&managed, None).is_err() && line(&Secret::new("a\nb".into()), None).is_err());
     }
 
     #[test]

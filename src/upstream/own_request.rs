@@ -16,9 +16,10 @@ use super::in_flight::InFlightPermit;
 use super::response_body::ResponseBody;
 use crate::base::secret::Secret;
 use crate::snowflake::answer::CONTENT_TYPE;
+use crate::snowflake::login_secret::Presented;
 use crate::snowflake::rest::TOKEN_TYPE;
 use crate::snowflake::route::LOGOUT;
-use crate::snowflake::{PAT_AUTHENTICATOR, token_header};
+use crate::snowflake::token_header;
 
 /// How long a logout may take; nobody waits for it.
 const LOGOUT_TIME: Duration = Duration::from_secs(10);
@@ -41,15 +42,20 @@ impl AccountClient {
         self.own(Method::POST, target, body, authorization.into_iter().collect()).await
     }
 
-    /// Posts JSON to a path of Snowflake's REST APIs, which take a PAT as the bearer token.
+    /// Posts JSON to a path of Snowflake's REST APIs, which take a PAT, or the token of a key pair, as bearer token.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn post_rest(&self, target: &str, body: Bytes, pat: &Secret) -> Result<Response<ResponseBody>, Failure> {
-        let bearer = Zeroizing::new(format!("Bearer {}", pat.expose()));
+    pub async fn post_rest(
+        &self,
+        target: &str,
+        body: Bytes,
+        presented: &Presented,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let bearer = Zeroizing::new(format!("Bearer {}", presented.token().expose()));
         let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| unfit("a token"))?;
         bearer.set_sensitive(true);
-        let kind = (TOKEN_TYPE, HeaderValue::from_static(PAT_AUTHENTICATOR));
+        let kind = (TOKEN_TYPE, HeaderValue::from_static(presented.token_type()));
         self.own(Method::POST, target, body, vec![(header::AUTHORIZATION, bearer), kind]).await
     }
 

@@ -12,6 +12,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::pins::ContextField;
 use crate::base::secret::Secret;
 use crate::snowflake::answer::LoginAnswer;
+use crate::snowflake::login_secret::Presented;
 use crate::snowflake::refusal::Refusal;
 use crate::snowflake::statement;
 
@@ -69,9 +70,9 @@ impl AccountClient {
     ///
     /// # Errors
     /// The fault.
-    pub async fn sql_api(&self, pat: &Secret, id: &str, sql: &str) -> Result<Option<String>, Fault> {
+    pub async fn sql_api(&self, presented: &Presented, id: &str, sql: &str) -> Result<Option<String>, Fault> {
         let (target, body) = statement::sql_api(id, sql);
-        let (status, body) = read(self.post_rest(&target, body.into(), pat).await?).await?;
+        let (status, body) = read(self.post_rest(&target, body.into(), presented).await?).await?;
         statement::sql_api_result(status, &body)
     }
 }

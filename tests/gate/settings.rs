@@ -143,6 +143,12 @@ pub fn reference(text: &str) -> LoginRefs {
     LoginRefs::Pat(SecretRefs::new(vec![SecretRef::parse(text).unwrap()]).unwrap())
 }
 
+/// A key pair, and the passphrase of an encrypted one.
+pub fn key_pair(key: &str, passphrase: Option<&str>) -> LoginRefs {
+    let LoginRefs::Pat(key) = reference(key) else { panic!() };
+    LoginRefs::KeyPair(key, passphrase.map(|text| SecretRef::parse(text).unwrap()))
+}
+
 pub fn rates<const N: usize>(all: [&str; N]) -> Arc<[Rate]> {
     all.iter().map(|text| units::rate(text).unwrap()).collect()
 }

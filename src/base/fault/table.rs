@@ -292,7 +292,7 @@ faults! {
         "Give the trace id to the operator, who checks the reference and the gate's rights in the store.";
     /// The secret exists but cannot be a PAT.
     SecretUnusable = 504, "secret_unusable", Store, Error, BEHIND, BEHIND,
-        "your key is fine, but the secret in the secrets manager is not a usable Snowflake token",
+        "your key is fine, but the secret in the secrets manager is not a usable Snowflake token or key",
         "Give the trace id to the operator, who checks the form of the secret.";
     /// The store has no such secret, version or field.
     SecretMissing = 505, "secret_missing", Store, Error, BEHIND, BEHIND,

@@ -181,9 +181,9 @@ async fn local(config: &Config, clock: &Arc<dyn Clock>, found: &mut Vec<Finding>
     for (name, credential) in &config.credentials {
         for reference in credential.login.secret().iter() {
             let Some(path) = file(reference) else { continue };
-            let key = format!("credentials.{name}.pat");
-            if let Err(error) = resolver.read(reference).await {
-                let remedy = "Put the PAT there; until then its logins fail";
+            let key = format!("credentials.{name}.{}", credential.login.kind());
+            if let Err(error) = resolver.read(&credential.login, reference).await {
+                let remedy = "Put it there; until then its logins fail";
                 found.push(Finding::error(&key, error.to_string(), remedy).of(Owner::Store));
             }
             private(&key, &path, found);

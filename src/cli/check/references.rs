@@ -34,10 +34,11 @@ pub(super) async fn probe(config: &Config) -> Result<Vec<Probe>, SetupError> {
     let mut reads = Vec::new();
     for (credential, one) in &config.credentials {
         for reference in one.login.secret().iter() {
-            let (resolver, reference, clock) = (resolver.clone(), reference.clone(), clock.clone());
+            let (resolver, login) = (resolver.clone(), one.login.clone());
+            let (reference, clock) = (reference.clone(), clock.clone());
             let (credential, kind) = (credential.clone(), kind(config, &reference));
             reads.push(tokio::spawn(async move {
-                let read = resolver.read(&reference).await;
+                let read = resolver.read(&login, &reference).await;
                 Probe { credential, reference, kind, read, now: clock.wall() }
             }));
         }
@@ -54,7 +55,7 @@ fn kind(config: &Config, reference: &SecretRef) -> &'static str {
 }
 
 impl Probe {
-    /// Whether the reference gives a PAT.
+    /// Whether the reference gives a PAT, or a key pair.
     pub(super) fn is_ok(&self) -> bool {
         self.read.is_ok()
     }
@@ -83,9 +84,10 @@ impl Probe {
         let head = format!("{}: {} ({})", self.credential, self.reference, self.kind);
         match &self.read {
             Ok(found) => {
+                let what = if found.secret.pat().is_some() { "PAT" } else { "key pair" };
                 let age = self.age(found).map_or_else(|| "not given by the store".to_owned(), span);
                 let expires = end(found).map_or_else(|| "not given".to_owned(), rfc3339::show);
-                format!("{head}: ok, version {}, PAT {}, age {age}, expiry {expires}", found.version, found.id)
+                format!("{head}: ok, version {}, {what} {}, age {age}, expiry {expires}", found.version, found.id)
             }
             Err(error) => format!("{head}: {}: {error}", error.kind()),
         }
@@ -98,7 +100,7 @@ impl Probe {
 
 /// When a PAT ends: as it says itself, else as the store says.
 fn end(found: &FetchedPat) -> Option<SystemTime> {
-    match Shape::of(&found.pat) {
+    match Shape::of(found.secret.pat()?) {
         Shape::Jwt { ends: Some(ends) } => Some(ends),
         Shape::Jwt { ends: None } | Shape::Opaque | Shape::ClientKey => found.expires,
     }

@@ -38,11 +38,11 @@ pub(super) async fn steps(config: &Config, env: &Env) -> Vec<Step> {
     for (credential, one) in &config.credentials {
         for reference in one.login.secret().iter() {
             let (resolver, reference, clock) = (resolver.clone(), reference.clone(), env.clock.clone());
-            let credential = credential.clone();
+            let (credential, login) = (credential.clone(), one.login.clone());
             tasks.push(tokio::spawn(async move {
                 let begun = clock.now();
                 let late = |_| Err(StoreError::Unavailable("no answer in time".to_owned()));
-                let read = timeout(PATIENCE, resolver.read(&reference)).await.unwrap_or_else(late);
+                let read = timeout(PATIENCE, resolver.read(&login, &reference)).await.unwrap_or_else(late);
                 Read { credential, reference, read, took: clock.now().saturating_duration_since(begun) }
             }));
         }
@@ -89,7 +89,8 @@ fn of_read(config: &Config, one: &Read) -> Step {
     let (link, credential) = (Link::StoreRead, &*one.credential);
     let step = match &one.read {
         Ok(found) => {
-            let what = format!("{} gives PAT {}, version {}", one.reference, found.id, found.version);
+            let what = if found.secret.pat().is_some() { "PAT" } else { "key pair" };
+            let what = format!("{} gives {what} {}, version {}", one.reference, found.id, found.version);
             Step::good(link, credential, what)
         }
         Err(StoreError::Unavailable(_) | StoreError::Login(_)) => {
@@ -111,7 +112,8 @@ fn of_read(config: &Config, one: &Read) -> Step {
 /// What the PAT says of itself.
 fn pat(credential: &str, found: &FetchedPat, now: SystemTime) -> Step {
     let link = Link::Pat;
-    let (form, ends) = match Shape::of(&found.pat) {
+    let Some(pat) = found.secret.pat() else { return Step::good(link, credential, "a key pair, which has no end") };
+    let (form, ends) = match Shape::of(pat) {
         Shape::ClientKey => {
             let what = "the store has a client key of a gate in place of the PAT";
             return Step::failed(link, credential, Kind::SecretUnusable, what);

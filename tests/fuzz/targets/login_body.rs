@@ -9,6 +9,7 @@ use patgate::internal::base::secret::Secret;
 use patgate::internal::snowflake::answer::{LoginAnswer, RenewalAnswer};
 use patgate::internal::base::trace::TraceId;
 use patgate::internal::snowflake::login::{Injection, Login, Mark};
+use patgate::internal::snowflake::login_secret::Presented;
 use patgate::internal::snowflake::renewal::Renewal;
 use patgate::internal::snowflake::{query, rest};
 
@@ -16,7 +17,8 @@ fuzz_target!(|body: &[u8]| {
     let pat = Secret::new("the-pat".into());
     if let Ok(mut login) = Login::parse(body) {
         let mark = Mark { client: "c", trace: TraceId::from_bytes([7; 16]), query_tag: true };
-        let with = Injection { account: "a", user: "U", pat: &pat, mark };
+        let presented = Presented::pat(pat.clone());
+        let with = Injection { account: "a", user: "U", presented: &presented, mark };
         let written = login.write(&with);
         let mut again = Login::parse(written.as_bytes()).expect("what was written is a login");
         assert_eq!(again.presented.as_ref().unwrap().expose(), "the-pat");
