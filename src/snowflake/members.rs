@@ -117,7 +117,7 @@ impl<'a> Members<'a> {
     }
 
     /// Sets a member to a JSON text: in its old place, or at the end.
-    pub fn set_raw(&mut self, name: &'static str, value: String) {
+    pub fn set_raw(&mut self, name: &'a str, value: String) {
         let at = self.0.iter().position(|(key, _)| key == name);
         self.remove(name);
         let at = at.unwrap_or(self.0.len()).min(self.0.len());
@@ -125,7 +125,7 @@ impl<'a> Members<'a> {
     }
 
     /// Sets a member to a string.
-    pub fn set_text(&mut self, name: &'static str, value: &str) {
+    pub fn set_text(&mut self, name: &'a str, value: &str) {
         self.set_raw(name, quoted(value));
     }
 

@@ -8,6 +8,9 @@
 //! protocol return another. `AWSPENDING` is the successor that a rotation has written and not yet promoted: the store
 //! reads it only after a refusal.
 
+#[path = "aws_write.rs"]
+mod write;
+
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -29,7 +32,7 @@ use std::time::{Duration, SystemTime};
 
 use super::http::{HttpError, StoreHttp, inside, status_error};
 use super::login::{LoginCache, with_login};
-use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::stores::AwsStore;
@@ -136,18 +139,28 @@ impl SecretStore for Aws {
     fn read_successor<'a>(&'a self, path: &'a str) -> Option<ReadFuture<'a>> {
         Some(Box::pin(self.read_stage(path, PENDING)))
     }
+
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a> {
+        Box::pin(self.write_secret(write))
+    }
+}
+
+fn explain(failed: &Failed) -> StoreError {
+    match failed {
+        Failed::Sdk(error) => explain_sdk(error),
+        Failed::Store(error) => error.clone(),
+    }
 }
 
 /// The error as text, with nothing from an answer's body except the service's error code.
-fn explain(failed: &Failed) -> StoreError {
-    let error = match failed {
-        Failed::Sdk(error) => error,
-        Failed::Store(error) => return error.clone(),
-    };
-    if let Some(ours) = inside(&**error) {
+fn explain_sdk<E>(error: &SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    if let Some(ours) = inside(error) {
         return StoreError::Unavailable(format!("Secrets Manager, or the source of the gate's credentials: {ours}"));
     }
-    match &**error {
+    match error {
         SdkError::ServiceError(refusal) => {
             let code = refusal.err().code().unwrap_or("no code");
             let raw = refusal.raw();
@@ -172,7 +185,7 @@ fn explain(failed: &Failed) -> StoreError {
             StoreError::Unavailable("the server that answered did not speak Secrets Manager's protocol".into())
         }
         // A provider of the credentials chain; its own text may quote an answer.
-        SdkError::DispatchFailure(_) => match sources(&**error).find_map(|error| error.downcast_ref()) {
+        SdkError::DispatchFailure(_) => match sources(error).find_map(|error| error.downcast_ref()) {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
                 StoreError::Unavailable("the source of the gate's AWS credentials gave no usable answer".into())
             }

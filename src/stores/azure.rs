@@ -6,6 +6,9 @@
 //! The vault names the resource of its tokens. The SDK sends no token to a vault that names another domain than its
 //! own; `danger_any_resource` switches that check off, for vaults behind a name of the operator.
 
+#[path = "azure_write.rs"]
+mod write;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +30,7 @@ use http::HeaderMap;
 use super::http::{HttpError, StoreHttp, inside, status_error};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
-use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::stores::{AzureLogin, AzureStore};
@@ -122,8 +125,8 @@ impl Azure {
         let over = Failed::is_over;
         let read = with_login!(self, client => get(&client, name, version), unless over);
         let secret = read.map_err(|error| explain(&error))?;
+        let version = version_of(&secret);
         let attributes = secret.attributes.unwrap_or_default();
-        let version = secret.id.as_deref().and_then(|id| id.rsplit('/').next()).unwrap_or("unnamed").to_owned();
         let value = secret.value.ok_or_else(|| StoreError::Unusable("the answer holds no secret".into()))?;
         Ok(StoredSecret {
             value: Secret::new(value),
@@ -138,6 +141,14 @@ impl SecretStore for Azure {
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
         Box::pin(self.read_secret(path))
     }
+
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a> {
+        Box::pin(self.write_secret(write))
+    }
+}
+
+fn version_of(secret: &Model) -> String {
+    secret.id.as_deref().and_then(|id| id.rsplit('/').next()).unwrap_or("unnamed").to_owned()
 }
 
 async fn get(client: &SecretClient, name: &str, version: Option<&str>) -> Result<Model, Failed> {

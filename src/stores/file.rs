@@ -6,7 +6,7 @@
 use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
-use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteError, WriteFuture, file_write};
 use crate::base::secret::Secret;
 
 /// The largest file: far more than any token, and harmless.
@@ -22,20 +22,35 @@ impl File {
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
+
+    /// The file of a reference, which must stay below the directory.
+    fn place(&self, path: &str) -> Result<PathBuf, StoreError> {
+        let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !below {
+            let text = format!("{path}: the file of a reference must be below the store's directory, without `..`");
+            return Err(StoreError::Refused(text));
+        }
+        Ok(self.directory.join(path))
+    }
 }
 
 impl SecretStore for File {
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
-        // A reference must stay below the directory.
-        let below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !below {
-            let text = format!("{path}: the file of a reference must be below the store's directory, without `..`");
-            return Box::pin(std::future::ready(Err(StoreError::Refused(text))));
-        }
-        let path = self.directory.join(path);
+        let path = self.place(path);
         Box::pin(async move {
+            let path = path?;
             let read = tokio::task::spawn_blocking(move || read(&path)).await;
             read.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was cancelled".into())))
+        })
+    }
+
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a> {
+        let (path, value, before) = (self.place(write.path), write.value.clone(), write.before.to_owned());
+        Box::pin(async move {
+            let path = path?;
+            let written = tokio::task::spawn_blocking(move || file_write::replace(&path, &value, &before)).await;
+            let cancelled = |_| WriteError::Unknown(StoreError::Unavailable("the write was cancelled".into()));
+            written.map_err(cancelled)?
         })
     }
 
@@ -44,7 +59,7 @@ impl SecretStore for File {
     }
 }
 
-fn read(path: &Path) -> Result<StoredSecret, StoreError> {
+pub(super) fn read(path: &Path) -> Result<StoredSecret, StoreError> {
     let failed = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());
         match error.kind() {
@@ -68,7 +83,7 @@ fn read(path: &Path) -> Result<StoredSecret, StoreError> {
     if u64::try_from(length).is_ok_and(|length| length > LARGEST) {
         return Err(StoreError::Unusable(format!("{}: larger than {LARGEST} bytes", path.display())));
     }
-    let version = format!("content:{}", value.fingerprint());
+    let version = StoredSecret::content_version(&value);
     Ok(StoredSecret { value, version, created, expires: None })
 }
 

@@ -7,6 +7,9 @@
 //!
 //! A reference is `NAME`, `NAME/VERSION` or `projects/PROJECT/secrets/NAME/versions/VERSION`.
 
+#[path = "gcp_write.rs"]
+mod write;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +20,13 @@ use google_cloud_auth::credentials::{
     AccessTokenCredentials, Builder, external_account, impersonated, service_account, user_account,
 };
 use google_cloud_auth::errors::CredentialsError;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 
 use super::http::{StoreHttp, status_error, url};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
-use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::secret::Secret;
 use crate::config::stores::GcpStore;
 use crate::tls::TlsError;
@@ -75,17 +78,7 @@ impl Gcp {
     }
 
     async fn read_secret(&self, path: &str) -> Result<StoredSecret, StoreError> {
-        let parts: Vec<&str> = path.split('/').collect();
-        let (project, name, version) = match parts[..] {
-            [name] => (self.settings.project.as_str(), name, "latest"),
-            [name, version] => (self.settings.project.as_str(), name, version),
-            ["projects", project, "secrets", name] => (project, name, "latest"),
-            ["projects", project, "secrets", name, "versions", version] => (project, name, version),
-            _ => {
-                let text = "the reference needs NAME, NAME/VERSION or projects/PROJECT/secrets/NAME/versions/VERSION";
-                return Err(StoreError::Refused(text.into()));
-            }
-        };
+        let (project, name, version) = place(path, &self.settings.project)?;
         let method = format!("{version}:access");
         let path = ["v1", "projects", project, "secrets", name, "versions", method.as_str()];
         let over = |denied: &Denied| denied.status == Some(StatusCode::UNAUTHORIZED);
@@ -93,7 +86,21 @@ impl Gcp {
         read.map_err(|denied| denied.error)
     }
 
-    async fn access(&self, credentials: &Arc<AccessTokenCredentials>, path: [&str; 7]) -> Result<StoredSecret, Denied> {
+    async fn access(&self, credentials: &Credentials, path: [&str; 7]) -> Result<StoredSecret, Denied> {
+        let answer = self.ask(credentials, Method::GET, &path, Bytes::new()).await?;
+        if !answer.status().is_success() {
+            return Err(denied(&answer));
+        }
+        Ok(value(&answer)?)
+    }
+
+    async fn ask(
+        &self,
+        credentials: &Credentials,
+        method: Method,
+        path: &[&str],
+        body: Bytes,
+    ) -> Result<Response<Bytes>, Denied> {
         let token = match credentials.access_token().await {
             Ok(token) => token,
             Err(error) => {
@@ -107,18 +114,36 @@ impl Gcp {
             bearer.map_err(|_| StoreError::Refused("the access token does not fit into a header".into()))?;
         bearer.set_sensitive(true);
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-        let url = url(self.settings.address.as_deref().unwrap_or(ADDRESS), path)?;
-        let answer = self.web.get(url, headers).await.map_err(StoreError::from)?;
-        if !answer.status().is_success() {
-            return Err(denied(&answer));
-        }
-        Ok(value(&answer)?)
+        let url = url(self.settings.address.as_deref().unwrap_or(ADDRESS), path.iter().copied())?;
+        Ok(self.web.ask(method, url, headers, body).await.map_err(StoreError::from)?)
     }
+}
+
+/// The gate's credentials at Google.
+type Credentials = Arc<AccessTokenCredentials>;
+
+/// Project, name and version of a reference.
+fn place<'a>(path: &'a str, own: &'a str) -> Result<(&'a str, &'a str, &'a str), StoreError> {
+    let parts: Vec<&str> = path.split('/').collect();
+    Ok(match parts[..] {
+        [name] => (own, name, "latest"),
+        [name, version] => (own, name, version),
+        ["projects", project, "secrets", name] => (project, name, "latest"),
+        ["projects", project, "secrets", name, "versions", version] => (project, name, version),
+        _ => {
+            let text = "the reference needs NAME, NAME/VERSION or projects/PROJECT/secrets/NAME/versions/VERSION";
+            return Err(StoreError::Refused(text.into()));
+        }
+    })
 }
 
 impl SecretStore for Gcp {
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
         Box::pin(self.read_secret(path))
+    }
+
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a> {
+        Box::pin(self.write_secret(write))
     }
 }
 

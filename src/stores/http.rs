@@ -76,11 +76,21 @@ impl StoreHttp {
         Ok(head.map(|()| body.freeze()))
     }
 
-    /// Gets a URL.
+    /// Sends a request to a URL; a body is JSON.
     #[cfg(any(feature = "vault", feature = "gcp"))]
-    pub(super) async fn get(&self, url: reqwest::Url, headers: HeaderMap) -> Result<Response<Bytes>, HttpError> {
-        let mut request = Request::get(url.as_str()).body(Bytes::new())?;
+    pub(super) async fn ask(
+        &self,
+        method: http::Method,
+        url: reqwest::Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let json = !body.is_empty();
+        let mut request = Request::builder().method(method).uri(url.as_str()).body(body)?;
         *request.headers_mut() = headers;
+        if json {
+            request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        }
         self.send(request).await
     }
 }

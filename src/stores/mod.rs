@@ -10,6 +10,7 @@ mod aws;
 mod azure;
 mod env;
 mod file;
+mod file_write;
 #[cfg(feature = "gcp")]
 mod gcp;
 #[cfg(any(feature = "vault", feature = "aws", feature = "azure", feature = "gcp"))]
@@ -22,6 +23,7 @@ mod secret_source;
 mod value;
 #[cfg(feature = "vault")]
 mod vault;
+mod write;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -31,6 +33,7 @@ use std::time::{Duration, SystemTime};
 
 pub use resolver::{FailedReference, FetchedPat, Resolution, Resolver, together};
 pub use secret_source::load_now;
+pub use write::{Write, WriteError, WriteFuture};
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind, chain};
@@ -48,6 +51,13 @@ pub struct StoredSecret {
     pub created: Option<SystemTime>,
     /// When this version expires, if the store says so.
     pub expires: Option<SystemTime>,
+}
+
+impl StoredSecret {
+    /// The name of a version in a store that names none: what it holds, as a hash.
+    fn content_version(value: &Secret) -> String {
+        format!("content:{}", value.fingerprint())
+    }
 }
 
 /// Why a store gave no secret. The texts are for the operator and contain nothing of an answer's body.
@@ -151,6 +161,9 @@ pub trait SecretStore: Send + Sync {
     fn read_successor<'a>(&'a self, _path: &'a str) -> Option<ReadFuture<'a>> {
         None
     }
+
+    /// Writes a new version of a secret, whose name it returns; only if the store still has the version before.
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a>;
 
     /// Whether a read is nearly free, so that the gate may look for a change each `pat.watch`.
     fn is_local(&self) -> bool {

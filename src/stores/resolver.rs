@@ -78,6 +78,17 @@ impl Resolver {
         Self { stores, timeout, clock, metrics, key_pairs: KeyPairs::default() }
     }
 
+    /// The store of a reference, and the places for its requests.
+    pub(super) fn store(&self, reference: &SecretRef) -> Result<(&dyn SecretStore, &Semaphore), StoreError> {
+        let (store, permits) = self.stores.get(&reference.store).ok_or_else(|| no_store(reference))?;
+        Ok((&**store, permits))
+    }
+
+    /// How long one request may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Whether reads of all these references are nearly free.
     pub fn is_local(&self, references: &LoginRefs) -> bool {
         references.all().all(|one| self.stores.get(&one.store).is_some_and(|(store, _)| store.is_local()))

@@ -88,6 +88,25 @@ pub fn line(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     }
 }
 
+/// The value with a new token in it, and with everything else that it holds.
+///
+/// # Errors
+/// Like [`member`], if the value has no place for a token.
+pub fn replaced(value: &Secret, field: Option<&str>, token: &Secret) -> Result<Secret, StoreError> {
+    // What could not be read as a token is nothing to write one into.
+    pat(value, field)?;
+    let whole = value.expose().trim();
+    let members = Members::parse(whole).ok().filter(|_| whole.starts_with('{'));
+    Ok(Secret::new(match (field.or(members.is_some().then_some(MANAGED)), members) {
+        (Some(field), Some(mut members)) => {
+            members.set_text(field, token.expose());
+            members.write()
+        }
+        _ if value.expose().ends_with('\n') => format!("{}\n", token.expose()),
+        _ => token.expose().to_owned(),
+    }))
+}
+
 /// The PAT in a store's value.
 ///
 /// # Errors
@@ -137,6 +156,20 @@ mod tests {
         assert_eq!(read(managed, None).unwrap(), "tok");
         assert_eq!(read(managed, Some("patTokenValue")).unwrap(), "tok");
         assert!(read(managed, Some("passphrase")).unwrap_err().contains("no token but a key"));
+    }
+
+    #[test]
+    fn a_new_token_leaves_everything_else_as_it_is() {
+        let new = |value: &str, field| {
+            let (value, token) = (Secret::new(value.into()), Secret::new("new\"".into()));
+            replaced(&value, field, &token).map(|value| value.expose().to_owned())
+        };
+        assert_eq!(new("old\n", None).unwrap(), "new\"\n");
+        assert_eq!(new("old", None).unwrap(), "new\"");
+        let wanted = r#"{"user":"U","token":"new\"","n":12345678901234567890}"#;
+        assert_eq!(new(r#"{"user":"U", "token":"old","n":12345678901234567890}"#, Some("token")).unwrap(), wanted);
+        assert_eq!(new(r#"{"patTokenValue":"old"}"#, None).unwrap(), r#"{"patTokenValue":"new\""}"#);
+        assert!(new(r#"{"other":"old"}"#, Some("token")).is_err() && new(r#"{"a":"b"}"#, None).is_err());
     }
 
     #[test]

@@ -12,12 +12,15 @@
 //! renewal fails, if the new lease is shorter, or if Vault refuses a read with 403. If that login does not help, the
 //! gate waits before the next one. While neither works, a token with some lease left still serves.
 
+#[path = "vault_write.rs"]
+mod write;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use parking_lot::{Mutex, MutexGuard};
 use rustify::clients::reqwest::Client as RestClient;
 use rustify::errors::ClientError as RestError;
@@ -31,7 +34,7 @@ use vaultrs::error::ClientError;
 use super::http::{StoreHttp, status_error, url};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
-use super::{ReadFuture, SecretStore, StoreError, StoredSecret};
+use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::clock::Clock;
 use crate::base::fault::chain;
 use crate::base::rfc3339;
@@ -264,10 +267,20 @@ impl Vault {
         let data = answered::<Envelope>(&answer).and_then(|envelope| envelope.data);
         let Some(data) = data.filter(|_| answer.status().is_success()) else { return Err(denied(&answer)) };
         let value = Secret::new(data.get().to_owned());
-        Ok(StoredSecret { version: format!("content:{}", value.fingerprint()), value, created: None, expires: None })
+        Ok(StoredSecret { version: StoredSecret::content_version(&value), value, created: None, expires: None })
     }
 
     async fn get<'a>(&self, login: &Login, path: impl Iterator<Item = &'a str>) -> Result<Response<Bytes>, StoreError> {
+        self.send(login, Method::GET, path, Bytes::new()).await
+    }
+
+    async fn send<'a>(
+        &self,
+        login: &Login,
+        method: Method,
+        path: impl Iterator<Item = &'a str>,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, StoreError> {
         let header = |text: &str| {
             let value = HeaderValue::from_str(text);
             value.map_err(|_| {
@@ -283,13 +296,17 @@ impl Vault {
             headers.insert("x-vault-namespace", header(namespace)?);
         }
         let url = url(&self.settings.address, std::iter::once("v1").chain(path))?;
-        Ok(self.web.get(url, headers).await?)
+        Ok(self.web.ask(method, url, headers, body).await?)
     }
 }
 
 impl SecretStore for Vault {
     fn read<'a>(&'a self, path: &'a str) -> ReadFuture<'a> {
         Box::pin(self.read_secret(path))
+    }
+
+    fn write<'a>(&'a self, write: Write<'a>) -> WriteFuture<'a> {
+        Box::pin(self.write_secret(write))
     }
 }
 
