@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::entries::{account_name, known, login};
 use super::read::Section;
 use super::units;
-use super::{Account, Store};
+use super::{Account, Config, Store};
 use crate::base::ids::ServiceUser;
 use crate::base::names::{LoginRefs, SecretRefs};
 
@@ -51,6 +51,14 @@ pub struct Rotation {
     pub lifetime: Option<Duration>,
     /// The role that the token is restricted to; `None` keeps the one that the token was made with.
     pub role: Option<String>,
+}
+
+impl Config {
+    /// What the gate logs in to Snowflake with, each with its table: `credentials.NAME` or `rotators.NAME`.
+    pub fn logins(&self) -> impl Iterator<Item = (String, &LoginRefs)> {
+        let credentials = self.credentials.iter().map(|(name, one)| (format!("credentials.{name}"), &one.login));
+        credentials.chain(self.rotators.iter().map(|(name, one)| (format!("rotators.{name}"), &one.login)))
+    }
 }
 
 /// `[rotators.NAME]`.

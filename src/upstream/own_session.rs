@@ -106,7 +106,7 @@ impl OwnSession {
     }
 }
 
-async fn read(response: Response<ResponseBody>) -> Result<(u16, Bytes), Fault> {
+pub(super) async fn read(response: Response<ResponseBody>) -> Result<(u16, Bytes), Fault> {
     let broken = |error: &super::whole::NotRead| Fault::new(Kind::AnswerBroken).with_source(error);
     let (head, body) = whole(response).await.map_err(|error| broken(&error))?;
     Ok((head.status().as_u16(), body))

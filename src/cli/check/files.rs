@@ -178,15 +178,20 @@ async fn local(config: &Config, clock: &Arc<dyn Clock>, found: &mut Vec<Finding>
     files.stores.retain(|_, store| matches!(store, Store::File(_)));
     // Only files: nothing to set up that could fail.
     let Ok(resolver) = resolver(&files, clock, &Arc::default()) else { return };
-    for (name, credential) in &config.credentials {
-        for reference in credential.login.secret().iter() {
+    for (table, login) in config.logins() {
+        // A key whose passphrase is in another store cannot be opened here.
+        let opens = login.passphrase().is_none_or(|reference| file(reference).is_some());
+        for reference in login.secret().iter() {
             let Some(path) = file(reference) else { continue };
-            let key = format!("credentials.{name}.{}", credential.login.kind());
-            if let Err(error) = resolver.read(&credential.login, reference).await {
+            let key = format!("{table}.{}", login.kind());
+            if opens && let Err(error) = resolver.read(login, reference).await {
                 let remedy = "Put it there; until then its logins fail";
                 found.push(Finding::error(&key, error.to_string(), remedy).of(Owner::Store));
             }
             private(&key, &path, found);
+        }
+        if let Some(path) = login.passphrase().and_then(file) {
+            private(&format!("{table}.passphrase"), &path, found);
         }
     }
     let ring = config.seal.iter().filter_map(|seal| seal.keys.as_ref()).flat_map(SecretRefs::iter);

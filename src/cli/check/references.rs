@@ -32,9 +32,11 @@ pub(super) async fn probe(config: &Config) -> Result<Vec<Probe>, SetupError> {
     let clock = Env::default().clock;
     let resolver = Arc::new(resolver(config, &clock, &Arc::<Metrics>::default())?);
     let mut reads = Vec::new();
-    for (credential, one) in &config.credentials {
-        for reference in one.login.secret().iter() {
-            let (resolver, login) = (resolver.clone(), one.login.clone());
+    for (table, login) in config.logins() {
+        // A credential goes by its name alone.
+        let credential: Arc<str> = table.strip_prefix("credentials.").unwrap_or(&table).into();
+        for reference in login.secret().iter() {
+            let (resolver, login) = (resolver.clone(), login.clone());
             let (reference, clock) = (reference.clone(), clock.clone());
             let (credential, kind) = (credential.clone(), kind(config, &reference));
             reads.push(tokio::spawn(async move {
