@@ -7,7 +7,6 @@
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
 //! | `answers` | what the operator's commands answer | 1 |
-//! | `addresses` | the changes of the gate's own address | 2 |
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
@@ -19,7 +18,6 @@
 //! | `admin` | the same over HTTP | 5 |
 //! | `metrics` | the metrics, to a collector | 5 |
 
-mod addresses;
 mod admin;
 mod alone;
 mod answers;
@@ -59,6 +57,7 @@ use crate::base::clock::Env;
 use crate::base::shutdown::Shutdown;
 use crate::config::{Config, Listen};
 use crate::listen::{Acceptor, Unadmitted, Workers};
+use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
 use crate::telemetry::logs::LogControl;
 use crate::telemetry::observer::Observer;
@@ -118,7 +117,7 @@ impl App {
         pats.keep_fresh();
         let mut certificates = Certificates::new(generations.clone());
         certificates.look();
-        tokio::spawn(tidy(generations.clone(), certificates));
+        tokio::spawn(tidy(generations.services.clone(), certificates));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let drain = CancellationToken::new();
         let running = status::Running {
@@ -228,14 +227,11 @@ impl App {
     }
 }
 
-/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends,
-/// and writes down when the gate has another address.
-async fn tidy(generations: Arc<Generations>, mut certificates: Certificates) {
-    let services = &generations.services;
+/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends.
+async fn tidy(services: Services, mut certificates: Certificates) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         certificates.look();
-        addresses::look(&generations);
         services.guard.tidy();
         services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {

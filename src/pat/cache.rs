@@ -37,6 +37,7 @@ use crate::config;
 use crate::stores::{FailedReference, FetchedPat, Resolution, Resolver, StoreError, together};
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::store_reads::StoreReads;
 
 /// The pause before the next read after a read that found only a refused version. It doubles each time.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -76,6 +77,8 @@ struct Inner {
     health: ReadHealth,
     schedule: Schedule,
     wake: HashMap<LoginRefs, Notify>,
+    /// The reads that requests wait for.
+    reads: HashMap<LoginRefs, Arc<StoreReads>>,
 }
 
 /// The reason for a read.
@@ -93,9 +96,10 @@ impl Cache {
     pub(super) fn new(options: CacheOptions) -> Self {
         let keys: HashSet<_> = options.credentials.values().cloned().collect();
         let values = moka::future::Cache::new(u64::try_from(keys.len()).unwrap_or(u64::MAX).max(1));
+        let reads = keys.iter().map(|key| (key.clone(), Arc::new(StoreReads::of(key)))).collect();
         let wake = keys.into_iter().map(|key| (key, Notify::new())).collect();
         let schedule = Schedule::new(options.settings.clone(), options.env.random.clone());
-        let inner = Inner { options, values, health: ReadHealth::default(), schedule, wake };
+        let inner = Inner { options, values, health: ReadHealth::default(), schedule, wake, reads };
         Self { inner: Arc::new(inner), background: Arc::default() }
     }
 
@@ -112,6 +116,11 @@ impl Cache {
             inner.wake.get(key).inspect(|wake| wake.notify_one());
         }
         Ok(cached)
+    }
+
+    /// The reads of the store for which requests of an admitted client have waited.
+    pub(super) fn reads(&self, grant: &Grant) -> Option<Arc<StoreReads>> {
+        self.inner.reads.get(grant.login()).cloned()
     }
 
     /// The PAT of a credential, from memory if possible; `None` if there is no such credential.
@@ -325,7 +334,13 @@ impl Inner {
             if let Some(error) = self.health.failed_just_now(key, asked, matches!(why, Why::Pushed)) {
                 return Err(error);
             }
-            let fresh = self.fetch(key, cached.as_deref()).await?;
+            let serves = cached.as_ref().is_some_and(|cached| self.is_usable(cached));
+            let mut waited_for =
+                (!serves || matches!(why, Why::Refused(_))).then(|| Some(self.reads.get(key)?.begin())).flatten();
+            let fresh = self.fetch(key, cached.as_deref()).await.inspect_err(|error| {
+                waited_for.iter_mut().for_each(|read| read.failed(error.fault_kind()));
+            })?;
+            drop(waited_for);
             let in_vain = matches!(why, Why::Refused(refused) if fresh.id == *refused);
             let before = cached.filter(|cached| cached.fetched.id == fresh.id).and_then(|cached| cached.again);
             let pause = before.map_or(AGAIN, |(_, pause)| LONGEST_AGAIN.min(pause * 2));

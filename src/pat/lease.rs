@@ -25,10 +25,11 @@ use crate::admit::Grant;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Fault, Kind, Said};
 use crate::base::ids::{PatId, ServiceUser};
+use crate::base::trace::TraceId;
 use crate::base::verdict::Verdict;
 use crate::snowflake::login_secret::Presented;
 use crate::snowflake::refusal::Refusal;
-use crate::telemetry::store_watch::StoreWatch;
+use crate::telemetry::store_reads::StoreReads;
 
 /// The pause before a request without a PAT asks the store again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -78,7 +79,7 @@ pub struct Refused {
 struct LeaseRequest {
     pats: Pats,
     grant: Grant,
-    watch: StoreWatch,
+    trace: TraceId,
     kind: RequestKind,
     context: Context,
     deadlines: Deadlines,
@@ -87,6 +88,11 @@ struct LeaseRequest {
 }
 
 impl Pats {
+    /// The reads of the store for which requests of this client may have to wait.
+    pub fn store_reads(&self, grant: &Grant) -> Option<Arc<StoreReads>> {
+        self.inner.cache.reads(grant)
+    }
+
     /// The right to send one request for an admitted client, in its turn. It waits for a PAT, for its turn, and for a
     /// verdict about a version that Snowflake has refused. `asks_for` is the context that the request asks for: role,
     /// warehouse, database and schema.
@@ -96,15 +102,15 @@ impl Pats {
     pub async fn lease(
         &self,
         grant: &Grant,
-        watch: &StoreWatch,
+        trace: TraceId,
         kind: RequestKind,
         asks_for: Vec<String>,
         deadlines: Deadlines,
     ) -> Result<Lease, Fault> {
         let is_own_form = kind == RequestKind::Login && self.inner.own_logins.context(grant.credential()) == asks_for;
         let context = Context { places: asks_for, is_client_s: !is_own_form };
-        let (pats, grant, watch) = (self.clone(), grant.clone(), watch.clone());
-        LeaseRequest { pats, grant, watch, kind, context, deadlines, refusals: 0 }.granted().await
+        let (pats, grant) = (self.clone(), grant.clone());
+        LeaseRequest { pats, grant, trace, kind, context, deadlines, refusals: 0 }.granted().await
     }
 }
 
@@ -170,7 +176,7 @@ impl Lease {
         let cause = format!("{told} to PAT {id} ({version} of the store); refusals so far: {times}");
         let (client, credential) = (request.grant.client(), request.grant.credential());
         request.pats.inner.metrics.pat_refused(credential);
-        let (trace, name) = (request.watch.trace(), kind.rule().name);
+        let (trace, name) = (request.trace, kind.rule().name);
         tracing::warn!(%trace, %client, %credential, kind = name, cause, "PAT refused");
         Refused { request, kind, cause, said }
     }
@@ -208,23 +214,14 @@ impl Refused {
 impl LeaseRequest {
     /// The PAT in memory. While there is none, the request waits, and the gate reads the store again.
     async fn current(&self) -> Result<Arc<CachedPat>, Fault> {
-        let (began, asked) = (Instant::now(), self.pats.inner.guard.clock.now());
         loop {
             match self.pats.inner.cache.current(&self.grant).await {
-                Ok(pat) => {
-                    if pat.fetched.ended.0 >= asked {
-                        self.watch.waited_since(began);
-                    }
-                    return Ok(pat);
-                }
+                Ok(pat) => return Ok(pat),
                 Err(error) if error.passes() && Instant::now() + PAUSE < self.deadlines.store => {
-                    tracing::debug!(trace = %self.watch.trace(), cause = %error, "a request waits for the store");
+                    tracing::debug!(trace = %self.trace, cause = %error, "a request waits for the store");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => {
-                    self.watch.waited_since(began);
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -325,15 +322,13 @@ impl LeaseRequest {
 impl Helper for LeaseRequest {
     fn newer<'a>(&'a self, version: &'a PatId) -> Work<'a, Result<PatId, String>> {
         Box::pin(async move {
-            let began = Instant::now();
             let read = self.pats.inner.cache.newer_than(&self.grant, version).await;
-            self.watch.waited_since(began);
             let why = match read {
                 Ok(Some(newer)) => return Ok(newer.fetched.id.clone()),
                 Ok(None) => "the store has no newer one".to_owned(),
                 Err(error) => format!("the gate cannot read a newer one: {error}"),
             };
-            tracing::debug!(trace = %self.watch.trace(), why, "requests wait for a newer PAT");
+            tracing::debug!(trace = %self.trace, why, "requests wait for a newer PAT");
             Err(why)
         })
     }

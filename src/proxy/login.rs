@@ -109,13 +109,17 @@ impl AdmittedLogin<'_, '_> {
         if self.grant.pins().role != Pin::Free {
             self.login.pin_role_alone();
         }
-        let (grant, watch, asks_for) = (self.grant, record.store_watch(), context(&target));
+        let (grant, trace, asks_for) = (self.grant, record.trace(), context(&target));
         if asks_for.iter().any(|asked| asked.len() > CONTEXT) {
             return Err(malformed("its role, warehouse, database or schema is too long for a name of Snowflake's"));
         }
         let pats = &generation.pats;
-        let wait = async || pats.lease(grant, &watch, RequestKind::Login, asks_for.clone(), deadlines).await;
-        let mut lease = wait().await?;
+        record.note(|facts| facts.store = pats.store_reads(grant));
+        let wait = async |record: &mut Record| {
+            record.step(Step::Asked);
+            pats.lease(grant, trace, RequestKind::Login, asks_for.clone(), deadlines).await
+        };
+        let mut lease = wait(record).await?;
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
@@ -130,12 +134,13 @@ impl AdmittedLogin<'_, '_> {
                 LoginOutcome::Other { response, body } => return Ok(passed_on(response, body)),
                 LoginOutcome::Refused(refusal) => {
                     record.again(refusal.kind());
+                    record.step(Step::Asked);
                     lease = refusal.another().await?;
                 }
                 LoginOutcome::Failed(failure) => {
                     record.again(failure.kind());
                     tries.again(failure, record.trace()).await?;
-                    lease = wait().await?;
+                    lease = wait(record).await?;
                 }
             }
         }
@@ -262,6 +267,7 @@ impl Exchange {
                 return Ok(LoginOutcome::Failed(failure));
             }
         };
+        self.record.note(|facts| facts.gate_address = response.body().from());
         match redirect(&response, self.account.authority()) {
             Ok(None) => {}
             Ok(Some(cause)) => {
@@ -302,10 +308,7 @@ impl Exchange {
                 self.record.refused(refusal.client_kind(), refusal.said());
                 LoginOutcome::Other { response, body: told.map_or(body, Bytes::from) }
             }
-            LoginAnswer::Refused(refusal) => {
-                self.account.seen_as(refusal.address());
-                LoginOutcome::Refused(lease.refused(refusal))
-            }
+            LoginAnswer::Refused(refusal) => LoginOutcome::Refused(lease.refused(refusal)),
         })
     }
 

@@ -70,10 +70,14 @@ impl Worker {
         let headers = outgoing(&head, &body, &grant, account.authority())?;
         let deadlines = Deadlines::new(tokio::time::Instant::now(), generation.config.login.hold);
         let asks_for = rest::context(&headers, body.statement(&head));
-        let (trace, watch) = (record.trace(), record.store_watch());
+        let trace = record.trace();
         let pats = &generation.pats;
-        let wait = async || pats.lease(&grant, &watch, RequestKind::Rest, asks_for.clone(), deadlines).await;
-        let (mut lease, mut tries) = (wait().await?, account.hold(Held::Rest, generation.config.login.hold));
+        record.note(|facts| facts.store = pats.store_reads(&grant));
+        let wait = async |record: &mut Record| {
+            record.step(Step::Asked);
+            pats.lease(&grant, trace, RequestKind::Rest, asks_for.clone(), deadlines).await
+        };
+        let (mut lease, mut tries) = (wait(record).await?, account.hold(Held::Rest, generation.config.login.hold));
         loop {
             record.step(Step::Leased);
             record.note(|facts| facts.pat = Some(lease.version().clone()));
@@ -99,7 +103,7 @@ impl Worker {
                 Looked::Failed(failure) => {
                     record.again(failure.kind());
                     tries.again(failure, trace).await?;
-                    lease = wait().await?;
+                    lease = wait(record).await?;
                     continue;
                 }
             };
@@ -109,6 +113,7 @@ impl Worker {
                 }
                 OutgoingBody::Kept(_) | OutgoingBody::Written(_) => {
                     record.again(refusal.kind());
+                    record.step(Step::Asked);
                     refusal.another().await?
                 }
             };
@@ -228,12 +233,18 @@ async fn exchange(
         tokio::select! {
             biased;
             Ok(()) = &mut written => {}
-            sent = &mut sending => return (Phase::Judged(Box::new(judge(sent, lease).await)), lent),
+            sent = &mut sending => {
+                note_way(&mut lent, &sent);
+                return (Phase::Judged(Box::new(judge(sent, lease).await)), lent);
+            }
         }
         lease.sending();
         lent.step(Step::Sent);
         match timeout(SETTLED, &mut sending).await {
-            Ok(sent) => (Phase::Judged(Box::new(judge(sent, lease).await)), lent),
+            Ok(sent) => {
+                note_way(&mut lent, &sent);
+                (Phase::Judged(Box::new(judge(sent, lease).await)), lent)
+            }
             Err(_long) => {
                 lease.settle();
                 (Phase::Settled(sending, Box::new(lease)), lent)
@@ -244,12 +255,23 @@ async fn exchange(
     record.take_back(lent);
     let looked = match phase {
         Phase::Judged(looked) => *looked,
-        Phase::Settled(sending, lease) => judge(sending.await, *lease).await,
+        Phase::Settled(sending, lease) => {
+            let sent = sending.await;
+            note_way(record, &sent);
+            judge(sent, *lease).await
+        }
     };
     if !matches!(looked, Ok(Looked::Failed(_)) | Err(_)) {
         record.step(Step::Answered);
     }
     looked
+}
+
+/// Notes which of the gate's own addresses the request came from.
+fn note_way(record: &mut Record, sent: &Result<Response<ResponseBody>, Failure>) {
+    if let Ok(response) = sent {
+        record.note(|facts| facts.gate_address = response.body().from());
+    }
 }
 
 /// What an answer says about the PAT.

@@ -131,20 +131,24 @@ impl StoreError {
             Self::Unusable(text) => Self::Unusable(at(text)),
         }
     }
+
+    /// The kind of the fault that a request ends with.
+    pub fn fault_kind(&self) -> Kind {
+        match self {
+            Self::Unavailable(_) => Kind::StoreUnavailable,
+            Self::Throttled(..) => Kind::StoreThrottled,
+            Self::Login(_) => Kind::StoreLogin,
+            Self::Missing(_) => Kind::SecretMissing,
+            Self::Refused(_) => Kind::StoreRefused,
+            Self::Unusable(_) => Kind::SecretUnusable,
+        }
+    }
 }
 
 impl From<StoreError> for Fault {
     /// The fault for the client after a failed read.
     fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::Unavailable(_) => Kind::StoreUnavailable,
-            StoreError::Throttled(..) => Kind::StoreThrottled,
-            StoreError::Login(_) => Kind::StoreLogin,
-            StoreError::Missing(_) => Kind::SecretMissing,
-            StoreError::Refused(_) => Kind::StoreRefused,
-            StoreError::Unusable(_) => Kind::SecretUnusable,
-        };
-        Self::new(kind).with_cause(error)
+        Self::new(error.fault_kind()).with_cause(error)
     }
 }
 

@@ -33,8 +33,6 @@ pub const STOPPED: &str = "stopped";
 pub const CONFIGURATION: &str = "configuration";
 /// A listener got another certificate.
 pub const CERTIFICATE: &str = "certificate";
-/// The address that the gate has for an account changed, or is known for the first time since the start.
-pub const GATE_ADDRESS: &str = "gate_address";
 /// The operator ended sessions.
 pub const SESSIONS_ENDED: &str = "sessions_ended";
 /// A session ended.

@@ -17,7 +17,7 @@ use crate::config::SqlRecord;
 use crate::snowflake::query_id::{self, Edges};
 use crate::snowflake::route::Route;
 use crate::snowflake::sql_text;
-use crate::telemetry::store_watch::StoreWatch;
+use crate::telemetry::store_reads::{StoreReads, StoreWait};
 
 /// The longest text of a login's facts; its client may send any.
 const FACT: usize = 128;
@@ -46,6 +46,9 @@ pub struct Facts {
     pub client: Option<ClientName>,
     /// The account, once the client or the session is known.
     pub account: Option<Arc<str>>,
+    /// The address of this machine that the request went to Snowflake from; a network policy lists it, or what stands
+    /// for it behind a NAT.
+    pub gate_address: Option<IpAddr>,
     /// The credential used.
     pub credential: Option<Arc<str>>,
     /// The PAT version used, or the one that opened the session.
@@ -76,8 +79,8 @@ pub struct Facts {
     pub steps: Steps,
     /// The attempts before the last one.
     pub earlier: Vec<Attempt>,
-    /// When it waited for a store; most requests never do.
-    pub store: Option<StoreWatch>,
+    /// The reads of the store that it may have waited for.
+    pub store: Option<Arc<StoreReads>>,
 }
 
 /// The beginning of a statement's request.
@@ -145,6 +148,8 @@ pub enum Step {
     Received,
     /// The gate admitted the client, within its limits.
     Admitted,
+    /// The request asks for a lease of a PAT.
+    Asked,
     /// The request has a lease of a PAT.
     Leased,
     /// The request goes to Snowflake.
@@ -155,13 +160,15 @@ pub enum Step {
 
 /// When the steps were done, in microseconds after the beginning; 0 where a step was not reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Steps([u32; 5]);
+pub struct Steps([u32; 6]);
 
 /// One attempt that did not give the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Its steps.
     pub steps: Steps,
+    /// When it was over, after the beginning.
+    pub ended: Duration,
     /// Why another one followed.
     pub kind: Kind,
 }
@@ -206,7 +213,7 @@ impl Steps {
 
     /// The next attempt has its own lease, and is sent by itself.
     fn forget_sending(&mut self) {
-        for step in [Step::Leased, Step::Sent, Step::Answered] {
+        for step in [Step::Asked, Step::Leased, Step::Sent, Step::Answered] {
             self.0[step.index()] = 0;
         }
     }
@@ -222,9 +229,10 @@ impl Step {
         match self {
             Self::Received => 0,
             Self::Admitted => 1,
-            Self::Leased => 2,
-            Self::Sent => 3,
-            Self::Answered => 4,
+            Self::Asked => 2,
+            Self::Leased => 3,
+            Self::Sent => 4,
+            Self::Answered => 5,
         }
     }
 }
@@ -302,9 +310,20 @@ impl Facts {
         self.statement.as_ref()?.told()
     }
 
-    /// When it waited for a store, after its beginning, and how long each time.
-    pub fn store_waits(&self) -> Vec<(Duration, Duration)> {
-        self.store.as_ref().map_or_else(Vec::new, |watch| watch.waits(self.started))
+    /// The reads of a store that it waited for.
+    pub fn store_waits(&self) -> Vec<StoreWait> {
+        let Some(reads) = &self.store else { return Vec::new() };
+        let waits = self.all_attempts().filter_map(|(steps, ended)| {
+            let (from, until) = (steps.after(Step::Asked)?, steps.after(Step::Leased).unwrap_or(ended));
+            Some(reads.within(self.started + from, self.started + until))
+        });
+        waits.flatten().collect()
+    }
+
+    /// The steps of each attempt, and when it was over.
+    fn all_attempts(&self) -> impl Iterator<Item = (&Steps, Duration)> {
+        let earlier = self.earlier.iter().map(|attempt| (&attempt.steps, attempt.ended));
+        earlier.chain([(&self.steps, self.took())])
     }
 
     /// How many times the gate tried to send it upstream.
@@ -319,7 +338,7 @@ impl Facts {
     /// Notes why the attempt under way is followed by another.
     pub(super) fn again(&mut self, kind: Kind) {
         if self.earlier.len() < ATTEMPTS {
-            self.earlier.push(Attempt { steps: self.steps, kind });
+            self.earlier.push(Attempt { steps: self.steps, ended: self.started.elapsed(), kind });
             self.steps.forget_sending();
         }
     }
@@ -329,27 +348,20 @@ impl Facts {
         let all = self.took();
         let received = self.steps.after(Step::Received).unwrap_or_default();
         let admitted = self.steps.after(Step::Admitted).unwrap_or(all);
-        let (mut waited, mut away, mut ready) = (Duration::ZERO, Duration::ZERO, admitted);
-        let attempts = self.earlier.iter().map(|attempt| &attempt.steps).chain([&self.steps]);
-        let mut unanswered = None::<Duration>;
-        for steps in attempts {
-            let leased = steps.after(Step::Leased).unwrap_or(all);
-            // What was sent and not answered took until the next attempt began.
-            match unanswered.take() {
-                Some(sent) => away += leased.saturating_sub(sent),
-                None => waited += leased.saturating_sub(ready),
-            }
-            let Some(sent) = steps.after(Step::Sent) else { break };
-            match steps.after(Step::Answered) {
-                Some(answered) => (away, ready) = (away + answered.saturating_sub(sent), answered),
-                None => unanswered = Some(sent),
-            }
-        }
-        if let Some(sent) = unanswered {
-            away += all.saturating_sub(sent);
+        let (mut waited, mut away, mut before) = (Duration::ZERO, Duration::ZERO, None::<Duration>);
+        for (steps, ended) in self.all_attempts() {
+            let (asked, leased) = (steps.after(Step::Asked), steps.after(Step::Leased));
+            let Some(began) = asked.or(steps.after(Step::Sent)) else { break };
+            // Between two attempts it waits until Snowflake can be reached again.
+            away += before.map_or(Duration::ZERO, |before| began.saturating_sub(before));
+            let sending = leased.or(if asked.is_none() { Some(began) } else { None }).unwrap_or(ended);
+            waited += sending.saturating_sub(began);
+            let answered = steps.after(Step::Answered).unwrap_or(ended);
+            away += answered.saturating_sub(sending);
+            before = Some(answered);
         }
         let taken = self.steps.after(Step::Answered).map_or(Duration::ZERO, |answered| all.saturating_sub(answered));
-        let store = self.store_waits().iter().map(|(_, time)| *time).sum::<Duration>().min(waited);
+        let store = self.store_waits().iter().map(|wait| wait.time).sum::<Duration>().min(waited);
         let parts = [
             ("the client, which sent its request slowly", received),
             ("the gate's limits for this client", admitted.saturating_sub(received)),

@@ -19,6 +19,6 @@ pub mod record;
 mod record_log;
 pub mod refusal_log;
 pub mod sinks;
-pub mod store_watch;
+pub mod store_reads;
 pub mod story;
 pub mod traces;

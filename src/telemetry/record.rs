@@ -15,7 +15,6 @@ use super::facts::{self, Ending, Facts, Steps};
 use super::observations::Observation;
 use super::record_log;
 use super::sinks::Sinks;
-use super::store_watch::StoreWatch;
 use crate::base::fault::{Fault, Kind, Said};
 use crate::base::trace::{SpanId, TraceId};
 use crate::snowflake::route::Route;
@@ -63,6 +62,7 @@ impl Record {
             route,
             client: None,
             account: None,
+            gate_address: None,
             credential: None,
             pat: None,
             session: None,
@@ -103,13 +103,6 @@ impl Record {
     /// Notes that a step is done.
     pub fn step(&mut self, step: Step) {
         self.note(|facts| facts.step(step));
-    }
-
-    /// Goes to whoever may read a store for this request.
-    pub fn store_watch(&mut self) -> StoreWatch {
-        let watch = StoreWatch::new(self.trace);
-        self.note(|facts| facts.store = Some(watch.clone()));
-        watch
     }
 
     /// Notes why another attempt follows.

@@ -85,7 +85,7 @@ fn login(facts: &Facts, outcome: &str) {
     let login = facts.login.as_deref().unwrap_or(&none);
     let took = facts.took();
     let waits = facts.store_waits();
-    let store = (!waits.is_empty()).then(|| millis(waits.iter().map(|(_, time)| *time).sum()));
+    let store = (!waits.is_empty()).then(|| millis(waits.iter().map(|wait| wait.time).sum()));
     macro_rules! line {
         ($level:ident, $message:literal $(, $name:ident = $value:expr)*) => {
             tracing::$level!(

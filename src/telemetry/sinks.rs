@@ -39,13 +39,8 @@ pub struct Sinks {
 impl Sinks {
     /// Writes an act down.
     pub fn act(&self, act: Act, clock: &dyn Clock) {
-        self.act_at(EpochMillis::of(clock.wall()), act);
-    }
-
-    /// Writes an act down that happened at this time.
-    pub fn act_at(&self, at: EpochMillis, act: Act) {
         if let Some(observations) = &self.observations {
-            observations.add(Observation::Act(at, act));
+            observations.add(Observation::Act(EpochMillis::of(clock.wall()), act));
         }
     }
 

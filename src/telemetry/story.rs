@@ -6,8 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Attempt, Ending, Facts, Step, Steps};
+use super::store_reads::StoreWait;
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::{Kind, Said};
+
+/// How many reads of a store a story has at most.
+const READS: usize = 8;
 
 /// What happened in one request or connection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,9 @@ pub struct Story {
     /// The account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The address of the gate's machine that a login or a REST request went to Snowflake from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate_address: Option<String>,
     /// The credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
@@ -68,9 +75,9 @@ pub struct Story {
     /// The attempts before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierAttempt>,
-    /// When it waited for a store, and how long, in microseconds; the first after the beginning.
+    /// The reads of a store that it waited for, the first [`READS`] of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub store: Vec<(u64, u64)>,
+    pub store: Vec<StoreRead>,
     /// What a login says of itself, and what it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStory>,
@@ -92,6 +99,9 @@ pub struct StepTimes {
     /// The client was admitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<u64>,
+    /// It asked for a lease of a PAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u64>,
     /// It had a lease of a PAT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leased: Option<u64>,
@@ -109,8 +119,25 @@ pub struct StepTimes {
 pub struct EarlierAttempt {
     /// Its steps.
     pub steps: StepTimes,
+    /// When it was over, in microseconds after the beginning.
+    pub ended: u64,
     /// The kind of its failure.
     pub kind: String,
+}
+
+/// A read of a store, as far as the request waited for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreRead {
+    /// The references that were read.
+    pub references: String,
+    /// When the wait began, in microseconds after the beginning.
+    pub from: u64,
+    /// How long it took, in microseconds.
+    pub us: u64,
+    /// The kind of its failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// What a login says of itself, and what it got.
@@ -168,8 +195,9 @@ impl Story {
     /// The story of these facts, of a request that began at this time.
     pub fn of(facts: &Facts, at: EpochMillis) -> Self {
         let text = |value: &Option<std::sync::Arc<str>>| value.as_deref().map(str::to_owned);
-        let attempt = |Attempt { steps, kind }: &Attempt| EarlierAttempt {
+        let attempt = |Attempt { steps, ended, kind }: &Attempt| EarlierAttempt {
             steps: StepTimes::of(steps),
+            ended: micros(*ended),
             kind: kind.rule().name.to_owned(),
         };
         Self {
@@ -185,6 +213,7 @@ impl Story {
             connection: facts.connection.map(|(trace, span)| (trace.to_string(), span.to_string())),
             client: facts.client.as_ref().map(ToString::to_string),
             account: text(&facts.account),
+            gate_address: facts.gate_address.map(|address| address.to_string()),
             credential: text(&facts.credential),
             pat: facts.pat.as_ref().map(ToString::to_string),
             session: facts.session.map(|session| session.to_string()),
@@ -195,7 +224,7 @@ impl Story {
             bytes: facts.bytes_down,
             steps: StepTimes::of(&facts.steps),
             earlier: facts.earlier.iter().map(attempt).collect(),
-            store: facts.store_waits().iter().map(|(from, time)| (micros(*from), micros(*time))).collect(),
+            store: store_reads(facts),
             login: facts.login.as_ref().map(|login| LoginStory {
                 driver: login.driver.clone(),
                 driver_version: login.driver_version.clone(),
@@ -229,6 +258,7 @@ impl StepTimes {
         Self {
             received: after(Step::Received),
             admitted: after(Step::Admitted),
+            asked: after(Step::Asked),
             leased: after(Step::Leased),
             sent: after(Step::Sent),
             answered: after(Step::Answered),
@@ -256,6 +286,17 @@ impl FaultStory {
         let likely = ending.likely().map(str::to_owned);
         Some(Self { likely, ..Self::new(ending.kind()?, ending.cause(), ending.said()) })
     }
+}
+
+fn store_reads(facts: &Facts) -> Vec<StoreRead> {
+    let Some(store) = &facts.store else { return Vec::new() };
+    let read = |wait: StoreWait| StoreRead {
+        references: store.references().to_owned(),
+        from: micros(wait.from.saturating_duration_since(facts.started)),
+        us: micros(wait.time),
+        failed: wait.failed.map(|kind| kind.rule().name.to_owned()),
+    };
+    facts.store_waits().into_iter().take(READS).map(read).collect()
 }
 
 /// A time in whole microseconds.

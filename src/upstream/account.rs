@@ -5,7 +5,6 @@
 //! client with its own connections.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use super::breaker::{Breaker, BreakerState};
 use super::failure::{Blame, Failure};
 use super::hold::{Held, Hold};
 use super::in_flight::{InFlight, InFlightPermit};
-use super::own_address::{Addresses, OwnAddress};
 use super::pool::{Pool, Way};
 use super::response_body::ResponseBody;
 use super::tunnel::Tunnel;
@@ -40,7 +38,6 @@ pub struct AccountState {
     tunnel: Option<Tunnel>,
     breaker: Arc<Breaker>,
     in_flight: InFlight,
-    own_address: Arc<OwnAddress>,
 }
 
 /// Why an account cannot be set up.
@@ -81,7 +78,6 @@ impl AccountState {
                 tunnel,
                 breaker: kept.breaker.clone(),
                 in_flight: kept.in_flight.clone(),
-                own_address: kept.own_address.clone(),
             },
             None => Self {
                 account: account.clone(),
@@ -91,7 +87,6 @@ impl AccountState {
                 tunnel,
                 breaker: Arc::default(),
                 in_flight: InFlight::new(account.in_flight),
-                own_address: Arc::default(),
             },
         };
         let state = Arc::new(state);
@@ -120,16 +115,6 @@ impl AccountState {
     /// Roots and session cache, for all workers.
     pub(super) fn tls(&self) -> &Arc<ClientConfig> {
         &self.tls
-    }
-
-    /// Where the address goes that its connections come from.
-    pub(super) fn address_book(&self) -> &Arc<OwnAddress> {
-        &self.own_address
-    }
-
-    /// The changes of the gate's own address towards this account since the last call, each with its age.
-    pub fn address_changes(&self) -> Vec<(Duration, Addresses)> {
-        self.own_address.changes()
     }
 
     /// For how long Snowflake is known to be unreachable, and why; `None` if it is not.
@@ -227,11 +212,6 @@ impl AccountClient {
     /// [`Failure`], whose kind says at which step the way ends.
     pub async fn reach(&self) -> Result<(), Failure> {
         self.pool.reach().await
-    }
-
-    /// Snowflake has named the address that it sees.
-    pub fn seen_as(&self, address: Option<IpAddr>) {
-        address.into_iter().for_each(|address| self.state.own_address.seen_as(address));
     }
 
     /// Closes connections that were idle for too long. Nothing polls idle connections, so the worker calls this

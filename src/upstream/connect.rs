@@ -1,6 +1,7 @@
 //! A new connection to Snowflake: TCP, TLS with verification, HTTP/1.1.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,6 @@ use tokio_rustls::client::TlsStream;
 use super::body::{Progress, ProgressBody};
 use super::dial::dial;
 use super::failure::Hop;
-use super::own_address::OwnAddress;
 use super::reads_on::ReadsOn;
 use super::tunnel::Tunnel;
 use crate::tls::transport::Transport;
@@ -32,8 +32,6 @@ pub(super) struct Endpoint {
     pub name: ServerName<'static>,
     /// Roots and session cache, one for all workers.
     pub tls: TlsConnector,
-    /// Learns from which address a connection comes.
-    pub own: Arc<OwnAddress>,
 }
 
 /// One connection. It makes progress only while it is polled.
@@ -41,6 +39,8 @@ pub(super) struct Connection {
     pub send: SendRequest<ProgressBody>,
     driver: http1::Connection<Io, ProgressBody>,
     pub progress: Arc<Progress>,
+    /// The address of this machine that it comes from.
+    pub from: Option<IpAddr>,
     ended: bool,
 }
 
@@ -52,15 +52,13 @@ impl Connection {
             None => dial(&endpoint.address, hop).await?,
             Some(tunnel) => tunnel.open(&endpoint.address, hop).await?,
         };
-        if let Ok(local) = tcp.local_addr() {
-            endpoint.own.connected_from(local.ip());
-        }
+        let from = tcp.local_addr().ok().map(|local| local.ip());
         *hop = Hop::Tls;
         let tls = endpoint.tls.connect(endpoint.name.clone(), Transport::new(ReadsOn::new(tcp))).await?;
         *hop = Hop::Exchange;
         let handshake = Builder::new().max_header_size(64 << 10).handshake(TokioIo::new(tls)).await;
         let (send, driver) = handshake.map_err(io::Error::other)?;
-        Ok(Box::new(Self { send, driver, progress: Arc::default(), ended: false }))
+        Ok(Box::new(Self { send, driver, progress: Arc::default(), from, ended: false }))
     }
 
     /// Drives the connection; ready when it has ended.

@@ -23,7 +23,6 @@ mod hold;
 mod idle_pool;
 mod in_flight;
 mod look;
-mod own_address;
 mod own_request;
 mod own_session;
 mod pool;

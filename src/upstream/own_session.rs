@@ -56,10 +56,7 @@ impl AccountClient {
                 let places = PLACES.map(|place| (place, granted.place(place).flatten()));
                 Opened::Session(OwnSession { token: granted.token(), places: places.into(), account: self })
             }
-            Some(LoginAnswer::Refused(refusal)) => {
-                self.seen_as(refusal.address());
-                Opened::Refused(refusal)
-            }
+            Some(LoginAnswer::Refused(refusal)) => Opened::Refused(refusal),
             // The answer is complete but not a login answer: the secret was not checked.
             None => Opened::Unsent(Fault::new(Kind::SnowflakeGarbled).with_cause("the answer is none to a login")),
         }
@@ -90,9 +87,7 @@ impl OwnSession {
 
     /// The address that Snowflake sees; `None` where it does not say.
     pub async fn address(&self, id: &str) -> Option<IpAddr> {
-        let address = self.query(id, statement::CURRENT_IP_ADDRESS).await.ok()??.parse().ok()?;
-        self.account.seen_as(Some(address));
-        Some(address)
+        self.query(id, statement::CURRENT_IP_ADDRESS).await.ok()??.parse().ok()
     }
 
     /// The account, for a request beside the session.

@@ -56,7 +56,6 @@ impl Pool {
             tunnel: state.tunnel().cloned(),
             name,
             tls: TlsConnector::from(state.tls().clone()),
-            own: state.address_book().clone(),
         };
         let idle = Arc::new(IdlePool::new(limits.keep));
         Ok(Arc::new(Self { endpoint, limits, idle }))

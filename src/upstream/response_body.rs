@@ -1,5 +1,6 @@
 //! [`ResponseBody`]: the body of Snowflake's answer. It drives its connection and returns it at the end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,7 @@ pub struct ResponseBody {
     /// it.
     watch: Option<Pin<Box<Sleep>>>,
     last: Instant,
+    from: Option<IpAddr>,
     _place: InFlightPermit,
 }
 
@@ -40,6 +42,7 @@ pub enum BrokeOff {
 
 impl ResponseBody {
     pub(super) fn new(body: Incoming, connection: Box<Connection>, idle: Arc<IdlePool>, silence: Duration) -> Self {
+        let from = connection.from;
         let mut response_body = Self {
             body,
             connection: Some(connection),
@@ -47,12 +50,18 @@ impl ResponseBody {
             silence,
             watch: None,
             last: Instant::now(),
+            from,
             _place: InFlightPermit::exempt(),
         };
         if response_body.body.is_end_stream() {
             response_body.finish(None);
         }
         response_body
+    }
+
+    /// The address of this machine that its connection comes from.
+    pub fn from(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// The same body, which holds the in-flight permit of its request until it is dropped.

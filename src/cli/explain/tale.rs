@@ -1,7 +1,6 @@
 //! [`Tale`]: records, with what stood around them.
 
 use std::fmt::Write as _;
-use std::io;
 
 use serde_json::{Value, json};
 
@@ -17,8 +16,10 @@ use crate::telemetry::story::{EarlierAttempt, FaultStory, StepTimes, Story};
 const AROUND: u64 = 5 * 60_000;
 /// How far back changes are listed where the client has never worked.
 const BACK: u64 = 24 * 3_600_000;
-/// How many changes are told.
-const CHANGES: usize = 5;
+/// How many changes are told, the newest.
+const CHANGES: u32 = 5;
+/// The acts that can have broken what worked: sessions that ended, and looks at the gate, cannot.
+const CAUSES: [&str; 5] = [act::STARTED, act::CONFIGURATION, act::CERTIFICATE, act::PAT_RETRY, act::RING_ROTATED];
 /// How many requests are told one by one.
 const MOST: usize = 20;
 
@@ -28,8 +29,6 @@ pub(super) struct Tale {
     pub stories: Vec<Story>,
     /// The last login of the client that went well before.
     worked: Option<Story>,
-    /// The gate's address towards the account then, and at the failure.
-    address: [Option<String>; 2],
     /// What happened to the gate since then.
     changes: Vec<PastAct>,
     /// What else failed at the time, by code.
@@ -48,28 +47,14 @@ impl Tale {
         let since = worked.as_ref().map_or(EpochMillis(at.0.saturating_sub(BACK)), |worked| worked.at);
         let (changes, others) = match subject.fault {
             Some(_) => (
-                history.acts(since, at).map_err(CommandError::gate)?,
+                history.acts(&CAUSES, since, at, CHANGES).map_err(CommandError::gate)?,
                 history
                     .failures(EpochMillis(at.0.saturating_sub(AROUND)), EpochMillis(at.0 + AROUND))
                     .map_err(CommandError::gate)?,
             ),
             None => Default::default(),
         };
-        let address = match (&subject.account, &worked) {
-            (Some(account), Some(worked)) => {
-                let about = format!("account {account}: ");
-                let last =
-                    |before| Ok(history.last_act(act::GATE_ADDRESS, &about, before)?.map(|past| past.act.detail));
-                [end(worked), end(subject)]
-                    .map(last)
-                    .into_iter()
-                    .collect::<io::Result<Vec<_>>>()
-                    .map_err(CommandError::gate)?
-            }
-            _ => vec![None, None],
-        };
-        let address = address.try_into().unwrap_or_default();
-        Ok(Some(Self { stories, worked, address, changes, others }))
+        Ok(Some(Self { stories, worked, changes, others }))
     }
 
     /// The failure that it is about, else the first record.
@@ -93,7 +78,6 @@ impl Tale {
         let others: Vec<_> = self.others.iter().map(|(code, count)| json!({ "code": code, "count": count })).collect();
         json!({
             "trace": subject.trace, "fault": fault, "requests": self.stories, "last_success": self.worked,
-            "gate_address": { "then": self.address[0], "now": self.address[1] },
             "changes": changes,
             "others": others,
         })
@@ -130,7 +114,7 @@ impl Tale {
                     told("the PAT's version", &worked.pat, &subject.pat),
                     told("the client's address", &peer.0, &peer.1),
                     told("the credential", &worked.credential, &subject.credential),
-                    told("the gate's address", &self.address[0], &self.address[1]),
+                    told("the gate's own address", &worked.gate_address, &subject.gate_address),
                 ] {
                     change.iter().for_each(|change| line(&mut text, "since", change));
                 }
@@ -140,8 +124,7 @@ impl Tale {
             }
             None => {}
         }
-        let told = self.changes.iter().rev().filter(|past| matters(&past.act.event)).take(CHANGES);
-        for PastAct { at, act } in told {
+        for PastAct { at, act } in &self.changes {
             line(&mut text, "since", &format!("{}  {}: {}", time(*at), act.event, act.detail));
         }
         let others: Vec<_> = self.others.iter().map(|(code, count)| format!("{code} × {count}")).collect();
@@ -152,16 +135,6 @@ impl Tale {
         );
         text
     }
-}
-
-/// When it was over.
-fn end(story: &Story) -> EpochMillis {
-    EpochMillis(story.at.0 + story.us.div_ceil(1_000))
-}
-
-/// Whether an act can have broken what worked: sessions that ended, and looks at the gate, cannot.
-fn matters(event: &str) -> bool {
-    [act::STARTED, act::CONFIGURATION, act::CERTIFICATE, act::PAT_RETRY, act::RING_ROTATED].contains(&event)
 }
 
 /// The last failure, else the first record.
@@ -187,6 +160,7 @@ fn request(text: &mut String, story: &Story) {
     line(text, "who", &who);
     let with = [
         ("account ", &story.account),
+        ("the gate's own address ", &story.gate_address),
         ("credential ", &story.credential),
         ("PAT ", &story.pat),
         ("session ", &story.session),
@@ -203,15 +177,17 @@ fn request(text: &mut String, story: &Story) {
     if let [first, .., last] = &story.earlier[..] {
         let kinds: std::collections::BTreeSet<_> = story.earlier.iter().map(|attempt| attempt.kind.as_str()).collect();
         let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
-        let sent = |attempt: &EarlierAttempt| attempt.steps.sent.or(attempt.steps.leased).unwrap_or_default();
+        let sent = |attempt: &EarlierAttempt| attempt.steps.sent.unwrap_or(attempt.ended);
         let count = story.earlier.len();
         line(text, "attempts", &format!("{count} from {} to {}: {kinds}", ms(sent(first)), ms(sent(last))));
     } else if let [only] = &story.earlier[..] {
-        line(text, "attempt", &format!("{}; then {}", steps(&only.steps), only.kind));
+        line(text, "attempt", &format!("{}; {} at {}", steps(&only.steps), only.kind, ms(only.ended)));
     }
     line(text, "steps", &format!("{}; all {}", steps(&story.steps), ms(*us)));
-    for (from, time) in &story.store {
-        line(text, "store", &format!("waited {} for the secrets manager, from {} on", ms(*time), ms(*from)));
+    for read in &story.store {
+        let failed = read.failed.as_ref().map(|kind| format!(", which ended with {kind}")).unwrap_or_default();
+        let (time, from) = (ms(read.us), ms(read.from));
+        line(text, "store", &format!("waited {time} for {} from {from} on{failed}", read.references));
     }
     for unset in story.login.iter().flat_map(|login| &login.unset) {
         line(text, "not got", unset);

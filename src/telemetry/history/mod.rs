@@ -124,10 +124,12 @@ impl History {
                 while self.connection.execute(&old, [number(oldest)])? > 0 && patience() {}
             }
             while self.is_full()? && patience() {
-                let table = if self.rows("routine")? > 0 { "routine" } else { "important" };
-                let first =
-                    format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {STEP})");
-                self.connection.execute(&first, [])?;
+                let tables: &[_] = if self.rows("routine")? > 0 { &["routine"] } else { &["important", "acts"] };
+                for table in tables {
+                    let first =
+                        format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {STEP})");
+                    self.connection.execute(&first, [])?;
+                }
             }
             self.connection.execute_batch("PRAGMA incremental_vacuum(20000)")
         };
@@ -208,14 +210,21 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (mut history, reader) = open(home.path(), 64 << 20);
         let all = [story(1, "aa", false), story(2, "bb", true), story(3, "aa", true)];
-        let acts = [(EpochMillis(1_000_002), Act::of("configuration", "login.hold changed"))];
+        let one = |at: u64, event: &str| (EpochMillis(1_000_000 + at), Act::of(event, at.to_string()));
+        let acts = [one(1, "started"), one(2, "configuration"), one(3, "session_ended"), one(5, "configuration")];
         history.write(&Batch { stories: &all, acts: &acts }).unwrap();
         let found = reader.by_trace("aa").unwrap();
         assert_eq!(found.iter().map(|story| story.at.0).collect::<Vec<_>>(), [1_000_001, 1_000_003]);
         assert_eq!(found[1], all[2]);
         assert_eq!(reader.by_session("s1").unwrap().len(), 3);
-        let acts = reader.acts(EpochMillis(1_000_000), EpochMillis(1_000_003)).unwrap();
-        assert_eq!((acts.len(), acts[0].act.detail.as_str()), (1, "login.hold changed"));
+        let causes = |until, count| {
+            let acts = reader.acts(&["started", "configuration"], EpochMillis(1_000_001), EpochMillis(until), count);
+            acts.unwrap().into_iter().map(|past| past.act.detail).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (causes(1_000_004, 9), causes(1_000_009, 2)),
+            (["2", "1"].map(str::to_owned).into(), ["5", "2"].map(str::to_owned).into())
+        );
         let told = reader.failures(EpochMillis(0), EpochMillis(2_000_000)).unwrap();
         assert_eq!(told, [("PG-605".to_owned(), 2)]);
     }

@@ -83,27 +83,21 @@ impl Reader {
         Ok(read(&texts).pop())
     }
 
-    /// What happened to the gate between two times, the oldest first.
+    /// The last acts of these kinds between two times, the newest first, and at most `count`.
     ///
     /// # Errors
     /// Like [`Reader::by_trace`].
-    pub fn acts(&self, from: EpochMillis, to: EpochMillis) -> io::Result<Vec<PastAct>> {
-        let sql = format!("SELECT at, act FROM acts WHERE at BETWEEN ?1 AND ?2 ORDER BY at LIMIT {MOST}");
-        let rows = self.rows(&sql, params![number(from.0), number(to.0)], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-        })?;
-        Ok(rows.into_iter().filter_map(past_act).collect())
-    }
-
-    /// The last act of this kind up to a time whose detail begins like this.
-    ///
-    /// # Errors
-    /// Like [`Reader::by_trace`].
-    pub fn last_act(&self, event: &str, about: &str, before: EpochMillis) -> io::Result<Option<PastAct>> {
-        let sql = "SELECT at, act FROM acts WHERE event = ?1 AND at <= ?2 ORDER BY at DESC";
-        let rows = self
-            .rows(sql, params![event, number(before.0)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-        Ok(rows.into_iter().filter_map(past_act).find(|past| past.act.detail.starts_with(about)))
+    pub fn acts(&self, events: &[&str], from: EpochMillis, to: EpochMillis, count: u32) -> io::Result<Vec<PastAct>> {
+        let sql = "SELECT at, act FROM acts WHERE event = ?1 AND at BETWEEN ?2 AND ?3 ORDER BY at DESC LIMIT ?4";
+        let mut all = Vec::new();
+        for event in events {
+            let values = params![event, number(from.0), number(to.0), count];
+            all.extend(self.rows(sql, values, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?);
+        }
+        let mut acts: Vec<_> = all.into_iter().filter_map(past_act).collect();
+        acts.sort_by_key(|past| std::cmp::Reverse(past.at));
+        acts.truncate(count as usize);
+        Ok(acts)
     }
 
     /// How often each code failed between two times, the most frequent first.

@@ -61,42 +61,45 @@ pub(super) fn of_story(story: &Story, to: &mut Vec<SpanData>) {
         to.push(one);
         (to.len() - 1, id)
     };
-    let mut leases = Vec::new();
-    let admitted = story.steps.admitted.or(story.steps.received);
-    if let Some(admitted) = admitted {
+    let (mut leases, mut attempts) = (Vec::new(), Vec::new());
+    if let Some(admitted) = story.steps.admitted.or(story.steps.received) {
         let name = if story.route == "connection" { "tls" } else { "admit" };
         child(name, SpanKind::Internal, own, 0, admitted);
     }
-    // A REST request is admitted before its body is read.
-    let mut ready = admitted.max(story.steps.received).unwrap_or_default();
-    let earlier = story.earlier.iter().map(|attempt| (&attempt.steps, Some(attempt.kind.as_str())));
-    let mut attempts = Vec::new();
-    for (steps, failed) in earlier.chain([(&story.steps, None)]) {
-        let StepTimes { leased, sent, answered, .. } = steps;
-        // A request that got no lease has waited for one until its end.
-        let waited = leased.or((admitted.is_some() && !story.store.is_empty()).then_some(story.us));
-        if let Some(leased) = waited {
-            leases.push((child("lease", SpanKind::Internal, own, ready, leased).1, ready..=leased));
-            ready = leased;
+    let earlier = story.earlier.iter().map(|attempt| (&attempt.steps, attempt.ended, Some(attempt.kind.as_str())));
+    for (steps, ended, failed) in earlier.chain([(&story.steps, story.us, None)]) {
+        let StepTimes { asked, leased, sent, answered, .. } = steps;
+        if let Some(asked) = asked {
+            let until = leased.unwrap_or(ended);
+            leases.push((child("lease", SpanKind::Internal, own, *asked, until).1, *asked..=until));
         }
         if let Some(sent) = sent {
-            let until = answered.unwrap_or(if failed.is_some() { *sent } else { story.us });
-            attempts.push((child("snowflake", SpanKind::Client, own, *sent, until).0, failed));
-            ready = until;
+            attempts.push((child("snowflake", SpanKind::Client, own, *sent, answered.unwrap_or(ended)).0, failed));
         }
     }
-    for (from, time) in &story.store {
-        let lease = leases.iter().find(|(_, time)| time.contains(from)).map_or(own, |(lease, _)| *lease);
-        child("store", SpanKind::Client, lease, *from, from + time);
+    let mut reads = Vec::new();
+    for read in &story.store {
+        let lease = leases.iter().find(|(_, time)| time.contains(&read.from)).map_or(own, |(lease, _)| *lease);
+        reads.push((child("store", SpanKind::Client, lease, read.from, read.from + read.us).0, read));
     }
     for (index, failed) in attempts {
         let Some(one) = to.get_mut(index) else { continue };
         one.attributes.push(KeyValue::new("db.system.name", "snowflake"));
         one.attributes.extend(story.account.clone().map(|account| KeyValue::new("patgate.account", account)));
-        if let Some(kind) = failed {
-            one.attributes.push(KeyValue::new("error.type", kind.to_owned()));
-            one.status = Status::error(kind.to_owned());
-        }
+        fail(one, failed);
+    }
+    for (index, read) in reads {
+        let Some(one) = to.get_mut(index) else { continue };
+        one.attributes.push(KeyValue::new("patgate.references", read.references.clone()));
+        fail(one, read.failed.as_deref());
+    }
+}
+
+/// Marks a span as that of a failure of this kind.
+fn fail(span: &mut SpanData, kind: Option<&str>) {
+    if let Some(kind) = kind {
+        span.attributes.push(KeyValue::new("error.type", kind.to_owned()));
+        span.status = Status::error(kind.to_owned());
     }
 }
 
@@ -196,7 +199,7 @@ fn derived(from: &[u8], number: usize) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::story::{EarlierAttempt, FaultStory};
+    use crate::telemetry::story::{EarlierAttempt, FaultStory, StoreRead};
 
     fn story() -> Story {
         Story {
@@ -210,15 +213,22 @@ mod tests {
             steps: StepTimes {
                 received: Some(10),
                 admitted: Some(20),
+                asked: Some(300),
                 leased: Some(500),
                 sent: Some(510),
                 answered: Some(800),
             },
             earlier: vec![EarlierAttempt {
-                steps: StepTimes { leased: Some(30), sent: Some(40), answered: Some(300), ..StepTimes::default() },
+                steps: StepTimes { asked: Some(20), leased: Some(30), sent: Some(40), ..StepTimes::default() },
+                ended: 300,
                 kind: "pat_refused".to_owned(),
             }],
-            store: vec![(310, 150)],
+            store: vec![StoreRead {
+                references: "vault:kv/bi".to_owned(),
+                from: 310,
+                us: 150,
+                failed: Some("store_unavailable".to_owned()),
+            }],
             ..Story::default()
         }
     }
@@ -246,6 +256,7 @@ mod tests {
         assert_eq!(all[0].parent_span_id.to_string(), "b7ad6b7169203331");
         assert!(all[1..6].iter().all(|span| span.parent_span_id == all[0].span_context.span_id()));
         assert_eq!(all[6].parent_span_id, all[4].span_context.span_id());
+        assert!(matches!(&all[6].status, Status::Error { description } if description == "store_unavailable"));
         let ids: std::collections::HashSet<_> = all.iter().map(|span| span.span_context.span_id()).collect();
         assert_eq!(ids.len(), all.len());
         assert!(matches!(all[3].status, Status::Error { .. }) && all[5].status == Status::Unset);

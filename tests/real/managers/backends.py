@@ -32,7 +32,8 @@ class Backend:
     created = True  # tells when a version was written
     expiry = False  # can tell when a version ends
     pinned = False  # a reference can name a version
-    states = ()  # what a version can become: deleted, destroyed, disabled
+    states = {}  # what a version can become, and the kind of failure that a read is then
+    garbled = {}  # the kind of failure of an answer, where it differs from the other backends'
     denies = True  # permission can be taken away
     revokes = False  # the gate's login can be ended from outside
     empty = True  # an empty value can be stored
@@ -64,6 +65,7 @@ class VaultBackend(Backend):
     """Vault 1.14.1's own core; OpenBao speaks the same. Values are members of an object."""
 
     kind, field = "vault", "#token"
+    garbled = {"403": "login", "404": "login"}
     server: Vault
 
     def __init__(self, place, certificates, tools):
@@ -99,7 +101,7 @@ class VaultBackend(Backend):
 
 
 class VaultV2(VaultBackend):
-    name, states, revokes, expiry, extra = "Vault KV v2", ("deleted", "destroyed"), True, True, ""
+    name, states, revokes, expiry, extra = "Vault KV v2", {"deleted": "missing", "destroyed": "missing"}, True, True, ""
 
     def path(self, name):
         return f"secret/{name}"
@@ -137,7 +139,7 @@ class VaultV1(VaultBackend):
 class Aws(Backend):
     """moto, with boto3 to write. Its answers to a lack of permission are XML and none of AWS's: see the front for those."""
 
-    name, kind, states, denies, empty = "AWS Secrets Manager", "aws", ("deleted",), False, False
+    name, kind, states, denies, empty = "AWS Secrets Manager", "aws", {"deleted": "refused"}, False, False
 
     def __init__(self, place, certificates, python):
         super().__init__(place, certificates)
@@ -228,7 +230,8 @@ class Azure(StandInBackend):
     # The address of a machine's metadata service, which the namespace gives to its loopback device.
     imds = "169.254.169.254:80"
     options = ("--imds", imds)
-    states, revokes, expiry, pinned = ("deleted", "disabled"), True, True, True
+    states, garbled = {"deleted": "missing", "disabled": "refused"}, {"404": "missing"}
+    revokes, expiry, pinned = True, True, True
 
     def __init__(self, place, certificates, python):
         super().__init__(place, certificates, python)
@@ -247,7 +250,8 @@ class Azure(StandInBackend):
 
 class Gcp(StandInBackend):
     name, kind, program = "GCP Secret Manager", "gcp", "gcp_standin.py"
-    states, revokes, pinned, created = ("deleted", "disabled", "destroyed"), True, True, False
+    states, garbled = {"deleted": "missing", "disabled": "refused", "destroyed": "refused"}, {"404": "missing"}
+    revokes, pinned, created = True, True, False
 
     def __init__(self, place, certificates, python):
         super().__init__(place, certificates, python)

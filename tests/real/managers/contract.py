@@ -208,13 +208,13 @@ class Contract:
             assert told["ok"] and told["id"] == fingerprint("canary-first") and told["version"] == first, told
 
         def missing():
-            self.fails("refused", name="never-there")
+            self.fails("missing", name="never-there")
 
         def removed():
             backend.put("removed", "canary-removed")
             self.gives("canary-removed", "removed")
             backend.remove("removed")
-            self.fails("refused", name="removed")
+            self.fails("missing", name="removed")
 
         self.check("a version has a name, and the same at the second read", named)
         self.check("a new version has another name", followed)
@@ -226,13 +226,13 @@ class Contract:
             self.check("a reference can name a version", pinned)
         self.check("a secret that is not there is the store's no", missing)
         self.check("a secret that was removed is the store's no", removed)
-        for state in backend.states:
+        for state, kind in backend.states.items():
 
-            def lost(state=state):
+            def lost(state=state, kind=kind):
                 backend.put(f"was-{state}", "canary-was")
                 self.gives("canary-was", f"was-{state}")
                 backend.state(f"was-{state}", state)
-                self.fails("refused", name=f"was-{state}")
+                self.fails(kind, name=f"was-{state}")
 
             self.check(f"a version that is {state} is the store's no", lost)
 
@@ -254,7 +254,7 @@ class Contract:
         backend.put("pat", "canary-pat-1")
         for name, mode, kind in GARBLED:
 
-            def garbled(mode=mode, kind=kind):
+            def garbled(mode=mode, kind=backend.garbled.get(name, kind)):
                 front.set(mode)
                 try:
                     self.fails(kind)

@@ -83,7 +83,7 @@ class Logins:
 
         self.check(f"login by {name}", test)
 
-    def wrong(self, name: str, table: str, env: dict | None = None, kind: str = "refused") -> None:
+    def wrong(self, name: str, table: str, env: dict | None = None, kind: str = "login") -> None:
         self.check(f"{name}: the gate's login is refused", lambda: self.contract.fails(kind, name="login", table=table, env=env))
 
     def run(self) -> None:
@@ -100,7 +100,7 @@ class Logins:
         self.right("token from a file", table('token = "file:token"'))
         self.right("token from a systemd credential", table('token = "credential:token"'), {"CREDENTIALS_DIRECTORY": str(place)})
         (place / "bad-token").write_text("hvs.canary")
-        self.wrong("a token that is none", table('token = "file:bad-token"'))
+        self.wrong("a token that is none", table('token = "file:bad-token"'), kind="refused")
         self.wrong("a token file that is missing", table('token = "file:nowhere"'))
         (place / "bad-secret").write_text("canary")
         self.wrong("a secret_id that is none", table('approle = { role_id = "file:role", secret_id = "file:bad-secret" }'))
@@ -303,9 +303,9 @@ class Logins:
         self.right("managed identity by client id", backend.table(login=f'managed_identity = {{ client = "{facts["user_assigned"]}" }}'))
         service = {"IDENTITY_ENDPOINT": f"http://{backend.imds}/msi/token", "IDENTITY_HEADER": facts["identity_header"]}
         self.right("managed identity of App Service", managed, service)
-        self.wrong("App Service with another header", managed, {**service, "IDENTITY_HEADER": "x"})
-        self.wrong("an identity that is not assigned", backend.table(login='managed_identity = { client = "0" }'))
-        self.wrong("a vault that names another resource than its own", backend.table().replace("danger_any_resource = true\n", ""))
+        self.wrong("App Service with another header", managed, {**service, "IDENTITY_HEADER": "x"}, kind="refused")
+        self.wrong("an identity that is not assigned", backend.table(login='managed_identity = { client = "0" }'), kind="refused")
+        self.wrong("a vault that names another resource than its own", backend.table().replace("danger_any_resource = true\n", ""), kind="refused")
         self.check("an access token that expires is replaced", self.short_lived)
         self.check("a client secret that is rotated is read anew", self.new_client_secret)
 
@@ -330,7 +330,7 @@ class Logins:
         self.right("service account by GOOGLE_APPLICATION_CREDENTIALS", backend.table(login=""), {"GOOGLE_APPLICATION_CREDENTIALS": str(place / "gcp.json")})
         self.right("the metadata server", backend.table(login=""), metadata)
         backend.ask("service_account", {"path": str(place / "forged.json"), "wrong_key": True})
-        self.wrong("a key of another account", backend.table(login='credentials = "file:forged.json"'))
+        self.wrong("a key of another account", backend.table(login='credentials = "file:forged.json"'), kind="refused")
         (place / "junk.json").write_text('{"canary":1}')
         self.wrong("credentials of no known form", backend.table(login='credentials = "file:junk.json"'))
         for name, body in [("right", {}), ("old", {"expires_in": -600}), ("forged", {"bad_signature": True}), ("audience", {"audience": "x"})]:

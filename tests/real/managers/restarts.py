@@ -20,10 +20,12 @@ class Restarts:
         self.config = contract.config({"one": self.backend.reference("restarts")}, **changes)
         self.number = 0
 
-    def gate(self) -> Gate:
+    def gate(self, ready: bool = True) -> Gate:
+        """One whose only PAT is refused serves, and is not ready."""
         self.number += 1
         gate = Gate(self.contract.place, f"gate-restarts-{self.number}", self.config)
-        gate.wait_ready()
+        if ready:
+            gate.wait_ready()
         return gate
 
     def bad(self, pat: str) -> int:
@@ -46,7 +48,7 @@ class Restarts:
             self.backend.put("restarts", pat)
             self.standin.ask("pat", {"user": USER, "pat": pat, "state": "disabled"})
             for _ in range(6):
-                gate = self.gate()
+                gate = self.gate(ready=False)
                 self.refused(gate)
                 gate.kill()
             # A login that asks for nothing of its own decides by itself; else the gate's own follows.
@@ -55,7 +57,7 @@ class Restarts:
         def retry():
             """Somebody has enabled the very same PAT again."""
             self.standin.ask("pat", {"user": USER, "pat": pat, "state": "active"})
-            before, gate = self.bad(pat), self.gate()
+            before, gate = self.bad(pat), self.gate(ready=False)
             self.refused(gate)
             assert self.bad(pat) == before
             told = json.loads(self.command(gate, "retry", "one", "--json"))
