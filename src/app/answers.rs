@@ -26,6 +26,9 @@ pub struct Readiness {
     /// The credentials whose PAT Snowflake has refused.
     #[serde(default)]
     pub refused: Vec<String>,
+    /// The credentials whose logins Snowflake refuses for another reason, such as a network policy or a locked user.
+    #[serde(default)]
+    pub paused: Vec<String>,
 }
 
 /// The PATs of all credentials.

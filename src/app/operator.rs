@@ -127,10 +127,11 @@ impl Operator {
         let cached = |which: fn(&CachedPatStatus) -> bool| names(&|one| one.cached.as_ref().is_some_and(which));
         let credentials = names(&|one| !one.ready);
         let refused = cached(|cached| cached.refused);
+        let paused = names(&|one| one.pause.is_some() && !refused.contains(&one.credential));
         let why = if !credentials.is_empty() {
             Some("these credentials have no usable PAT; `patgate pat status` says why")
-        } else if !refused.is_empty() && refused.len() == status.len() {
-            Some("Snowflake refuses the PAT of every credential; put new ones into the store, or `patgate pat retry`")
+        } else if !status.is_empty() && refused.len() + paused.len() == status.len() {
+            Some("Snowflake refuses every credential; `patgate pat status` says why, and what to do")
         } else {
             None
         };
@@ -139,6 +140,7 @@ impl Operator {
             why: why.map(str::to_owned),
             stale: cached(|cached| cached.overdue),
             refused,
+            paused,
             credentials,
         }
     }
@@ -166,7 +168,7 @@ impl Operator {
             let (cached, credential) = (one.cached.as_ref(), one.credential);
             let refused = cached.is_some_and(|cached| cached.refused);
             PatGauges {
-                ready: one.ready && !refused,
+                ready: one.ready && !refused && one.pause.is_none(),
                 refused,
                 age: cached.map(|cached| cached.age.as_secs_f64()),
                 expires: cached.and_then(|cached| seconds(cached.expires?)),

@@ -159,8 +159,9 @@ pub struct FailureCount {
     /// When last.
     #[serde(with = "rfc3339::option")]
     pub last: Option<SystemTime>,
-    /// The trace id of the last one, for `patgate explain`.
-    pub trace: String,
+    /// The trace id of the last one that has a record, for `patgate explain`.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// Looks at everything.
@@ -301,7 +302,7 @@ fn accounts(generation: &Generation, now: SystemTime) -> Vec<PartStatus> {
 }
 
 fn failures(generations: &Generations, now: SystemTime) -> Vec<FailureCount> {
-    let count = |(kind, count, at, trace): (Kind, u64, tokio::time::Instant, TraceId)| {
+    let count = |(kind, count, at, trace): (Kind, u64, tokio::time::Instant, Option<TraceId>)| {
         let rule = kind.rule();
         let ago: Duration = at.elapsed();
         FailureCount {
@@ -310,7 +311,7 @@ fn failures(generations: &Generations, now: SystemTime) -> Vec<FailureCount> {
             owner: rule.owner.as_str().to_owned(),
             count,
             last: now.checked_sub(ago),
-            trace: trace.to_string(),
+            trace: trace.map(|trace| trace.to_string()),
         }
     };
     generations.services.metrics.failures().into_iter().map(count).collect()

@@ -37,16 +37,17 @@ pub(super) fn health(args: &HealthArgs) -> Result<(), CommandError> {
     if args.gate.json {
         say_json(&readiness);
     }
-    let Readiness { ready, why, credentials, refused, stale: _ } = readiness;
+    let Readiness { ready, why, credentials, refused, paused, stale: _ } = readiness;
     if !ready {
-        let all = [credentials, refused].concat().join(", ");
+        let all = [credentials, refused, paused].concat().join(", ");
         let names = if all.is_empty() { String::new() } else { format!(" ({all})") };
         return Err(CommandError::attention(format!("not ready: {}{names}", why.unwrap_or_default())));
     }
-    match refused.is_empty() {
+    let no = [refused, paused].concat();
+    match no.is_empty() {
         _ if args.gate.json => {}
         true => say("ready"),
-        false => say(&format!("ready; but Snowflake refuses the PAT of {}", refused.join(", "))),
+        false => say(&format!("ready; but Snowflake refuses {}; `patgate pat status` says why", no.join(", "))),
     }
     Ok(())
 }

@@ -97,7 +97,14 @@ fn way(one: &PartStatus, well: &str, now: SystemTime) -> [String; 4] {
 
 fn failure(one: &FailureCount) -> [String; 6] {
     let FailureCount { code, kind, owner, count, last, trace } = one;
-    [code.clone(), kind.clone(), owner.clone(), count.to_string(), when(*last), trace.clone()]
+    [
+        code.clone(),
+        kind.clone(),
+        owner.clone(),
+        count.to_string(),
+        when(*last),
+        trace.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
 }
 
 fn when(at: Option<SystemTime>) -> String {

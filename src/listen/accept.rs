@@ -43,9 +43,12 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
             io::ErrorKind::AddrInUse => {
                 ". Another program has this port, perhaps a gate that still runs: end it, or choose another"
             }
-            io::ErrorKind::AddrNotAvailable => ". This machine does not have this address",
+            io::ErrorKind::AddrNotAvailable => {
+                ". This machine does not have this address: write one that it has, or 0.0.0.0"
+            }
             io::ErrorKind::PermissionDenied => {
-                ". A port below 1024 needs a right: CAP_NET_BIND_SERVICE, or a socket of systemd"
+                ". Linux gives ports below 1024 to CAP_NET_BIND_SERVICE, or to a socket of systemd; Windows may have \
+                 reserved the port: netsh interface ipv4 show excludedportrange tcp"
             }
             _ => "",
         };

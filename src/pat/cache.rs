@@ -200,6 +200,7 @@ impl Cache {
                 references: key.secret().iter().map(ToString::to_string).collect(),
                 ready: cached.as_ref().is_some_and(|cached| cached.usable),
                 cached,
+                pause: None,
                 failure: health.failure.as_ref().map(Into::into),
                 failed: health.failed.iter().map(Into::into).collect(),
             });

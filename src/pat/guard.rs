@@ -30,7 +30,7 @@ use super::ledger::{Ledger, Outcome, Room, Sending};
 use super::ledgers::Ledgers;
 use super::question::Question;
 use super::queue::{Queue, Turn};
-use super::version::{Elsewhere, Version};
+use super::version::{Elsewhere, Pause, Version};
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
@@ -257,6 +257,13 @@ impl Guard {
     /// When a request with this version last went well, in this process.
     pub(super) fn last_success(&self, user: &ServiceUser, version: &PatId) -> Option<Instant> {
         self.state.lock().ledgers.of(user).find(version)?.last_success
+    }
+
+    /// The pause of a version or its user, also one that is over and waits for a proof.
+    pub(super) fn pause(&self, user: &ServiceUser, version: &PatId) -> Option<Pause> {
+        let mut state = self.state.lock();
+        let ledger = state.ledgers.of(user);
+        ledger.pause.clone().or_else(|| ledger.find(version)?.pause.clone())
     }
 
     /// Whether no request may go with a version any more.

@@ -60,7 +60,7 @@ pub use lease::{Deadlines, Lease, Refused};
 pub use proof::Proof;
 pub use queue::RequestKind;
 pub use shape::Shape;
-pub use status::{CachedPatStatus, PatState, PatStatus};
+pub use status::{CachedPatStatus, PatState, PatStatus, PauseStatus};
 
 use crate::base::clock::Env;
 use crate::base::ids::ServiceUser;
@@ -169,7 +169,14 @@ impl Pats {
 
     /// The status for the operator, in the order of the credentials' names.
     pub async fn status(&self) -> Vec<PatStatus> {
-        self.inner.cache.status().await
+        let mut all = self.inner.cache.status().await;
+        for pat in &mut all {
+            let user = self.inner.users.get(&*pat.credential);
+            let pause =
+                user.zip(pat.cached.as_ref()).and_then(|(user, cached)| self.inner.guard.pause(user, &cached.id));
+            pat.pause = pause.map(|pause| PauseStatus::of(&pause, &*self.inner.env.clock));
+        }
+        all
     }
 
     /// Takes over the values of the same references from the configuration before, if `unchanged` says that they mean

@@ -132,6 +132,9 @@ impl Inner {
         let (begun, mut opened) = (self.env.clock.now(), None);
         let outcome = self.in_turn(user, &version, async {
             let (outcome, session) = split(self.own_logins.open(credential, &pat.fetched.secret).await);
+            if let Outcome::Refused(refusal) = &outcome {
+                proof.address = refusal.address();
+            }
             opened = Some(session);
             outcome
         });

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::health::StoreFailure;
+use super::version::Pause;
 use crate::base::clock::Clock;
+use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::rfc3339;
 use crate::stores::{FailedReference, FetchedPat};
@@ -46,6 +48,9 @@ pub struct PatStatus {
     /// What is in memory.
     #[serde(rename = "held")]
     pub cached: Option<CachedPatStatus>,
+    /// Why no login goes to Snowflake with it for a while.
+    #[serde(default)]
+    pub pause: Option<PauseStatus>,
     /// Why the last read failed, and since when none succeeds.
     pub failure: Option<FailureStatus>,
     /// References that gave nothing at the last read, although another did.
@@ -86,6 +91,20 @@ pub struct CachedPatStatus {
     pub refused: bool,
 }
 
+/// The part of a [`PatStatus`] about a refusal after which the gate sends no login for a while.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// The kind of the refusal.
+    pub kind: String,
+    /// `PG-nnn`.
+    pub code: String,
+    /// Snowflake's words.
+    pub cause: String,
+    /// When the gate tries again; a login after that goes at once.
+    #[serde(with = "rfc3339::option")]
+    pub until: Option<SystemTime>,
+}
+
 /// The part of a [`PatStatus`] about reads that fail.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FailureStatus {
@@ -124,6 +143,8 @@ pub enum PatState {
     Expired,
     /// Snowflake has refused it, and no store has another.
     Refused,
+    /// Snowflake refuses its logins for another reason, such as a network policy or a locked user.
+    Paused,
     /// There is none that may be used.
     Missing,
 }
@@ -136,6 +157,7 @@ impl PatState {
             Self::Expiring => "expiring",
             Self::Expired => "expired",
             Self::Refused => "refused",
+            Self::Paused => "paused",
             Self::Missing => "missing",
         }
     }
@@ -148,6 +170,7 @@ impl PatStatus {
         match cached.expires {
             _ if cached.refused => PatState::Refused,
             Some(end) if end <= now => PatState::Expired,
+            _ if self.pause.is_some() => PatState::Paused,
             Some(end) if end.duration_since(now).is_ok_and(|left| left < SOON) => PatState::Expiring,
             _ => PatState::Active,
         }
@@ -167,18 +190,40 @@ impl PatStatus {
             PatState::Active => return None,
             PatState::Expiring => format!("its PAT ends at {end}; {new}"),
             PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
-            PatState::Refused if self.kind == "key_pair" => {
-                "Snowflake refuses its key pair, so its logins fail; compare \
-                 RSA_PUBLIC_KEY_FP of DESC USER with the key in the store, and run `patgate pat retry`"
-                    .to_owned()
-            }
-            PatState::Refused => {
+            PatState::Refused if self.kind == "key_pair" => format!(
+                "Snowflake refuses its key pair, so its logins fail; compare RSA_PUBLIC_KEY_FP of DESC USER with the \
+                 key in the store, and run `patgate pat retry {}`",
+                self.credential
+            ),
+            PatState::Refused => format!(
                 "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
-                 disabled, find out why, enable it, and run `patgate pat retry`"
-                    .to_owned()
-            }
+                 disabled, find out why, enable it, and run `patgate pat retry {}`",
+                self.credential
+            ),
+            PatState::Paused => self.pause.as_ref()?.attention(now),
             PatState::Missing => format!("it has no usable {what}, so its logins fail; put one into the store"),
         })
+    }
+}
+
+impl PauseStatus {
+    /// The pause as it is told.
+    pub(super) fn of(pause: &Pause, clock: &dyn Clock) -> Self {
+        let (rule, left) = (pause.kind.rule(), pause.until.saturating_duration_since(clock.now()));
+        Self {
+            kind: rule.name.to_owned(),
+            code: rule.code.to_string(),
+            cause: pause.cause.clone(),
+            until: Some(clock.wall() + left),
+        }
+    }
+
+    fn attention(&self, now: SystemTime) -> String {
+        let next = Kind::named(&self.kind).map_or("", |kind| kind.page().next_step);
+        let until = self.until.filter(|until| *until > now).map(rfc3339::show);
+        let when = until
+            .map_or_else(|| "the next login tries again".to_owned(), |until| format!("no login goes before {until}"));
+        format!("its logins fail with {} {}: {}; {when}. {next}", self.code, self.kind, self.cause)
     }
 }
 

@@ -75,10 +75,10 @@ impl Worker {
             }
         };
         note_grant(record, &grant);
-        admission.login_in_time(&grant).await?;
         if grant.key() != KeyTag::NONE {
             record.note(|facts| facts.login().key = Some(hex::encode(grant.key().0)));
         }
+        admission.login_in_time(&grant).await?;
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;
         record.step(Step::Admitted);

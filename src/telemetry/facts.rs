@@ -290,9 +290,9 @@ impl Facts {
         self.login.get_or_insert_default()
     }
 
-    /// The client was not admitted: anybody can cause such requests.
-    pub fn is_stranger_s(&self) -> bool {
-        self.client.is_none()
+    /// Whether its client is known, and was within its limits.
+    pub fn is_admitted(&self) -> bool {
+        self.client.is_some() && self.steps.after(Step::Admitted).is_some()
     }
 
     /// How long it took.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::facts::{self, Ending, Facts, Steps};
 use super::observations::Observation;
 use super::record_log;
+use super::refusal_log::Whose;
 use super::sinks::Sinks;
 use crate::base::fault::{Fault, Kind, Said};
 use crate::base::trace::{SpanId, TraceId};
@@ -171,11 +172,11 @@ impl Record {
         let ended = Instant::now();
         facts.ended = Some(ended);
         let Sinks { metrics, refusals, observations, history: _, .. } = &*self.sinks;
-        metrics.request(&facts);
         // Whoever is not admitted can cause as many failures as he likes.
-        let kind = facts.ending.kind().map(|kind| kind.rule().name);
-        let written =
-            !facts.is_stranger_s() || kind.is_none_or(|kind| refusals.keeps(kind, facts.peer, ended.into_std()));
+        let refused = facts.ending.kind().filter(|_| !facts.is_admitted());
+        let whose = || facts.client.clone().map_or_else(|| facts.peer.into(), Whose::Client);
+        let written = refused.is_none_or(|kind| refusals.keeps(kind.rule().name, whose(), ended.into_std()));
+        metrics.request(&facts, written);
         if !written {
             return;
         }

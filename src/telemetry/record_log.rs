@@ -115,13 +115,24 @@ fn login(facts: &Facts, outcome: &str) {
             )
         };
     }
+    let unset: Vec<_> = login.unset.iter().map(ToString::to_string).collect();
+    let unset = (!unset.is_empty()).then(|| unset.join(", "));
     if let Some(kind) = facts.ending.kind() {
         let (rule, next_step) = (kind.rule(), kind.page().next_step);
-        let (code, owner, (longest, _)) = (rule.code.to_string(), rule.owner.as_str(), facts.longest());
-        line!(warn, "login", kind = rule.name, code = code, owner = owner, longest = longest, next_step = next_step);
-    } else if !login.unset.is_empty() {
-        let unset: Vec<_> = login.unset.iter().map(ToString::to_string).collect();
-        let (unset, rule) = (unset.join(", "), Kind::ContextUnset.rule());
+        let (code, owner, (whose, longest)) = (rule.code.to_string(), rule.owner.as_str(), facts.longest());
+        line!(
+            warn,
+            "login",
+            kind = rule.name,
+            code = code,
+            owner = owner,
+            longest = whose,
+            longest_ms = millis(longest),
+            unset = unset,
+            next_step = next_step
+        );
+    } else if unset.is_some() {
+        let rule = Kind::ContextUnset.rule();
         let (code, next_step) = (rule.code.to_string(), Kind::ContextUnset.page().next_step);
         line!(warn, "login", unset = unset, code = code, next_step = next_step);
     } else if took > SLOW {

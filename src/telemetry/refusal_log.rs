@@ -1,7 +1,9 @@
-//! [`RefusalLog`]: limits the lines about refusals before admission, which anybody can cause.
+//! [`RefusalLog`]: limits the lines about refusals before admission, which anybody can cause, and a client that goes on
+//! beyond its limit too.
 //!
-//! In a minute the first ten of each kind and source are written. The others are counted, and one line at the end of
-//! the minute sums them up. The number of sources that it remembers is bounded; the sources beyond it share one count.
+//! In a minute the first ten of each kind and source are written; the source is the client where it is known. The
+//! others are counted, and one line at the end of the minute sums them up. The number of sources that it remembers is
+//! bounded; the sources beyond it share one count.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::base::names::ClientName;
 use crate::base::source::Source;
 
 /// How many lines of a kind and a source are written in a minute.
@@ -26,7 +29,31 @@ pub struct RefusalLog(Mutex<Minute>);
 struct Minute {
     began: Option<Instant>,
     /// By kind and source; `None` is all sources that are not remembered.
-    seen: HashMap<(&'static str, Option<Source>), u64>,
+    seen: HashMap<(&'static str, Option<Whose>), u64>,
+}
+
+/// Whose refusals they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    /// Those of an address that nobody answers for.
+    Source(Source),
+    /// Those of a client.
+    Client(ClientName),
+}
+
+impl From<IpAddr> for Whose {
+    fn from(address: IpAddr) -> Self {
+        Self::Source(Source::of(address))
+    }
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Source(source) => source.fmt(f),
+            Self::Client(client) => write!(f, "client {client}"),
+        }
+    }
 }
 
 /// What was not written in a minute.
@@ -43,11 +70,11 @@ struct Unwritten {
 
 impl RefusalLog {
     /// Whether the line about this refusal is to be written.
-    pub fn keeps(&self, kind: &'static str, source: IpAddr, now: Instant) -> bool {
+    pub fn keeps(&self, kind: &'static str, whose: impl Into<Whose>, now: Instant) -> bool {
         let mut minute = self.0.lock();
         let ended = minute.end(now);
         minute.began.get_or_insert(now);
-        let mut key = (kind, Some(Source::of(source)));
+        let mut key = (kind, Some(whose.into()));
         if minute.seen.len() >= PAIRS && !minute.seen.contains_key(&key) {
             key.1 = None;
         }
@@ -87,13 +114,13 @@ impl Minute {
                 *sources.entry(source).or_default() += unwritten;
             }
         }
-        let (most, count) = sources.iter().max_by_key(|(source, count)| (**count, **source))?;
+        let (most, count) = sources.iter().max_by_key(|(source, count)| (**count, *source))?;
         let mut text = String::new();
         for (kind, count) in &kinds {
             // Writing to memory does not fail.
             let _written = write!(text, "{}{kind} {count}", if text.is_empty() { "" } else { ", " });
         }
-        let name = most.map_or("other sources".to_owned(), |source| source.to_string());
+        let name = most.as_ref().map_or("other sources".to_owned(), |source| source.to_string());
         let most = format!("{name} {count}");
         Some(Unwritten { count: kinds.values().sum(), kinds: text, sources: sources.len(), most })
     }
@@ -125,6 +152,8 @@ mod tests {
         assert_eq!((told.count, &*told.kinds), (193, "key_missing 191, key_wrong 2"));
         assert_eq!((told.sources, &*told.most), (2, "10.0.0.1 192"));
         assert_eq!(log.0.lock().end(clock.now()), None, "once");
+        let client = Whose::Client(ClientName::parse("excel").unwrap());
+        assert_eq!((0..20).filter(|_| log.keeps("login_limit", client.clone(), clock.now())).count(), 10, "a client");
         assert_eq!(written(&log, "key_missing", source(1), 200, clock.now()), 10, "the next minute");
     }
 

@@ -102,6 +102,30 @@ async fn the_state_of_pats_ends_with_0_only_where_all_is_well() {
 }
 
 #[tokio::test]
+async fn a_network_policy_that_refuses_the_gate_needs_attention() {
+    let gate = gate().await;
+    gate.login().await;
+    gate.standin.state.refuse_by_policy(true);
+    gate.login().await;
+    let output = at(&gate, &["pat", "status"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    for wanted in ["c: its logins fail with PG-", "pat_policy: Snowflake says 390422", "no login goes before"] {
+        assert!(text(&output.stderr).contains(wanted), "{wanted}: {output:?}");
+    }
+    let output = at(&gate, &["health", "--ready"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let json: serde_json::Value = serde_json::from_slice(&at(&gate, &["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["credentials"][0]["state"], "paused", "{json}");
+    let trace = json["failures"][0]["trace"].as_str().unwrap();
+    let told = said(&at(&gate, &["status"]));
+    assert!(told.contains(trace) && trace.len() == 32, "{told}");
+    gate.standin.state.refuse_by_policy(false);
+    at(&gate, &["pat", "retry", "c"]);
+    assert_eq!(gate.login().await["success"], true);
+    assert_eq!(at(&gate, &["pat", "status"]).status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn health_is_for_probes_without_another_program() {
     let gate = gate().await;
     for (arguments, wanted) in [(&["health"][..], "live"), (&["health", "--ready"], "ready")] {
@@ -112,7 +136,7 @@ async fn health_is_for_probes_without_another_program() {
     gate.login().await;
     let output = at(&gate, &["health", "--ready"]);
     assert_eq!(output.status.code(), Some(8), "{output:?}");
-    assert!(text(&output.stderr).starts_with("not ready: Snowflake refuses the PAT of every credential"), "{output:?}");
+    assert!(text(&output.stderr).starts_with("not ready: Snowflake refuses every credential"), "{output:?}");
     assert_eq!(at(&gate, &["health"]).status.code(), Some(0));
     assert_eq!(patgate(&["health", "--admin", "127.0.0.1:1"]).status.code(), Some(4));
 }
@@ -144,7 +168,7 @@ async fn one_screen_shows_the_gate_and_what_needs_attention() {
     for wanted in [
         "credential c: Snowflake refuses its PAT",
         "the last reload failed, and the old configuration is in use",
-        "not ready: Snowflake refuses the PAT of every credential",
+        "not ready: Snowflake refuses every credential",
     ] {
         assert!(text(&output.stderr).contains(wanted), "{}", said(&output));
     }

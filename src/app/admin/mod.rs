@@ -174,7 +174,8 @@ impl AdminService {
             }
             Err(NoRoute::Unknown) => {
                 let known: Vec<_> = routes::paths().collect();
-                return json_answer(StatusCode::NOT_FOUND, &json!({ "error": "no such path", "known": known }));
+                let why = "no such path: is the gate of the same version as the command?";
+                return json_answer(StatusCode::NOT_FOUND, &json!({ "error": why, "known": known }));
             }
         };
         let asked = Self { operator: self.operator.asked_by(&who), passes: self.passes.clone() };
@@ -196,9 +197,8 @@ impl AdminService {
             OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
                 StatusCode::NOT_FOUND
             }
-            OperatorError::NotReloaded(_) | OperatorError::NotRotated(_) | OperatorError::NoLevel(_) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            OperatorError::NotReloaded(_) | OperatorError::NoLevel(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            OperatorError::NotRotated(_) => StatusCode::INTERNAL_SERVER_ERROR,
             OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
         };
         let body = match failed {

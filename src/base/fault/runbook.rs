@@ -257,7 +257,7 @@ impl Kind {
             ),
             Self::PatRefused => page(
                 "SHOW USER PROGRAMMATIC ACCESS TOKENS FOR USER …: see whether the token is there, ACTIVE, and of this \
-                 user; then store a new one. `patgate pat retry` sends it again.",
+                 user; then store a new one. `patgate pat retry CREDENTIAL` sends it again.",
                 &[
                     "the token was removed, or rotated and the store has the old one",
                     "the token is disabled: by hand, or by Snowflake since it leaked; do not simply enable it",

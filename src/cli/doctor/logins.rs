@@ -75,7 +75,11 @@ fn of_proof(credential: &str, proof: &Proof) -> Vec<Step> {
         None => Step::good(Link::Context, credential, told.join("; ")),
     });
     steps.push(match proof.address {
-        Some(address) => Step::good(Link::Address, credential, format!("Snowflake sees {address}")),
+        Some(address) if session => Step::good(Link::Address, credential, format!("Snowflake sees {address}")),
+        Some(address) => {
+            let what = format!("Snowflake sees {address}, which its network policy does not let in");
+            Step::failed(Link::Address, credential, Kind::PatPolicy, what)
+        }
         None if session => Step::unknown(Link::Address, credential, "Snowflake does not say"),
         None => Step::unknown(Link::Address, credential, NONE),
     });

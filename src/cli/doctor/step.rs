@@ -54,8 +54,8 @@ links! {
     Login = "login", "Snowflake accepts the PAT, from this machine. It counts in the gate's guard; what Snowflake has \
         refused before is not sent.";
     Context = "context", "The session has the role, warehouse, database and schema that the credential asks for.";
-    Address = "address", "The address that Snowflake sees. The network policy of the service user must list it, and \
-        should list no other.";
+    Address = "address", "The address that Snowflake sees. The network policy of the service user must list it, \
+        and that of every other gate.";
     Select = "select", "A statement runs in the session. A warehouse is not needed for it, and so not proven.";
     Hosts = "hosts", "The hosts that results and stages come from are reached from this machine. Tools fetch results \
         themselves: their machines must reach them too.";

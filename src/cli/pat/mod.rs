@@ -80,6 +80,9 @@ fn line(pat: &PatStatus) -> String {
             out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{copy}, expiry {expires}{dead}");
         }
     }
+    if let Some(pause) = &pat.pause {
+        out += &format!("\n  {} {}: {}", pause.code, pause.kind, pause.cause);
+    }
     if let Some(failure) = &pat.failure {
         out += &format!("\n  cannot be read since {}: {}", when(failure.since), failure.cause);
     }

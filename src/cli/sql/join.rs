@@ -22,43 +22,49 @@ pub(in crate::cli) struct JoinArgs {
     state: StateArgs,
 }
 
-/// The command. Without a history, or without the trace in it, the query goes by the trace id alone, and says so.
+/// The command. Without a history, or without the trace in it, the query goes by the trace id alone, and says why.
 pub(super) fn join(args: &JoinArgs) -> Result<(), CommandError> {
     let trace = TraceId::parse(&args.trace.to_ascii_lowercase())
         .ok_or_else(|| CommandError::of(Owner::Client, "a trace id is 32 hex digits, as the tool shows it"))?;
     let login = login_of(&trace.to_string(), &args.state);
-    say(&query(&trace.to_string(), login.as_ref()));
+    say(&query(&trace.to_string(), login.as_ref().map_err(String::as_str)));
     Ok(())
 }
 
-/// The login under a trace id, or that of the session whose request has it.
-fn login_of(trace: &str, state: &StateArgs) -> Option<Story> {
-    let history = Reader::open(&state_place::find(state).ok()?).ok()?;
-    let is_login = |story: &Story| story.route == "login";
-    let mut stories = history.by_trace(trace).ok()?;
-    if stories.is_empty() {
-        stories = history.by_session(trace).ok()?;
-    }
-    if let Some(login) = stories.iter().find(|story| is_login(story)) {
-        return Some(login.clone());
-    }
-    let session = stories.iter().find_map(|story| story.session.clone())?;
-    history.by_session(&session).ok()?.into_iter().find(is_login)
+/// The login under a trace id, or that of the session whose request has it; else why it is not known.
+fn login_of(trace: &str, state: &StateArgs) -> Result<Story, String> {
+    let directory = state_place::find(state).map_err(|error| error.text)?;
+    let read = || -> std::io::Result<Option<Story>> {
+        let history = Reader::open(&directory)?;
+        let is_login = |story: &Story| story.route == "login";
+        let mut stories = history.by_trace(trace)?;
+        if stories.is_empty() {
+            stories = history.by_session(trace)?;
+        }
+        if let Some(login) = stories.iter().find(|story| is_login(story)) {
+            return Ok(Some(login.clone()));
+        }
+        let Some(session) = stories.iter().find_map(|story| story.session.clone()) else { return Ok(None) };
+        Ok(history.by_session(&session)?.into_iter().find(is_login))
+    };
+    let unknown = || format!("The history in {} does not know this id.", directory.display());
+    read().map_err(|error| error.to_string())?.ok_or_else(unknown)
 }
 
-fn query(trace: &str, login: Option<&Story>) -> String {
+fn query(trace: &str, login: Result<&Story, &str>) -> String {
     let trace = login.map_or(trace, |login| &login.trace);
-    let session = login.and_then(|login| login.login.as_ref()?.session.clone()).filter(|id| is_number(id));
+    let session = login.ok().and_then(|login| login.login.as_ref()?.session.clone()).filter(|id| is_number(id));
     let mut which = format!("PARSE_JSON(s.client_environment):patgate_trace::STRING = '{trace}'");
     if let Some(session) = &session {
         which = format!("s.session_id = {session}");
     }
     let unknown = match login {
-        Some(_) => "",
-        None => {
-            "-- The history here does not know this trace: compare it with what the tool shows, or name the history of \
-             the gate that served it with --state.\n"
-        }
+        Ok(_) => String::new(),
+        Err(why) => format!(
+            "-- {}\n-- So this goes by the trace id alone, and finds nothing for a session's id or a request's trace.\n\
+             -- Name the state directory of the gate that served the login with --state DIR.\n",
+            why.trim_end().replace('\n', "\n-- ")
+        ),
     };
     let mut text = format!(
         "{unknown}-- Snowflake's side of the login with trace {trace}. The views are up to two hours behind;\n\
@@ -95,19 +101,20 @@ mod tests {
     #[test]
     fn the_query_goes_by_the_session_where_it_is_known_and_by_the_trace_where_it_is_not() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let alone = query(trace, None);
+        let alone = query(trace, Err("there is no history at /x"));
+        assert!(alone.starts_with("-- there is no history at /x\n"), "{alone}");
         assert!(alone.contains(&format!("patgate_trace::STRING = '{trace}';")) && !alone.contains("query_history"));
         let login = |session: &str| Story {
             trace: "0af7651916cd43dd8448eb211c80319c".to_owned(),
             login: Some(LoginStory { session: Some(session.to_owned()), ..LoginStory::default() }),
             ..Story::default()
         };
-        let known = query(trace, Some(&login("123")));
+        let known = query(trace, Ok(&login("123")));
         assert!(
             known.contains("WHERE s.session_id = 123;") && known.contains("WHERE session_id = 123 ORDER"),
             "{known}"
         );
-        let odd = query(trace, Some(&login("1; DROP")));
+        let odd = query(trace, Ok(&login("1; DROP")));
         assert!(!odd.contains("DROP") && odd.contains("0af7651916cd43dd8448eb211c80319c"), "{odd}");
     }
 }

@@ -38,8 +38,8 @@ pub struct Metrics {
     stale: Family<CredentialLabel, Counter>,
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
-    /// How often each kind failed, when last, and in which trace, for the operator's screen.
-    failures: Mutex<HashMap<Kind, (u64, Instant, TraceId)>>,
+    /// How often each kind failed, when last, and the last trace with a record, for the operator's screen.
+    failures: Mutex<HashMap<Kind, (u64, Instant, Option<TraceId>)>>,
     logins: Family<LoginLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     seconds: Timings,
@@ -142,25 +142,25 @@ impl Metrics {
     }
 
     /// Counts an answer with a fault.
-    fn failed(&self, kind: Kind, at: Instant, trace: TraceId) {
+    fn failed(&self, kind: Kind, at: Instant, trace: Option<TraceId>) {
         let mut failures = self.failures.lock();
-        let count = failures.get(&kind).map_or(0, |(count, ..)| *count);
-        failures.insert(kind, (count + 1, at, trace));
+        let (count, _, last) = failures.get(&kind).copied().unwrap_or((0, at, None));
+        failures.insert(kind, (count + 1, at, trace.or(last)));
         drop(failures);
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
-    /// How often each kind has failed since the start, when last, and in which trace; the latest first.
-    pub fn failures(&self) -> Vec<(Kind, u64, Instant, TraceId)> {
+    /// How often each kind has failed since the start, when last, and the last trace with a record; the latest first.
+    pub fn failures(&self) -> Vec<(Kind, u64, Instant, Option<TraceId>)> {
         let failures = self.failures.lock();
         let mut all: Vec<_> = failures.iter().map(|(kind, (count, at, trace))| (*kind, *count, *at, *trace)).collect();
         all.sort_unstable_by_key(|(_, _, at, _)| std::cmp::Reverse(*at));
         all
     }
 
-    /// Counts a finished request.
-    pub fn request(&self, facts: &Facts) {
+    /// Counts a finished request, of which there is a record or not.
+    pub fn request(&self, facts: &Facts, recorded: bool) {
         let (outcome, route) = (facts.ending.as_str(), facts.route.as_str());
         let client = facts.client.as_ref().map(ClientName::shared).unwrap_or_default();
         if let (Route::Login, Some(_)) = (facts.route, &facts.client) {
@@ -168,7 +168,7 @@ impl Metrics {
         }
         self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
         if let Some(kind) = facts.ending.kind() {
-            self.failed(kind, facts.started, facts.trace);
+            self.failed(kind, facts.started, recorded.then_some(facts.trace));
         }
         let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
         // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
