@@ -6,6 +6,7 @@
 //! | `POST /standin/rotate` | `{"user":…,"pat":…}`: every other PAT of the user is out of use |
 //! | `POST /standin/policy` | `{"refuse":true}` |
 //! | `POST /standin/knob` | `{"place":"query","knob":"stall"\|"drop"\|"cut"\|"canned","n":…,"times":1,"body":…}` |
+//! | the same | `{"place":"login","knob":"none"}`: ends what was set there |
 //! | `POST /standin/delay` | `{"place":"login","ms":…}` |
 //! | `POST /standin/role` | `{"role":…,"code":…,"text":…}`: refuses logins in that role; without a code it ends that |
 //! | `POST /standin/user` | `{"user":…,"code":…,"text":…}`: refuses logins of that user in the same way |
@@ -61,6 +62,9 @@ pub(super) fn answer(state: &State, request: &Asked) -> Value {
         (&Method::POST, "/standin/role") => state.refuse_role(text("role"), refusal()),
         (&Method::POST, "/standin/user") => state.refuse_user(text("user"), refusal()),
         (&Method::POST, "/standin/lock") => state.lock_users(asked["lock"].as_bool().unwrap_or(true)),
+        (&Method::POST, "/standin/knob") if text("knob") == "none" => {
+            state.turn_back(&RouteName(text("place").to_owned()));
+        }
         (&Method::POST, "/standin/knob") => {
             let knob = match text("knob") {
                 "stall" => Knob::Stall,

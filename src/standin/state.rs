@@ -220,6 +220,11 @@ impl State {
         self.lock().knobs.entry(place).or_default().push_back((knob, times));
     }
 
+    /// Ends the knobs of a place.
+    pub fn turn_back(&self, place: &RouteName) {
+        self.lock().knobs.remove(place);
+    }
+
     /// Sets how long the stand-in holds a query before it asks the client to poll; Snowflake holds 45 s.
     pub fn poll_after(&self, time: std::time::Duration) {
         self.lock().poll = Some(time);

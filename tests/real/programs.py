@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import install
@@ -15,7 +16,7 @@ class Client:
     def __init__(self, name: str, command: list, env: dict | None = None, hows=("password", "pat")):
         self.name, self.command, self.env, self.hows = name, command, env or {}, hows
 
-    def start(self, action: str, how: str, key: str, port: int, certificates: Certificates) -> subprocess.Popen:
+    def start(self, action: str, how: str, key: str, port: int, certificates: Certificates, role: str | None = None) -> subprocess.Popen:
         env = {
             **os.environ,
             "GATE_HOST": "localhost",
@@ -26,6 +27,7 @@ class Client:
             "GATE_USER": "whoever",
             "GATE_KEY": key,
             "GATE_HOW": how,
+            **({"GATE_ROLE": role} if role else {}),
             **{name: value.format(ca=certificates.ca) for name, value in self.env.items()},
         }
         # What the machine presets would be trusted in place of the tests' own CA.
@@ -47,8 +49,17 @@ class Client:
         except (IndexError, ValueError) as error:
             raise RuntimeError(f"no answer: {out[-500:]} {errors[-1500:]}") from error
 
-    def run(self, action: str, how: str, key: str, port: int, certificates: Certificates) -> dict:
-        return self.answer(self.start(action, how, key, port, certificates))
+    def run(self, action: str, how: str, key: str, port: int, certificates: Certificates, role: str | None = None) -> dict:
+        return self.answer(self.start(action, how, key, port, certificates, role))
+
+    def ready(self, running: subprocess.Popen) -> None:
+        """Waits until a program that was started to wait has its session; one that takes too long is ended."""
+        late = threading.Timer(180, running.kill)
+        late.start()
+        line = running.stdout.readline().strip()
+        late.cancel()
+        if line != '{"ready":true}':
+            raise RuntimeError(f"no session: {line} {self.answer(running)}")
 
 
 def clients(tools: Path, wanted: tuple = ()) -> list[Client]:

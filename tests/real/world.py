@@ -183,11 +183,11 @@ class Gate(Process):
         text = self.log.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def logged(self, wanted) -> dict:
-        """Waits for a line of the log."""
+    def logged(self, wanted, since: int = 0) -> dict:
+        """Waits for a line of the log, after so many others."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            for line in self.lines():
+            for line in self.lines()[since:]:
                 if wanted(line):
                     return line
             if self.process.poll() is not None:

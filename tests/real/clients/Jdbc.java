@@ -47,6 +47,9 @@ public class Jdbc {
     Properties p = new Properties();
     p.put("user", env("GATE_USER"));
     p.put("ssl", "on");
+    if (System.getenv("GATE_ROLE") != null) {
+      p.put("role", env("GATE_ROLE"));
+    }
     // Else it asks cloud metadata addresses first, which takes 1.4 s.
     p.put("disablePlatformDetection", "true");
     p.put("CLIENT_TELEMETRY_ENABLED", "false");
@@ -81,7 +84,11 @@ public class Jdbc {
     if (action.equals("wait")) {
       step = "wait";
       System.out.println("{\"ready\":true}");
-      while (System.in.read() != '\n') {}
+      for (int read = 0; read != '\n'; read = System.in.read()) {
+        if (read < 0) {
+          throw new IllegalStateException("stdin ended before its line");
+        }
+      }
       step = "select";
       try (Statement s = con.createStatement()) {
         add("select", one(s, "SELECT 1", 1));

@@ -44,6 +44,8 @@ def connect():
         OPTION + "request_timeout": "60s",
         **how,
     }
+    if "GATE_ROLE" in os.environ:
+        options["adbc.snowflake.sql.role"] = os.environ["GATE_ROLE"]
     return adbc_driver_snowflake.dbapi.connect(db_kwargs=options, autocommit=True)
 
 

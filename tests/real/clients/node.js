@@ -37,6 +37,7 @@ function connection() {
     account: 'any',
     accessUrl: `https://${env.GATE_HOST}:${env.GATE_PORT}`,
     username: env.GATE_USER,
+    role: env.GATE_ROLE,
     sfRetryMaxLoginRetries: 1,
     ...how,
   });

@@ -44,6 +44,7 @@ def connect():
         protocol="https",
         user=os.environ["GATE_USER"],
         client_session_keep_alive=True,
+        **({"role": os.environ["GATE_ROLE"]} if "GATE_ROLE" in os.environ else {}),
         **how,
         **own,
     )

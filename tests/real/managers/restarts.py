@@ -77,7 +77,7 @@ class Restarts:
             assert "cannot be read since" in self.command(gate, "refresh", code=5)
             self.contract.login(gate)
             self.backend.put("restarts", "canary-restarts-next")
-            self.command(gate, "refresh", "nobody", code=4)
+            self.command(gate, "refresh", "nobody", code=8)
             world.same(gate.stop(), 0)
             self.command(gate, "status", code=4)
 

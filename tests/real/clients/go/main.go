@@ -45,6 +45,7 @@ func config() (*sf.Config, error) {
 		Port:     port,
 		Protocol: "https",
 		User:     os.Getenv("GATE_USER"),
+		Role:     os.Getenv("GATE_ROLE"),
 		// Without this, each TLS connection first waits for OCSP hosts
 		// that do not exist in the test network.
 		DisableOCSPChecks: true,
