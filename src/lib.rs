@@ -155,8 +155,8 @@ pub mod internal {
     }
     pub mod config {
         pub use crate::config::{
-            Account, Bind, Client, ClientLimits, Config, Credential, ForwardProxy, KeyPair, Limits, Listen, Rates,
-            Seal, SecretSource, State, Store,
+            Account, Bind, Client, ClientLimits, Config, Credential, ForwardProxy, History, KeyPair, Limits, Listen,
+            Rates, Seal, SecretSource, State, Store,
         };
         pub mod units {
             pub use crate::config::units::{Rate, rate};
@@ -186,12 +186,24 @@ pub mod internal {
             pub use crate::snowflake::renewal::Renewal;
         }
     }
+    pub mod state {
+        pub use crate::state::StateDir;
+    }
     pub mod telemetry {
         pub use crate::config::{Level, Log, LogFormat};
         pub use crate::snowflake::route::Route;
         pub use crate::telemetry::logs;
         pub use crate::telemetry::record::{Opening, Record, Step};
         pub use crate::telemetry::sinks::Sinks;
+        pub mod act {
+            pub use crate::telemetry::act::{Act, CONFIGURATION, SESSION_ENDED, STARTED};
+        }
+        pub mod history {
+            pub use crate::telemetry::history::{Batch, History, Reader};
+        }
+        pub mod story {
+            pub use crate::telemetry::story::{FaultStory, LoginStory, Story};
+        }
     }
     #[cfg(feature = "demo")]
     pub mod standin {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -11,9 +11,9 @@ use super::generations::Generations;
 use super::reload::LastReload;
 use crate::base::fault::Kind;
 use crate::base::rfc3339;
-use crate::base::trace::TraceId;
 use crate::pat::{PatState, PatStatus};
 use crate::proxy::Generation;
+use crate::telemetry::metrics::Failures;
 
 const DAY: u64 = 86_400;
 /// A certificate that ends within so many days is worth a warning, or within the last third of its life.
@@ -302,9 +302,8 @@ fn accounts(generation: &Generation, now: SystemTime) -> Vec<PartStatus> {
 }
 
 fn failures(generations: &Generations, now: SystemTime) -> Vec<FailureCount> {
-    let count = |(kind, count, at, trace): (Kind, u64, tokio::time::Instant, Option<TraceId>)| {
-        let rule = kind.rule();
-        let ago: Duration = at.elapsed();
+    let count = |(kind, Failures { count, at, trace }): (Kind, Failures)| {
+        let (rule, ago) = (kind.rule(), at.elapsed());
         FailureCount {
             code: rule.code.to_string(),
             kind: rule.name.to_owned(),

@@ -71,6 +71,11 @@ impl ServiceUser {
         Self { account: host.to_lowercase().into(), user: user.to_uppercase().into() }
     }
 
+    /// Whether the other is of the same account.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.account == other.account
+    }
+
     /// The account's host, in small letters. Its name in a configuration may change.
     pub fn account(&self) -> &str {
         &self.account

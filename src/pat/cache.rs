@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use moka::ops::compute::Op;
 use parking_lot::Mutex;
@@ -121,6 +121,11 @@ impl Cache {
     /// The reads of the store for which requests of an admitted client have waited.
     pub(super) fn reads(&self, grant: &Grant) -> Option<Arc<StoreReads>> {
         self.inner.reads.get(grant.login()).cloned()
+    }
+
+    /// Since when the references of an admitted client give nothing.
+    pub(super) fn fails_since(&self, grant: &Grant) -> Option<SystemTime> {
+        self.inner.health.of(grant.login()).failure.map(|failure| failure.since)
     }
 
     /// The PAT of a credential, from memory if possible; `None` if there is no such credential.

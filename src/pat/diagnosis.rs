@@ -26,11 +26,53 @@ pub(super) struct Known<'a> {
     pub created: Option<SystemTime>,
     /// When a login with it last went well at this gate, since it started.
     pub worked: Option<SystemTime>,
+    /// Since when the store gives nothing.
+    pub store_fails: Option<SystemTime>,
+    /// How the other users of the account fare.
+    pub others: Others,
+}
+
+/// How the other users of the same account fare at this gate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Others {
+    /// How many Snowflake refuses for the same reason.
+    pub refused: usize,
+    /// How many have logged in lately.
+    pub working: usize,
 }
 
 impl Known<'_> {
-    /// The cause, with how sure it is; `None` if the kind says all that is known.
+    /// The cause, with how sure it is, and what else points to it; `None` if the kind says all that is known.
     pub(super) fn diagnosis(&self) -> Option<String> {
+        match (self.cause(), self.around()) {
+            (Some(cause), Some(around)) => Some(format!("{cause}; {around}")),
+            (None, Some(around)) => Some(format!("possible: {around}")),
+            (cause, None) => cause,
+        }
+    }
+
+    /// What the store and the other users of the account say of it.
+    fn around(&self) -> Option<String> {
+        if let (Kind::PatRefused | Kind::PatExpired | Kind::KeyPairRefused, Some(since)) = (self.kind, self.store_fails)
+        {
+            return Some(format!(
+                "the store gives nothing since {}, so a newer version may stand there already",
+                rfc3339::show(since)
+            ));
+        }
+        match self.others {
+            Others { refused: 0, working: 0 } => None,
+            Others { refused: 0, working } => {
+                Some(format!("users of this account that log in at the same time: {working}, so it is this user's own"))
+            }
+            Others { refused, .. } => Some(format!(
+                "users of this account that Snowflake refuses for the same reason: {refused} more, so look for what \
+                 they share"
+            )),
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
         let at = |time: SystemTime| rfc3339::show(time);
         match (self.kind, self.expires, self.worked) {
             (Kind::PatRefused | Kind::PatExpired, Some(expires), _) if expires <= self.now => {
@@ -90,7 +132,8 @@ mod tests {
         let ago = |seconds| Some(now - Duration::from_secs(seconds));
         let told = |kind, expires, created, worked| {
             let said = "Incoming request with IP/Token 192.0.2.1 is not allowed to access Snowflake.";
-            Known { kind, said, now, expires, created, worked }.diagnosis().unwrap_or_default()
+            let (store_fails, others) = (None, Others::default());
+            Known { kind, said, now, expires, created, worked, store_fails, others }.diagnosis().unwrap_or_default()
         };
         for (kind, expires, created, worked, begins) in [
             (Kind::PatRefused, ago(5), None, ago(60), "certain: the PAT ended at"),
@@ -109,5 +152,23 @@ mod tests {
             assert!(told.starts_with(begins) && (begins.is_empty() == told.is_empty()), "{kind:?}: {told}");
         }
         assert_eq!(address("no address"), None);
+    }
+
+    #[test]
+    fn the_store_and_the_other_users_of_the_account_say_more() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
+        let told = |kind, store_fails, (refused, working)| {
+            let (said, others) = ("", Others { refused, working });
+            let known = Known { kind, said, now, expires: None, created: None, worked: None, store_fails, others };
+            known.diagnosis().unwrap_or_default()
+        };
+        let refused = told(Kind::PatRefused, Some(now), (0, 3));
+        assert!(
+            refused.starts_with("possible: it was removed") && refused.contains("a newer version may"),
+            "{refused}"
+        );
+        assert!(told(Kind::PolicyMissing, Some(now), (2, 1)).contains("for the same reason: 2 more"));
+        assert!(told(Kind::UserDisabled, None, (0, 1)).ends_with("so it is this user's own"));
+        assert_eq!(told(Kind::PolicyMissing, Some(now), (0, 0)), "");
     }
 }

@@ -30,7 +30,7 @@ use super::ledger::{Ledger, Outcome, Room, Sending};
 use super::ledgers::Ledgers;
 use super::question::Question;
 use super::queue::{Queue, Turn};
-use super::version::{Elsewhere, Pause, Version};
+use super::version::Elsewhere;
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
@@ -208,13 +208,6 @@ impl Guard {
         wake.notify_waiters();
     }
 
-    /// The versions that Snowflake has refused for good. The resolver skips a store that still has one of them.
-    pub(super) fn condemned_versions(&self) -> HashSet<PatId> {
-        let state = self.state.lock();
-        let versions = state.ledgers.iter().flat_map(|(_, ledger)| &ledger.versions);
-        versions.filter(|version| version.is_condemned()).map(|version| version.id.clone()).collect()
-    }
-
     /// A store has a newer version: the requests that wait with the old one go with the new one.
     pub(super) fn replaced(self: &Arc<Self>, old: &PatId, new: &PatId) {
         let mut state = self.state.lock();
@@ -233,42 +226,6 @@ impl Guard {
         let answers: Vec<Answers> = moved.iter().map(|name| self.pump(&mut state, name)).collect();
         drop(state);
         answers.into_iter().for_each(deliver);
-    }
-
-    /// What a request waits for, after it has waited for too long.
-    pub(super) fn waits_for(&self, user: &ServiceUser, version: &PatId) -> String {
-        let mut state = self.state.lock();
-        let now = self.clock.now();
-        let ledger = state.ledgers.of(user);
-        let room = self.room(ledger, version, Elsewhere::default(), now);
-        let version = ledger.version(version);
-        match room {
-            Room::Suspect | Room::Condemned => "it waits for a newer PAT".to_owned(),
-            Room::Go | Room::Full | Room::FullElsewhere | Room::Proof | Room::Paused(..) => format!(
-                "{} requests of the same service user are under way, {} outcomes are unknown, and {} may be at risk at \
-                 once, of which one is kept for the gate's own login",
-                version.under_way,
-                version.doubts.len(),
-                version.width
-            ),
-        }
-    }
-
-    /// When a request with this version last went well, in this process.
-    pub(super) fn last_success(&self, user: &ServiceUser, version: &PatId) -> Option<Instant> {
-        self.state.lock().ledgers.of(user).find(version)?.last_success
-    }
-
-    /// The pause of a version or its user, also one that is over and waits for a proof.
-    pub(super) fn pause(&self, user: &ServiceUser, version: &PatId) -> Option<Pause> {
-        let mut state = self.state.lock();
-        let ledger = state.ledgers.of(user);
-        ledger.pause.clone().or_else(|| ledger.find(version)?.pause.clone())
-    }
-
-    /// Whether no request may go with a version any more.
-    pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
-        self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_condemned)
     }
 
     /// Removes ended requests from the disk. The gate calls it about once a second, because the requests that a killed

@@ -277,6 +277,8 @@ impl LeaseRequest {
             expires: pat.fetched.expires,
             created: pat.fetched.created,
             worked: worked.map(|at| EpochMillis::of_instant(at, &*guard.clock).to_system_time()),
+            store_fails: self.pats.inner.cache.fails_since(&self.grant),
+            others: guard.others(self.grant.service_user(), kind),
         };
         let likely = known.diagnosis();
         Fault::new(kind).with_cause(cause).with_likely(likely)

@@ -14,6 +14,7 @@
 //! | `ledger` | one user: who may go, and what "refused" means |
 //! | `version` | what is known of one version |
 //! | `contexts` | what clients asked for when Snowflake refused only them |
+//! | `guard_view` | what the guard knows, for the status and a diagnosis |
 //! | `diagnosis` | which of the causes behind a code it is |
 //! | `keeper` | reads the store and logs in for the gate itself, while requests wait |
 //! | `own_login` | the gate's own login |
@@ -31,6 +32,7 @@ mod diagnosis;
 mod disk_cache;
 mod elsewhere;
 mod guard;
+mod guard_view;
 mod health;
 mod journal;
 mod keeper;

@@ -507,6 +507,7 @@ def main() -> None:
         tiny = Place(ground, collector, "small", rare.small(ground))
         rare.small_gate(matrix, ground, tiny, place)
         rare.address(checks, ground, tiny)
+        rare.late_store(checks, ground, collector, server)
         full_disk(checks, matrix, ground, collector)
         drivers.shown(checks, ground, place, tools, keys)
         unset(checks, matrix, ground, place)
@@ -523,22 +524,18 @@ def main() -> None:
         collector.stop()
         print("\n".join(f"       {code} {kind}" for kind, code in sorted(matrix.told.items(), key=lambda told: told[1])))
         searched(checks, ground, collector, keys)
-        ground.end(checks, password="canary-password", store="canary-vault-token", secret_id="canary-secret-id")
+        ground.end(checks, **keys)
     checks.end()
 
 
 def searched(checks: Checks, ground: Ground, collector: Collector, keys: dict[str, str]) -> None:
     """No secret in history, audit log, bundle or spans."""
-    secrets = {"PAT": PAT, "password": "canary-password", "store": "canary-vault-token", "session": "ver:3-hint:1-session", **keys}
     own = {ground.place / "pat", ground.place / "token"}
 
     def test() -> None:
         files = [file for state in ground.place.glob("state-*") for file in state.rglob("*") if file.is_file()]
         assert any(file.name == "history.db" for file in files) and any(file.suffix == ".jsonl" for file in files), files
-        for file in {*files, collector.file} - own:
-            content = file.read_bytes()
-            for what, secret in secrets.items():
-                assert secret.encode() not in content, f"{what} stands in {file.name}"
+        world.leaks({*files, collector.file} - own, keys)
 
     checks.check("no secret stands in history, audit log, spans, metrics, the console's data or a bundle", test)
 

@@ -75,7 +75,7 @@ def main() -> None:
                 Restarts(contract).run()
             contract.leaks()
             if not isinstance(backend, Env):  # no gate of its own has run
-                world.hunt(checks, home, {**backend.secrets, "PAT": "canary-", "client key": contract.key})
+                world.hunt(checks, home, {**backend.secrets, "client key": contract.key})
             backend.stop()
         standin.kill()
     checks.end()

@@ -39,7 +39,7 @@ pub struct Metrics {
     refused: Family<CredentialLabel, Counter>,
     failed: Family<FaultLabels, Counter>,
     /// How often each kind failed, when last, and the last trace with a record, for the operator's screen.
-    failures: Mutex<HashMap<Kind, (u64, Instant, Option<TraceId>)>>,
+    failures: Mutex<HashMap<Kind, Failures>>,
     logins: Family<LoginLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     seconds: Timings,
@@ -50,6 +50,17 @@ pub struct Metrics {
     log_dropped: DroppedLines,
     history_lost: Counter,
     spans: Family<OutcomeLabel, Counter>,
+}
+
+/// How a kind has failed since the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Failures {
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub at: Instant,
+    /// The last trace that has a record.
+    pub trace: Option<TraceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,18 +155,18 @@ impl Metrics {
     /// Counts an answer with a fault.
     fn failed(&self, kind: Kind, at: Instant, trace: Option<TraceId>) {
         let mut failures = self.failures.lock();
-        let (count, _, last) = failures.get(&kind).copied().unwrap_or((0, at, None));
-        failures.insert(kind, (count + 1, at, trace.or(last)));
+        let of_kind = failures.entry(kind).or_insert(Failures { count: 0, at, trace });
+        *of_kind = Failures { count: of_kind.count + 1, at, trace: trace.or(of_kind.trace) };
         drop(failures);
         let rule = kind.rule();
         self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
     /// How often each kind has failed since the start, when last, and the last trace with a record; the latest first.
-    pub fn failures(&self) -> Vec<(Kind, u64, Instant, Option<TraceId>)> {
+    pub fn failures(&self) -> Vec<(Kind, Failures)> {
         let failures = self.failures.lock();
-        let mut all: Vec<_> = failures.iter().map(|(kind, (count, at, trace))| (*kind, *count, *at, *trace)).collect();
-        all.sort_unstable_by_key(|(_, _, at, _)| std::cmp::Reverse(*at));
+        let mut all: Vec<_> = failures.iter().map(|(kind, failures)| (*kind, *failures)).collect();
+        all.sort_unstable_by_key(|(_, failures)| std::cmp::Reverse(failures.at));
         all
     }
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import resource
+import signal
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import world
 from vault import ROOT_TOKEN, Vault, free_ports
-from world import Checks, Config, Ground, run, wait_for
+from world import Checks, Collector, Config, Ground, run, same, wait_for
 
 from matrix.place import LOGIN, Answer, Matrix, Place
 
@@ -253,3 +254,39 @@ def address(checks: Checks, ground: Ground, place: Place) -> None:
         again()
 
     checks.check("explain says that the gate's own address has changed", test)
+
+
+def late_store(checks: Checks, ground: Ground, collector: Collector, server: Vault) -> None:
+    """A login waits for a Vault that stands still, and says so."""
+
+    def test() -> None:
+        server.ask("POST", "secret/data/snowflake/late", {"data": {"token": ground.pat}})
+        at = {"address": f"https://{server.tls}".replace("127.0.0.1", "localhost"), "ca": ground.certificates.ca}
+        late = {"account": "prod", "user": ground.user, "pat": "late:secret/snowflake/late#token"}
+        config = ground.config.but(stores__late__vault={**at, "token": "file:vault-token"}, credentials__bi=late, login={"hold": "40s"})
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            place = Place(ground, collector, "late", config)
+            with ThreadPoolExecutor(1) as pool:
+                login = pool.submit(place.login, ground.key)
+                place.gate.logged(lambda line: line["message"] == "a request waits for the store")
+                server.process.send_signal(signal.SIGCONT)
+                answer = login.result()
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert answer.json["success"], answer.body
+        line = place.gate.logged(lambda line: line.get("trace") == answer.trace and line["message"] == "slow login")
+        assert line["longest"].startswith("the secrets manager") and line["store_ms"] > 1_000, line
+        reads = place.explain(answer.trace)["requests"][0]["store"]
+        same([read.get("failed") for read in (reads[0], reads[-1])], ["store_unavailable", None])
+        same(reads[0]["references"], late["pat"])
+        words = run(world.BINARY, "explain", answer.trace, "--state", place.state)
+        assert f"for {late['pat']} from" in words and "which ended with store_unavailable" in words, words
+        spans = wait_for(lambda: [span for span in collector.trace(answer.trace) if len(collector.trace(answer.trace)) >= 4 + len(reads)])
+        leases = {span["spanId"] for span in spans if span["name"] == "lease"}
+        stores = [span for span in spans if span["name"] == "store"]
+        assert len(stores) == len(reads) and all(span["parentSpanId"] in leases for span in stores), spans
+        same(stores[0]["attributes"]["error.type"], "store_unavailable")
+        same(place.gate.stop(), 0)
+
+    checks.check("a login that waits for its store says so in log, history and spans", test)
