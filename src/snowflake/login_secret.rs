@@ -34,6 +34,13 @@ pub struct PrivateKey {
     pair: KeyPair,
 }
 
+impl PrivateKey {
+    /// Its public half, as Snowflake takes it: [`KeyPair::public_pem_body`].
+    pub fn public_pem_body(&self) -> String {
+        self.pair.public_pem_body()
+    }
+}
+
 impl LoginSecret {
     /// The secret in a PEM, with the passphrase of an encrypted one.
     ///

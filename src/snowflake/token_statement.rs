@@ -68,11 +68,12 @@ pub fn request(id: &str, sql: &str) -> (String, String) {
 }
 
 /// A name without case, in quotes.
-fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.to_uppercase().replace('"', "\"\""))
 }
 
-fn text(text: &str) -> String {
+/// A text in quotes.
+pub fn text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
