@@ -81,18 +81,12 @@ enum Command {
     /// Prove the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Manage clients and their keys.
+    /// Manage clients and their keys, and set up their tools.
     #[command(subcommand)]
-    Client(ClientCommand),
+    Client(client::ClientCommand),
     /// Show patgate at work on this machine, with a built-in stand-in for Snowflake.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
-}
-
-#[derive(Subcommand)]
-enum ClientCommand {
-    /// Issue a key, and print it once, with the lines for the configuration.
-    New(client::NewArgs),
 }
 
 /// Runs the command of this process.
@@ -113,7 +107,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Sql(command) => sql::sql(&command),
         Command::Audit(command) => audit::audit(&command),
-        Command::Client(ClientCommand::New(args)) => client::new(&args),
+        Command::Client(command) => client::client(&command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     };

@@ -172,6 +172,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         reuse_port,
         // A reload applies it.
         name: _,
+        public: _,
         tls: _,
         client_ca: _,
         client_crl: _,

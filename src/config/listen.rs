@@ -17,6 +17,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// The keys that every listener may set.
 struct OwnSettings {
     address: SocketAddr,
+    public: Option<(String, u16)>,
     tls: Option<KeyPair>,
     client_ca: Option<std::path::PathBuf>,
     client_crl: Option<std::path::PathBuf>,
@@ -31,10 +32,11 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         }
         return None;
     };
-    let OwnSettings { address, tls, client_ca, client_crl, proxy } = own_settings(&section, None);
+    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own_settings(&section, None);
     let read = Listen {
         name: Listen::MAIN.into(),
         address,
+        public,
         tls,
         client_ca,
         client_crl,
@@ -59,18 +61,22 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
         section.error("this is the name of [listen]", "Choose another name");
     }
     let name: Arc<str> = name.into();
-    let OwnSettings { address, tls, client_ca, client_crl, proxy } = own_settings(&section, main.tls.as_ref());
+    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own_settings(&section, main.tls.as_ref());
     // Without roots of its own a listener has the lists of the main one too.
     let client_crl = if client_ca.is_some() { client_crl } else { client_crl.or_else(|| main.client_crl.clone()) };
     let client_ca = client_ca.or_else(|| main.client_ca.clone());
     let proxy = if section.has("proxy") { proxy } else { main.proxy.clone() };
     section.finish();
-    Some((name.clone(), Listen { name, address, tls, client_ca, client_crl, proxy, ..main.clone() }))
+    Some((name.clone(), Listen { name, address, public, tls, client_ca, client_crl, proxy, ..main.clone() }))
 }
 
 fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
     let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
         text.parse::<SocketAddr>().ok()
+    });
+    let public = section.parsed("public", "NAME:PORT, such as \"gate.example.com:443\"", |text| {
+        let (name, port) = text.rsplit_once(':')?;
+        Some((rustls::pki_types::ServerName::try_from(name).ok().map(|_| name.to_owned())?, port.parse().ok()?))
     });
     let plaintext = section.flag("danger_plaintext");
     let tls = match &plaintext {
@@ -113,6 +119,7 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
     OwnSettings {
         address: address.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |found| found.value),
         tls,
+        public: public.map(|found| found.value),
         client_ca: client_ca.map(|found| found.value),
         client_crl: client_crl.map(|found| found.value),
         proxy: proxy.map_or_else(Vec::new, |found| found.value),

@@ -117,6 +117,8 @@ pub struct Listen {
     pub name: Arc<str>,
     /// The address for drivers.
     pub address: SocketAddr,
+    /// What tools are told to connect to; `None`: what the certificate and the address say.
+    pub public: Option<(String, u16)>,
     /// Certificate and key; `None` only with `danger_plaintext` on a loopback address.
     pub tls: Option<KeyPair>,
     /// The roots of client certificates; `None` asks for none.
@@ -137,8 +139,7 @@ pub struct Listen {
     pub head: Duration,
     /// How long a connection may be silent between requests. Drivers' pools keep connections for 30 s and more.
     pub idle: Duration,
-    /// How long `/readyz` says that the gate is stopping before the gate closes anything: the time that a balancer
-    /// needs to notice.
+    /// How long `/readyz` says "stopping" before the gate closes anything, so that a balancer notices.
     pub notice: Duration,
     /// How long running requests may continue after that.
     pub drain: Duration,

@@ -35,6 +35,9 @@ func main() {
 }
 
 func config() (*sf.Config, error) {
+	if dsn := os.Getenv("GATE_DSN"); dsn != "" {
+		return sf.ParseDSN(dsn)
+	}
 	port, err := strconv.Atoi(os.Getenv("GATE_PORT"))
 	if err != nil {
 		return nil, err

@@ -2,14 +2,14 @@
 
 use clap::Args;
 
-use super::shell::{CommandError, say};
 use crate::admit::key;
 use crate::base::clock::SystemRandom;
 use crate::base::names::ClientName;
+use crate::cli::shell::{CommandError, say};
 
 /// What to issue.
 #[derive(Args)]
-pub(super) struct NewArgs {
+pub(in crate::cli) struct NewArgs {
     /// The client's name.
     name: String,
     /// Write JSON, for programs.

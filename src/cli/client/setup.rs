@@ -1,0 +1,65 @@
+//! `patgate client setup CLIENT --for TOOL`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::endpoint::Endpoint;
+use super::guide::{Guide, Tool};
+use super::render;
+use crate::base::fault::Owner;
+use crate::cli::shell::{CommandError, ConfigArgs, say};
+use crate::config::file;
+
+/// Which client, and which tool.
+#[derive(Args)]
+pub(in crate::cli) struct SetupArgs {
+    /// The client.
+    client: String,
+    /// The tool.
+    #[arg(long = "for", value_enum)]
+    tool: Tool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where the roots of the gate's certificate lie on the tool's machine, if that machine does not trust them.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<String>,
+    /// Write the tool's files into this directory; what is there stays.
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+/// The command.
+pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
+    let (config, _) = file::load(&args.config.file()?).map_err(CommandError::gate)?;
+    let found = config.clients.iter().find(|(name, _)| name.as_str() == args.client);
+    let Some((name, client)) = found else {
+        let known: Vec<_> = config.clients.keys().map(ToString::to_string).collect();
+        let text = format!("no client has the name {}; the file has {}", args.client, known.join(", "));
+        return Err(CommandError::of(Owner::Client, text));
+    };
+    let end = Endpoint { ca: args.ca.clone(), ..Endpoint::of(&config, name.as_str(), client) };
+    let guide = args.tool.guide(&end);
+    match args.config.json {
+        true => say(&render::json(&guide, args.tool).to_string()),
+        false => say(render::text(&guide, &end).trim_end()),
+    }
+    match &args.write {
+        Some(directory) => write(&guide, directory),
+        None => Ok(()),
+    }
+}
+
+fn write(guide: &Guide, directory: &std::path::Path) -> Result<(), CommandError> {
+    if guide.files.is_empty() {
+        return Err(CommandError::of(Owner::Client, format!("{} has no file to write", guide.title)));
+    }
+    for (name, content) in &guide.files {
+        let path = directory.join(name);
+        let failed = |error: std::io::Error| CommandError::gate(format!("cannot write {}: {error}", path.display()));
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
+        file.write_all(content.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}

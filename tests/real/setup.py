@@ -1,0 +1,166 @@
+"""A set-up that nobody has to look up: what `client setup` prints is used by the real driver it is for, and the statements
+of `sql setup` are read by a parser of Snowflake's SQL.
+
+    python3 setup.py TOOLS
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import install
+import world
+from programs import Client, clients
+from world import BINARY, Checks, Gate, Ground, run, same
+
+USER = "BI_SERVICE"
+PAT = "canary-pat-setup"
+PLACEHOLDER = "<THE CLIENT KEY>"
+SELECT = "assert connection.cursor().execute('select 1').fetchone() == (1,); connection.close()"
+PYTHON = "import json, os, sys, snowflake.connector; connection = snowflake.connector.connect(**json.loads(sys.argv[1])); " + SELECT
+NAMED = "import snowflake.connector; connection = snowflake.connector.connect(connection_name='patgate'); " + SELECT
+ADBC = """
+import json, sys, adbc_driver_snowflake.dbapi as adbc
+connection = adbc.connect(db_kwargs=json.loads(sys.argv[1]), autocommit=True)
+with connection.cursor() as cursor:
+    cursor.execute("select 1")
+    assert int(cursor.fetchall()[0][0]) == 1
+connection.close()
+"""
+# The driver tells Snowflake the arguments of its process, so that a key among them would leave the gate.
+NODE = """
+const sf = require('snowflake-sdk');
+sf.configure({ disableOCSPChecks: true, logLevel: 'OFF', additionalLogToConsole: false, logFilePath: 'STDOUT' });
+const con = sf.createConnection(JSON.parse(process.env.SETTINGS));
+const end = (error) => { if (error) { console.error(error.message); process.exit(1); } };
+con.connect((error) => { end(error); con.execute({ sqlText: 'select 1', complete: (error) => { end(error); con.destroy(end); } }); });
+"""
+# What sqlglot's Snowflake dialect knows; it takes the other statements as they are, or not at all.
+MODELLED = re.compile(r"(USE|CREATE DATABASE|CREATE SCHEMA|GRANT (USAGE|SELECT)|SELECT)\b")
+PARSE = """
+import json, logging, sys, sqlglot
+logging.disable(logging.CRITICAL)
+for text in json.load(sys.stdin):
+    (statement,) = sqlglot.parse(text, read="snowflake")
+    assert not isinstance(statement, sqlglot.exp.Command), text
+"""
+
+
+class Place:
+    """A gate, and what `client setup` says of it."""
+
+    def __init__(self, ground: Ground, tools: Path):
+        self.ground, self.tools = ground, tools
+        config = ground.config.but(credentials__bi={"account": "prod", "user": USER, "pat": "local:pat", "warehouse": "BI_WH", "role": "BI_READER"})
+        self.gate = Gate(ground.place, "gate", config)
+        self.file = ground.place / "setup.toml"
+        self.file.write_text(str(config.but(listen={"public": f"localhost:{self.gate.port}"})))
+
+    def told(self, tool: str, *more) -> dict:
+        words = (BINARY, "client", "setup", "bi", "--for", tool, "--json", "--ca", self.ground.certificates.ca, "--config", self.file)
+        return json.loads(run(*words, *more).replace(PLACEHOLDER, self.ground.key))
+
+    def environment(self, told: dict, **more) -> dict:
+        own = {name: value for name, value in os.environ.items() if "CERT" not in name and "CA_BUNDLE" not in name}
+        return {**own, **told["environment"], **{name: str(value) for name, value in more.items()}}
+
+    def ran(self, told: dict, *command, **more) -> str:
+        done = subprocess.run([str(word) for word in command], env=self.environment(told, **more), capture_output=True, text=True,
+                              cwd=self.ground.place, timeout=180)  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def python(checks: Checks, place: Place) -> None:
+    told = place.told("python")
+    five, four = install.py5(place.tools), install.py4(place.tools)
+    checks.check("python 5 logs in with the settings alone", lambda: place.ran({"environment": {}}, five, "-c", PYTHON, json.dumps(told["settings"])))
+    old = {name: value for name, value in told["settings"].items() if name != "custom_root_store_path"}
+    checks.check("python 4 logs in with the settings and the variable", lambda: place.ran(told, four, "-c", PYTHON, json.dumps(old)))
+
+    def written() -> None:
+        home = place.ground.place / "home"
+        home.mkdir()
+        run(BINARY, "client", "setup", "bi", "--for", "python", "--ca", place.ground.certificates.ca, "--config", place.file, "--write", home)
+        for name in ("connect.py", "connections.toml"):
+            file = home / name
+            text = file.read_text()
+            assert PLACEHOLDER in text and place.ground.key not in text, text
+            file.write_text(text.replace(PLACEHOLDER, place.ground.key))
+            file.chmod(0o600)
+        place.ran(told, five, home / "connect.py")
+        place.ran(told, five, "-c", NAMED, SNOWFLAKE_HOME=home)
+        again = subprocess.run([str(word) for word in (BINARY, "client", "setup", "bi", "--for", "python", "--config", place.file, "--write", home)],
+                               capture_output=True, text=True)  # fmt: skip
+        assert again.returncode == 4 and "File exists" in again.stderr, again
+
+    checks.check("python logs in by the files that are written, and no file is overwritten", written)
+
+
+def others(checks: Checks, place: Place) -> None:
+    adbc = place.told("adbc")
+    options = {name: value for name, value in adbc["settings"].items() if name.startswith("adbc.") or name in ("username", "password")}
+    no_ocsp = {"SF_OCSP_RESPONSE_CACHE_SERVER_ENABLED": "false"}
+    checks.check("ADBC logs in with the options", lambda: place.ran(adbc, install.adbc(place.tools), "-c", ADBC, json.dumps(options), **no_ocsp))
+    node = place.told("node")
+    own = {name: node["settings"][name] for name in ("account", "accessUrl", "username", "password", "warehouse", "role")}
+    checks.check("Node logs in with the options", lambda: place.ran(node, "node", "-e", NODE, SETTINGS=json.dumps(own), NODE_PATH=install.node(place.tools)))
+    for tool, name, variable in (("jdbc", "snowflake-jdbc", "GATE_URL"), ("go", "gosnowflake", "GATE_DSN")):
+        told = place.told(tool)
+        text = told["settings"]["url" if tool == "jdbc" else "dsn"]
+        (program,) = clients(place.tools, (name,))
+        client = Client(name, program.command, {**program.env, variable: text + ("&disableOCSPChecks=true" if tool == "go" else "")})
+
+        def test(client=client) -> None:
+            answer = client.run("login", "password", place.ground.key, place.gate.port, place.ground.certificates)
+            assert answer["ok"], answer
+
+        checks.check(f"{tool} logs in with the connection string", test)
+
+    def dbt() -> None:
+        told = place.told("dbt")
+        home = place.ground.place / "dbt"
+        home.mkdir()
+        # The stand-in has neither database nor schema.
+        (home / "profiles.yml").write_text(told["files"]["profiles.yml"].replace("<DATABASE>", "DB"))
+        (home / "dbt_project.yml").write_text(json.dumps({"name": "patgate", "profile": "patgate"}))
+        program = install.dbt(place.tools).with_name("dbt")
+        said = place.ran(told, program, "--no-send-anonymous-usage-stats", "debug", "--connection", f"--profiles-dir={home}", f"--project-dir={home}")
+        assert "Connection test: [OK" in re.sub(r"\x1b\[\d+m", "", said), said
+
+    checks.check("dbt connects by the profile", dbt)
+
+
+def statements(checks: Checks, place: Place) -> None:
+    def test() -> None:
+        texts = []
+        for words in (["setup", "bi", "--egress", "203.0.113.7"], ["check", "bi"]):
+            said = run(BINARY, "sql", *words, "--config", place.file)
+            said = "\n".join(line for line in said.splitlines() if not line.startswith("--"))
+            texts += [text.strip() for text in said.split(";") if MODELLED.match(text.strip())]
+        assert len(texts) >= 6, texts
+        done = subprocess.run([install.fakesnow(place.tools), "-c", PARSE], input=json.dumps(texts), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    checks.check("sqlglot reads the statements of sql setup and sql check that it knows", test)
+
+
+def main() -> None:
+    tools = Path(sys.argv[1])
+    checks = Checks("setup")
+    with world.place() as name:
+        ground = Ground(Path(name), USER, PAT)
+        place = Place(ground, tools)
+        python(checks, place)
+        others(checks, place)
+        statements(checks, place)
+        checks.check("the gate ends with 0", lambda: same(place.gate.stop(), 0))
+        ground.end(checks)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()
