@@ -156,7 +156,7 @@ pub mod internal {
     pub mod config {
         pub use crate::config::{
             Account, Bind, Client, ClientLimits, Config, Credential, ForwardProxy, History, KeyPair, Limits, Listen,
-            Rates, Seal, SecretSource, State, Store,
+            Rates, Rotation, Rotator, Seal, SecretSource, State, Store,
         };
         pub mod units {
             pub use crate::config::units::{Rate, rate};

@@ -20,7 +20,8 @@ use crate::state::StateDir;
 /// # Errors
 /// If a store, an account or Redis cannot be set up, or the directory cannot be written.
 pub fn pats_alone(config: &Config, state: &Path, env: &Env) -> io::Result<Pats> {
-    let guard = Guard::open(config.pat.widths, env.clock.clone(), Some(StateDir::open(state)?))?;
+    let state = StateDir::open(state)?;
+    let guard = Guard::open(config.pat.widths, env.clock.clone(), Some(state.clone()))?;
     let accounts = Generation::accounts(config, None).map_err(io::Error::other)?;
     let metrics = Arc::default();
     let resolver = resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
@@ -29,6 +30,8 @@ pub fn pats_alone(config: &Config, state: &Path, env: &Env) -> io::Result<Pats> 
         guard,
         replicas: replicas(config, env)?,
         disk_cache: None,
+        state: Some(state),
+        sinks: Arc::default(),
         metrics,
         env: env.clone(),
         control: Handle::current(),

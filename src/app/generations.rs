@@ -104,6 +104,9 @@ impl Generations {
         if !generation.pats.has_cache_of(&old.pats) {
             generation.pats.keep_fresh();
         }
+        // Of the terms of two generations the new ones alone count.
+        old.pats.stop_rotating();
+        generation.pats.keep_rotating();
         self.current.store(Arc::new(generation));
         for (place, (state, content)) in next {
             match content {

@@ -115,6 +115,7 @@ impl App {
         let pats = generations.current.load().pats.clone();
         pats.load_disk_cache().await;
         pats.keep_fresh();
+        pats.keep_rotating();
         let mut certificates = Certificates::new(generations.clone());
         certificates.look();
         tokio::spawn(tidy(generations.services.clone(), certificates));
@@ -210,6 +211,7 @@ impl App {
     pub async fn stop(self) -> bool {
         let listen = self.generations.current.load().config.listen.clone();
         self.stopping.cancel();
+        self.generations.current.load().pats.stop_rotating();
         tokio::time::sleep(listen.notice).await;
         let clean = self.shutdown.stop(listen.drain).await;
         if clean {

@@ -56,7 +56,7 @@ pub(super) async fn services(
     let inflating = Arc::new(InflateBudget::new(env.clock.clone()));
     let log_level = log.level;
     let services =
-        Services { log_level, guard, sessions, replicas, disk_cache, metrics, sinks, inflating, env, control };
+        Services { log_level, guard, sessions, replicas, state, disk_cache, metrics, sinks, inflating, env, control };
     Ok((services, resolver, observer))
 }
 

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Deserialize)]
 struct ErrorAnswer {
     error: String,
+    /// Who has to act, where the work was tried and failed.
+    owner: Option<Owner>,
 }
 
 /// Why a question has no answer that a command can use.
@@ -29,6 +31,8 @@ pub(super) enum NoAnswer {
     NotAsked(CommandError),
     /// The gate refused, with this status and for this reason.
     Refused(StatusCode, String),
+    /// The gate tried, and it failed: who has to act, and why.
+    Failed(Owner, String),
 }
 
 impl From<NoAnswer> for CommandError {
@@ -40,10 +44,13 @@ impl From<NoAnswer> for CommandError {
                             log has it in the line \"listening\"";
                 Self { text: format!("{}\n{next}", error.text.trim_end()), ..error }
             }
+            NoAnswer::Failed(owner, reason) => Self::of(owner, reason),
             NoAnswer::Refused(status, reason) => {
                 let text = format!("the gate answers: {reason}");
                 match status {
-                    StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS => Self::attention(text),
+                    StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
+                        Self::attention(text)
+                    }
                     StatusCode::UNPROCESSABLE_ENTITY => Self::of(Owner::Client, text),
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::of(Owner::Policy, text),
                     _ => Self::gate(text),
@@ -84,7 +91,10 @@ pub(super) fn ask_within<T: DeserializeOwned>(
     match serde_json::from_slice(&body) {
         Ok(answer) => Ok((status, answer)),
         Err(unexpected) => match serde_json::from_slice::<ErrorAnswer>(&body) {
-            Ok(ErrorAnswer { error }) => Err(NoAnswer::Refused(status, error)),
+            Ok(ErrorAnswer { error, owner: Some(owner) }) if status != StatusCode::CONFLICT => {
+                Err(NoAnswer::Failed(owner, error))
+            }
+            Ok(ErrorAnswer { error, owner: _ }) => Err(NoAnswer::Refused(status, error)),
             Err(_) => Err(failed(format!("the answer is from another version of patgate ({unexpected})"))),
         },
     }

@@ -7,7 +7,9 @@ use crate::app::{Reloaded, Verb};
 /// The command.
 pub(super) fn reload(args: &GateArgs) -> Result<(), CommandError> {
     let stays = |why| match why {
-        NoAnswer::Refused(_, reason) => CommandError::gate(format!("the old configuration stays in use: {reason}")),
+        NoAnswer::Refused(_, reason) | NoAnswer::Failed(_, reason) => {
+            CommandError::gate(format!("the old configuration stays in use: {reason}"))
+        }
         NoAnswer::NoFile(error) => {
             let stays = "The gate was not asked; it keeps the configuration that it has.";
             let text = format!("{}\n{stays}", error.text.trim_end());

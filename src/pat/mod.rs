@@ -25,6 +25,7 @@
 //! | `schedule` | when the gate reads a reference again |
 //! | `disk_cache` | a sealed copy for a cold start in an outage of the stores |
 //! | `status` | the status for the operator |
+//! | `rotation` | new PATs, made by the gate itself |
 
 mod cache;
 mod contexts;
@@ -43,6 +44,7 @@ mod own_login;
 mod proof;
 mod question;
 mod queue;
+mod rotation;
 mod schedule;
 mod shape;
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub use guard::Guard;
 pub use lease::{Deadlines, Lease, Refused};
 pub use proof::Proof;
 pub use queue::RequestKind;
+pub use rotation::{Ask, RotationFailure, RotationPreview, RotationReport};
 pub use shape::Shape;
 pub use status::{CachedPatStatus, PatState, PatStatus, PauseStatus};
 
@@ -69,11 +72,14 @@ use crate::base::ids::ServiceUser;
 use crate::base::names::LoginRefs;
 use crate::config::{self, Config};
 use crate::replicas::Replicas;
+use crate::state::StateDir;
 use crate::stores::{Resolver, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sinks::Sinks;
 use crate::upstream::AccountState;
 use cache::{Cache, CacheOptions, CachedPat};
 use own_login::OwnLogins;
+use rotation::Rotations;
 
 /// The PATs of one configuration. Background reads end with the last handle to them.
 #[derive(Clone)]
@@ -87,6 +93,7 @@ struct Inner {
     replicas: Option<Arc<Replicas>>,
     users: BTreeMap<Arc<str>, ServiceUser>,
     own_logins: OwnLogins,
+    rotations: Rotations,
     hold: Duration,
     env: Env,
     metrics: Arc<Metrics>,
@@ -106,6 +113,10 @@ pub struct PatParts {
     pub replicas: Option<Arc<Replicas>>,
     /// The copy on disk, if the gate keeps one.
     pub disk_cache: Option<DiskCache>,
+    /// Where the journals of rotations are.
+    pub state: Option<StateDir>,
+    /// Where acts are written down.
+    pub sinks: Arc<Sinks>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Clock and randomness.
@@ -117,7 +128,8 @@ pub struct PatParts {
 impl Pats {
     /// The PATs of a configuration; nothing is read yet.
     pub fn new(config: &Config, accounts: &Accounts, parts: PatParts) -> Self {
-        let PatParts { resolver, guard, replicas, disk_cache, metrics, env, control } = parts;
+        let PatParts { resolver, guard, replicas, disk_cache, state, sinks, metrics, env, control } = parts;
+        let rotations = Rotations::new(config, accounts, (state, resolver.clone(), sinks));
         let cache = Cache::new(CacheOptions {
             settings: config.pat.clone(),
             credentials: references(config),
@@ -130,20 +142,21 @@ impl Pats {
         });
         let (users, hold) = (users(config), config.login.hold);
         let own_logins = OwnLogins::new(config, accounts, env.clone());
-        let inner = Inner { cache, guard, replicas, users, own_logins, hold, env, metrics, control };
+        let inner = Inner { cache, guard, replicas, users, own_logins, rotations, hold, env, metrics, control };
         Self { inner: Arc::new(inner) }
     }
 
     /// The PATs of the next configuration, where nothing that the cache depends on has changed.
     #[must_use]
     pub fn with_same_cache(&self, config: &Config, accounts: &Accounts) -> Self {
-        let Inner { cache, guard, replicas, env, metrics, control, .. } = &*self.inner;
+        let Inner { cache, guard, replicas, rotations, env, metrics, control, .. } = &*self.inner;
         let inner = Inner {
             cache: cache.clone(),
             guard: guard.clone(),
             replicas: replicas.clone(),
             users: users(config),
             own_logins: OwnLogins::new(config, accounts, env.clone()),
+            rotations: rotations.next(config, accounts),
             hold: config.login.hold,
             env: env.clone(),
             metrics: metrics.clone(),
@@ -195,6 +208,16 @@ impl Pats {
     /// Reads every credential's PAT and keeps on reading, until the last handle is gone.
     pub fn keep_fresh(&self) {
         self.inner.cache.keep_fresh();
+    }
+
+    /// Rotates what is due from now on, in the background.
+    pub fn keep_rotating(&self) {
+        rotation::keep(&self.inner);
+    }
+
+    /// Begins no more rotations; one that is under way goes on.
+    pub fn stop_rotating(&self) {
+        rotation::stop(&self.inner);
     }
 
     /// Returns when the gate has read every credential's references once, with any outcome, or after `patience`.

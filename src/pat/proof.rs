@@ -72,7 +72,7 @@ impl PlaceProof {
 }
 
 /// Why the guard sends no own login now.
-enum NotSent {
+pub(super) enum NotSent {
     /// A verdict, or a pause.
     Never(Kind, String),
     /// Another one is under way.
@@ -80,7 +80,7 @@ enum NotSent {
 }
 
 /// An own login under way; one that is dropped before its outcome is told counts as lost.
-struct Sending {
+pub(super) struct Sending {
     guard: Arc<Guard>,
     user: ServiceUser,
     version: PatId,
@@ -160,7 +160,7 @@ impl Inner {
     }
 
     /// Waits until the own login may go.
-    async fn own_login_begins(&self, user: &ServiceUser, version: &PatId) -> Result<Sending, NotSent> {
+    pub(super) async fn own_login_begins(&self, user: &ServiceUser, version: &PatId) -> Result<Sending, NotSent> {
         let begun = tokio::time::Instant::now();
         loop {
             match self.guard.own_login_begins(user, version) {
@@ -170,7 +170,7 @@ impl Inner {
         }
     }
 
-    fn places(&self, credential: &str, session: &OwnSession) -> Vec<PlaceProof> {
+    pub(super) fn places(&self, credential: &str, session: &OwnSession) -> Vec<PlaceProof> {
         let asked = self.own_logins.asked(credential);
         let place = |(place, got): &(ContextField, Option<String>)| {
             let asked = asked.iter().find(|(one, _)| one == place).map(|(_, asked)| asked.clone());
@@ -219,7 +219,7 @@ fn accepted(version: &PatId) -> String {
 }
 
 /// What the guard is told, and what the operator is.
-fn split(opened: Opened) -> (Outcome, Result<OwnSession, Fault>) {
+pub(super) fn split(opened: Opened) -> (Outcome, Result<OwnSession, Fault>) {
     match opened {
         Opened::Session(session) => (Outcome::Accepted, Ok(session)),
         Opened::Refused(refusal) => {
@@ -260,7 +260,7 @@ impl Guard {
 }
 
 impl Sending {
-    fn told(mut self, outcome: Outcome) {
+    pub(super) fn told(mut self, outcome: Outcome) {
         self.told = true;
         self.guard.own_told(&self.user, &self.version, self.number, outcome);
     }

@@ -10,6 +10,7 @@ use crate::base::clock::Env;
 use crate::pat::{DiskCache, Guard, PatParts};
 use crate::replicas::Replicas;
 use crate::session::Sessions;
+use crate::state::StateDir;
 use crate::stores::Resolver;
 use crate::telemetry::act::Act;
 use crate::telemetry::log_level::LogLevel;
@@ -25,6 +26,8 @@ pub struct Services {
     pub sessions: Option<Arc<Sessions>>,
     /// The other gates, if there are any.
     pub replicas: Option<Arc<Replicas>>,
+    /// The state directory, if there is one.
+    pub state: Option<StateDir>,
     /// The copy of the PATs on disk, if the gate keeps one.
     pub disk_cache: Option<DiskCache>,
     /// The metrics.
@@ -59,6 +62,8 @@ impl Services {
             guard: self.guard.clone(),
             replicas: self.replicas.clone(),
             disk_cache: self.disk_cache.clone(),
+            state: self.state.clone(),
+            sinks: self.sinks.clone(),
             metrics: self.metrics.clone(),
             env: self.env.clone(),
             control: self.control.clone(),

@@ -314,7 +314,7 @@ impl Replicas {
     }
 
     /// A name that no gate gives twice.
-    fn unique(&self) -> String {
+    pub(super) fn unique(&self) -> String {
         format!("{}-{}", self.gate, self.names.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -322,7 +322,7 @@ impl Replicas {
         self.key(&format!("condemned:{user}"))
     }
 
-    fn of(&self, what: &str, user: &ServiceUser, version: &PatId) -> String {
+    pub(super) fn of(&self, what: &str, user: &ServiceUser, version: &PatId) -> String {
         self.key(&format!("{what}:{user}:{version}"))
     }
 }

@@ -8,6 +8,7 @@
 //! not ask Redis again for a second; the metrics show it. No request fails because of Redis.
 
 mod login_leases;
+mod turns;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ use redis::{Client, IntoConnectionInfo, Script, TlsCertificates};
 use tokio::sync::mpsc;
 
 pub use login_leases::{Judgement, LeaseOutcome, OwnTurn, ReplicaLease};
+pub use turns::{WorkTurn, WorkTurnAsked};
 
 use crate::base::clock::{Clock, Env};
 use crate::base::epoch::{EpochMillis, millis};

@@ -54,7 +54,6 @@ pub mod route;
 pub mod sql_text;
 pub mod statement;
 pub mod token_header;
-#[allow(dead_code, reason = "what a rotator says, which tests alone use yet")]
 pub mod token_statement;
 
 /// `PROGRAMMATIC_ACCESS_TOKEN`, the authenticator of a login with a PAT in the member `TOKEN` (`py:auth/pat.py`,

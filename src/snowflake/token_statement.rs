@@ -28,13 +28,28 @@ pub enum TokenStatement<'a> {
     Add { token: &'a str, role: Option<&'a str>, days: Option<u64> },
     /// Makes a new secret; the old one goes on for these hours under another name.
     Rotate { token: &'a str, hours: u64 },
+    /// Gives one another name.
+    Rename { token: &'a str, to: &'a str },
     /// Disables one, or enables it again.
+    #[allow(dead_code, reason = "for the revocation, which comes next")]
     SetDisabled { token: &'a str, disabled: bool },
     /// Ends one for good.
     Remove { token: &'a str },
 }
 
 impl TokenStatement<'_> {
+    /// Its verb, for the log.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Show => "SHOW",
+            Self::Add { .. } => "ADD",
+            Self::Rotate { .. } => "ROTATE",
+            Self::Rename { .. } => "RENAME",
+            Self::SetDisabled { .. } => "MODIFY",
+            Self::Remove { .. } => "REMOVE",
+        }
+    }
+
     /// The SQL for the tokens of this user. Nothing in a name can end it.
     pub fn sql(&self, user: &str) -> String {
         let user = identifier(user);
@@ -49,6 +64,10 @@ impl TokenStatement<'_> {
                 "ALTER USER {user} ROTATE PROGRAMMATIC ACCESS TOKEN {} EXPIRE_ROTATED_TOKEN_AFTER_HOURS = {hours}",
                 identifier(token)
             ),
+            Self::Rename { token, to } => {
+                let (token, to) = (identifier(token), identifier(to));
+                format!("ALTER USER {user} MODIFY PROGRAMMATIC ACCESS TOKEN {token} RENAME TO {to}")
+            }
             Self::SetDisabled { token, disabled } => {
                 let disabled = if *disabled { "TRUE" } else { "FALSE" };
                 let token = identifier(token);

@@ -10,6 +10,7 @@ fn no_name_can_end_its_quotes() {
         TokenStatement::Show,
         TokenStatement::Add { token: hostile, role: Some(r"o'neil\"), days: Some(90) },
         TokenStatement::Rotate { token: hostile, hours: 24 },
+        TokenStatement::Rename { token: hostile, to: hostile },
         TokenStatement::SetDisabled { token: hostile, disabled: true },
         TokenStatement::Remove { token: hostile },
     ] {

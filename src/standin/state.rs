@@ -116,7 +116,8 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn new(env: Env) -> Self {
+    /// A Snowflake without users, on this clock.
+    pub fn new(env: Env) -> Self {
         let mut mark = [0; 8];
         // Without entropy all stand-ins have the same mark, and a search for it finds too much.
         let _entropy = env.random.fill(&mut mark);

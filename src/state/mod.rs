@@ -1,8 +1,8 @@
 //! The state directory: small files that outlive the process. Only the gate's user can read them.
 //!
 //! The gate writes a new file and renames it over the old one, so that a reader, or the next process after a crash,
-//! finds the old content or the new one. It does not call fsync: the content matters less after a power failure than
-//! the time that logins would wait for the disk.
+//! finds the old content or the new one. It calls fsync only where it is asked to ([`Locked::replace_durably`]): of bad
+//! logins the content matters less after a power failure than the time that logins would wait for the disk.
 //!
 //! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one
 //! process; when that process has died, the next one finds it.
@@ -33,6 +33,11 @@ pub struct StateDir {
 pub struct Locked<'a> {
     state: &'a StateDir,
     name: &'a str,
+    _lock: File,
+}
+
+/// Work that one process does at a time; dropping it, or the end of the process, lets another one do it.
+pub struct Claim {
     _lock: File,
 }
 
@@ -133,6 +138,19 @@ impl StateDir {
         }
     }
 
+    /// The right to do some work, if no other process has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn claim(&self, name: &str) -> io::Result<Option<Claim>> {
+        let lock = private::scratch(&self.path.join(format!("{name}.claim")))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Claim { _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// A scratch file for this process, and the content of those of dead processes. It empties the other files. The
     /// process's own file keeps its old content until the first write, so the caller must first write that content
     /// elsewhere.
@@ -191,6 +209,19 @@ impl Locked<'_> {
         private::file(&new)?.write_all(content)?;
         std::fs::rename(&new, self.state.path.join(self.name))
     }
+
+    /// The same, and returns when it is on the disk, so that a power failure does not bring the old content back.
+    ///
+    /// # Errors
+    /// If it cannot write; which content a power failure leaves is then open.
+    pub fn replace_durably(&self, content: &[u8]) -> io::Result<()> {
+        let new = self.state.path.join(format!("{}.new", self.name));
+        let mut file = private::file(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&new, self.state.path.join(self.name))?;
+        private::sync_directory(&self.state.path)
+    }
 }
 
 impl Scratch {
@@ -226,6 +257,18 @@ mod tests {
             let mode = |name: &str| home.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!((mode("new"), mode("new/a"), mode("new/s.0")), (0o700, 0o600, 0o600));
         }
+    }
+
+    #[test]
+    fn work_is_claimed_by_one_at_a_time() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path()).unwrap();
+        let first = state.claim("w").unwrap();
+        assert!(first.is_some() && state.claim("w").unwrap().is_none() && state.claim("other").unwrap().is_some());
+        drop(first);
+        assert!(state.claim("w").unwrap().is_some());
+        state.lock("a").unwrap().replace_durably(b"one").unwrap();
+        assert_eq!(state.read("a").unwrap().unwrap(), b"one");
     }
 
     #[test]

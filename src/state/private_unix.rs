@@ -19,3 +19,8 @@ pub(super) fn directory(path: &Path) -> io::Result<()> {
 pub(super) fn scratch(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
+
+/// Returns when what a directory holds is on the disk.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

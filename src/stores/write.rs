@@ -84,7 +84,6 @@ impl Resolver {
     ///
     /// # Errors
     /// [`WriteError`].
-    #[allow(dead_code, reason = "the store's half of a rotation, which tests alone use yet")]
     pub async fn write(&self, reference: &SecretRef, token: &Secret, before: &str) -> Result<String, WriteError> {
         let (store, permits) = self.store(reference)?;
         let _permit = permits.acquire().await;

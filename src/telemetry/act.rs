@@ -43,6 +43,12 @@ pub const PAT_REFRESH: &str = "pat_refresh";
 pub const PAT_RETRY: &str = "pat_retry";
 /// The operator had the gate log in.
 pub const PAT_LOGIN: &str = "pat_login";
+/// A PAT was rotated.
+pub const PAT_ROTATED: &str = "pat_rotated";
+/// A PAT was to be rotated, and was not.
+pub const PAT_NOT_ROTATED: &str = "pat_not_rotated";
+/// A PAT that somebody else rotated is in use.
+pub const PAT_TAKEN_OVER: &str = "pat_taken_over";
 /// The operator drained the gate.
 pub const DRAIN: &str = "drain";
 /// The operator made a token for the console.

@@ -28,7 +28,6 @@ mod own_session;
 mod pool;
 mod reads_on;
 mod response_body;
-#[allow(dead_code, reason = "a rotator's statements, which tests alone use yet")]
 mod rotator;
 mod tunnel;
 mod whole;
@@ -42,6 +41,5 @@ pub use in_flight::InFlightPermit;
 pub use look::Look;
 pub use own_session::{Opened, OwnSession};
 pub use response_body::ResponseBody;
-#[allow(unused_imports, reason = "a rotator's statements, which tests alone use yet")]
 pub use rotator::{Ran, SqlUser};
 pub use whole::whole;

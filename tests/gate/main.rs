@@ -17,6 +17,7 @@ mod planted;
 mod refusals;
 mod reload;
 mod rest;
+mod rotate;
 mod rotation;
 mod sealed;
 mod settings;

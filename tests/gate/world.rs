@@ -98,7 +98,7 @@ impl World {
         let mut hunt = Hunt::new(&home.path().join("state"));
         let certificates = Certificates::make(home.path(), &["localhost", "127.0.0.1"]).unwrap();
         let server = tls::server(&certificates.pair(), None).unwrap();
-        let standin = standin::start(local(), server, Arc::new(SystemRandom)).await.unwrap();
+        let standin = standin::start_in(local(), server, seams.clone()).await.unwrap();
         hunt.standin(&standin.state);
         let pat = hunt.canary(FIRST_PAT);
         standin.state.set_pat(USER, &pat, PatState::Active);

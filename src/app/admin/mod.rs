@@ -10,6 +10,7 @@
 //! of that site, or a `Host` that is not this machine, also where a name of the page's own leads to this machine.
 
 mod console;
+mod failures;
 mod routes;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::app::caller::{AdminSocket, Caller};
 use crate::app::operator::{Operator, OperatorError, Refreshed};
 use crate::base::text::capped;
+use crate::pat::Ask;
 use crate::session::Revocation;
 use crate::telemetry::metrics::MEDIA_TYPE;
 use console::{Asset, Maker, Passes};
@@ -130,7 +132,7 @@ impl AdminService {
         let verb = routes::find(request.method(), request.uri().path());
         match verb.ok().filter(|verb| verb.is_for_everyone()) {
             // None of these fails.
-            Some(verb) => self.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed)),
+            Some(verb) => self.act(verb, request).await.unwrap_or_else(|failed| failures::answer(&failed)),
             None => error(StatusCode::NOT_FOUND, "this address has /livez, /readyz and /metrics, by GET and HEAD"),
         }
     }
@@ -179,7 +181,7 @@ impl AdminService {
             }
         };
         let asked = Self { operator: self.operator.asked_by(&who), passes: self.passes.clone() };
-        asked.act(verb, request).await.unwrap_or_else(|failed| Self::failed(&failed))
+        asked.act(verb, request).await.unwrap_or_else(|failed| failures::answer(&failed))
     }
 
     /// Exchanges a token of `patgate console` for the page's cookie.
@@ -190,28 +192,6 @@ impl AdminService {
         let mut opened = json_answer(StatusCode::OK, &json!({ "ok": true }));
         opened.headers_mut().insert(header::SET_COOKIE, cookie);
         opened
-    }
-
-    fn failed(failed: &OperatorError) -> Answer {
-        let status = match failed {
-            OperatorError::NoSuchCredential { .. } | OperatorError::NoFile | OperatorError::NotSealed => {
-                StatusCode::NOT_FOUND
-            }
-            OperatorError::NotReloaded(_) | OperatorError::NoLevel(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            OperatorError::NotRotated(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            OperatorError::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-        };
-        let body = match failed {
-            OperatorError::NoSuchCredential { name, .. } => {
-                json!({ "error": failed.to_string(), "credential": name })
-            }
-            _ => json!({ "error": failed.to_string() }),
-        };
-        let mut answer = json_answer(status, &body);
-        if let OperatorError::TooSoon { seconds, .. } = failed {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
-        }
-        answer
     }
 
     async fn act<B>(&self, verb: Verb, request: &Request<B>) -> Result<Answer, OperatorError> {
@@ -238,6 +218,8 @@ impl AdminService {
                 Some(credential) => json_answer(StatusCode::OK, &operator.prove(&credential).await?),
                 None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
+            Verb::Rotate => self.rotate(request, Ask::Rotate).await?,
+            Verb::Replace => self.rotate(request, Ask::Replace).await?,
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
             Verb::Failures => json_answer(StatusCode::OK, &operator.failures().await),
             Verb::ConsoleToken => match self.passes.token() {
@@ -269,6 +251,18 @@ impl AdminService {
                     error(StatusCode::UNPROCESSABLE_ENTITY, why)
                 }
             },
+        })
+    }
+}
+
+impl AdminService {
+    async fn rotate<B>(&self, request: &Request<B>, ask: Ask) -> Result<Answer, OperatorError> {
+        let Some(credential) = parameter(request, "credential") else {
+            return Ok(error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"));
+        };
+        Ok(match parameter(request, "dry_run").as_deref() {
+            Some("true") => json_answer(StatusCode::OK, &self.operator.preview_rotation(&credential, ask).await?),
+            _ => json_answer(StatusCode::OK, &self.operator.rotate(&credential, ask).await?),
         })
     }
 }

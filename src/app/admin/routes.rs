@@ -41,6 +41,10 @@ verbs! {
     Retry = POST "/pats/retry",
     /// Logs in with the PAT of `?credential=NAME`, unless Snowflake has refused it before, and logs out.
     Login = POST "/pats/login",
+    /// Rotates the token of `?credential=NAME` now; with `&dry_run=true` it says what it would do.
+    Rotate = POST "/pats/rotate",
+    /// The same, and ends the old token at once.
+    Replace = POST "/pats/replace",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
     /// What failed last, with sentences and next steps.
@@ -92,7 +96,7 @@ impl Verb {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
-            Self::Failures | Self::ConsoleToken | Self::Drain => false,
+            Self::Failures | Self::ConsoleToken | Self::Drain | Self::Rotate | Self::Replace => false,
         }
     }
 }

@@ -18,6 +18,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 pub use table::Kind;
 
 use super::text::cut;
@@ -28,7 +29,8 @@ const DETAIL: usize = 256;
 const CAUSE: usize = 1024;
 
 /// The owner of a failure; logs and exit codes use the same name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// The tool, or the person who set it up.
     Client,

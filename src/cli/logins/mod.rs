@@ -20,7 +20,7 @@ use crate::cli::admin_client::encoded;
 use crate::cli::place::Place;
 use crate::cli::state_place::PACKAGED;
 use crate::config::Config;
-use crate::pat::Proof;
+use crate::pat::{Pats, Proof};
 
 /// The outcome for each credential; the error says why nothing was sent.
 pub(super) type Proofs = BTreeMap<Arc<str>, Result<Proof, String>>;
@@ -86,14 +86,9 @@ async fn ask(place: &Place, credential: &str) -> Answer {
 /// The same without a gate.
 async fn log_in_alone(config: &Config, credentials: Vec<Arc<str>>, within: Duration) -> Proofs {
     let none = |why: String| credentials.iter().map(|one| (one.clone(), Err(why.clone()))).collect();
-    let state = directory(config);
-    if !owner::may_keep_state(&state) {
-        let state = state.display();
-        return none(format!("no gate answers, and the state directory {state} belongs to another user"));
-    }
-    let pats = match pats_alone(config, &state, &Env::default()) {
+    let pats = match pats_without_gate(config) {
         Ok(pats) => pats,
-        Err(error) => return none(format!("no gate answers, and a login cannot be prepared: {error}")),
+        Err(why) => return none(format!("no gate answers, and {why}")),
     };
     let mut proofs = Vec::new();
     for credential in credentials {
@@ -110,6 +105,15 @@ async fn log_in_alone(config: &Config, credentials: Vec<Arc<str>>, within: Durat
         all.extend(proof.await);
     }
     all
+}
+
+/// The PATs of a command, where no gate answers; the error says why it may not, or cannot.
+pub(super) fn pats_without_gate(config: &Config) -> Result<Pats, String> {
+    let state = directory(config);
+    if !owner::may_keep_state(&state) {
+        return Err(format!("the state directory {} belongs to another user", state.display()));
+    }
+    pats_alone(config, &state, &Env::default()).map_err(|error| format!("a login cannot be prepared: {error}"))
 }
 
 /// The directory that a gate with this configuration keeps its journal in.

@@ -1,7 +1,9 @@
 //! `patgate pat …`: the PATs of a running gate, over its admin address.
 
+mod alone;
 mod refresh;
 mod retry;
+mod rotate;
 mod status;
 
 use clap::Subcommand;
@@ -24,6 +26,10 @@ pub(super) enum PatCommand {
     Refresh(refresh::RefreshArgs),
     /// Forget the bad logins of a credential's user, after its PAT was enabled again.
     Retry(retry::RetryArgs),
+    /// Make a new PAT, prove it by a login, put it into the store and use it; the old one goes on for the overlap.
+    Rotate(rotate::RotateArgs),
+    /// The same, and end the old PAT at once: after a leak.
+    Replace(rotate::ReplaceArgs),
 }
 
 /// The command.
@@ -32,6 +38,8 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
         PatCommand::Status(args) => status::status(args),
         PatCommand::Refresh(args) => refresh::refresh(args),
         PatCommand::Retry(args) => retry::retry(args),
+        PatCommand::Rotate(args) => rotate::rotate(args),
+        PatCommand::Replace(args) => rotate::replace(args),
     }
 }
 

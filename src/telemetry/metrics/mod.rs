@@ -37,6 +37,7 @@ pub struct Metrics {
     reads: Family<ReadLabels, Counter>,
     stale: Family<CredentialLabel, Counter>,
     refused: Family<CredentialLabel, Counter>,
+    rotations: Family<RotationLabels, Counter>,
     failed: Family<FaultLabels, Counter>,
     /// How often each kind failed, when last, and the last trace with a record, for the operator's screen.
     failures: Mutex<HashMap<Kind, Failures>>,
@@ -72,6 +73,12 @@ struct ReadLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CredentialLabel {
     credential: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RotationLabels {
+    credential: String,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,6 +157,11 @@ impl Metrics {
     /// Counts a refusal of a PAT by Snowflake.
     pub fn pat_refused(&self, credential: &str) {
         self.refused.get_or_create(&of(credential)).inc();
+    }
+
+    /// Counts a rotation of a PAT by outcome: `ok` or `failed`.
+    pub fn pat_rotated(&self, credential: &str, outcome: &'static str) {
+        self.rotations.get_or_create(&RotationLabels { credential: credential.to_owned(), outcome }).inc();
     }
 
     /// Counts an answer with a fault.
@@ -245,6 +257,7 @@ impl Metrics {
         registry.register("store_reads", "Reads of a secrets manager, by outcome", self.reads.clone());
         registry.register("pat_stale_served", "Logins served with a PAT whose refresh is overdue", self.stale.clone());
         registry.register("pat_refusals", "Logins in which Snowflake refused the PAT", self.refused.clone());
+        registry.register("pat_rotations", "Rotations of a PAT by the gate, by outcome", self.rotations.clone());
         registry.register("requests_failed", "Requests that did not end well, by kind and owner", self.failed.clone());
         registry.register("logins", "Logins of admitted clients, by outcome", self.logins.clone());
         registry.register("requests", "Finished requests, by outcome", self.requests.clone());

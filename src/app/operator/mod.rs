@@ -3,6 +3,8 @@
 //! Each command is a function with typed values. `admin` offers them over HTTP, and the command line reads the same
 //! types.
 
+mod rotation;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
@@ -10,16 +12,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-pub use super::answers::{
+pub use crate::app::answers::{
     ConsoleToken, EndedSessions, FailureEntry, FailureList, LogLevels, PatList, Readiness, Refreshed, RotatedKeys,
     SessionList, SessionStatus,
 };
-use super::generations::{Generations, Reloaded};
-use super::reload::Reloads;
-use super::status::{self, Running, Status};
+use crate::app::generations::{Generations, Reloaded};
+use crate::app::reload::Reloads;
+use crate::app::status::{self, Running, Status};
 use crate::base::clock::Env;
 use crate::base::epoch::EpochMillis;
-use crate::pat::{CachedPatStatus, PatStatus, Proof};
+use crate::pat::{CachedPatStatus, PatStatus, Proof, RotationFailure};
 use crate::proxy::Generation;
 use crate::session::{Revocation, Sessions};
 use crate::telemetry::act::{self, Act};
@@ -74,6 +76,18 @@ pub enum OperatorError {
         /// How long to wait.
         seconds: u64,
     },
+    /// The gate does not rotate this credential.
+    #[error(
+        "credentials.{name} has no `rotation`, so the gate cannot make a new PAT for it. Add a rotator and a rotation \
+         to the configuration, or make the PAT yourself and put it into the store"
+    )]
+    NoRotation {
+        /// The credential.
+        name: String,
+    },
+    /// Why a PAT was not rotated.
+    #[error("{}. {}", .0.cause, .0.next_step)]
+    PatNotRotated(Box<RotationFailure>),
     /// A text that names no levels.
     #[error("{0}")]
     NoLevel(String),

@@ -1,0 +1,231 @@
+//! Rotation: the gate makes new PATs by itself, as a rotator, and puts them into the store.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `settings` | a token that is rotated, with what the configuration says of it |
+//! | `plan` | what to do next: pure |
+//! | `tidy` | which rotated tokens can be removed: pure |
+//! | `recovery` | what became of a rotation that was broken off: pure |
+//! | `journal` | each step, on disk |
+//! | `statements` | what Snowflake does for the rotator |
+//! | `proof` | the gate's own login with a token that no store has yet |
+//! | `run`, `write` | the steps of a rotation |
+//! | `uses` | which versions gates use |
+//! | `turn` | one gate at a time |
+//! | `keeper` | when, in the background |
+//! | `order` | what an operator orders |
+//! | `look` | what the gate last saw, for the status |
+//! | `failure` | why a token was not rotated, and what to do |
+
+mod failure;
+mod journal;
+mod keeper;
+mod look;
+mod order;
+mod plan;
+mod proof;
+mod recovery;
+mod run;
+mod settings;
+mod statements;
+mod tidy;
+mod turn;
+mod uses;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+pub use failure::RotationFailure;
+pub use order::{RotationPreview, RotationReport};
+pub use plan::Ask;
+pub(super) use run::Rotated;
+pub(super) use settings::RotatedToken;
+
+use super::{Accounts, Inner};
+use crate::base::epoch::EpochMillis;
+use crate::base::ids::PatId;
+use crate::config::Config;
+use crate::state::StateDir;
+use crate::stores::Resolver;
+use crate::telemetry::act::{self, Act};
+use crate::telemetry::sinks::Sinks;
+use journal::{Failure, Journal};
+use run::{Rotation, Run};
+use turn::Turn;
+
+/// The rotations of one configuration.
+pub(super) struct Rotations {
+    /// The tokens, by credential.
+    pub tokens: BTreeMap<Arc<str>, Arc<RotatedToken>>,
+    /// Where the journals are.
+    pub state: Option<StateDir>,
+    /// The way to the stores.
+    pub resolver: Arc<Resolver>,
+    /// Where acts are written down.
+    pub sinks: Arc<Sinks>,
+    background: Mutex<JoinSet<()>>,
+}
+
+impl Rotations {
+    /// Those of a configuration; nothing is looked at yet.
+    pub(super) fn new(
+        config: &Config,
+        accounts: &Accounts,
+        (state, resolver, sinks): (Option<StateDir>, Arc<Resolver>, Arc<Sinks>),
+    ) -> Self {
+        let tokens = RotatedToken::all(config, accounts);
+        Self { tokens, state, resolver, sinks, background: Mutex::default() }
+    }
+
+    /// Those of the next configuration, with what was last seen of the same tokens.
+    pub(super) fn next(&self, config: &Config, accounts: &Accounts) -> Self {
+        let next = Self::new(config, accounts, (self.state.clone(), self.resolver.clone(), self.sinks.clone()));
+        for (credential, token) in &next.tokens {
+            if let Some(old) = self.tokens.get(credential).filter(|old| old.file() == token.file()) {
+                *token.look.lock() = old.look.lock().clone();
+            }
+        }
+        next
+    }
+
+    /// Each token once.
+    fn each(&self) -> impl Iterator<Item = &Arc<RotatedToken>> {
+        self.tokens.iter().filter(|(name, token)| token.credential() == &***name).map(|(_, token)| token)
+    }
+
+    fn journal(&self, token: &RotatedToken) -> Result<(StateDir, Journal), RotationFailure> {
+        let state = self.state.clone().ok_or_else(RotationFailure::no_state)?;
+        let journal = Journal::new(state.clone(), token.file());
+        Ok((state, journal))
+    }
+}
+
+/// Keeps every token rotated, until [`stop`].
+pub(super) fn keep(inner: &Arc<Inner>) {
+    let mut background = inner.rotations.background.lock();
+    for token in inner.rotations.each() {
+        background.spawn_on(keeper::keep(Arc::downgrade(inner), token.clone()), &inner.control);
+    }
+}
+
+/// Begins no more rotations; one that is under way goes on.
+pub(super) fn stop(inner: &Inner) {
+    inner.rotations.background.lock().abort_all();
+}
+
+impl Inner {
+    /// Rotates a token if it is time, or if an operator, `by`, asks.
+    pub(super) async fn rotate(
+        &self,
+        token: &RotatedToken,
+        asked: Option<Ask>,
+        by: Option<&str>,
+    ) -> Result<Rotated, RotationFailure> {
+        let (state, journal) = self.rotations.journal(token)?;
+        let turn = Turn::take(&state, self.replicas.as_ref(), &token.file()).await;
+        let turn = match turn {
+            Err(failure) if failure.busy => return Err(failure),
+            Err(failure) => {
+                self.failed(token, &journal, &failure, by);
+                return Err(failure);
+            }
+            Ok(turn) => turn,
+        };
+        token.look.lock().under_way = true;
+        let mut run = Run::new(self, token, journal, turn);
+        let rotated = run.go(asked).await;
+        let Run { journal, turn, .. } = run;
+        match &rotated {
+            Ok(Rotated::Waits(_)) => self.mended(token, &journal),
+            Ok(Rotated::Done(done)) => self.rotated(token, done, by),
+            Err(failure) => self.failed(token, &journal, failure, by),
+        }
+        token.look.lock().under_way = false;
+        turn.give_back().await;
+        rotated
+    }
+
+    fn rotated(&self, token: &RotatedToken, done: &Rotation, by: Option<&str>) {
+        let (credential, name) = (token.names(), &token.terms.token);
+        let Rotation { why, old, new, old_end, took } = done;
+        let took: Vec<_> = took.iter().map(|(part, took)| format!("{part} {} ms", took.as_millis())).collect();
+        let (took, why) = (took.join(", "), format!("{why:?}").to_lowercase());
+        tracing::info!(credential, token = %name, %old, pat = %new, why, old_end, took, "rotated a PAT");
+        let detail = format!("{credential}: token {name}, version {old} is replaced by {new}; {old_end}");
+        self.act(act::PAT_ROTATED, detail, by);
+        self.metrics.pat_rotated(token.credential(), "ok");
+    }
+
+    fn failed(&self, token: &RotatedToken, journal: &Journal, failure: &RotationFailure, by: Option<&str>) {
+        let RotationFailure { owner, cause, next_step, busy: _ } = failure;
+        let (credential, name) = (token.names(), &token.terms.token);
+        let now = EpochMillis::of(self.env.clock.wall());
+        let changed = journal.change(|entry| {
+            let times = entry.failure.as_ref().map_or(0, |before| before.times).saturating_add(1);
+            let (cause, next_step) = (cause.clone(), next_step.clone());
+            entry.failure = Some(Failure { at: now, times, owner: *owner, cause, next_step });
+        });
+        if let Ok(entry) = changed {
+            token.look.lock().entry = entry;
+        }
+        let (owner, what) = (owner.as_str(), "a PAT was not rotated; the old one goes on");
+        tracing::error!(credential, token = %name, cause, owner, next_step, "{what}");
+        self.act(act::PAT_NOT_ROTATED, format!("{credential}: token {name}: {cause}. {next_step}"), by);
+        self.metrics.pat_rotated(token.credential(), "failed");
+    }
+
+    /// A look shows that all is well again.
+    fn mended(&self, token: &RotatedToken, journal: &Journal) {
+        if let Ok(entry) = journal.change(|entry| entry.failure = None) {
+            token.look.lock().entry = entry;
+        }
+    }
+
+    /// Notices the version in memory: one that no rotation of this gate's made is taken over.
+    async fn notice(&self, token: &RotatedToken) {
+        let Some(Ok(pat)) = self.cache.of(token.credential()).await else { return };
+        let version = &pat.fetched.id;
+        let known = |entry: &journal::Entry| entry.seen.as_ref().is_some_and(|seen| seen.version == *version);
+        if known(&token.look.lock().entry) || pat.from_disk {
+            return;
+        }
+        let Ok((_, journal)) = self.rotations.journal(token) else { return };
+        let (mut foreign, now) = (false, EpochMillis::of(self.env.clock.wall()));
+        let entry = match journal.change(|entry| foreign = entry.saw(version, now)) {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::debug!(cause = %error, "the journal of a rotation cannot be written");
+                return;
+            }
+        };
+        token.look.lock().entry = entry;
+        if foreign {
+            self.taken_over(token, version);
+        }
+    }
+
+    fn taken_over(&self, token: &RotatedToken, version: &PatId) {
+        let (credential, name) = (token.names(), &token.terms.token);
+        tracing::info!(credential, token = %name, pat = %version, "took over a rotation of somebody else's");
+        let detail = format!("{credential}: the store has version {version} of token {name}, which another one made");
+        self.act(act::PAT_TAKEN_OVER, detail, None);
+    }
+
+    fn act(&self, event: &str, detail: String, by: Option<&str>) {
+        let act = Act::of(event, detail);
+        let act = match by {
+            Some(by) => act.by(by),
+            None => act,
+        };
+        self.rotations.sinks.act(act, &*self.env.clock);
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "demo")]
+#[path = "run_tests.rs"]
+mod tests;

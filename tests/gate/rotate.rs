@@ -1,0 +1,204 @@
+//! The gate rotates PATs by itself, while clients log in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::Method;
+use patgate::internal::base::clock::{Clock as _, ManualClock};
+use patgate::internal::base::secret::Secret;
+use patgate::internal::config::{Config, Rotation, Rotator};
+use patgate::internal::snowflake::key_pair::KeyPair;
+use patgate::internal::standin::{Saying, TokenState, UserSettings};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::settings::{Settings, key_pair};
+use crate::world::{USER, World};
+
+const PEM: &str = include_str!("../keys/ec.pem");
+const TOKEN: &str = "BI_PAT";
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn rotated(config: &mut Config, every: Duration, overlap: Duration) {
+    let rotator =
+        Rotator { account: "prod".into(), user: "ROTATOR".into(), login: key_pair("local:rotator.pem", None) };
+    config.rotators.insert("admin".into(), rotator);
+    let (lifetime, role) = (None, None);
+    config.powerbi().rotation =
+        Some(Rotation { rotator: "admin".into(), token: TOKEN.into(), every, overlap, lifetime, role });
+}
+
+/// A world whose user has a token with a rotator, in the store before the gate looks at Snowflake.
+async fn world(clock: &Arc<ManualClock>, overlap: Duration) -> World {
+    let world = World::at(clock, |config| rotated(config, DAY * 30, overlap)).await;
+    let state = &world.standin.state;
+    let pair = KeyPair::parse(&Secret::new(PEM.into()), None).unwrap_or_else(|error| panic!("{error}"));
+    state.set_account("myorg-prod");
+    state.set_user(USER, UserSettings::default());
+    state.add_public_key("ROTATOR", BASE64_STANDARD.decode(pair.public_pem_body()).unwrap());
+    state.allow_changes("ROTATOR", USER, true);
+    world.hunt.secret(&Secret::new(PEM.lines().nth(2).unwrap().to_owned()));
+    world.write("rotator.pem", PEM);
+    let token = state.add_token(USER, TOKEN, Some("R"), Some(90)).unwrap();
+    world.write("pat", &token);
+    world.admin(&world.app, Method::POST, "/pats/refresh").await;
+    world
+}
+
+async fn order(world: &World, what: &str) -> (u16, Value) {
+    world.admin(&world.app, Method::POST, &format!("/pats/{what}credential=powerbi")).await
+}
+
+fn stored(world: &World) -> TokenState {
+    let fingerprint = Secret::new(std::fs::read_to_string(world.file("pat")).unwrap()).fingerprint();
+    let found = world.standin.state.tokens(USER).into_iter().find(|token| token.fingerprint == fingerprint);
+    found.unwrap_or_else(|| panic!("Snowflake does not know the token in the store"))
+}
+
+/// What the journals of rotations say.
+fn journal(world: &World) -> String {
+    let is_one = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("rotation-") && !name.contains('.')
+    };
+    let files = std::fs::read_dir(world.file("state")).unwrap().map(|file| file.unwrap().path()).filter(is_one);
+    files.map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+/// Returns when it is so; the test fails if that takes too long.
+async fn until(world: &World, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{}", journal(world)));
+}
+
+/// Logs in again and again, until told to stop; says how often.
+fn crowd(world: &Arc<World>, clients: usize) -> (Arc<AtomicBool>, Arc<AtomicUsize>, JoinSet<()>) {
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut crowd = JoinSet::new();
+    for _ in 0..clients {
+        let (world, stop, done) = (world.clone(), stop.clone(), done.clone());
+        crowd.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let got = world.login(world.key.expose()).await;
+                assert_eq!(got.json()["success"], true, "{:?}", got.body);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    (stop, done, crowd)
+}
+
+async fn a_hundred_rotations(overlap: Duration) {
+    let clock = ManualClock::start();
+    let world = Arc::new(world(&clock, overlap).await);
+    let (stop, done, mut crowd) = crowd(&world, 8);
+    for number in 0..100 {
+        let before = (stored(&world), done.load(Ordering::Relaxed));
+        // Two rotations of one millisecond would have one name.
+        clock.advance(Duration::from_secs(1));
+        let (status, report) = order(&world, "rotate?").await;
+        assert_eq!((status, &report["old"]), (200, &Value::from(before.0.fingerprint.as_str())), "{number}: {report}");
+        let now = stored(&world);
+        assert_eq!((now.name.as_str(), &report["new"]), (TOKEN, &Value::from(now.fingerprint.as_str())));
+        assert!(world.standin.state.tokens(USER).iter().filter(|token| token.expires_at > clock.wall()).count() <= 13);
+        world.standin.state.wait_until(|_| done.load(Ordering::Relaxed) > before.1).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(client) = crowd.join_next().await {
+        client.unwrap();
+    }
+    let bad = world.standin.state.bad_logins_in_all();
+    assert!(bad <= if overlap.is_zero() { 200 } else { 0 }, "{bad} bad logins");
+    Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_rotations_by_the_gate_fail_no_login() {
+    a_hundred_rotations(DAY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_rotations_by_the_gate_without_overlap_fail_no_login() {
+    a_hundred_rotations(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_rotated_in_the_background_and_written_down() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    let first = stored(&world);
+    world.session().await;
+    // The time counts from the day on which the gate first saw the token.
+    until(&world, || journal(&world).contains(&first.fingerprint)).await;
+    clock.advance(DAY * 31);
+    // The rotator's login may have been under way just then, and ended by it: the gate tries again a little later.
+    let later = || clock.advance(Duration::from_secs(60));
+    until(&world, || {
+        later();
+        stored(&world).fingerprint != first.fingerprint
+    })
+    .await;
+    assert_eq!(stored(&world).name, TOKEN);
+    world.session().await;
+    let counted = async {
+        let line = r#"patgate_pat_rotations_total{credential="powerbi",outcome="ok"} 1"#;
+        while !world.operator(&world.app, Method::GET, "/metrics").await.1.contains(line) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_prints_the_statements_and_changes_nothing() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    let before = world.standin.state.tokens(USER);
+    let (status, preview) = order(&world, "rotate?dry_run=true&").await;
+    let rotate = format!(
+        "ALTER USER \"{USER}\" ROTATE PROGRAMMATIC ACCESS TOKEN \"{TOKEN}\" EXPIRE_ROTATED_TOKEN_AFTER_HOURS = 24"
+    );
+    assert_eq!((status, preview["statements"][1].as_str()), (200, Some(rotate.as_str())), "{preview}");
+    assert!(preview["obstacle"].is_null() && preview["steps"].as_array().unwrap().len() == 4, "{preview}");
+    assert_eq!(world.standin.state.tokens(USER), before);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_ends_the_old_token_at_once() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    let old = stored(&world);
+    clock.advance(Duration::from_secs(1));
+    let (status, report) = order(&world, "replace?").await;
+    assert_eq!(status, 200, "{report}");
+    let tokens = world.standin.state.tokens(USER);
+    assert!(tokens.iter().all(|token| token.fingerprint != old.fingerprint), "{tokens:?}");
+    assert_eq!((stored(&world).name.as_str(), tokens.len()), (TOKEN, 1));
+    world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_says_whose_it_is_and_the_old_token_goes_on() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    let old = stored(&world);
+    let dead = Saying { code: "390432".into(), text: "Network policy is required.".into() };
+    world.standin.state.next_token_is_dead(USER, Some(dead));
+    let (status, failed) = order(&world, "rotate?").await;
+    assert_eq!((status, &failed["owner"]), (502, &Value::from("policy")), "{failed}");
+    assert_eq!(stored(&world).fingerprint, old.fingerprint);
+    world.session().await;
+    let none = world.admin(&world.app, Method::POST, "/pats/rotate?credential=nobody").await;
+    assert_eq!(none.0, 404, "{}", none.1);
+    world.finish().await;
+}
