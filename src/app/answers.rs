@@ -36,6 +36,29 @@ pub struct Readiness {
 pub struct PatList {
     /// One for each credential, by name.
     pub pats: Vec<PatStatus>,
+    /// The last login of every client, where it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientLogin>,
+}
+
+/// The last login of a client that went well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientLogin {
+    /// Its credential.
+    pub credential: String,
+    /// The client.
+    pub client: String,
+    /// The version of the PAT that it used; `None` if it has not logged in, as far as the history goes back.
+    pub version: Option<String>,
+    /// When.
+    #[serde(with = "rfc3339::option")]
+    pub at: Option<SystemTime>,
+    /// The tool, as it names itself.
+    pub tool: Option<String>,
+    /// Whether that was the version in use.
+    pub current: bool,
+    /// How many sessions it has open at this gate.
+    pub sessions: usize,
 }
 
 /// The outcome of reading PATs.

@@ -8,6 +8,7 @@
 //! | `descriptors_windows` | the same on Windows | 1 |
 //! | `answers` | what the operator's commands answer | 1 |
 //! | `certificates` | what the log says of the certificates | 2 |
+//! | `pat_ends` | what the log says of PATs that end soon | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `addresses` | the gate's own address towards each account, written down | 2 |
@@ -31,6 +32,7 @@ mod descriptors;
 mod generations;
 mod metrics;
 pub mod operator;
+mod pat_ends;
 mod reload;
 mod startup;
 pub mod status;
@@ -66,6 +68,7 @@ use admin::AdminService;
 use certificates::Certificates;
 use generations::Generations;
 use operator::Operator;
+use pat_ends::PatEnds;
 use reload::Reloads;
 
 /// How long the end of the process waits for the last records to be written.
@@ -118,7 +121,8 @@ impl App {
         pats.keep_rotating();
         let mut certificates = Certificates::new(generations.clone());
         certificates.look();
-        tokio::spawn(tidy(generations.services.clone(), certificates));
+        let pat_ends = PatEnds::new(generations.clone());
+        tokio::spawn(tidy(generations.services.clone(), certificates, pat_ends));
         let (stopping, reloads) = (CancellationToken::new(), Arc::<OnceLock<Reloads>>::default());
         let drain = CancellationToken::new();
         let running = status::Running {
@@ -229,11 +233,12 @@ impl App {
     }
 }
 
-/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate ends.
-async fn tidy(services: Services, mut certificates: Certificates) {
+/// Keeps the requests under way on disk up to date, forgets ended sessions, and says when a certificate or a PAT ends.
+async fn tidy(services: Services, mut certificates: Certificates, mut pat_ends: PatEnds) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         certificates.look();
+        pat_ends.look().await;
         services.guard.tidy();
         services.sinks.refusals.tidy(services.env.clock.now());
         if let Some(replicas) = &services.replicas {

@@ -185,7 +185,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         drain: _,
     } = listen;
     let Admin { address: admin_address, socket, users: _ } = admin;
-    let Pat { widths, refresh: _, pace: _, watch: _, stale: _, read: _ } = pat;
+    let Pat { widths, refresh: _, pace: _, watch: _, stale: _, read: _, warn: _ } = pat;
     // The keeper of the ring still uses the stores that it started with.
     let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
     let addresses = |all: &BTreeMap<_, Listen>| -> Vec<_> {

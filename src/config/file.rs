@@ -15,6 +15,7 @@ use super::entries::{account, credential, known};
 use super::limits::limits;
 use super::listen::{listen, listener};
 use super::observe::{audit, history, metrics, traces};
+use super::pat::pat;
 use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
@@ -22,7 +23,6 @@ use super::rotation::{Rotations, rotator};
 use super::stores::{secret_source, store};
 use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, syntax};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
-use crate::base::verdict::Widths;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -113,7 +113,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     let limits = optional!(top.section("limits"), limits);
     let login = login(top.section("login"));
     let upstream = upstream(top.section("upstream"));
-    let pat = pat(top.section("pat"));
+    let pat = optional!(top.section("pat"), pat);
     let state = state(top.section("state"), top.base());
     let log = log(top.section("log"));
     let history = history(top.section("history"));
@@ -314,29 +314,6 @@ fn upstream(section: Option<Section<'_>>) -> Upstream {
         silence: duration_in(section, "silence", 10 * MINUTE, 5 * MINUTE..24 * HOUR),
         keep: duration_in(section, "keep", 55 * SECOND, Duration::ZERO..HOUR),
     })
-}
-
-fn pat(section: Option<Section<'_>>) -> Pat {
-    optional!(section, |section: Option<&Section<'_>>| {
-        let refresh = duration_in(section, "refresh", MINUTE, SECOND..24 * HOUR);
-        Pat {
-            refresh,
-            // An operator who sets a shorter refresh and no pace wants that refresh.
-            pace: duration_in(section, "pace", (30 * SECOND).min(refresh), SECOND..HOUR),
-            watch: duration_in(section, "watch", SECOND, Duration::from_millis(50)..HOUR),
-            stale: duration_in(section, "stale", 24 * HOUR, SECOND..30 * 24 * HOUR),
-            read: duration_in(section, "read", 5 * SECOND, Duration::from_millis(50)..MINUTE),
-            widths: widths(section),
-        }
-    })
-}
-
-/// `budget` and `in_flight`, which is never smaller.
-fn widths(section: Option<&Section<'_>>) -> Widths {
-    let count = |name, range| section.and_then(|section| section.count(name, range));
-    let budget = count("budget", 1..4).map_or(2, |found| found.value);
-    let in_flight = count("in_flight", 2..256).map_or(32, |found| found.value);
-    Widths { budget, in_flight: in_flight.max(budget) }
 }
 
 fn state(section: Option<Section<'_>>, base: &Path) -> State {

@@ -11,6 +11,7 @@ pub mod file;
 mod limits;
 mod listen;
 mod observe;
+mod pat;
 mod read;
 mod replicas;
 pub mod report;
@@ -29,8 +30,8 @@ use ipnet::IpNet;
 
 use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRefs};
 use crate::base::pins::Pins;
-use crate::base::verdict::Widths;
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
+pub use pat::Pat;
 pub use rotation::{Rotation, Rotator};
 pub use stores::{SecretSource, Store};
 use units::Rate;
@@ -204,23 +205,6 @@ pub struct Upstream {
     pub silence: Duration,
     /// How long an unused connection stays in the idle pool.
     pub keep: Duration,
-}
-
-/// `[pat]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pat {
-    /// How old a PAT in memory may be before the gate reads it again in the background.
-    pub refresh: Duration,
-    /// The least time between two reads of a reference, except after a refusal or a push.
-    pub pace: Duration,
-    /// How often the gate checks a file with a PAT for a change.
-    pub watch: Duration,
-    /// How old a PAT may be if the store does not answer; the gate does not use older ones.
-    pub stale: Duration,
-    /// How long one read of a store may take.
-    pub read: Duration,
-    /// How many requests may be at risk at once with one version. Snowflake locks a user at five bad logins.
-    pub widths: Widths,
 }
 
 /// `[state]`.

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::disk_cache::DiskCache;
+use super::end::PatEnd;
 use super::guard::Guard;
 use super::health::ReadHealth;
 use super::schedule::{FIRST_PAUSE, Schedule};
@@ -202,6 +203,10 @@ impl Cache {
             all.push(PatStatus {
                 credential: credential.to_string(),
                 kind: key.kind().to_owned(),
+                warn_s: self.inner.options.settings.warn.iter().map(Duration::as_secs).collect(),
+                successor: None,
+                token: None,
+                rotation: None,
                 references: key.secret().iter().map(ToString::to_string).collect(),
                 ready: cached.as_ref().is_some_and(|cached| cached.usable),
                 cached,
@@ -225,6 +230,11 @@ impl Cache {
     /// Loads the copy on disk, at the start of the process.
     pub(super) async fn load_disk_cache(&self) {
         self.inner.load_disk_cache().await;
+    }
+
+    /// How long after a new version came into the store every gate has read it.
+    pub(super) fn overdue(&self) -> Duration {
+        self.inner.schedule.overdue()
     }
 
     /// Whether two handles share one cache.
@@ -422,12 +432,14 @@ impl Inner {
 
     fn cached_status(&self, cached: &CachedPat, refused: &HashSet<PatId>) -> CachedPatStatus {
         let (fetched, age) = (&cached.fetched, cached.age(&*self.options.env.clock));
+        let end = PatEnd::of(fetched);
         CachedPatStatus {
             id: fetched.id.clone(),
             version: fetched.version.clone(),
             from: fetched.from.to_string(),
             created: fetched.created,
-            expires: fetched.expires,
+            expires: end.map(|end| end.at),
+            expires_from: end.map(|end| end.from),
             age,
             usable: self.is_usable(cached),
             overdue: age > self.schedule.overdue(),

@@ -348,6 +348,14 @@ impl Ledger {
         }
     }
 
+    /// Records that the operator has revoked a version.
+    pub(super) fn revoked(&mut self, id: &PatId, now: Instant) {
+        let version = self.version(id);
+        version.first_refused.get_or_insert(now);
+        let cause = "the operator has revoked it".to_owned();
+        version.standing = Standing::Condemned { kind: Kind::PatRefused, cause };
+    }
+
     /// The store has been read for a newer version; `in_vain` says why it gave none.
     pub(super) fn was_read(&mut self, id: &PatId, in_vain: Option<&String>, now: Instant) {
         let version = self.version(id);

@@ -24,14 +24,18 @@
 //! | `health` | the outcome of recent reads |
 //! | `schedule` | when the gate reads a reference again |
 //! | `disk_cache` | a sealed copy for a cold start in an outage of the stores |
-//! | `status` | the status for the operator |
+//! | `status`, `attention` | the status for the operator, and why he has to act |
+//! | `end`, `forecast` | when a PAT ends, who says so, and when to warn |
 //! | `rotation` | new PATs, made by the gate itself |
 
+mod attention;
 mod cache;
 mod contexts;
 mod diagnosis;
 mod disk_cache;
 mod elsewhere;
+mod end;
+mod forecast;
 mod guard;
 mod guard_view;
 mod health;
@@ -58,14 +62,18 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub use attention::PatState;
 pub use disk_cache::DiskCache;
+#[cfg(test)]
+pub use end::EndSource;
+pub use forecast::{Forecast, Warnings};
 pub use guard::Guard;
 pub use lease::{Deadlines, Lease, Refused};
 pub use proof::Proof;
 pub use queue::RequestKind;
-pub use rotation::{Ask, RotationFailure, RotationPreview, RotationReport};
+pub use rotation::{Ask, PatRevocation, RotationFailure, RotationPreview, RotationReport};
 pub use shape::Shape;
-pub use status::{CachedPatStatus, PatState, PatStatus, PauseStatus};
+pub use status::{CachedPatStatus, PatStatus, PauseStatus};
 
 use crate::base::clock::Env;
 use crate::base::ids::ServiceUser;
@@ -190,6 +198,7 @@ impl Pats {
             let pause =
                 user.zip(pat.cached.as_ref()).and_then(|(user, cached)| self.inner.guard.pause(user, &cached.id));
             pat.pause = pause.map(|pause| PauseStatus::of(&pause, &*self.inner.env.clock));
+            self.inner.describe(pat);
         }
         all
     }

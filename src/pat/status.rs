@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::end::EndSource;
 use super::health::StoreFailure;
+use super::rotation::{RotationStatus, TokenShown};
 use super::version::Pause;
 use crate::base::clock::Clock;
 use crate::base::fault::Kind;
@@ -41,6 +43,18 @@ pub struct PatStatus {
     /// `pat` or `key_pair`.
     #[serde(default = "pat_kind")]
     pub kind: String,
+    /// How long before the end of a PAT the gate warns, in seconds, the longest first.
+    #[serde(default)]
+    pub warn_s: Vec<u64>,
+    /// Why nobody has to act before the end of this one; `None` if no successor stands ready.
+    #[serde(default)]
+    pub successor: Option<String>,
+    /// The token at Snowflake, where a rotator has looked.
+    #[serde(default)]
+    pub token: Option<TokenShown>,
+    /// How the gate rotates it.
+    #[serde(default)]
+    pub rotation: Option<RotationStatus>,
     /// Its references, in order.
     pub references: Vec<String>,
     /// Whether logins are served.
@@ -77,6 +91,9 @@ pub struct CachedPatStatus {
     /// When it expires, if known.
     #[serde(with = "rfc3339::option")]
     pub expires: Option<SystemTime>,
+    /// Who says so.
+    #[serde(default)]
+    pub expires_from: Option<EndSource>,
     /// How old the last good read is; whole seconds in JSON.
     #[serde(rename = "age_s", with = "whole_seconds")]
     pub age: Duration,
@@ -128,84 +145,6 @@ pub struct FailedReferenceStatus {
     pub cause: String,
 }
 
-/// A PAT that ends within this time is worth a warning.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
-
-/// How a credential's PAT is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PatState {
-    /// All is well.
-    Active,
-    /// It ends soon.
-    Expiring,
-    /// It has ended.
-    Expired,
-    /// Snowflake has refused it, and no store has another.
-    Refused,
-    /// Snowflake refuses its logins for another reason, such as a network policy or a locked user.
-    Paused,
-    /// There is none that may be used.
-    Missing,
-}
-
-impl PatState {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expiring => "expiring",
-            Self::Expired => "expired",
-            Self::Refused => "refused",
-            Self::Paused => "paused",
-            Self::Missing => "missing",
-        }
-    }
-}
-
-impl PatStatus {
-    /// How it is at that time.
-    pub fn state(&self, now: SystemTime) -> PatState {
-        let Some(cached) = self.cached.as_ref().filter(|_| self.ready) else { return PatState::Missing };
-        match cached.expires {
-            _ if cached.refused => PatState::Refused,
-            Some(end) if end <= now => PatState::Expired,
-            _ if self.pause.is_some() => PatState::Paused,
-            Some(end) if end.duration_since(now).is_ok_and(|left| left < SOON) => PatState::Expiring,
-            _ => PatState::Active,
-        }
-    }
-
-    /// What it logs in with, for people.
-    pub fn what(&self) -> &'static str {
-        if self.kind == "key_pair" { "key pair" } else { "PAT" }
-    }
-
-    /// Why somebody has to act, and what to do; `None` if all is well.
-    pub fn attention(&self, now: SystemTime) -> Option<String> {
-        let end = self.cached.as_ref().and_then(|cached| cached.expires).map(rfc3339::show).unwrap_or_default();
-        let new = "make a new one, and put it into the store";
-        let what = self.what();
-        Some(match self.state(now) {
-            PatState::Active => return None,
-            PatState::Expiring => format!("its PAT ends at {end}; {new}"),
-            PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
-            PatState::Refused if self.kind == "key_pair" => format!(
-                "Snowflake refuses its key pair, so its logins fail; compare RSA_PUBLIC_KEY_FP of DESC USER with the \
-                 key in the store, and run `patgate pat retry {}`",
-                self.credential
-            ),
-            PatState::Refused => format!(
-                "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
-                 disabled, find out why, enable it, and run `patgate pat retry {}`",
-                self.credential
-            ),
-            PatState::Paused => self.pause.as_ref()?.attention(now),
-            PatState::Missing => format!("it has no usable {what}, so its logins fail; put one into the store"),
-        })
-    }
-}
-
 impl PauseStatus {
     /// The pause as it is told.
     pub(super) fn of(pause: &Pause, clock: &dyn Clock) -> Self {
@@ -218,7 +157,7 @@ impl PauseStatus {
         }
     }
 
-    fn attention(&self, now: SystemTime) -> String {
+    pub(super) fn attention(&self, now: SystemTime) -> String {
         let next = Kind::named(&self.kind).map_or("", |kind| kind.page().next_step);
         let until = self.until.filter(|until| *until > now).map(rfc3339::show);
         let when = until
@@ -253,41 +192,5 @@ mod whole_seconds {
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_secs)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pat(held: serde_json::Value, ready: bool) -> PatStatus {
-        let pat = serde_json::json!({
-            "credential": "bi", "references": [], "ready": ready, "held": held, "failure": null, "losers": []
-        });
-        serde_json::from_value(pat).unwrap()
-    }
-
-    #[test]
-    fn what_is_refused_missing_or_ends_soon_needs_attention() {
-        let now = rfc3339::parse("2026-11-01T00:00:00Z").unwrap();
-        let held = |refused: bool, expires: Option<&str>| {
-            serde_json::json!({
-                "id": "3259373ad93c", "version": "1", "from": "f:pat", "created": null, "expires": expires, "age_s": 1,
-                "usable": true, "overdue": false, "warm": false, "refused": refused
-            })
-        };
-        for (pat, wanted) in [
-            (pat(held(false, None), true), None),
-            (pat(held(false, Some("2026-11-15T00:00:00Z")), true), None),
-            (pat(held(false, Some("2026-11-14T23:59:59Z")), true), Some("its PAT ends at 2026-11-14T23:59:59Z")),
-            (pat(held(false, Some("2026-10-01T00:00:00Z")), true), Some("its PAT ended at 2026-10-01")),
-            (pat(held(true, None), true), Some("Snowflake refuses its PAT")),
-            (pat(held(false, None), false), Some("it has no usable PAT")),
-            (pat(serde_json::Value::Null, false), Some("it has no usable PAT")),
-        ] {
-            let told = pat.attention(now);
-            assert_eq!(told.is_some(), wanted.is_some(), "{told:?}");
-            assert!(told.unwrap_or_default().starts_with(wanted.unwrap_or_default()));
-        }
     }
 }

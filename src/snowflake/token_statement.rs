@@ -31,7 +31,6 @@ pub enum TokenStatement<'a> {
     /// Gives one another name.
     Rename { token: &'a str, to: &'a str },
     /// Disables one, or enables it again.
-    #[allow(dead_code, reason = "for the revocation, which comes next")]
     SetDisabled { token: &'a str, disabled: bool },
     /// Ends one for good.
     Remove { token: &'a str },

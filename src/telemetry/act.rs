@@ -49,6 +49,8 @@ pub const PAT_ROTATED: &str = "pat_rotated";
 pub const PAT_NOT_ROTATED: &str = "pat_not_rotated";
 /// A PAT that somebody else rotated is in use.
 pub const PAT_TAKEN_OVER: &str = "pat_taken_over";
+/// The operator revoked a PAT.
+pub const PAT_REVOKED: &str = "pat_revoked";
 /// The operator drained the gate.
 pub const DRAIN: &str = "drain";
 /// The operator made a token for the console.

@@ -202,3 +202,49 @@ async fn a_failure_says_whose_it_is_and_the_old_token_goes_on() {
     assert_eq!(none.0, 404, "{}", none.1);
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_knows_the_token_its_end_and_who_has_come_with_it() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    world.session().await;
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(order(&world, "rotate?").await.0, 200);
+    let status = async || world.admin(&world.app, Method::GET, "/pats?clients=true").await.1;
+    let before = status().await;
+    let (pat, client) = (&before["pats"][0], &before["clients"][0]);
+    assert_eq!((&pat["token"]["name"], &pat["token"]["state"]), (&TOKEN.into(), &"active".into()), "{pat}");
+    assert_eq!((&pat["token"]["role"], &pat["held"]["expires_from"]), (&"R".into(), &"token".into()), "{pat}");
+    assert!(pat["rotation"]["last"].is_string() && pat["rotation"]["failure"].is_null(), "{pat}");
+    assert_eq!((&client["client"], &client["current"]), (&"bi".into(), &false.into()), "{client}");
+    world.session().await;
+    let came = async {
+        while status().await["clients"][0]["current"] != true {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), came).await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_disabled_and_its_sessions_end() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    let (session, _) = world.session().await;
+    let (status, preview) = order(&world, "revoke?dry_run=true&").await;
+    assert_eq!((status, &preview["revocation"]["rotator"]), (200, &"admin".into()), "{preview}");
+    assert_eq!((&preview["clients"][0]["client"], &preview["clients"][0]["sessions"]), (&"bi".into(), &1.into()));
+    assert_eq!(stored(&world).status.as_str(), "ACTIVE");
+    let (status, report) = order(&world, "revoke?").await;
+    assert_eq!((status, &report["ended"]), (200, &1.into()), "{report}");
+    assert_eq!(stored(&world).status.as_str(), "DISABLED");
+    assert_ne!(world.query(&session, "select 1").await.json()["success"], true);
+    world.login(world.key.expose()).await.refusal("390999");
+    assert_eq!(world.standin.state.bad_logins_in_all(), 0, "it is not sent any more");
+    // A new one mends it, without a word to the guard.
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(order(&world, "replace?").await.0, 200);
+    world.session().await;
+    world.finish().await;
+}

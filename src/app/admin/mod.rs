@@ -208,7 +208,10 @@ impl AdminService {
                 Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written as text"),
             },
             Verb::Status => json_answer(StatusCode::OK, &operator.status().await),
-            Verb::Pats => json_answer(StatusCode::OK, &operator.pats().await),
+            Verb::Pats => match parameter(request, "clients").as_deref() {
+                Some("true") => json_answer(StatusCode::OK, &operator.pats_with_clients().await),
+                _ => json_answer(StatusCode::OK, &operator.pats().await),
+            },
             Verb::Refresh => refreshed(operator.refresh(parameter(request, "credential").as_deref()).await?),
             Verb::Retry => match parameter(request, "credential") {
                 Some(credential) => refreshed(operator.retry(&credential).await?),
@@ -220,6 +223,7 @@ impl AdminService {
             },
             Verb::Rotate => self.rotate(request, Ask::Rotate).await?,
             Verb::Replace => self.rotate(request, Ask::Replace).await?,
+            Verb::Revoke => self.revoke(request).await?,
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
             Verb::Failures => json_answer(StatusCode::OK, &operator.failures().await),
             Verb::ConsoleToken => match self.passes.token() {
@@ -264,6 +268,21 @@ impl AdminService {
             Some("true") => json_answer(StatusCode::OK, &self.operator.preview_rotation(&credential, ask).await?),
             _ => json_answer(StatusCode::OK, &self.operator.rotate(&credential, ask).await?),
         })
+    }
+}
+
+impl AdminService {
+    async fn revoke<B>(&self, request: &Request<B>) -> Result<Answer, OperatorError> {
+        let Some(credential) = parameter(request, "credential") else {
+            return Ok(error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"));
+        };
+        let set = |name| parameter(request, name).as_deref() == Some("true");
+        let remove = set("remove");
+        let report = match set("dry_run") {
+            true => self.operator.preview_revocation(&credential, remove).await?,
+            false => self.operator.revoke(&credential, remove).await?,
+        };
+        Ok(json_answer(StatusCode::OK, &report))
     }
 }
 

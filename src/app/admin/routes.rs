@@ -33,7 +33,7 @@ verbs! {
     Metrics = GET "/metrics",
     /// The whole gate on one screen.
     Status = GET "/status",
-    /// The status of each credential's PAT; never the PAT.
+    /// The status of each credential's PAT; never the PAT. `?clients=true` adds the last login of every client.
     Pats = GET "/pats",
     /// Reads every PAT now, or that of `?credential=NAME`: for a store's event hook.
     Refresh = POST "/pats/refresh",
@@ -45,6 +45,9 @@ verbs! {
     Rotate = POST "/pats/rotate",
     /// The same, and ends the old token at once.
     Replace = POST "/pats/replace",
+    /// Ends the PAT of `?credential=NAME`: disables its token, or removes it with `&remove=true`.
+    /// Its sessions end. With `&dry_run=true` it says what it would do, and who would feel it.
+    Revoke = POST "/pats/revoke",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
     /// What failed last, with sentences and next steps.
@@ -96,7 +99,7 @@ impl Verb {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
-            Self::Failures | Self::ConsoleToken | Self::Drain | Self::Rotate | Self::Replace => false,
+            Self::Failures | Self::ConsoleToken | Self::Drain | Self::Rotate | Self::Replace | Self::Revoke => false,
         }
     }
 }

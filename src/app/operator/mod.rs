@@ -3,6 +3,7 @@
 //! Each command is a function with typed values. `admin` offers them over HTTP, and the command line reads the same
 //! types.
 
+mod clients;
 mod rotation;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+pub use rotation::RevocationReport;
+
 pub use crate::app::answers::{
-    ConsoleToken, EndedSessions, FailureEntry, FailureList, LogLevels, PatList, Readiness, Refreshed, RotatedKeys,
-    SessionList, SessionStatus,
+    ClientLogin, ConsoleToken, EndedSessions, FailureEntry, FailureList, LogLevels, PatList, Readiness, Refreshed,
+    RotatedKeys, SessionList, SessionStatus,
 };
 use crate::app::generations::{Generations, Reloaded};
 use crate::app::reload::Reloads;
@@ -213,7 +216,12 @@ impl Operator {
 
     /// The status of each credential's PAT; never the PAT.
     pub async fn pats(&self) -> PatList {
-        PatList { pats: self.generation().pats.status().await }
+        PatList { pats: self.generation().pats.status().await, clients: Vec::new() }
+    }
+
+    /// The same, with the last login of every client.
+    pub async fn pats_with_clients(&self) -> PatList {
+        PatList { clients: self.clients().await, ..self.pats().await }
     }
 
     /// Reads the PAT of a credential now, or all PATs.

@@ -1,7 +1,21 @@
 //! The operator's commands about the rotation of PATs.
 
-use super::{Operator, OperatorError};
-use crate::pat::{Ask, RotationPreview, RotationReport};
+use serde::{Deserialize, Serialize};
+
+use super::{ClientLogin, Operator, OperatorError};
+use crate::pat::{Ask, PatRevocation, RotationPreview, RotationReport};
+use crate::session::Revocation;
+
+/// The end of a PAT, and who feels it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevocationReport {
+    /// What ends it.
+    pub revocation: PatRevocation,
+    /// The clients that log in with it.
+    pub clients: Vec<ClientLogin>,
+    /// How many sessions that it had opened were ended.
+    pub ended: usize,
+}
 
 impl Operator {
     /// Rotates the token of a credential now; with [`Ask::Replace`] the old one ends at once.
@@ -23,5 +37,42 @@ impl Operator {
         self.known(credential)?;
         let preview = self.generation().pats.preview_rotation(credential, ask).await;
         preview.ok_or_else(|| OperatorError::NoRotation { name: credential.to_owned() })
+    }
+
+    /// What ends the PAT of a credential, and who will feel it; nothing is changed.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoSuchCredential`], [`OperatorError::PatNotRotated`].
+    pub async fn preview_revocation(&self, credential: &str, remove: bool) -> Result<RevocationReport, OperatorError> {
+        self.known(credential)?;
+        let revocation = self.generation().pats.revocation(credential, remove).await;
+        let revocation = revocation.ok_or_else(|| OperatorError::NoRotation { name: credential.to_owned() })?;
+        let revocation = revocation.map_err(|failure| OperatorError::PatNotRotated(Box::new(failure)))?;
+        Ok(RevocationReport { revocation, clients: self.clients_of(credential).await, ended: 0 })
+    }
+
+    /// Ends the PAT of a credential, and the sessions that it opened.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoSuchCredential`], [`OperatorError::PatNotRotated`].
+    pub async fn revoke(&self, credential: &str, remove: bool) -> Result<RevocationReport, OperatorError> {
+        self.known(credential)?;
+        let (clients, pats) = (self.clients_of(credential).await, self.generation().pats.clone());
+        let before = pats.status().await.into_iter().find(|one| one.credential == credential);
+        let revoked = pats.revoke(credential, remove, &self.who).await;
+        let mut ended = 0;
+        if let Some(cached) = before.and_then(|one| one.cached) {
+            ended = match self.sealed() {
+                Ok(sessions) => sessions.end(Revocation::Pat(cached.id)).await.here,
+                Err(_) => 0,
+            };
+        }
+        let revoked = revoked.ok_or_else(|| OperatorError::NoRotation { name: credential.to_owned() })?;
+        let revocation = revoked.map_err(|failure| OperatorError::PatNotRotated(Box::new(failure)))?;
+        Ok(RevocationReport { revocation, clients, ended })
+    }
+
+    async fn clients_of(&self, credential: &str) -> Vec<ClientLogin> {
+        self.clients().await.into_iter().filter(|one| one.credential == credential).collect()
     }
 }

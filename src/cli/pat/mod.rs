@@ -1,8 +1,10 @@
 //! `patgate pat …`: the PATs of a running gate, over its admin address.
 
 mod alone;
+mod forecast;
 mod refresh;
 mod retry;
+mod revoke;
 mod rotate;
 mod status;
 
@@ -30,6 +32,10 @@ pub(super) enum PatCommand {
     Rotate(rotate::RotateArgs),
     /// The same, and end the old PAT at once: after a leak.
     Replace(rotate::ReplaceArgs),
+    /// End the PAT of a credential, at Snowflake and here; says first who will feel it.
+    Revoke(revoke::RevokeArgs),
+    /// Show which PATs end when, also as a calendar; exit code 8 if one ends soon without a successor.
+    Forecast(forecast::ForecastArgs),
 }
 
 /// The command.
@@ -40,6 +46,8 @@ pub(super) fn pat(command: &PatCommand) -> Result<(), CommandError> {
         PatCommand::Retry(args) => retry::retry(args),
         PatCommand::Rotate(args) => rotate::rotate(args),
         PatCommand::Replace(args) => rotate::replace(args),
+        PatCommand::Revoke(args) => revoke::revoke(args),
+        PatCommand::Forecast(args) => forecast::forecast(args),
     }
 }
 
@@ -85,11 +93,20 @@ fn line(pat: &PatStatus) -> String {
             let old = if cached.usable { "" } else { ", too old to use" };
             let copy = if cached.from_disk { ", from the warm copy" } else { "" };
             let dead = if cached.refused { ", refused by Snowflake" } else { "" };
-            out += &format!("{id}, version {version} of {from}, read {age} s ago{old}{copy}, expiry {expires}{dead}");
+            let says = cached.expires_from.map(|from| format!(" (says the {})", from.as_str())).unwrap_or_default();
+            out += &format!(
+                "{id}, version {version} of {from}, read {age} s ago{old}{copy}, expiry {expires}{says}{dead}"
+            );
         }
     }
-    if let Some(pause) = &pat.pause {
-        out += &format!("\n  {} {}: {}", pause.code, pause.kind, pause.cause);
+    if let Some(token) = &pat.token {
+        let role = token.role.as_ref().map(|role| format!(", role {role}")).unwrap_or_default();
+        out += &format!("\n  token {} at Snowflake: {}, made {}{role}", token.name, token.state, when(token.created));
+    }
+    if let Some(rotation) = &pat.rotation {
+        let state = if rotation.under_way { ", under way" } else { "" };
+        let (last, next) = (when(rotation.last), when(rotation.next));
+        out += &format!("\n  rotated by {}{state}: last {last}, next {next}", rotation.rotator);
     }
     if let Some(failure) = &pat.failure {
         out += &format!("\n  cannot be read since {}: {}", when(failure.since), failure.cause);

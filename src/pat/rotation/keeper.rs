@@ -56,8 +56,10 @@ impl Inner {
         match rotated {
             Ok(Rotated::Waits(until)) => {
                 let due = *until + jitter(&*self.env.random, token.terms.every);
-                token.look.lock().next = Some(due);
-                due.min(now + LOOK)
+                let mut look = token.look.lock();
+                look.next = Some(due);
+                let removal = look.entry.removals.iter().map(|removal| removal.at.to_system_time()).min();
+                due.min(now + LOOK).min(removal.unwrap_or(due))
             }
             Ok(Rotated::Done(_)) => now + SOON,
             Err(failure) if failure.busy => now + SOON,

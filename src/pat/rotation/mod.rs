@@ -9,15 +9,16 @@
 //! | `journal` | each step, on disk |
 //! | `statements` | what Snowflake does for the rotator |
 //! | `proof` | the gate's own login with a token that no store has yet |
-//! | `run`, `write` | the steps of a rotation |
+//! | `run`, `write`, `finish` | the steps of a rotation |
 //! | `uses` | which versions gates use |
 //! | `turn` | one gate at a time |
 //! | `keeper` | when, in the background |
-//! | `order` | what an operator orders |
-//! | `look` | what the gate last saw, for the status |
+//! | `order`, `revoke` | what an operator orders |
+//! | `look`, `shown` | what the gate last saw, and the status |
 //! | `failure` | why a token was not rotated, and what to do |
 
 mod failure;
+mod finish;
 mod journal;
 mod keeper;
 mod look;
@@ -25,8 +26,10 @@ mod order;
 mod plan;
 mod proof;
 mod recovery;
+mod revoke;
 mod run;
 mod settings;
+mod shown;
 mod statements;
 mod tidy;
 mod turn;
@@ -35,6 +38,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -42,8 +46,10 @@ use tokio::task::JoinSet;
 pub use failure::RotationFailure;
 pub use order::{RotationPreview, RotationReport};
 pub use plan::Ask;
+pub use revoke::Revocation as PatRevocation;
 pub(super) use run::Rotated;
 pub(super) use settings::RotatedToken;
+pub use shown::{RotationStatus, TokenShown};
 
 use super::{Accounts, Inner};
 use crate::base::epoch::EpochMillis;
@@ -56,6 +62,11 @@ use crate::telemetry::sinks::Sinks;
 use journal::{Failure, Journal};
 use run::{Rotation, Run};
 use turn::Turn;
+
+/// How long a look at Snowflake may take, for an operator who waits for it.
+const A_LOOK: Duration = Duration::from_secs(10);
+/// How often he asks for the turn meanwhile.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The rotations of one configuration.
 pub(super) struct Rotations {
@@ -126,8 +137,7 @@ impl Inner {
         by: Option<&str>,
     ) -> Result<Rotated, RotationFailure> {
         let (state, journal) = self.rotations.journal(token)?;
-        let turn = Turn::take(&state, self.replicas.as_ref(), &token.file()).await;
-        let turn = match turn {
+        let turn = match self.turn(&state, token, &journal, asked).await {
             Err(failure) if failure.busy => return Err(failure),
             Err(failure) => {
                 self.failed(token, &journal, &failure, by);
@@ -147,6 +157,27 @@ impl Inner {
         token.look.lock().under_way = false;
         turn.give_back().await;
         rotated
+    }
+
+    /// Takes the turn. An operator waits while another one has it for a look alone.
+    async fn turn(
+        &self,
+        state: &StateDir,
+        token: &RotatedToken,
+        journal: &Journal,
+        asked: Option<Ask>,
+    ) -> Result<Turn, RotationFailure> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let turn = Turn::take(state, self.replicas.as_ref(), &token.file()).await;
+            let looks = || journal.read().is_ok_and(|entry| entry.open.is_none());
+            match turn {
+                Err(failure) if failure.busy && asked.is_some() && begun.elapsed() < A_LOOK && looks() => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                turn => return turn,
+            }
+        }
     }
 
     fn rotated(&self, token: &RotatedToken, done: &Rotation, by: Option<&str>) {

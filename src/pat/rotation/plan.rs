@@ -173,8 +173,7 @@ impl Situation<'_> {
 
     /// When the gate mends a store that is behind: the token was made after the store's version was first seen there.
     fn behind(&self, token: &ShownToken) -> Option<SystemTime> {
-        let (made, seen) = (token.created?, self.entry.seen.as_ref()?.at.to_system_time());
-        (made > seen + SKEW).then(|| made + GRACE)
+        token.created.filter(|_| is_behind(token, self.entry)).map(|made| made + GRACE)
     }
 
     /// The statement that makes a new token, with room for it.
@@ -228,6 +227,12 @@ impl Situation<'_> {
         let rename = old.map(|old| format!("{}_ROTATED_{millis}", old.name));
         How::Add { rename, role, days: days.map(|days| days.clamp(1, 365)), hours }
     }
+}
+
+/// Whether the token was made after the store's version was first seen there: the store has the one before.
+pub(super) fn is_behind(token: &ShownToken, entry: &Entry) -> bool {
+    let seen = entry.seen.as_ref().map(|seen| seen.at.to_system_time());
+    token.created.zip(seen).is_some_and(|(made, seen)| made > seen + SKEW)
 }
 
 /// The lesser of what is wanted and what is left, in whole hours.

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::failure::RotationFailure;
-use super::journal::{Entry, Journal, Open, Removal, Step};
+use super::journal::{Entry, Journal, Open, Step};
 use super::plan::{Ask, How, Making, Plan, Situation, Why};
 use super::proof::Proven;
 use super::recovery::{Found, found};
@@ -19,7 +19,6 @@ use super::statements::{NotRun, Statements};
 use super::turn::Turn;
 use super::{plan, tidy};
 use crate::base::epoch::EpochMillis;
-use crate::base::fault::Owner;
 use crate::base::ids::PatId;
 use crate::pat::Inner;
 use crate::snowflake::login_secret::LoginSecret;
@@ -61,12 +60,12 @@ pub(super) struct Run<'a> {
     pub(super) token: &'a RotatedToken,
     pub(super) journal: Journal,
     pub(super) turn: Turn,
-    took: Vec<(&'static str, Duration)>,
+    pub(super) took: Vec<(&'static str, Duration)>,
     since: Instant,
 }
 
 /// Why a run goes no further.
-enum Broken {
+pub(super) enum Broken {
     /// For good, this time.
     Failed(RotationFailure),
     /// An answer was lost: another look says what became of it.
@@ -261,101 +260,6 @@ impl<'a> Run<'a> {
         Err(RotationFailure::unproven(&why).into())
     }
 
-    /// Has clients log in with the new version, and ends what is not needed any more.
-    async fn use_it(&mut self, open: Open, new: &PatId) -> Result<Rotation, Broken> {
-        self.step(Step::Using);
-        let proven = self.now();
-        let read = self.inner.cache.refresh(Some(self.token.credential())).await;
-        let uses = read.iter().any(|(_, read)| read.as_ref().is_ok_and(|pat| pat.fetched.id == *new));
-        if !uses {
-            let (token, pat) = (&self.token.terms.token, new);
-            let next_step = "the gate reads it again by itself; look at `patgate pat status`";
-            tracing::warn!(%token, %pat, next_step, owner = "store", "the new version is in the store, not yet in use");
-        }
-        self.lap("use");
-        let old_end = self.done(&open, new, proven);
-        if let Err(failure) = self.remove_due().await {
-            tracing::warn!(cause = failure.cause, next_step = failure.next_step, "a token could not be removed yet");
-        }
-        self.tidy().await;
-        self.lap("tidy");
-        let took = std::mem::take(&mut self.took);
-        Ok(Rotation { why: open.why, old: open.old, new: new.clone(), old_end, took })
-    }
-
-    /// Writes down that it is done, with what has to be removed; says what becomes of the old token.
-    fn done(&self, open: &Open, new: &PatId, proven: EpochMillis) -> String {
-        let now = self.now();
-        let hours = match open.how {
-            How::Rotate { hours } | How::Add { hours, .. } => hours,
-        };
-        let ends = EpochMillis(now.0 + hours * 3_600_000);
-        let mut removals: Vec<_> = open.lost.iter().map(|name| Removal { name: name.clone(), at: now }).collect();
-        let old_end = match (&open.old_name, &open.how) {
-            (Some(name), _) if open.remove_old => {
-                removals.push(Removal { name: name.clone(), at: now });
-                format!("{name} is removed at once")
-            }
-            (Some(name), How::Add { .. }) => {
-                removals.push(Removal { name: name.clone(), at: ends });
-                format!("{name} is removed after {hours} h")
-            }
-            (Some(name), How::Rotate { .. }) => format!("{name} goes on for {hours} h"),
-            (None, _) => "there was no old token that went on".to_owned(),
-        };
-        self.try_note(|entry| {
-            entry.done(open, new, proven, now);
-            entry.removals.append(&mut removals);
-        });
-        old_end
-    }
-
-    /// Removes the oldest rotated tokens that no gate uses, while there are many.
-    async fn tidy(&self) {
-        let Ok(tokens) = self.statements().show().await else { return };
-        let Ok(entry) = self.journal.read() else { return };
-        let (uses, now) = (self.uses(&entry).await, self.now().to_system_time());
-        let surplus = (tidy::living(&tokens, now) + 1).saturating_sub(tidy::MANY);
-        let free = tidy::removable(&self.token.terms.token, &tokens, &entry, &uses, now);
-        for name in free.iter().take(surplus) {
-            if let Err(why) = self.remove(name).await {
-                let failure = why.failure();
-                tracing::warn!(cause = failure.cause, next_step = failure.next_step, "a token was not removed");
-                return;
-            }
-        }
-    }
-
-    /// Removes what the journal says must go by now.
-    async fn remove_due(&self) -> Result<(), RotationFailure> {
-        let entry = self.journal.read().map_err(|error| RotationFailure::state(&error))?;
-        let now = self.now();
-        for Removal { name, at } in entry.removals {
-            if at > now {
-                continue;
-            }
-            self.remove(&name).await.map_err(NotRun::failure)?;
-            self.note(|entry| entry.removals.retain(|removal| removal.name != name))?;
-        }
-        Ok(())
-    }
-
-    async fn remove(&self, name: &str) -> Result<(), NotRun> {
-        // Only what was rotated from the token is the gate's to remove.
-        if tidy::rotated_at(name, &self.token.terms.token).is_none() {
-            let cause = format!("{name} is no rotated token of {}", self.token.terms.token);
-            return Err(NotRun::Failed(RotationFailure::new(Owner::Gate, cause, "Nothing: it was not removed")));
-        }
-        match self.statements().run(TokenStatement::Remove { token: name }).await {
-            Ok(_) => {
-                tracing::info!(token = name, "removed a rotated token");
-                Ok(())
-            }
-            Err(NotRun::Missing(_)) => Ok(()),
-            Err(failed) => Err(failed),
-        }
-    }
-
     pub(super) fn statements(&self) -> Statements<'a> {
         Statements { token: self.token, resolver: &self.inner.rotations.resolver, env: &self.inner.env }
     }
@@ -395,7 +299,7 @@ impl<'a> Run<'a> {
         self.token.look.lock().entry = entry.clone();
     }
 
-    fn looked(&self, tokens: &[ShownToken], entry: &Entry, planned: &Plan) {
+    pub(super) fn looked(&self, tokens: &[ShownToken], entry: &Entry, planned: &Plan) {
         let mut look = self.token.look.lock();
         look.at = Some(self.now().to_system_time());
         (look.tokens, look.entry) = (tokens.to_vec(), entry.clone());

@@ -27,6 +27,13 @@ impl Run<'_> {
 }
 
 impl Guard {
+    /// Whether a request is under way with a version, at this gate or at another process with its directory.
+    pub(super) fn is_under_way(&self, user: &ServiceUser, version: &PatId) -> bool {
+        let mut state = self.state.lock();
+        let elsewhere = state.ledgers.elsewhere(user, version).at_risk > 0;
+        elsewhere || state.ledgers.of(user).find(version).is_some_and(|known| known.taken() > 0 || known.own)
+    }
+
     /// Whether a version is in use at this gate, or at another process with its directory, or was since that time.
     fn was_used_since(&self, user: &ServiceUser, version: &PatId, since: EpochMillis) -> bool {
         let mut state = self.state.lock();

@@ -1,0 +1,138 @@
+//! The end of a PAT that must not be used any more: at Snowflake by the rotator, and at this gate.
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::RotationFailure;
+use super::settings::RotatedToken;
+use super::statements::{NotRun, Statements};
+use super::tidy::rotated;
+use crate::base::fault::Owner;
+use crate::base::ids::{PatId, ServiceUser};
+use crate::pat::{Inner, Pats};
+use crate::snowflake::token_statement::TokenStatement;
+use crate::telemetry::act;
+
+/// What ends a PAT. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// The credential.
+    pub credential: String,
+    /// The version that the gate has.
+    pub version: Option<PatId>,
+    /// The statements that end its tokens at Snowflake.
+    pub statements: Vec<String>,
+    /// The rotator that runs them; `None`: somebody has to run them at Snowflake.
+    pub rotator: Option<String>,
+    /// The query that finds what the token was used for.
+    pub query: String,
+}
+
+impl Pats {
+    /// What ends the PAT of a credential: its token is disabled, or removed for good. `None` if there is no such
+    /// credential.
+    ///
+    /// # Errors
+    /// If the rotator cannot look.
+    pub async fn revocation(&self, credential: &str, remove: bool) -> Option<Result<Revocation, RotationFailure>> {
+        let user = self.inner.users.get(credential)?;
+        Some(self.inner.revocation(credential, user, remove).await)
+    }
+
+    /// Ends it: at Snowflake where there is a rotator, and at this gate and its replicas in any case.
+    ///
+    /// # Errors
+    /// If the rotator cannot do it. The gate does not use the version any more in any case.
+    pub async fn revoke(
+        &self,
+        credential: &str,
+        remove: bool,
+        by: &str,
+    ) -> Option<Result<Revocation, RotationFailure>> {
+        let (inner, user) = (&self.inner, self.inner.users.get(credential)?);
+        if let Some(Ok(pat)) = inner.cache.of(credential).await {
+            let version = &pat.fetched.id;
+            inner.guard.change(user, |ledger| ledger.revoked(version, inner.env.clock.now()));
+            inner.replicas.iter().for_each(|replicas| replicas.condemned(user, version));
+        }
+        let outcome = inner.end_tokens(credential, remove).await;
+        let said = match &outcome {
+            Ok(()) => "its PAT is revoked".to_owned(),
+            Err(failure) => format!("its PAT is revoked at this gate, and not at Snowflake: {}", failure.cause),
+        };
+        tracing::warn!(credential, said, "the operator revokes a PAT");
+        inner.act(act::PAT_REVOKED, format!("{credential}: {said}"), Some(by));
+        let revocation = inner.revocation(credential, user, remove).await;
+        Some(outcome.and(revocation))
+    }
+}
+
+impl Inner {
+    async fn revocation(
+        &self,
+        credential: &str,
+        user: &ServiceUser,
+        remove: bool,
+    ) -> Result<Revocation, RotationFailure> {
+        let version = match self.cache.of(credential).await {
+            Some(Ok(pat)) => Some(pat.fetched.id.clone()),
+            Some(Err(_)) | None => None,
+        };
+        let token = self.rotations.tokens.get(credential);
+        let names = match token {
+            Some(token) => self.names(token).await?,
+            None => vec!["TOKEN_NAME".to_owned()],
+        };
+        let statements = names.iter().map(|token| end(token, remove).sql(user.user())).collect();
+        let rotator = token.map(|token| token.rotator.name.to_string());
+        let credential = credential.to_owned();
+        Ok(Revocation { credential, version, statements, rotator, query: query(user, &names) })
+    }
+
+    /// The tokens that the store's secret may be: the token itself, and what was rotated from it and still lives.
+    async fn names(&self, token: &RotatedToken) -> Result<Vec<String>, RotationFailure> {
+        let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
+        let (tokens, now) = (statements.show().await?, self.env.clock.wall());
+        let name = &token.terms.token;
+        let current = tokens.iter().filter(|one| one.name == *name && one.expires.is_none_or(|end| end > now));
+        let mut names: Vec<_> = current.chain(rotated(name, &tokens, now)).map(|one| one.name.clone()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn end_tokens(&self, credential: &str, remove: bool) -> Result<(), RotationFailure> {
+        let Some(token) = self.rotations.tokens.get(credential) else {
+            let next_step = "Run the statements at Snowflake, as a role that may change the user's tokens";
+            let cause = format!("credentials.{credential} has no rotation, so the gate has no rotator for it");
+            return Err(RotationFailure::new(Owner::Policy, cause, next_step));
+        };
+        let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
+        for name in self.names(token).await? {
+            match statements.run(end(&name, remove)).await {
+                Ok(_) | Err(NotRun::Missing(_)) => {}
+                Err(failed) => return Err(failed.failure()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn end(token: &str, remove: bool) -> TokenStatement<'_> {
+    match remove {
+        true => TokenStatement::Remove { token },
+        false => TokenStatement::SetDisabled { token, disabled: true },
+    }
+}
+
+/// The logins of a user with these tokens (`docs` "LOGIN_HISTORY view", "CREDENTIALS view").
+fn query(user: &ServiceUser, tokens: &[String]) -> String {
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let names: Vec<_> = tokens.iter().map(|token| text(token)).collect();
+    format!(
+        "SELECT l.event_timestamp, l.client_ip, l.reported_client_type, l.reported_client_version, l.is_success, \
+         c.name AS token\nFROM snowflake.account_usage.login_history l\nJOIN snowflake.account_usage.credentials c \
+         ON c.credential_id = l.first_authentication_factor_id\nWHERE l.user_name = {} AND c.name IN ({})\n\
+         ORDER BY l.event_timestamp DESC",
+        text(user.user()),
+        names.join(", ")
+    )
+}

@@ -1,0 +1,133 @@
+//! What the status says of a token that the gate rotates.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::Failure;
+use super::look::Look;
+use super::plan::is_behind;
+use super::settings::RotatedToken;
+use super::tidy::{rotated, rotated_at};
+use crate::base::ids::PatId;
+use crate::base::rfc3339;
+use crate::pat::Inner;
+use crate::pat::end::EndSource;
+use crate::pat::status::PatStatus;
+use crate::snowflake::token_statement::{ShownToken, TokenStatus};
+
+/// How exactly two sources tell the same end.
+const EXACT: Duration = Duration::from_secs(60);
+
+/// A token as Snowflake lists it. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenShown {
+    /// Its name.
+    pub name: String,
+    /// `active`, `rotated`, `expired`, `disabled`, or `gone`: Snowflake lists it no more.
+    pub state: String,
+    /// The role that it is restricted to.
+    pub role: Option<String>,
+    /// When it was made.
+    #[serde(with = "rfc3339::option")]
+    pub created: Option<SystemTime>,
+    /// When it ends.
+    #[serde(with = "rfc3339::option")]
+    pub expires: Option<SystemTime>,
+    /// When Snowflake was asked.
+    #[serde(with = "rfc3339::option")]
+    pub seen: Option<SystemTime>,
+}
+
+/// How the gate rotates a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationStatus {
+    /// The rotator.
+    pub rotator: String,
+    /// The token's name.
+    pub token: String,
+    /// How often, in seconds.
+    pub every_s: u64,
+    /// How long the old one goes on, in seconds.
+    pub overlap_s: u64,
+    /// When the last rotation was done.
+    #[serde(with = "rfc3339::option")]
+    pub last: Option<SystemTime>,
+    /// When the next is due, where that is known.
+    #[serde(with = "rfc3339::option")]
+    pub next: Option<SystemTime>,
+    /// Whether one is under way at this gate.
+    pub under_way: bool,
+    /// Why the last try failed.
+    pub failure: Option<Failure>,
+}
+
+impl Inner {
+    /// Adds what is known of the token and of its rotation.
+    pub(in crate::pat) fn describe(&self, status: &mut PatStatus) {
+        let Some(token) = self.rotations.tokens.get(&*status.credential) else { return };
+        let look = token.look.lock().clone();
+        status.rotation = Some(rotation(token, &look));
+        let Some(cached) = &mut status.cached else { return };
+        status.token = shown(token, &look, &cached.id);
+        if let Some(end) = status.token.as_ref().and_then(|token| token.expires)
+            && cached.expires.is_none_or(|known| end + EXACT < known)
+        {
+            // Snowflake ends a rotated token before its own time.
+            (cached.expires, cached.expires_from) = (Some(end), Some(EndSource::Snowflake));
+        }
+        let next = look.next.filter(|_| look.entry.failure.is_none());
+        if let Some(next) = next.filter(|next| cached.expires.is_none_or(|end| *next < end)) {
+            status.successor = Some(format!("the gate rotates it at {}", rfc3339::show(next)));
+        }
+    }
+}
+
+fn rotation(token: &RotatedToken, look: &Look) -> RotationStatus {
+    RotationStatus {
+        rotator: token.rotator.name.to_string(),
+        token: token.terms.token.clone(),
+        every_s: token.terms.every.as_secs(),
+        overlap_s: token.terms.overlap.as_secs(),
+        last: look.entry.last.map(|last| last.to_system_time()),
+        next: look.next,
+        under_way: look.under_way,
+        failure: look.entry.failure.clone(),
+    }
+}
+
+/// The token of a version, as it was last seen; `None` if that is not known.
+fn shown(token: &RotatedToken, look: &Look, version: &PatId) -> Option<TokenShown> {
+    let (name, at) = (token.terms.token.as_str(), look.at?);
+    let named = |name: &str| look.tokens.iter().rfind(|one| one.name == name);
+    let known =
+        look.entry.versions.iter().find(|known| known.version == *version).and_then(|known| known.name.as_deref());
+    let is_current = look.entry.seen.as_ref().is_some_and(|seen| seen.version == *version);
+    let (name, row): (&str, Option<&ShownToken>) = match known {
+        Some(old) => (old, named(old)),
+        None if is_current && named(name).is_some_and(|current| is_behind(current, &look.entry)) => {
+            // The store has the one before.
+            let before = rotated(name, &look.tokens, at).pop()?;
+            (&before.name, Some(before))
+        }
+        None if is_current => (name, named(name)),
+        None => return None,
+    };
+    let state = match row.map(|row| &row.status) {
+        None => "gone",
+        Some(TokenStatus::Disabled) => "disabled",
+        Some(TokenStatus::Expired) => "expired",
+        Some(TokenStatus::Active | TokenStatus::Other(_)) if rotated_at(name, &token.terms.token).is_some() => {
+            "rotated"
+        }
+        Some(TokenStatus::Active | TokenStatus::Other(_)) => "active",
+    };
+    Some(TokenShown {
+        name: name.to_owned(),
+        state: state.to_owned(),
+        role: row.and_then(|row| row.role.clone()),
+        created: row.and_then(|row| row.created),
+        expires: row.and_then(|row| row.expires),
+        seen: Some(at),
+    })
+}
