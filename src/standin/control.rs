@@ -16,6 +16,8 @@
 //! | `POST /standin/privilege` | `{"user":…,"of":…,"allow":true}`: may change the tokens of the other |
 //! | `POST /standin/account` | `{"account":…}`: the one that tokens of key pairs have to name |
 //! | `POST /standin/token` | `{"user":…,"name":…,"role":…,"days":…}`: `ADD`; answers `secret`, or `code` and `text` |
+//! | `POST /standin/run` | `{"user":…,"sql":…}`: a statement about tokens, as that user; `ok`, or `code` and `text` |
+//! | `POST /standin/age` | `{"user":…,"hours":…}`: its tokens were made, and end, so much earlier |
 //! | `POST /standin/dead` | `{"user":…,"code":"394400","text":…}`: the next token made or rotated gets this at logins |
 //! | `POST /standin/statement` | `{"contains":…,"times":1,"lose":true}`: carried out, and the answer is lost |
 //! | the same | `{"contains":…,"times":1,"code":…,"text":…,"sql_state":"42501"}`: refused |

@@ -1,5 +1,7 @@
 //! The part of `/standin/…` that is about users and their tokens; [`super::control`] has the table.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
@@ -44,6 +46,14 @@ pub(super) fn answer(state: &State, request: &Asked) -> Option<Value> {
                 Ok(secret) => json!({ "ok": true, "secret": secret }),
                 Err(refused) => json!({ "ok": false, "code": refused.code, "text": refused.text }),
             })
+        }
+        (&Method::POST, "/standin/run") => Some(match state.run_as(text("user"), text("sql")) {
+            Ok(_) => json!({ "ok": true }),
+            Err(refused) => json!({ "ok": false, "code": refused.code, "text": refused.text }),
+        }),
+        (&Method::POST, "/standin/age") => {
+            state.age_tokens(text("user"), Duration::from_secs(asked["hours"].as_u64().unwrap_or_default() * 3_600));
+            ok
         }
         (&Method::POST, "/standin/dead") => {
             let or = |name, other: &str| asked[name].as_str().unwrap_or(other).to_owned();

@@ -3,7 +3,7 @@
 //! A PAT that [`State::set_pat`] sets needs no such user and obeys none of the rules of [`super::tokens`].
 
 use std::collections::HashSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::sql_table::SqlRefused;
 use super::state::{Inner, Saying, State};
@@ -167,6 +167,15 @@ impl State {
         let secret = made.map(|token| token.secret.clone()).map_err(SqlRefused::into_saying)?;
         inner.issued.push(secret.clone());
         Ok(secret.expose().to_owned())
+    }
+
+    /// Makes the tokens of a user older: they were made that much earlier, and end that much earlier.
+    pub fn age_tokens(&self, user: &str, by: Duration) {
+        let millis = crate::base::epoch::millis(by);
+        for token in &mut self.lock().user_mut(user).tokens {
+            token.created_on.0 = token.created_on.0.saturating_sub(millis);
+            token.expires_at.0 = token.expires_at.0.saturating_sub(millis);
+        }
     }
 
     /// The tokens that `SHOW` would list, oldest first.

@@ -25,8 +25,11 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_se
 /// Keeps one token rotated, while the configuration that says so is in use.
 pub(super) async fn keep(inner: Weak<Inner>, token: Arc<RotatedToken>) {
     let mut next = None;
-    loop {
-        tokio::time::sleep(TICK).await;
+    for looks in 0_u64.. {
+        // What was broken off is taken up at once.
+        if looks > 0 {
+            tokio::time::sleep(TICK).await;
+        }
         let Some(inner) = inner.upgrade() else { return };
         inner.notice(&token).await;
         let now = inner.env.clock.wall();
