@@ -24,12 +24,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::disk_cache::DiskCache;
-use super::end::PatEnd;
 use super::guard::Guard;
 use super::health::ReadHealth;
 use super::schedule::{FIRST_PAUSE, Schedule};
 pub(super) use super::status::CachedPat;
-use super::status::{CachedPatStatus, PatStatus};
 use crate::admit::Grant;
 use crate::base::clock::Env;
 use crate::base::ids::PatId;
@@ -191,31 +189,6 @@ impl Cache {
             outcomes.extend(read.await);
         }
         outcomes
-    }
-
-    /// The status for the operator, in the order of the credentials' names.
-    pub(super) async fn status(&self) -> Vec<PatStatus> {
-        let refused = self.inner.options.guard.condemned_versions();
-        let mut all = Vec::new();
-        for (credential, key) in &self.inner.options.credentials {
-            let cached = self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused));
-            let health = self.inner.health.of(key);
-            all.push(PatStatus {
-                credential: credential.to_string(),
-                kind: key.kind().to_owned(),
-                warn_s: self.inner.options.settings.warn.iter().map(Duration::as_secs).collect(),
-                successor: None,
-                token: None,
-                rotation: None,
-                references: key.secret().iter().map(ToString::to_string).collect(),
-                ready: cached.as_ref().is_some_and(|cached| cached.usable),
-                cached,
-                pause: None,
-                failure: health.failure.as_ref().map(Into::into),
-                failed: health.failed.iter().map(Into::into).collect(),
-            });
-        }
-        all
     }
 
     /// Takes over the values of another cache for the same references, if `unchanged` says that they mean the same.
@@ -429,25 +402,10 @@ impl Inner {
             }
         }
     }
-
-    fn cached_status(&self, cached: &CachedPat, refused: &HashSet<PatId>) -> CachedPatStatus {
-        let (fetched, age) = (&cached.fetched, cached.age(&*self.options.env.clock));
-        let end = PatEnd::of(fetched);
-        CachedPatStatus {
-            id: fetched.id.clone(),
-            version: fetched.version.clone(),
-            from: fetched.from.to_string(),
-            created: fetched.created,
-            expires: end.map(|end| end.at),
-            expires_from: end.map(|end| end.from),
-            age,
-            usable: self.is_usable(cached),
-            overdue: age > self.schedule.overdue(),
-            from_disk: cached.from_disk,
-            refused: refused.contains(&fetched.id),
-        }
-    }
 }
+
+#[path = "cache_status.rs"]
+mod status;
 
 #[cfg(test)]
 #[path = "cache_tests.rs"]
