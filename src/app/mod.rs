@@ -11,7 +11,6 @@
 //! | `pat_ends` | what the log says of PATs that end soon | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
-//! | `addresses` | the gate's own address towards each account, written down | 2 |
 //! | `alone` | the PATs of a command, where no gate runs | 3 |
 //! | `reload` | when the gate reads the file again | 2 |
 //! | `status` | the whole gate on one screen | 3 |

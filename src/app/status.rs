@@ -1,6 +1,7 @@
 //! [`Status`]: the whole gate on one screen, as values that the gate makes and its commands read.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -37,6 +38,9 @@ pub struct Running {
 pub struct Status {
     /// The version of patgate.
     pub version: String,
+    /// Its state directory, which has the history and the audit log; `None`: there is none.
+    #[serde(default)]
+    pub state: Option<PathBuf>,
     /// When the gate started.
     #[serde(with = "rfc3339::option")]
     pub started: Option<SystemTime>,
@@ -127,8 +131,8 @@ pub struct PartStatus {
     pub name: String,
     /// The kind of a store, the host of an account.
     pub what: String,
-    /// Whether it is known to fail.
-    pub up: bool,
+    /// Whether it answers; `None`: nobody knows.
+    pub up: Option<bool>,
     /// Since when it fails.
     #[serde(with = "rfc3339::option")]
     pub since: Option<SystemTime>,
@@ -178,6 +182,7 @@ pub(super) async fn look(
     let replicas = services.replicas.as_ref().map(|redis| ReplicasStatus { up: redis.is_up(), errors: redis.errors() });
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: services.state.as_ref().map(|state| state.path().to_owned()),
         started: Some(running.since),
         ready: not_ready.is_none(),
         attention: not_ready.into_iter().map(|why| format!("not ready: {why}")).collect(),
@@ -214,7 +219,7 @@ fn attention(status: &Status, generations: &Generations, pats: &[PatStatus], now
     let wrong = |pat: &PatStatus| Some(format!("credential {}: {}", pat.credential, pat.attention(now)?));
     all.extend(pats.iter().filter_map(wrong));
     for (what, parts) in [("store", &status.stores), ("account", &status.accounts)] {
-        let down = parts.iter().filter(|part| !part.up);
+        let down = parts.iter().filter(|part| part.up == Some(false));
         all.extend(down.map(|part| format!("{what} {}: {}", part.name, part.cause.clone().unwrap_or_default())));
     }
     if status.replicas.as_ref().is_some_and(|redis| !redis.up) {
@@ -263,23 +268,30 @@ fn credential(generation: &Generation, pat: &PatStatus, now: SystemTime) -> Opti
     })
 }
 
-/// A store fails if a reference to it gives nothing.
+/// Whether the store has answered.
+fn is_answer(kind: &str) -> bool {
+    ["missing", "unusable"].contains(&kind)
+}
+
+/// A store fails if it does not answer, or refuses the gate; that a secret is missing is an answer.
 fn stores(generation: &Generation, pats: &[PatStatus]) -> Vec<PartStatus> {
     let part = |(name, store): (&Arc<str>, &crate::config::Store)| {
         let of_store = |reference: &str| reference.split_once(':').is_some_and(|(store, _)| store == &**name);
         let whole = pats.iter().find_map(|pat| {
-            let failure = pat.failure.as_ref().filter(|_| pat.references.iter().any(|one| of_store(one)))?;
+            let failure = pat.failure.as_ref().filter(|failure| !is_answer(&failure.kind))?;
+            pat.references.iter().find(|one| of_store(one))?;
             Some((failure.since, failure.cause.clone()))
         });
         let one = || {
-            let failed = pats.iter().flat_map(|pat| &pat.failed).find(|failed| of_store(&failed.reference))?;
+            let mut failed = pats.iter().flat_map(|pat| &pat.failed).filter(|failed| !is_answer(&failed.kind));
+            let failed = failed.find(|failed| of_store(&failed.reference))?;
             Some((None, format!("{}: {}", failed.reference, failed.cause)))
         };
         let failure = whole.or_else(one);
         PartStatus {
             name: name.to_string(),
             what: store.kind().to_owned(),
-            up: failure.is_none(),
+            up: Some(failure.is_none()),
             since: failure.as_ref().and_then(|(since, _)| *since),
             cause: failure.map(|(_, cause)| cause),
         }
@@ -289,11 +301,12 @@ fn stores(generation: &Generation, pats: &[PatStatus]) -> Vec<PartStatus> {
 
 fn accounts(generation: &Generation, now: SystemTime) -> Vec<PartStatus> {
     let part = |(name, account): (&Arc<str>, &crate::config::Account)| {
-        let outage = generation.accounts.get(name).and_then(|state| state.outage());
+        let state = generation.accounts.get(name);
+        let outage = state.and_then(|state| state.outage());
         PartStatus {
             name: name.to_string(),
             what: account.host.clone(),
-            up: outage.is_none(),
+            up: outage.as_ref().map(|_| false).or_else(|| state?.is_up()),
             since: outage.as_ref().and_then(|(time, _)| now.checked_sub(*time)),
             cause: outage.map(|(_, cause)| cause),
         }

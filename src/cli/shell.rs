@@ -65,6 +65,11 @@ pub(super) struct GateArgs {
 }
 
 impl GateArgs {
+    /// The gate at an admin address.
+    pub(super) fn at(admin: Place) -> Self {
+        Self { admin: Some(admin), config: None, json: false }
+    }
+
     /// The configuration file.
     pub(super) fn file(&self) -> Result<PathBuf, CommandError> {
         named_or_usual(self.config.as_deref())

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::shell::{CommandError, USUAL};
+use super::admin_client;
+use super::place::Place;
+use super::shell::{CommandError, GateArgs, USUAL};
+use crate::app::Verb;
+use crate::app::status::Status;
 use crate::config::file;
 
 /// The state directory of a system's package, where systemd makes it.
@@ -19,6 +23,9 @@ pub(super) struct StateArgs {
     /// The gate's state directory.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// The admin address of a running gate, which says where its state is.
+    #[arg(long, env = "PATGATE_ADMIN", value_name = "ADDRESS", value_parser = Place::parse)]
+    admin: Option<Place>,
 }
 
 /// The state directory.
@@ -26,19 +33,41 @@ pub(super) struct StateArgs {
 /// # Errors
 /// If there is none.
 pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
-    let named = args.state.clone();
+    if let Some(named) = &args.state {
+        return Ok(named.clone());
+    }
+    if let Some(admin) = &args.admin {
+        let (_, status): (_, Status) = admin_client::ask(&GateArgs::at(admin.clone()), Verb::Status, "")?;
+        return status.state.ok_or_else(|| CommandError::gate("the running gate has no state directory"));
+    }
+    if let Some(file) = &args.config {
+        // Another gate's state would tell another story.
+        let of_file = of_file(file);
+        return if of_file.is_dir() { Ok(of_file) } else { Err(missing(&of_file, file)) };
+    }
     let usual = Some(PathBuf::from(USUAL)).filter(|usual| usual.exists());
-    let of_file = args.config.clone().or(usual).as_deref().and_then(of_file);
     let of_system = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    let all = [named.clone(), of_file, of_system, Some(PathBuf::from(PACKAGED))];
-    let found = if named.is_some() { named } else { all.into_iter().flatten().find(|place| place.is_dir()) };
-    found.ok_or_else(|| {
-        CommandError::gate("cannot find the gate's state directory. Name it with --state, or the file with --config.")
+    let all = [usual.as_deref().map(of_file), of_system, Some(PathBuf::from(PACKAGED))];
+    all.into_iter().flatten().find(|place| place.is_dir()).ok_or_else(|| {
+        CommandError::gate(
+            "cannot find the gate's state directory. Name it with --state DIR, the file with --config FILE, or the \
+             running gate with --admin ADDRESS.",
+        )
     })
 }
 
+fn missing(directory: &Path, file: &Path) -> CommandError {
+    CommandError::gate(format!(
+        "there is no state directory at {}, where {} has it. Name it with --state DIR, or the running gate with \
+         --admin \
+         ADDRESS.",
+        directory.display(),
+        file.display()
+    ))
+}
+
 /// The directory that a file names, else the one beside it.
-fn of_file(config: &Path) -> Option<PathBuf> {
+fn of_file(config: &Path) -> PathBuf {
     let named = file::load(config).ok().and_then(|(config, _)| config.state.directory);
-    Some(named.unwrap_or_else(|| config.parent().unwrap_or(Path::new("")).join("state")))
+    named.unwrap_or_else(|| config.parent().unwrap_or(Path::new("")).join("state"))
 }

@@ -88,9 +88,10 @@ fn credential(one: &CredentialStatus) -> [String; 7] {
 fn way(one: &PartStatus, well: &str, now: SystemTime) -> [String; 4] {
     let since = one.since.and_then(|since| now.duration_since(since).ok());
     let state = match (one.up, since) {
-        (true, _) => well.to_owned(),
-        (false, Some(since)) => format!("fails for {}", span(since)),
-        (false, None) => "fails".to_owned(),
+        (None, _) => "not known".to_owned(),
+        (Some(true), _) => well.to_owned(),
+        (Some(false), Some(since)) => format!("fails for {}", span(since)),
+        (Some(false), None) => "fails".to_owned(),
     };
     [one.name.clone(), one.what.clone(), state, one.cause.clone().unwrap_or_default()]
 }

@@ -68,7 +68,10 @@ impl std::fmt::Display for LoadError {
 /// [`LoadError`].
 pub fn load(file: &Path) -> Result<(Config, Report), LoadError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        LoadError::Unread(format!("cannot read {}: {error}. Name the file with --config.", file.display()))
+        LoadError::Unread(match error.kind() {
+            std::io::ErrorKind::InvalidData => format!("{} is not UTF-8: save it as UTF-8.", file.display()),
+            _ => format!("cannot read {}: {error}. Name the file with --config.", file.display()),
+        })
     })?;
     parse(file, &text).map_err(LoadError::Wrong)
 }

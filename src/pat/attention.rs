@@ -23,10 +23,10 @@ pub enum PatState {
     Disabled,
     /// Snowflake lists it no more.
     Gone,
-    /// Snowflake has refused it, and no store has another.
+    /// Snowflake has refused it, and no store has another; or refuses its user, such as by a network policy or a lock.
     Refused,
-    /// Snowflake refuses its logins for another reason, such as a network policy or a locked user.
-    Paused,
+    /// Snowflake has refused its user, and nobody has logged in since the gate would try again.
+    Unknown,
     /// There is none that may be used.
     Missing,
 }
@@ -42,7 +42,7 @@ impl PatState {
             Self::Disabled => "disabled",
             Self::Gone => "gone",
             Self::Refused => "refused",
-            Self::Paused => "paused",
+            Self::Unknown => "unknown",
             Self::Missing => "missing",
         }
     }
@@ -59,11 +59,27 @@ impl PatStatus {
             (_, Some("disabled")) => PatState::Disabled,
             (Some(end), _) if end <= now => PatState::Expired,
             (_, Some("expired")) => PatState::Expired,
-            _ if self.pause.is_some() => PatState::Paused,
+            _ if self.is_paused() => PatState::Refused,
+            _ if self.pause.is_some() => PatState::Unknown,
             (_, Some("rotated")) => PatState::Rotated,
             (Some(end), _) if self.ends_soon(end, now) => PatState::Expiring,
             _ => PatState::Active,
         }
+    }
+
+    /// Whether Snowflake has refused this version for good.
+    fn is_condemned(&self) -> bool {
+        self.cached.as_ref().is_some_and(|cached| cached.refused)
+    }
+
+    /// Whether no login goes to Snowflake with it for a while.
+    pub fn is_paused(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.until.is_some())
+    }
+
+    /// Whether logins with it are served, as far as is known.
+    pub fn works(&self) -> bool {
+        self.ready && !self.is_condemned() && !self.is_paused()
     }
 
     /// Whole days until its end, rounded down.
@@ -111,18 +127,26 @@ impl PatStatus {
                  then {new}"
             ),
             PatState::Gone => format!("Snowflake lists its PAT no more, so its logins fail; {new}"),
+            PatState::Refused | PatState::Unknown if self.pause.is_some() && !self.is_condemned() => {
+                self.pause.as_ref()?.attention()
+            }
             PatState::Refused if self.kind == "key_pair" => format!(
                 "Snowflake refuses its key pair, so its logins fail; compare RSA_PUBLIC_KEY_FP of DESC USER with the \
                  key in the store, and run `patgate pat retry {}`",
                 self.credential
             ),
-            PatState::Refused => format!(
+            PatState::Refused | PatState::Unknown => format!(
                 "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
                  disabled, find out why, enable it, and run `patgate pat retry {}`",
                 self.credential
             ),
-            PatState::Paused => self.pause.as_ref()?.attention(now),
-            PatState::Missing => format!("it has no usable {what}, so its logins fail; put one into the store"),
+            PatState::Missing => match &self.failure {
+                Some(failure) if failure.kind != "missing" => format!(
+                    "no store gives its {what}, so its logins fail: {}; `patgate doctor` looks at the way to it",
+                    failure.cause
+                ),
+                _ => format!("it has no usable {what}, so its logins fail; put one into the store"),
+            },
         })
     }
 

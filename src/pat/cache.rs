@@ -108,7 +108,7 @@ impl Cache {
     /// If memory has no usable PAT, and the store gives none.
     pub(super) async fn current(&self, grant: &Grant) -> Result<Arc<CachedPat>, StoreError> {
         let (inner, key) = (&self.inner, grant.login());
-        let Some(cached) = inner.usable(key).await else { return self.read(key, Why::Fresh).await };
+        let Some(cached) = inner.usable(key).await else { return self.awaited(key, Why::Fresh).await };
         if cached.age(&*inner.options.env.clock) > inner.schedule.overdue() {
             // The background reader should have read it by now: the store fails, or the machine was asleep.
             inner.options.metrics.stale_served(grant.credential());
@@ -158,7 +158,7 @@ impl Cache {
             .and_then(|cached| cached.again);
         let pause = again.map(|(again, _)| again.saturating_duration_since(self.inner.options.env.clock.now()));
         tokio::time::sleep(pause.unwrap_or_default()).await;
-        let cached = self.read(grant.login(), Why::Refused(refused.clone())).await?;
+        let cached = self.awaited(grant.login(), Why::Refused(refused.clone())).await?;
         Ok((cached.fetched.id != *refused).then_some(cached))
     }
 
@@ -249,6 +249,13 @@ impl Cache {
             tokio::time::timeout(patience, async { while all.join_next().await.is_some() {} }).await;
     }
 
+    /// A read for which a request waits.
+    async fn awaited(&self, key: &LoginRefs, why: Why) -> Result<Arc<CachedPat>, StoreError> {
+        let mut waits = self.inner.reads.get(key).map(|reads| reads.begin());
+        let failed = |error: &StoreError| waits.iter_mut().for_each(|read| read.failed(error.fault_kind()));
+        self.read(key, why).await.inspect_err(failed)
+    }
+
     async fn read(&self, key: &LoginRefs, why: Why) -> Result<Arc<CachedPat>, StoreError> {
         let (inner, key) = (self.inner.clone(), key.clone());
         let read = self.inner.options.control.spawn(async move { inner.read_now(&key, &why).await });
@@ -323,13 +330,7 @@ impl Inner {
             if let Some(error) = self.health.failed_just_now(key, asked, matches!(why, Why::Pushed)) {
                 return Err(error);
             }
-            let serves = cached.as_ref().is_some_and(|cached| self.is_usable(cached));
-            let mut waited_for =
-                (!serves || matches!(why, Why::Refused(_))).then(|| Some(self.reads.get(key)?.begin())).flatten();
-            let fresh = self.fetch(key, cached.as_deref()).await.inspect_err(|error| {
-                waited_for.iter_mut().for_each(|read| read.failed(error.fault_kind()));
-            })?;
-            drop(waited_for);
+            let fresh = self.fetch(key, cached.as_deref()).await?;
             let in_vain = matches!(why, Why::Refused(refused) if fresh.id == *refused);
             let before = cached.filter(|cached| cached.fetched.id == fresh.id).and_then(|cached| cached.again);
             let pause = before.map_or(AGAIN, |(_, pause)| LONGEST_AGAIN.min(pause * 2));

@@ -37,7 +37,7 @@ pub(super) struct Known<'a> {
 pub(super) struct Others {
     /// How many Snowflake refuses for the same reason.
     pub refused: usize,
-    /// How many have logged in lately.
+    /// How many have logged in since.
     pub working: usize,
 }
 
@@ -46,7 +46,7 @@ impl Known<'_> {
     pub(super) fn diagnosis(&self) -> Option<String> {
         match (self.cause(), self.around()) {
             (Some(cause), Some(around)) => Some(format!("{cause}; {around}")),
-            (None, Some(around)) => Some(format!("possible: {around}")),
+            (None, Some(around)) => Some(around),
             (cause, None) => cause,
         }
     }
@@ -56,18 +56,17 @@ impl Known<'_> {
         if let (Kind::PatRefused | Kind::PatExpired | Kind::KeyPairRefused, Some(since)) = (self.kind, self.store_fails)
         {
             return Some(format!(
-                "the store gives nothing since {}, so a newer version may stand there already",
+                "possible: a newer version stands in the store, which gives nothing since {}",
                 rfc3339::show(since)
             ));
         }
         match self.others {
             Others { refused: 0, working: 0 } => None,
             Others { refused: 0, working } => {
-                Some(format!("users of this account that log in at the same time: {working}, so it is this user's own"))
+                Some(format!("likely: it is this user's own; {working} more of this account have logged in since"))
             }
             Others { refused, .. } => Some(format!(
-                "users of this account that Snowflake refuses for the same reason: {refused} more, so look for what \
-                 they share"
+                "likely: it is the account's; Snowflake refuses {refused} more of its users for the same reason now"
             )),
         }
     }
@@ -164,11 +163,11 @@ mod tests {
         };
         let refused = told(Kind::PatRefused, Some(now), (0, 3));
         assert!(
-            refused.starts_with("possible: it was removed") && refused.contains("a newer version may"),
+            refused.starts_with("possible: it was removed") && refused.contains("possible: a newer version"),
             "{refused}"
         );
-        assert!(told(Kind::PolicyMissing, Some(now), (2, 1)).contains("for the same reason: 2 more"));
-        assert!(told(Kind::UserDisabled, None, (0, 1)).ends_with("so it is this user's own"));
+        assert!(told(Kind::PolicyMissing, Some(now), (2, 1)).contains("refuses 2 more of its users"));
+        assert!(told(Kind::UserDisabled, None, (0, 1)).starts_with("likely: it is this user's own"));
         assert_eq!(told(Kind::PolicyMissing, Some(now), (0, 0)), "");
     }
 }

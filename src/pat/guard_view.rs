@@ -2,7 +2,7 @@
 //! changes it.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::diagnosis::Others;
 use super::guard::Guard;
@@ -10,9 +10,6 @@ use super::ledger::{Ledger, Room};
 use super::version::{Elsewhere, Pause, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
-
-/// A user who logged in within this time works.
-const LATELY: Duration = Duration::from_secs(600);
 
 impl Guard {
     /// The versions that Snowflake has refused for good. The resolver skips a store that still has one of them.
@@ -46,21 +43,30 @@ impl Guard {
         self.state.lock().ledgers.of(user).find(version)?.last_success
     }
 
-    /// The pause of a version or its user, also one that is over and waits for a proof.
+    /// The pause of a version or its user: one that runs, else the younger of those that are over, after which nobody
+    /// has logged in yet.
     pub(super) fn pause(&self, user: &ServiceUser, version: &PatId) -> Option<Pause> {
-        let mut state = self.state.lock();
+        let (mut state, now) = (self.state.lock(), self.clock.now());
         let ledger = state.ledgers.of(user);
-        ledger.pause.clone().or_else(|| ledger.find(version)?.pause.clone())
+        let of_version = ledger.find(version).and_then(|version| version.pause.clone());
+        let all = ledger.pause.clone().into_iter().chain(of_version);
+        all.max_by_key(|pause| (pause.until > now, pause.begun()))
     }
 
-    /// How the other users of the account fare: whether Snowflake refuses them for the same reason.
-    pub(super) fn others(&self, user: &ServiceUser, kind: Kind) -> Others {
-        let (state, lately) = (self.state.lock(), self.clock.now().checked_sub(LATELY));
+    /// How the other users of the account fare since Snowflake first refused this version for this reason.
+    pub(super) fn others(&self, user: &ServiceUser, version: &PatId, kind: Kind) -> Others {
+        let (mut state, now) = (self.state.lock(), self.clock.now());
+        let ledger = state.ledgers.of(user);
+        let pause = ledger.pause.iter().chain(ledger.find(version).and_then(|version| version.pause.as_ref()));
+        let paused = pause.filter(|pause| pause.kind == kind).filter_map(Pause::begun).min();
+        let Some(since) = ledger.find(version).and_then(|version| version.first_refused).or(paused) else {
+            return Others::default();
+        };
         let mut others = Others::default();
         for (_, ledger) in state.ledgers.iter().filter(|(other, _)| *other != user && other.is_beside(user)) {
-            if is_refused_for(ledger, kind) {
+            if is_refused_for(ledger, kind, now) {
                 others.refused += 1;
-            } else if has_worked_since(ledger, lately) {
+            } else if has_worked_since(ledger, since) {
                 others.working += 1;
             }
         }
@@ -73,14 +79,17 @@ impl Guard {
     }
 }
 
-/// Whether Snowflake refuses all logins of a user for this reason.
-fn is_refused_for(ledger: &Ledger, kind: Kind) -> bool {
-    let pauses = |pause: &Option<Pause>| pause.as_ref().is_some_and(|pause| pause.kind == kind);
-    let condemns =
-        |version: &Version| matches!(&version.standing, Standing::Condemned { kind: why, .. } if *why == kind);
-    pauses(&ledger.pause) || ledger.versions.iter().any(|version| pauses(&version.pause) || condemns(version))
+/// Whether Snowflake refuses a user for this reason now: by a pause that runs, or the youngest version, which it
+/// refused.
+fn is_refused_for(ledger: &Ledger, kind: Kind, now: Instant) -> bool {
+    let pauses = |pause: &Option<Pause>| pause.as_ref().is_some_and(|pause| pause.kind == kind && pause.until > now);
+    let refuses = |version: &Version| {
+        let condemned = matches!(&version.standing, Standing::Condemned { kind: why, .. } if *why == kind);
+        condemned || pauses(&version.pause)
+    };
+    pauses(&ledger.pause) || ledger.versions.last().is_some_and(refuses)
 }
 
-fn has_worked_since(ledger: &Ledger, then: Option<Instant>) -> bool {
-    ledger.versions.iter().any(|version| version.last_success.is_some_and(|at| then.is_none_or(|then| at >= then)))
+fn has_worked_since(ledger: &Ledger, then: Instant) -> bool {
+    ledger.versions.last().and_then(|version| version.last_success).is_some_and(|at| at > then)
 }

@@ -278,7 +278,7 @@ impl LeaseRequest {
             created: pat.fetched.created,
             worked: worked.map(|at| EpochMillis::of_instant(at, &*guard.clock).to_system_time()),
             store_fails: self.pats.inner.cache.fails_since(&self.grant),
-            others: guard.others(self.grant.service_user(), kind),
+            others: guard.others(self.grant.service_user(), &pat.fetched.id, kind),
         };
         let likely = known.diagnosis();
         Fault::new(kind).with_cause(cause).with_likely(likely)

@@ -117,7 +117,7 @@ pub struct PauseStatus {
     pub code: String,
     /// Snowflake's words.
     pub cause: String,
-    /// When the gate tries again; a login after that goes at once.
+    /// Until when no login goes; `None`: that time is over, and the next login tries again.
     #[serde(with = "rfc3339::option")]
     pub until: Option<SystemTime>,
 }
@@ -148,21 +148,25 @@ pub struct FailedReferenceStatus {
 impl PauseStatus {
     /// The pause as it is told.
     pub(super) fn of(pause: &Pause, clock: &dyn Clock) -> Self {
-        let (rule, left) = (pause.kind.rule(), pause.until.saturating_duration_since(clock.now()));
+        let (rule, left) = (pause.kind.rule(), pause.until.checked_duration_since(clock.now()));
         Self {
             kind: rule.name.to_owned(),
             code: rule.code.to_string(),
             cause: pause.cause.clone(),
-            until: Some(clock.wall() + left),
+            until: left.filter(|left| !left.is_zero()).map(|left| clock.wall() + left),
         }
     }
 
-    pub(super) fn attention(&self, now: SystemTime) -> String {
-        let next = Kind::named(&self.kind).map_or("", |kind| kind.page().next_step);
-        let until = self.until.filter(|until| *until > now).map(rfc3339::show);
-        let when = until
-            .map_or_else(|| "the next login tries again".to_owned(), |until| format!("no login goes before {until}"));
-        format!("its logins fail with {} {}: {}; {when}. {next}", self.code, self.kind, self.cause)
+    /// What it says to the operator.
+    pub(super) fn attention(&self) -> String {
+        let Self { code, kind, cause, until } = self;
+        let next = Kind::named(kind).map_or("", |kind| kind.page().next_step);
+        match until.map(rfc3339::show) {
+            Some(until) => {
+                format!("its logins fail with {code} {kind}: {cause}; no login goes before {until}. {next}")
+            }
+            None => format!("its last login failed with {code} {kind}: {cause}; the next one tries again. {next}"),
+        }
     }
 }
 

@@ -78,6 +78,13 @@ pub(super) struct Pause {
     pub length: Duration,
 }
 
+impl Pause {
+    /// When it began.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        self.until.checked_sub(self.length)
+    }
+}
+
 /// What the other processes with this directory have under way with a version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Elsewhere {

@@ -17,7 +17,6 @@ use super::logout::Logout;
 use super::{Worker, headers, note_grant};
 use crate::admit::{Counted, Grant, Peer};
 use crate::base::fault::{Fault, Kind};
-use crate::base::ids::KeyTag;
 use crate::base::pins::{ContextField, Pin};
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
 use crate::session::Sessions;
@@ -48,6 +47,7 @@ impl Worker {
     ) -> Result<Response<Content>, Fault> {
         let admission = &self.generation.admission;
         admission.arrives_to_log_in(peer).await?;
+        record.step(Step::Arrived);
         if self.generation.config.audit.required && !self.generation.services.audit_works() {
             return Err(Fault::new(Kind::AuditUnwritable).with_cause("audit.required is set"));
         }
@@ -75,9 +75,6 @@ impl Worker {
             }
         };
         note_grant(record, &grant);
-        if grant.key() != KeyTag::NONE {
-            record.note(|facts| facts.login().key = Some(hex::encode(grant.key().0)));
-        }
         admission.login_in_time(&grant).await?;
         // Counted from here on, so that logins at the same time do not all pass the same session limit.
         let counted = admission.session_to_open(&grant)?;

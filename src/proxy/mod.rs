@@ -44,6 +44,7 @@ pub use worker::{Worker, WorkerSlot};
 
 use crate::admit::{Grant, Peer};
 use crate::base::fault::{Fault, Kind, Reply};
+use crate::base::ids::KeyTag;
 use crate::base::trace::{TraceId, TraceParent};
 use crate::snowflake::route::{Route, Stream};
 use crate::snowflake::{answer, query_id};
@@ -134,6 +135,7 @@ fn note_grant(record: &mut Record, grant: &Grant) {
         facts.client = Some(grant.client().clone());
         facts.account = Some(grant.account().clone());
         facts.credential = Some(grant.credential().clone());
+        facts.key = (grant.key() != KeyTag::NONE).then(|| hex::encode(grant.key().0));
     });
 }
 

@@ -66,7 +66,10 @@ impl ConnectionRecord {
         let rule = fault.kind().rule();
         let sinks = self.sinks.clone();
         sinks.metrics.connection_refused(rule.name);
-        if !sinks.refusals.keeps(rule.name, self.peer, Instant::now().into_std()) {
+        let (now, kind) = (Instant::now(), fault.kind());
+        let written = sinks.refusals.keeps(rule.name, self.peer, now.into_std());
+        sinks.metrics.note_failure(kind, now, written.then_some(self.trace));
+        if !written {
             return;
         }
         let ms = millis(self.started.elapsed());

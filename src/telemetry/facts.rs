@@ -44,6 +44,8 @@ pub struct Facts {
     pub route: Route,
     /// The client, once its key or its ticket is known.
     pub client: Option<ClientName>,
+    /// The tag of the client key that was shown, as hex digits.
+    pub key: Option<String>,
     /// The account, once the client or the session is known.
     pub account: Option<Arc<str>>,
     /// The address of this machine that the request went to Snowflake from; a network policy lists it, or what stands
@@ -79,6 +81,8 @@ pub struct Facts {
     pub steps: Steps,
     /// The attempts before the last one.
     pub earlier: Vec<Attempt>,
+    /// How many of them are not among these.
+    pub earlier_left_out: usize,
     /// The reads of the store that it may have waited for.
     pub store: Option<Arc<StoreReads>>,
 }
@@ -116,8 +120,6 @@ pub struct LoginFacts {
     pub application: Option<String>,
     /// The user name that was typed into the tool. The gate does not use it; it tells apart tools that share a key.
     pub typed_user: Option<String>,
-    /// The tag of the client key that was shown, as hex digits.
-    pub key: Option<String>,
     /// Snowflake's session id.
     pub session: Option<String>,
     /// The role that the session got.
@@ -144,6 +146,8 @@ pub struct Unset {
 /// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// A login is let in by the limits of its source.
+    Arrived,
     /// The gate has read as much of the request as it needs for its decision.
     Received,
     /// The gate admitted the client, within its limits.
@@ -160,7 +164,7 @@ pub enum Step {
 
 /// When the steps were done, in microseconds after the beginning; 0 where a step was not reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Steps([u32; 6]);
+pub struct Steps([u32; 7]);
 
 /// One attempt that did not give the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,12 +231,13 @@ impl Steps {
 impl Step {
     fn index(self) -> usize {
         match self {
-            Self::Received => 0,
-            Self::Admitted => 1,
-            Self::Asked => 2,
-            Self::Leased => 3,
-            Self::Sent => 4,
-            Self::Answered => 5,
+            Self::Arrived => 0,
+            Self::Received => 1,
+            Self::Admitted => 2,
+            Self::Asked => 3,
+            Self::Leased => 4,
+            Self::Sent => 5,
+            Self::Answered => 6,
         }
     }
 }
@@ -328,7 +333,7 @@ impl Facts {
 
     /// How many times the gate tried to send it upstream.
     pub fn attempts(&self) -> usize {
-        self.earlier.len() + usize::from(self.steps.after(Step::Sent).is_some())
+        self.earlier.len() + self.earlier_left_out + usize::from(self.steps.after(Step::Sent).is_some())
     }
 
     pub(super) fn step(&mut self, step: Step) {
@@ -337,16 +342,24 @@ impl Facts {
 
     /// Notes why the attempt under way is followed by another.
     pub(super) fn again(&mut self, kind: Kind) {
-        if self.earlier.len() < ATTEMPTS {
-            self.earlier.push(Attempt { steps: self.steps, ended: self.started.elapsed(), kind });
-            self.steps.forget_sending();
+        let attempt = Attempt { steps: self.steps, ended: self.started.elapsed(), kind };
+        let full = self.earlier.len() >= ATTEMPTS;
+        match self.earlier.last_mut() {
+            // Of very many the last stands for all that follow the first ones.
+            Some(last) if full => {
+                *last = attempt;
+                self.earlier_left_out += 1;
+            }
+            _ => self.earlier.push(attempt),
         }
+        self.steps.forget_sending();
     }
 
     /// Whose time it was: the part of a request that took longest, and how long.
     pub fn longest(&self) -> (&'static str, Duration) {
         let all = self.took();
-        let received = self.steps.after(Step::Received).unwrap_or_default();
+        let arrived = self.steps.after(Step::Arrived).unwrap_or_default();
+        let received = self.steps.after(Step::Received).unwrap_or(arrived);
         let admitted = self.steps.after(Step::Admitted).unwrap_or(all);
         let (mut waited, mut away, mut before) = (Duration::ZERO, Duration::ZERO, None::<Duration>);
         for (steps, ended) in self.all_attempts() {
@@ -363,7 +376,8 @@ impl Facts {
         let taken = self.steps.after(Step::Answered).map_or(Duration::ZERO, |answered| all.saturating_sub(answered));
         let store = self.store_waits().iter().map(|wait| wait.time).sum::<Duration>().min(waited);
         let parts = [
-            ("the client, which sent its request slowly", received),
+            ("the gate's limits for this address", arrived),
+            ("the client, which sent its request slowly", received.saturating_sub(arrived)),
             ("the gate's limits for this client", admitted.saturating_sub(received)),
             ("the secrets manager, which gave the PAT late", store),
             ("the gate, where the login waited for its turn", waited - store),

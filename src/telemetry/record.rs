@@ -62,6 +62,7 @@ impl Record {
             connection,
             route,
             client: None,
+            key: None,
             account: None,
             gate_address: None,
             credential: None,
@@ -79,6 +80,7 @@ impl Record {
             ended: None,
             steps: Steps::default(),
             earlier: Vec::new(),
+            earlier_left_out: 0,
             store: None,
         };
         Self { trace, started, sinks: sinks.clone(), facts: Some(Box::new(facts)) }

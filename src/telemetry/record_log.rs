@@ -84,8 +84,6 @@ fn login(facts: &Facts, outcome: &str) {
     let none = LoginFacts::default();
     let login = facts.login.as_deref().unwrap_or(&none);
     let took = facts.took();
-    let waits = facts.store_waits();
-    let store = (!waits.is_empty()).then(|| millis(waits.iter().map(|wait| wait.time).sum()));
     macro_rules! line {
         ($level:ident, $message:literal $(, $name:ident = $value:expr)*) => {
             tracing::$level!(
@@ -106,7 +104,7 @@ fn login(facts: &Facts, outcome: &str) {
                 attempts = facts.attempts(),
                 outcome,
                 admitted_ms = ms(facts, Step::Admitted),
-                store_ms = store,
+                store_ms = store_ms(facts),
                 leased_ms = ms(facts, Step::Leased),
                 answered_ms = ms(facts, Step::Answered),
                 ms = millis(took),
@@ -143,11 +141,20 @@ fn login(facts: &Facts, outcome: &str) {
     }
 }
 
+/// How long it waited for a store.
+fn store_ms(facts: &Facts) -> Option<u64> {
+    let waits = facts.store_waits();
+    (!waits.is_empty()).then(|| millis(waits.iter().map(|wait| wait.time).sum()))
+}
+
 /// One line about a request that went wrong.
 fn failed(facts: &Facts) {
     let Some(kind) = facts.ending.kind() else { return };
     let (rule, said) = (kind.rule(), facts.ending.said());
     let login = facts.login.as_deref();
+    // Whose time it was, of what took long.
+    let slow = (facts.took() > SLOW).then(|| facts.longest());
+    let attempts = (facts.attempts() > 1).then(|| facts.attempts());
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -171,6 +178,10 @@ fn failed(facts: &Facts) {
                 application = login.and_then(|login| login.application.as_deref()),
                 typed_user = login.and_then(|login| login.typed_user.as_deref()),
                 bytes = facts.bytes_down,
+                attempts,
+                store_ms = store_ms(facts),
+                longest = slow.map(|(whose, _)| whose),
+                longest_ms = slow.map(|(_, time)| millis(time)),
                 ms = millis(facts.took()),
                 next_step = kind.page().next_step,
                 "request failed"

@@ -75,7 +75,9 @@ impl RefusalLog {
         let ended = minute.end(now);
         minute.began.get_or_insert(now);
         let mut key = (kind, Some(whose.into()));
-        if minute.seen.len() >= PAIRS && !minute.seen.contains_key(&key) {
+        // There are only as many clients as the configuration has.
+        let is_client = matches!(key.1, Some(Whose::Client(_)));
+        if minute.seen.len() >= PAIRS && !is_client && !minute.seen.contains_key(&key) {
             key.1 = None;
         }
         let count = minute.seen.entry(key).or_default();

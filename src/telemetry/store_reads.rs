@@ -24,6 +24,8 @@ pub struct StoreReads {
 struct Read {
     began: Instant,
     ended: Option<(Instant, Option<Kind>)>,
+    /// How many requests wait for it.
+    waiting: usize,
 }
 
 /// The part of a read that a request waited for.
@@ -37,7 +39,7 @@ pub struct StoreWait {
     pub failed: Option<Kind>,
 }
 
-/// A read under way. Dropped, it has ended without a failure of the store's.
+/// The wait of a request for a read. Dropped, it is over; with the last of them the read is.
 pub struct Reading<'a> {
     reads: &'a StoreReads,
     began: Instant,
@@ -55,15 +57,19 @@ impl StoreReads {
         &self.references
     }
 
-    /// A read begins for which requests wait. Of one credential's references one is read at a time.
+    /// A request begins to wait for a read. Those that wait at the same time wait for the same one.
     #[must_use]
     pub fn begin(&self) -> Reading<'_> {
-        let began = Instant::now();
         let mut reads = self.reads.lock();
+        if let Some(last) = reads.back_mut().filter(|last| last.ended.is_none()) {
+            last.waiting += 1;
+            return Reading { reads: self, began: last.began, failed: None };
+        }
         if reads.len() == MOST {
             reads.pop_front();
         }
-        reads.push_back(Read { began, ended: None });
+        let began = Instant::now();
+        reads.push_back(Read { began, ended: None, waiting: 1 });
         Reading { reads: self, began, failed: None }
     }
 
@@ -90,7 +96,11 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let ended = Some((Instant::now(), self.failed));
         let mut reads = self.reads.reads.lock();
-        if let Some(read) = reads.iter_mut().rev().find(|read| read.ended.is_none() && read.began == self.began) {
+        let Some(read) = reads.back_mut().filter(|read| read.ended.is_none() && read.began == self.began) else {
+            return;
+        };
+        read.waiting -= 1;
+        if read.waiting == 0 {
             read.ended = ended;
         }
     }
@@ -109,7 +119,7 @@ mod tests {
         first.failed(Kind::StoreUnavailable);
         drop(first);
         tokio::time::advance(second).await;
-        let _goes_on = reads.begin();
+        let (_goes_on, _another) = (reads.begin(), reads.begin());
         tokio::time::advance(2 * second).await;
         let parts = |from: u32, until: u32| {
             let waits = reads.within(start + from * second, start + until * second);

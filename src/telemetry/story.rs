@@ -42,6 +42,9 @@ pub struct Story {
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// The tag of the client key that was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
@@ -75,9 +78,15 @@ pub struct Story {
     /// The attempts before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierAttempt>,
+    /// How many of them are left out, before the last one.
+    #[serde(skip_serializing_if = "is_none")]
+    pub earlier_left_out: usize,
     /// The reads of a store that it waited for, the first [`READS`] of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub store: Vec<StoreRead>,
+    /// How many more there were.
+    #[serde(skip_serializing_if = "is_none")]
+    pub store_left_out: usize,
     /// What a login says of itself, and what it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStory>,
@@ -152,8 +161,6 @@ pub struct LoginStory {
     pub application: Option<String>,
     /// The user name that was typed into the tool.
     pub typed_user: Option<String>,
-    /// The tag of the client key that was shown.
-    pub key: Option<String>,
     /// Snowflake's id of the session.
     pub session: Option<String>,
     /// The role that it got.
@@ -212,6 +219,7 @@ impl Story {
             listener: facts.listener.to_string(),
             connection: facts.connection.map(|(trace, span)| (trace.to_string(), span.to_string())),
             client: facts.client.as_ref().map(ToString::to_string),
+            key: facts.key.clone(),
             account: text(&facts.account),
             gate_address: facts.gate_address.map(|address| address.to_string()),
             credential: text(&facts.credential),
@@ -224,13 +232,14 @@ impl Story {
             bytes: facts.bytes_down,
             steps: StepTimes::of(&facts.steps),
             earlier: facts.earlier.iter().map(attempt).collect(),
+            earlier_left_out: facts.earlier_left_out,
             store: store_reads(facts),
+            store_left_out: facts.store_waits().len().saturating_sub(READS),
             login: facts.login.as_ref().map(|login| LoginStory {
                 driver: login.driver.clone(),
                 driver_version: login.driver_version.clone(),
                 application: login.application.clone(),
                 typed_user: login.typed_user.clone(),
-                key: login.key.clone(),
                 session: login.session.clone(),
                 role: login.role.clone(),
                 warehouse: login.warehouse.clone(),
@@ -297,6 +306,12 @@ fn store_reads(facts: &Facts) -> Vec<StoreRead> {
         failed: wait.failed.map(|kind| kind.rule().name.to_owned()),
     };
     facts.store_waits().into_iter().take(READS).map(read).collect()
+}
+
+/// Whether there are none.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A time in whole microseconds.

@@ -30,6 +30,8 @@ struct Outage {
     /// Since when it is open.
     since: Option<Instant>,
     failures: u32,
+    /// Whether Snowflake has ever answered.
+    reached: bool,
     /// Where, and why, the last request could not connect.
     last: Option<(Hop, String)>,
 }
@@ -51,10 +53,13 @@ impl Breaker {
         self.lock().next.is_some_and(|next| next > Instant::now())
     }
 
-    /// Whether the account can be reached, as far as the last requests show; `None` if the last one is too long ago.
+    /// Whether the account can be reached, as far as the last requests show; `None` if there was none, or a failed
+    /// one is
+    /// too long ago.
     pub fn is_up(&self) -> Option<bool> {
-        match self.lock().next {
-            None => Some(true),
+        let outage = self.lock();
+        match outage.next {
+            None => outage.reached.then_some(true),
             Some(next) => (next + KNOWN > Instant::now()).then_some(false),
         }
     }
@@ -102,7 +107,8 @@ impl Breaker {
 
     /// Snowflake answered.
     pub fn close(&self) {
-        if std::mem::take(&mut *self.lock()).next.is_some() {
+        let answered = Outage { reached: true, ..Outage::default() };
+        if std::mem::replace(&mut *self.lock(), answered).next.is_some() {
             tracing::info!("Snowflake answers again");
         }
     }

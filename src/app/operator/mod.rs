@@ -144,13 +144,15 @@ impl Operator {
         let cached = |which: fn(&CachedPatStatus) -> bool| names(&|one| one.cached.as_ref().is_some_and(which));
         let credentials = names(&|one| !one.ready);
         let refused = cached(|cached| cached.refused);
-        let paused = names(&|one| one.pause.is_some() && !refused.contains(&one.credential));
-        let why = if !credentials.is_empty() {
-            Some("these credentials have no usable PAT; `patgate pat status` says why")
-        } else if !status.is_empty() && refused.len() + paused.len() == status.len() {
-            Some("Snowflake refuses every credential; `patgate pat status` says why, and what to do")
-        } else {
+        let paused = names(&|one| one.is_paused() && !refused.contains(&one.credential));
+        let why = if status.iter().any(|one| one.cached.is_none() && one.failure.is_none()) {
+            Some("not every credential's PAT has been read yet")
+        } else if status.iter().any(PatStatus::works) || status.is_empty() {
             None
+        } else if credentials.len() == status.len() {
+            Some("no credential has a usable PAT; `patgate pat status` says why")
+        } else {
+            Some("Snowflake refuses every credential; `patgate pat status` says why, and what to do")
         };
         Readiness {
             ready: why.is_none(),
@@ -182,10 +184,10 @@ impl Operator {
         let (services, generation) = (&self.generations.services, self.generation());
         let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64());
         let pats = generation.pats.status().await.into_iter().map(|one| {
-            let (cached, credential) = (one.cached.as_ref(), one.credential);
+            let (ready, cached, credential) = (one.works(), one.cached.as_ref(), one.credential);
             let refused = cached.is_some_and(|cached| cached.refused);
             PatGauges {
-                ready: one.ready && !refused && one.pause.is_none(),
+                ready,
                 refused,
                 age: cached.map(|cached| cached.age.as_secs_f64()),
                 expires: cached.and_then(|cached| seconds(cached.expires?)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::access::{may_write, open_to_all};
+use super::addresses;
 use super::finding::Finding;
 use super::sources::sources;
 use crate::app::resolver;
@@ -16,7 +17,8 @@ use crate::base::clock::Clock;
 use crate::base::fault::{Owner, chain};
 use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::rfc3339;
-use crate::config::{Config, Listen, SecretSource, Store};
+use crate::config::stores::VaultLogin;
+use crate::config::{Config, KeyPair, Listen, SecretSource, Store};
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::metrics::Metrics;
 use crate::ticket::Keyring;
@@ -46,11 +48,25 @@ pub(in crate::cli) async fn inspect(config: &Config, clock: &Arc<dyn Clock>) -> 
         if let Err(error) = resolver(&alone, clock, &metrics) {
             found.push(Finding::error(format!("stores.{name}"), chain(&error), ""));
         }
+        if let Store::Vault(vault) = store
+            && let VaultLogin::Certificate { certificate, key, .. } = &vault.login
+        {
+            let pair = KeyPair { certificate: certificate.clone(), key: key.clone() };
+            match tls::client_as(None, Some(&pair)) {
+                Ok(_) => private(&format!("stores.{name}.vault.cert.key"), key, &mut found),
+                Err(error) => {
+                    let what = chain(&error);
+                    found.push(Finding::error(format!("stores.{name}.vault.cert"), what, "").of(Owner::Store));
+                }
+            }
+        }
     }
     if let Some(replicas) = &config.replicas {
         roots("replicas.ca", replicas.ca.as_deref(), clock.wall(), &mut found);
     }
     roots("traces.ca", config.traces.ca.as_deref(), clock.wall(), &mut found);
+    roots("metrics.ca", config.metrics.ca.as_deref(), clock.wall(), &mut found);
+    addresses::inspect(config, &mut found);
     for (key, source) in sources(config) {
         secret(&key, &source, &mut found);
     }

@@ -4,6 +4,7 @@
 #[cfg_attr(windows, path = "access_windows.rs")]
 mod access;
 mod accounts;
+mod addresses;
 mod files;
 mod finding;
 mod logins;

@@ -77,7 +77,8 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
     match sendable && look.tls.ok == Some(true) {
         true => steps.extend(log_in(gate, &state, &key, left, env).await),
         false => steps.extend(
-            [Link::Login, Link::Select].map(|link| Step::unknown(link, gate, "not tried: a step before it failed")),
+            [Link::ClientLogin, Link::Select]
+                .map(|link| Step::unknown(link, gate, "not tried: a step before it failed")),
         ),
     }
     Ok(steps)
@@ -147,7 +148,7 @@ async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, within: Dur
         Opened::Unsent(fault) | Opened::Lost(fault) => {
             let what = format!("no answer to a login: {}", fault.cause());
             let next = "Is it a gate that listens there? Look into its log for this machine's address.";
-            return failed(Step::bad(Link::Login, gate, Owner::Gate, what).next(next));
+            return failed(Step::bad(Link::ClientLogin, gate, Owner::Gate, what).next(next));
         }
     };
     let got: Vec<_> = session
@@ -155,7 +156,7 @@ async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, within: Dur
         .iter()
         .map(|(place, got)| format!("{} {}", place.as_str(), got.as_deref().unwrap_or("none")))
         .collect();
-    let login = Step::good(Link::Login, gate, format!("the session is open: {}", got.join(", ")));
+    let login = Step::good(Link::ClientLogin, gate, format!("the session is open: {}", got.join(", ")));
     let mut steps = vec![login.since(&*env.clock, begun)];
     let begun = env.clock.now();
     let late = |_| Err(Fault::new(Kind::SnowflakeSilent).with_cause("no answer in time"));
@@ -169,7 +170,7 @@ async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, within: Dur
 /// A refusal: the gate's sentence says which kind it is; another is Snowflake's own, which the gate has passed on.
 fn of_refusal(gate: &str, refusal: &Refused) -> Step {
     match Kind::of_sentence(&refusal.text) {
-        Some(kind) => Step::failed(Link::Login, gate, kind, &*refusal.text).next(kind.rule().client_step),
-        None => Step::failed(Link::Login, gate, refusal.client_kind(), refusal.cause()),
+        Some(kind) => Step::failed(Link::ClientLogin, gate, kind, &*refusal.text).next(kind.rule().client_step),
+        None => Step::failed(Link::ClientLogin, gate, refusal.client_kind(), refusal.cause()),
     }
 }

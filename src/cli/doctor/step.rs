@@ -59,6 +59,7 @@ links! {
     Select = "select", "A statement runs in the session. A warehouse is not needed for it, and so not proven.";
     Hosts = "hosts", "The hosts that results and stages come from are reached from this machine. Tools fetch results \
         themselves: their machines must reach them too.";
+    ClientLogin = "login", "The gate lets this key in from this machine, and Snowflake the gate's PAT.";
     Key = "key", "The file holds a whole client key. Whether it is valid only the gate knows.";
     SqlApi = "sql_api", "The SQL API accepts the PAT, from this machine.";
 }

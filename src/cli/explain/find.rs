@@ -5,7 +5,7 @@ use crate::base::trace::TraceId;
 use crate::snowflake::refusal::Refusal;
 
 /// What drivers and TLS libraries say where the gate could send no text of its own.
-const OF_TOOLS: [(&str, Kind); 9] = [
+const OF_TOOLS: [(&str, Kind); 18] = [
     ("certificate has expired", Kind::CertificateExpired),
     ("certificate_expired", Kind::CertificateExpired),
     ("certificate verify failed", Kind::TlsDistrusted),
@@ -14,7 +14,16 @@ const OF_TOOLS: [(&str, Kind); 9] = [
     ("unknown_ca", Kind::TlsDistrusted),
     ("signed by unknown authority", Kind::TlsDistrusted),
     ("self-signed certificate", Kind::TlsDistrusted),
+    ("unable to verify the first certificate", Kind::TlsDistrusted),
+    ("unable to verify leaf signature", Kind::TlsDistrusted),
+    ("ssl peer certificate or ssh remote key was not ok", Kind::TlsDistrusted),
+    ("hostname mismatch", Kind::TlsDistrusted),
+    ("no subject alternative dns name matching", Kind::TlsDistrusted),
+    ("certificate is valid for", Kind::TlsDistrusted),
+    ("does not match certificate's altnames", Kind::TlsDistrusted),
     ("wrong version number", Kind::TlsAbsent),
+    ("eof occurred in violation of protocol", Kind::AddressUnexpected),
+    ("incorrect username or password was specified", Kind::KeyWrong),
 ];
 
 /// What is to be explained.
@@ -75,15 +84,17 @@ fn kind(text: &str) -> Option<Kind> {
         return Some(*kind);
     }
     // Snowflake's code, and its text as far as it stands there alone.
-    let code = words().find(|word| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit()));
-    // The gate's own refusals at login have Snowflake's code for a wrong password.
-    if code == Some("390100") {
-        return Some(Kind::KeyWrong);
-    }
+    let codes = || words().filter(|word| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit()));
     let read = |code: &str, text: &str| {
         Some(Refusal::read(code, text).client_kind()).filter(|kind| *kind != Kind::LoginRefused)
     };
-    code.and_then(|code| read(code, "")).or_else(|| read("", &flat))
+    // A driver's own code stands before Snowflake's.
+    codes()
+        .filter(|code| *code != "390100")
+        .find_map(|code| read(code, ""))
+        .or_else(|| read("", &flat))
+        // The gate's own refusals at login have Snowflake's code for a wrong password.
+        .or_else(|| codes().any(|code| code == "390100").then_some(Kind::KeyWrong))
 }
 
 #[cfg(test)]
@@ -102,6 +113,9 @@ mod tests {
             ("pg-608", Kind::PatExpired),
             ("pat_policy", Kind::PatPolicy),
             ("error 394401 from Snowflake", Kind::PatExpired),
+            ("250001 (08001): Failed to connect to DB: 394401", Kind::PatExpired),
+            ("x509: certificate is valid for localhost, not gate", Kind::TlsDistrusted),
+            ("390100", Kind::KeyWrong),
             ("Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.", Kind::PatPolicy),
             (
                 "SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer",

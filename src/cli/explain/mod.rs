@@ -42,9 +42,13 @@ pub(super) struct ExplainArgs {
 pub(super) fn explain(args: &ExplainArgs) -> Result<(), CommandError> {
     let text = args.what.join(" ");
     let subject = find::subject(&text);
+    if let (Some(_), Subject::Kind(_)) = (&args.bundle, &subject) {
+        let text = "--bundle writes the story of one request or session: name its trace id, or the session's id";
+        return Err(CommandError::of(Owner::Client, text));
+    }
     let tale = match &subject {
         Subject::Kind(_) => None,
-        Subject::Id(id, kind) => Some(told(id, *kind, &args.state)?),
+        Subject::Id(id, kind) => Some(told(id, kind.filter(|_| !args.json), &args.state)?),
         Subject::Unknown => {
             return Err(CommandError::of(
                 Owner::Client,

@@ -87,7 +87,7 @@ impl Tale {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let Some(subject) = self.subject() else { return text };
-        for story in self.stories.iter().take(MOST) {
+        for story in most(&self.stories) {
             request(&mut text, story);
             text.push('\n');
         }
@@ -137,6 +137,15 @@ impl Tale {
     }
 }
 
+/// The records that are told: failures before what went well, the newest before the oldest; in the order of time.
+fn most(stories: &[Story]) -> Vec<&Story> {
+    let mut all: Vec<_> = stories.iter().collect();
+    all.sort_by_key(|story| std::cmp::Reverse((story.fault.is_some(), story.at)));
+    all.truncate(MOST);
+    all.sort_by_key(|story| story.at);
+    all
+}
+
 /// The last failure, else the first record.
 fn main_one(stories: &[Story]) -> Option<&Story> {
     stories.iter().rev().find(|story| story.fault.is_some()).or_else(|| stories.first())
@@ -166,6 +175,7 @@ fn request(text: &mut String, story: &Story) {
         ("session ", &story.session),
         ("Snowflake's session ", &story.login.as_ref().and_then(|login| login.session.clone())),
         ("role ", &story.login.as_ref().and_then(|login| login.role.clone())),
+        ("warehouse ", &story.login.as_ref().and_then(|login| login.warehouse.clone())),
         ("query ", &story.query_id),
     ];
     let with: Vec<_> =
@@ -178,7 +188,7 @@ fn request(text: &mut String, story: &Story) {
         let kinds: std::collections::BTreeSet<_> = story.earlier.iter().map(|attempt| attempt.kind.as_str()).collect();
         let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
         let sent = |attempt: &EarlierAttempt| attempt.steps.sent.unwrap_or(attempt.ended);
-        let count = story.earlier.len();
+        let count = story.earlier.len() + story.earlier_left_out;
         line(text, "attempts", &format!("{count} from {} to {}: {kinds}", ms(sent(first)), ms(sent(last))));
     } else if let [only] = &story.earlier[..] {
         line(text, "attempt", &format!("{}; {} at {}", steps(&only.steps), only.kind, ms(only.ended)));
@@ -188,6 +198,9 @@ fn request(text: &mut String, story: &Story) {
         let failed = read.failed.as_ref().map(|kind| format!(", which ended with {kind}")).unwrap_or_default();
         let (time, from) = (ms(read.us), ms(read.from));
         line(text, "store", &format!("waited {time} for {} from {from} on{failed}", read.references));
+    }
+    if story.store_left_out > 0 {
+        line(text, "store", &format!("… and {} more reads", story.store_left_out));
     }
     for unset in story.login.iter().flat_map(|login| &login.unset) {
         line(text, "not got", unset);
@@ -223,11 +236,11 @@ fn told(text: &mut String, story: &Story, fault: &FaultStory) {
 
 fn steps(steps: &StepTimes) -> String {
     let all = [
-        ("read", steps.received),
-        ("admitted", steps.admitted),
-        ("PAT and turn", steps.leased),
-        ("sent to Snowflake", steps.sent),
-        ("answered", steps.answered),
+        ("read at", steps.received),
+        ("admitted at", steps.admitted),
+        ("had its PAT and its turn at", steps.leased),
+        ("sent to Snowflake at", steps.sent),
+        ("answered at", steps.answered),
     ];
     let told: Vec<_> = all.into_iter().filter_map(|(what, at)| Some(format!("{what} {}", ms(at?)))).collect();
     if told.is_empty() { "none was reached".to_owned() } else { told.join(" · ") }

@@ -6,12 +6,14 @@
 
 use clap::Args;
 
+use crate::base::epoch::EpochMillis;
 use crate::base::fault::Owner;
+use crate::base::rfc3339;
 use crate::base::trace::TraceId;
 use crate::cli::shell::{CommandError, say};
 use crate::cli::state_place::{self, StateArgs};
 use crate::telemetry::history::Reader;
-use crate::telemetry::story::Story;
+use crate::telemetry::story::{FaultStory, Story};
 
 /// Which login.
 #[derive(Args)]
@@ -24,10 +26,14 @@ pub(in crate::cli) struct JoinArgs {
 
 /// The command. Without a history, or without the trace in it, the query goes by the trace id alone, and says why.
 pub(super) fn join(args: &JoinArgs) -> Result<(), CommandError> {
-    let trace = TraceId::parse(&args.trace.to_ascii_lowercase())
+    let bare = args.trace.strip_prefix("session:").unwrap_or(&args.trace);
+    let trace = TraceId::parse(&bare.to_ascii_lowercase())
         .ok_or_else(|| CommandError::of(Owner::Client, "a trace id is 32 hex digits, as the tool shows it"))?;
     let login = login_of(&trace.to_string(), &args.state);
-    say(&query(&trace.to_string(), login.as_ref().map_err(String::as_str)));
+    say(&match login.as_ref().ok().and_then(|login| Some((login, login.fault.as_ref()?))) {
+        Some((login, fault)) => of_failed(login, fault),
+        None => query(&trace.to_string(), login.as_ref().map_err(String::as_str)),
+    });
     Ok(())
 }
 
@@ -49,6 +55,36 @@ fn login_of(trace: &str, state: &StateArgs) -> Result<Story, String> {
     };
     let unknown = || format!("The history in {} does not know this id.", directory.display());
     read().map_err(|error| error.to_string())?.ok_or_else(unknown)
+}
+
+/// What Snowflake knows of a login that failed: it opened no session, so that SESSIONS has nothing of it.
+fn of_failed(login: &Story, fault: &FaultStory) -> String {
+    let Story { trace, at, .. } = login;
+    let Some(code) = fault.snowflake_code.as_deref().filter(|code| is_number(code)) else {
+        let (code, kind) = (&fault.code, &fault.kind);
+        return format!(
+            "-- Snowflake has no trace of the login {trace}: it ended in the gate, or on its way, with {code} {kind}.\n\
+             -- `patgate explain {trace}` tells what happened.\n"
+        );
+    };
+    let uuid = fault.uuid.as_deref().filter(|uuid| uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'));
+    let more = uuid.map_or_else(String::new, |uuid| {
+        format!("SELECT SYSTEM$GET_LOGIN_FAILURE_DETAILS('{uuid}');  -- needs MONITOR on the account\n\n")
+    });
+    let around = |seconds: i64| {
+        let millis = i64::try_from(at.0).unwrap_or_default() + seconds * 1_000;
+        rfc3339::show(EpochMillis(u64::try_from(millis).unwrap_or_default()).to_system_time())
+    };
+    format!(
+        "-- Snowflake refused the login {trace}; without a session it stands in LOGIN_HISTORY alone.\n{more}\
+         SELECT event_timestamp, user_name, client_ip, reported_client_type, first_authentication_factor, \
+         error_code,\n       \
+         error_message\nFROM snowflake.account_usage.login_history\n\
+         WHERE is_success = 'NO' AND error_code = {code}\n  \
+         AND event_timestamp BETWEEN '{}' AND '{}'\nORDER BY event_timestamp;\n",
+        around(-60),
+        around(60)
+    )
 }
 
 fn query(trace: &str, login: Result<&Story, &str>) -> String {
@@ -114,6 +150,15 @@ mod tests {
             known.contains("WHERE s.session_id = 123;") && known.contains("WHERE session_id = 123 ORDER"),
             "{known}"
         );
+        let refused = |code: Option<&str>| FaultStory {
+            code: "PG-605".to_owned(),
+            kind: "pat_refused".to_owned(),
+            snowflake_code: code.map(str::to_owned),
+            ..FaultStory::default()
+        };
+        let failed = |code| of_failed(&Story { at: EpochMillis(1_795_000_000_000), ..login("") }, &refused(code));
+        assert!(failed(Some("394400")).contains("error_code = 394400\n  AND event_timestamp BETWEEN '2026-11-18T"));
+        assert!(!failed(None).contains("SELECT") && failed(None).contains("PG-605 pat_refused"));
         let odd = query(trace, Ok(&login("1; DROP")));
         assert!(!odd.contains("DROP") && odd.contains("0af7651916cd43dd8448eb211c80319c"), "{odd}");
     }

@@ -75,16 +75,24 @@ struct Line<'a> {
     entry: &'a Entry,
 }
 
+/// The kind of whoever leaves before the answer.
+const LEFT: &str = "client_left";
+
 impl Entry {
     /// What a record is in the audit log; `None` for the many requests of a session that go well.
     pub fn of_story(story: &Story) -> Option<Self> {
         let event = match (story.route.as_str(), &story.fault) {
             ("login", None) => "session_opened",
+            // Snowflake had opened a session that nobody has used: the gate has ended it.
+            ("login", Some(fault)) if fault.kind == LEFT && story.login.iter().any(|login| login.session.is_some()) => {
+                "session_abandoned"
+            }
+            ("login", Some(fault)) if fault.kind == LEFT => "login_abandoned",
             ("login", Some(_)) => "login_refused",
             ("rest", None) => "rest",
             ("connection", Some(_)) => "connection_refused",
             // Whoever leaves before the answer has done nothing that an auditor asks for.
-            (_, Some(fault)) if fault.kind != "client_left" => "request_refused",
+            (_, Some(fault)) if fault.kind != LEFT => "request_refused",
             _ => return None,
         };
         let login = story.login.as_ref();
@@ -93,7 +101,7 @@ impl Entry {
             event: event.to_owned(),
             trace: Some(story.trace.clone()),
             client: story.client.clone(),
-            key: login.and_then(|login| login.key.clone()),
+            key: story.key.clone(),
             peer: Some(story.peer.clone()),
             account: story.account.clone(),
             credential: story.credential.clone(),

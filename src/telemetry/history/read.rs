@@ -66,9 +66,12 @@ impl Reader {
     }
 
     fn stories(&self, which: &str, value: &str) -> io::Result<Vec<Story>> {
+        // Of very many the failures first, then the newest.
         let sql = format!(
-            "SELECT at, story FROM (SELECT at, story FROM important WHERE {which} UNION ALL \
-             SELECT at, story FROM routine WHERE {which}) ORDER BY at LIMIT {MOST}"
+            "SELECT at, story FROM (SELECT at, story, failed FROM \
+             (SELECT at, story, code IS NOT NULL AS failed FROM important WHERE {which} UNION ALL \
+             SELECT at, story, 0 AS failed FROM routine WHERE {which}) ORDER BY failed DESC, at DESC LIMIT {MOST}) \
+             ORDER BY at"
         );
         self.rows(&sql, params![value], |row| row.get::<_, String>(1)).map(|texts| read(&texts))
     }
@@ -132,7 +135,14 @@ impl Reader {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(values, take)?.collect()
         };
-        rows().map_err(|error| io::Error::other(format!("the history cannot be read: {error}")))
+        rows().map_err(|error| {
+            let text = error.to_string();
+            let hint = match text.contains("no such table") {
+                true => ". A copy needs the file history.db-wal beside it",
+                false => "",
+            };
+            io::Error::other(format!("the history cannot be read: {text}{hint}"))
+        })
     }
 }
 

@@ -164,14 +164,12 @@ impl Metrics {
         self.rotations.get_or_create(&RotationLabels { credential: credential.to_owned(), outcome }).inc();
     }
 
-    /// Counts an answer with a fault.
-    fn failed(&self, kind: Kind, at: Instant, trace: Option<TraceId>) {
+    /// Notes a failure, of which there is a record or not, for the operator's screen.
+    pub fn note_failure(&self, kind: Kind, at: Instant, trace: Option<TraceId>) {
         let mut failures = self.failures.lock();
         let of_kind = failures.entry(kind).or_insert(Failures { count: 0, at, trace });
         *of_kind = Failures { count: of_kind.count + 1, at, trace: trace.or(of_kind.trace) };
         drop(failures);
-        let rule = kind.rule();
-        self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
     }
 
     /// How often each kind has failed since the start, when last, and the last trace with a record; the latest first.
@@ -191,11 +189,13 @@ impl Metrics {
         }
         self.requests.get_or_create(&RequestLabels { client, route, outcome }).inc();
         if let Some(kind) = facts.ending.kind() {
-            self.failed(kind, facts.started, recorded.then_some(facts.trace));
+            let rule = kind.rule();
+            self.failed.get_or_create(&FaultLabels { kind: rule.name, owner: rule.owner.as_str() }).inc();
+            self.note_failure(kind, facts.ended.unwrap_or(facts.started), recorded.then_some(facts.trace));
         }
         let (took, sent) = (facts.took(), facts.steps.after(Step::Sent));
         // Only what somebody may want to look up has an exemplar: to write one costs more than all the rest.
-        let exemplar = (facts.login.is_some() || facts.ending.kind().is_some() || took > TELLING)
+        let exemplar = (recorded && (facts.login.is_some() || facts.ending.kind().is_some() || took > TELLING))
             .then(|| vec![("trace_id", facts.trace.to_string())]);
         let seconds = |side, time: Duration| {
             self.seconds.0.get_or_create(&SideLabels { route, side }).observe(

@@ -109,7 +109,8 @@ function button(text, key, label, what) {
   return made;
 }
 
-const up = (yes) => node("span", yes ? "up" : "down", { class: yes ? "good" : "bad" });
+const up = (yes) =>
+  yes === null ? node("span", "not known", {}) : node("span", yes ? "up" : "down", { class: yes ? "good" : "bad" });
 const id = (text) => node("span", text, { class: "id" });
 const when = (text) => (text ? new Date(text).toLocaleString() : "");
 
