@@ -40,6 +40,17 @@ fn snowflake_dialog(end: &Endpoint) -> Vec<(&'static str, String)> {
     fields
 }
 
+/// The fields of a connection in Microsoft's cloud.
+fn connection(end: &Endpoint, authentication: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("Server", end.server()),
+        ("Warehouse", end.warehouse().to_owned()),
+        ("Authentication method", authentication.to_owned()),
+        ("Username", end.user.clone()),
+        ("Password", KEY.to_owned()),
+    ]
+}
+
 pub(super) fn powerbi(end: &Endpoint) -> Guide {
     let mut fields = snowflake_dialog(end);
     fields.extend([("User name", end.user.clone()), ("Password", KEY.to_owned())]);
@@ -81,13 +92,7 @@ pub(super) fn powerbi_service(end: &Endpoint) -> Guide {
             "Settings, Manage connections and gateways, New, Cloud: connection type Snowflake.".to_owned(),
             "In the semantic model: Settings, Gateway and cloud connections: map it to this connection.".to_owned(),
         ],
-        fields: vec![
-            ("Server", end.server()),
-            ("Warehouse", end.warehouse().to_owned()),
-            ("Authentication method", "Basic".to_owned()),
-            ("Username", end.user.clone()),
-            ("Password", KEY.to_owned()),
-        ],
+        fields: connection(end, "Basic"),
         trust: vec![("Microsoft's cloud", "It takes no root of one's own: a public CA, or a gateway.".to_owned())],
         minds: vec![
             "The client's `networks` must list the addresses of the service (service tag PowerBI), which change.",
@@ -114,13 +119,7 @@ pub(super) fn powerbi_gateway(end: &Endpoint) -> Guide {
                 .to_owned(),
             "The gateway of January 2025 or newer.".to_owned(),
         ],
-        fields: vec![
-            ("Server", end.server()),
-            ("Warehouse", end.warehouse().to_owned()),
-            ("Authentication method", "Basic".to_owned()),
-            ("Username", end.user.clone()),
-            ("Password", KEY.to_owned()),
-        ],
+        fields: connection(end, "Basic"),
         trust: vec![("Windows, each gateway host", windows(end)), ("Windows, ODBC", BUNDLED.to_owned())],
         shows: "The refresh history shows the sentence under \"Underlying error message\"; the gateway's own log is in \
                 C:\\Windows\\ServiceProfiles\\PBIEgwService\\AppData\\Local\\Microsoft\\On-premises data gateway.",
@@ -144,13 +143,7 @@ pub(super) fn fabric(end: &Endpoint) -> Guide {
              choice."
                 .to_owned(),
         ],
-        fields: vec![
-            ("Server", end.server()),
-            ("Warehouse", end.warehouse().to_owned()),
-            ("Authentication kind", "Snowflake (user name and password)".to_owned()),
-            ("Username", end.user.clone()),
-            ("Password", KEY.to_owned()),
-        ],
+        fields: connection(end, "Snowflake (user name and password)"),
         trust: vec![("Microsoft's cloud", "It takes no root of one's own: a public CA, or a gateway.".to_owned())],
         moving: vec![
             "Make the new connection, choose it in each dataflow and pipeline, and delete the old one last: \
