@@ -191,6 +191,7 @@ impl Operator {
                 refused,
                 age: cached.map(|cached| cached.age.as_secs_f64()),
                 expires: cached.and_then(|cached| seconds(cached.expires?)),
+                successor: one.successor.is_some(),
                 credential,
             }
         });

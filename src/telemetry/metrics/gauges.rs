@@ -39,6 +39,8 @@ pub struct PatGauges {
     pub age: Option<f64>,
     /// When the PAT expires, in seconds since 1970.
     pub expires: Option<f64>,
+    /// Whether a successor stands ready before that.
+    pub successor: bool,
 }
 
 type Floats = Gauge<f64, AtomicU64>;
@@ -84,6 +86,12 @@ impl Gauges {
             ),
             ("pat_age_seconds", "Time since the PAT was last read", "credential", pat(|pat| pat.age)),
             ("pat_expires_timestamp_seconds", "When the PAT expires", "credential", pat(|pat| pat.expires)),
+            (
+                "pat_successor_ready",
+                "Whether a successor of the PAT stands ready before it expires",
+                "credential",
+                pat(|pat| pat.expires.map(|_| f64::from(u8::from(pat.successor)))),
+            ),
             (
                 "certificate_expires_timestamp_seconds",
                 "When the certificate of the listener ends, or the first of its chain",

@@ -292,7 +292,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.store_read("vault", "ok");
         metrics.stale_served("bi");
-        let pat = PatGauges { credential: "bi".into(), ready: true, refused: true, age: Some(1.5), expires: None };
+        let pat =
+            PatGauges { credential: "bi".into(), ready: true, refused: true, age: Some(1.5), ..PatGauges::default() };
         let gauges = Gauges {
             pats: vec![pat],
             accounts: vec![("prod".into(), false)],
