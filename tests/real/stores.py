@@ -14,6 +14,7 @@ from managers.contract import Contract
 from managers.fallback import Fallback
 from managers.logins import Logins
 from managers.restarts import Restarts
+from managers.rotation import Rotation
 from world import Certificates, Checks, StandIn
 
 
@@ -60,6 +61,7 @@ def main() -> None:
             if backend.kind != "env":  # a process's environment does not change
                 contract.versions()
                 contract.running()
+                Rotation(contract).run()
             if backend.network:
                 contract.failures()
                 contract.outages(hosts)
