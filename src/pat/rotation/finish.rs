@@ -88,7 +88,7 @@ impl Run<'_> {
         let Ok(entry) = self.journal.read() else { return };
         let (uses, now) = (self.uses(&entry).await, self.now().to_system_time());
         let terms = &self.token.terms;
-        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, now };
+        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, refused: false, now };
         self.looked(&tokens, &entry, &situation.plan(None));
         let surplus = (tidy::living(&tokens, now) + 1).saturating_sub(tidy::MANY);
         let free = tidy::removable(&terms.token, &tokens, &entry, &uses, now);

@@ -24,14 +24,19 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_se
 
 /// Keeps one token rotated, while the configuration that says so is in use.
 pub(super) async fn keep(inner: Weak<Inner>, token: Arc<RotatedToken>) {
-    let mut next = None;
+    let (mut next, mut was_refused) = (None, false);
     for looks in 0_u64.. {
         // What was broken off is taken up at once.
         if looks > 0 {
             tokio::time::sleep(TICK).await;
         }
         let Some(inner) = inner.upgrade() else { return };
-        inner.notice(&token).await;
+        let refused = inner.notice(&token).await;
+        if refused && !was_refused {
+            // Snowflake may say why.
+            next = None;
+        }
+        was_refused = refused;
         let now = inner.env.clock.wall();
         if next.is_some_and(|next| now < next) {
             continue;

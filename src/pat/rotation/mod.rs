@@ -216,12 +216,19 @@ impl Inner {
         }
     }
 
-    /// Notices the version in memory: one that no rotation of this gate's made is taken over.
-    async fn notice(&self, token: &RotatedToken) {
-        let Some(Ok(pat)) = self.cache.of(token.credential()).await else { return };
-        let version = &pat.fetched.id;
+    /// Notices the version in memory: one that no rotation of this gate's made is taken over. Returns whether Snowflake
+    /// refuses it.
+    async fn notice(&self, token: &RotatedToken) -> bool {
+        let Some(Ok(pat)) = self.cache.of(token.credential()).await else { return false };
+        if !pat.from_disk {
+            self.saw(token, &pat.fetched.id);
+        }
+        self.guard.is_condemned(&token.user, &pat.fetched.id)
+    }
+
+    fn saw(&self, token: &RotatedToken, version: &PatId) {
         let known = |entry: &journal::Entry| entry.seen.as_ref().is_some_and(|seen| seen.version == *version);
-        if known(&token.look.lock().entry) || pat.from_disk {
+        if known(&token.look.lock().entry) {
             return;
         }
         let Ok((_, journal)) = self.rotations.journal(token) else { return };

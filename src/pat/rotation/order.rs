@@ -112,7 +112,9 @@ impl Inner {
         let (terms, now) = (&token.terms, self.env.clock.wall());
         // Which tokens could be removed is known only to a rotation itself: none is promised here.
         let uses = Uses { others: true, ..Uses::default() };
-        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, now };
+        let stored = entry.seen.as_ref().map(|seen| &seen.version);
+        let refused = stored.is_some_and(|version| self.guard.is_condemned(&token.user, version));
+        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, refused, now };
         preview.due = match situation.plan(None) {
             Plan::Wait(until) => Some(until),
             Plan::Make(_) => Some(now),

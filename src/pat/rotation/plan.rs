@@ -108,6 +108,8 @@ pub struct Situation<'a> {
     pub entry: &'a Entry,
     /// Which versions are in use.
     pub uses: &'a Uses,
+    /// Whether Snowflake refuses the version that the store has.
+    pub refused: bool,
     /// The time.
     pub now: SystemTime,
 }
@@ -126,8 +128,8 @@ impl Situation<'_> {
         let why = match (asked, token) {
             (Some(Ask::Rotate), _) => Why::Asked,
             (Some(Ask::Replace), _) => Why::Replace,
-            (None, None) if self.entry.last.is_none() => return Plan::Cannot(RotationFailure::no_token(self.terms)),
-            (None, None) => Why::Ending,
+            // Whoever removed it did not want another one in its place.
+            (None, None) => return Plan::Cannot(RotationFailure::no_token(self.terms)),
             (None, Some(token)) if token.status == TokenStatus::Disabled => {
                 return Plan::Cannot(RotationFailure::disabled(self.terms));
             }
@@ -171,9 +173,11 @@ impl Situation<'_> {
         next
     }
 
-    /// When the gate mends a store that is behind: the token was made after the store's version was first seen there.
+    /// When the gate mends a store that is behind: the token was made after the store's version was first seen there,
+    /// or it lives and Snowflake refuses that version.
     fn behind(&self, token: &ShownToken) -> Option<SystemTime> {
-        token.created.filter(|_| is_behind(token, self.entry)).map(|made| made + GRACE)
+        let lives = token.status == TokenStatus::Active;
+        token.created.filter(|_| is_behind(token, self.entry) || (self.refused && lives)).map(|made| made + GRACE)
     }
 
     /// The statement that makes a new token, with room for it.

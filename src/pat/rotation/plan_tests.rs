@@ -37,7 +37,7 @@ fn seen(at: SystemTime) -> Entry {
 
 fn plan_of(terms: &Terms, tokens: &[ShownToken], entry: &Entry, asked: Option<Ask>) -> Plan {
     let uses = Uses::default();
-    Situation { terms, tokens, entry, uses: &uses, now: UNIX_EPOCH + NOW }.plan(asked)
+    Situation { terms, tokens, entry, uses: &uses, refused: false, now: UNIX_EPOCH + NOW }.plan(asked)
 }
 
 fn made(plan: Plan) -> (Why, How, bool) {
@@ -112,8 +112,8 @@ fn what_cannot_be_done_is_said() {
     };
     assert!(said(plan_of(&terms(), &[], &seen(ago(DAY)), None)).contains("lists no token T"));
     let last = Entry { last: Some(EpochMillis::of(ago(days(5)))), ..seen(ago(days(5))) };
+    assert!(said(plan_of(&terms(), &[], &last, None)).contains("lists no token T"), "nor one that was removed");
     let none = How::Add { rename: None, role: None, days: None, hours: 0 };
-    assert_eq!(made(plan_of(&terms(), &[], &last, None)).1, none, "the gate has made it before");
     assert_eq!(made(plan_of(&terms(), &[], &seen(ago(DAY)), Some(Ask::Rotate))).1, none);
     let disabled = ShownToken { status: TokenStatus::Disabled, ..shown("T", ago(days(70)), days(90)) };
     assert!(said(plan_of(&terms(), &[disabled], &seen(ago(days(70))), None)).contains("is disabled"));
@@ -136,6 +136,19 @@ fn a_store_that_is_behind_a_rotation_of_somebody_else_s_is_mended_after_a_while(
     assert_eq!(plan(Duration::from_secs(300)), Plan::Wait(ago(Duration::from_secs(300)) + GRACE));
     assert_eq!(made(plan(GRACE)), (Why::Behind, How::Rotate { hours: 24 }, false));
     assert_eq!(plan(days(3) - SKEW / 2), Plan::Wait(ago(days(3) - SKEW / 2) + days(60)), "clocks differ");
+}
+
+#[test]
+fn a_version_that_snowflake_refuses_while_the_token_lives_is_replaced_after_a_while() {
+    let plan = |made, status| {
+        let (terms, entry, uses) = (terms(), seen(ago(days(1))), Uses::default());
+        let tokens = [ShownToken { status, ..shown("T", ago(made), days(90)) }];
+        let now = UNIX_EPOCH + NOW;
+        Situation { terms: &terms, tokens: &tokens, entry: &entry, uses: &uses, refused: true, now }.plan(None)
+    };
+    assert_eq!(made(plan(days(5), TokenStatus::Active)).0, Why::Behind);
+    assert_eq!(plan(GRACE / 2, TokenStatus::Active), Plan::Wait(ago(GRACE / 2) + GRACE));
+    assert!(matches!(plan(days(5), TokenStatus::Disabled), Plan::Cannot(_)));
 }
 
 /// What a rotation of the plan leaves in the journal.

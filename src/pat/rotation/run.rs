@@ -142,7 +142,8 @@ impl<'a> Run<'a> {
         let entry = self.note(|entry| entry.open = open)?;
         let uses = self.uses(&entry).await;
         let terms = &self.token.terms;
-        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, now: now.to_system_time() };
+        let (refused, now) = (self.is_refused(&stored.id), now.to_system_time());
+        let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, refused, now };
         let why = entry.open.as_ref().map(|open| open.why);
         let planned = match why {
             // The old token goes on; the lost one has an hour, should its secret yet turn up in the store.
@@ -262,6 +263,11 @@ impl<'a> Run<'a> {
 
     pub(super) fn statements(&self) -> Statements<'a> {
         Statements { token: self.token, resolver: &self.inner.rotations.resolver, env: &self.inner.env }
+    }
+
+    /// Whether Snowflake refuses a version.
+    pub(super) fn is_refused(&self, version: &PatId) -> bool {
+        self.inner.guard.is_condemned(&self.token.user, version)
     }
 
     pub(super) fn now(&self) -> EpochMillis {

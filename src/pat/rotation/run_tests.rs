@@ -13,6 +13,7 @@ use crate::base::secret::Secret;
 use crate::config::file;
 use crate::pat::{Guard, PatParts, Pats};
 use crate::snowflake::key_pair::KeyPair;
+use crate::snowflake::token_statement::TokenStatement;
 use crate::standin::{self, Certificates, Saying, StandIn, TokenState, TokenStatus, UserSettings};
 use crate::tls;
 use crate::upstream::AccountState;
@@ -271,6 +272,22 @@ async fn a_store_that_another_one_writes_meanwhile_counts() {
     let Ok(Rotated::Waits(_)) = gate.rotate(None).await else { panic!() };
     assert_eq!((world.works().as_str(), gate.entry().open), ("OTHER", None));
     assert_eq!(gate.entry().seen.unwrap().version.as_str(), Secret::new(foreign).fingerprint());
+}
+
+#[tokio::test]
+async fn a_store_that_somebody_left_behind_is_mended_after_a_while() {
+    let world = World::start().await;
+    let gate = world.gate();
+    assert!(matches!(gate.rotate(None).await, Ok(Rotated::Waits(_))));
+    world.clock.advance(DAY);
+    let rotate = TokenStatement::Rotate { token: "BI", hours: 0 }.sql("svc");
+    world.standin.state.run_as("rotator", &rotate).unwrap_or_else(|refused| panic!("{}", refused.text));
+    let proof = gate.pats.prove("c").await.unwrap();
+    assert!(proof.sent && proof.login.ok == Some(false), "{:?}", proof.login);
+    assert!(matches!(gate.rotate(None).await, Ok(Rotated::Waits(_))), "its new secret may be on the way");
+    world.clock.advance(Duration::from_secs(16 * 60));
+    gate.done(None).await;
+    assert_eq!(world.works(), "BI");
 }
 
 #[tokio::test]

@@ -83,7 +83,8 @@ impl User {
             }
         }
         let (tokens, uses) = (self.tokens(state), Uses::default());
-        let situation = Situation { terms: &self.terms, tokens: &tokens, entry: &self.entry, uses: &uses, now };
+        let situation =
+            Situation { terms: &self.terms, tokens: &tokens, entry: &self.entry, uses: &uses, refused: false, now };
         match situation.plan(None) {
             Plan::Wait(until) => assert!(until > now),
             Plan::Cannot(failure) => panic!("{}: {failure:?}", self.name),
