@@ -1,13 +1,19 @@
-//! A year of fifty service users on the seam clock, against the stand-in's strict rules about tokens.
+//! A year of fifty service users on the seam clock, against the stand-in's strict rules about tokens; beside them a
+//! dozen whose PATs a person makes anew when the gate warns.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::base::clock::{Clock, Env, ManualClock, SystemRandom};
+use crate::base::rfc3339;
+use crate::pat::forecast::Warnings;
+use crate::pat::status::PatStatus;
 use crate::snowflake::token_statement::TokenStatement;
 use crate::standin::{State, TokenState, UserSettings};
 
 const HOURS: u64 = 365 * 24;
+/// `pat.warn`, in days.
+const WARN: [u64; 4] = [14, 7, 3, 1];
 
 /// A service user with its token, its journal, and what its store has.
 struct User {
@@ -20,6 +26,57 @@ struct User {
     /// When somebody else rotates, in hours from the start.
     foreign: Option<u64>,
     rotations: Vec<SystemTime>,
+    /// When the next rotation is due, as the last look says.
+    next: Option<SystemTime>,
+    warnings: Warnings,
+}
+
+/// What the status says of a PAT that ends then.
+fn status(credential: &str, version: &str, ends: SystemTime, next: Option<SystemTime>) -> PatStatus {
+    let held = serde_json::json!({
+        "id": version, "version": "1", "from": "f:pat", "created": null, "expires": rfc3339::show(ends), "age_s": 1,
+        "usable": true, "overdue": false, "warm": false, "refused": false
+    });
+    let pat = serde_json::json!({
+        "credential": credential, "warn_s": WARN.map(|days| days * 86_400), "references": [], "ready": true,
+        "held": held, "failure": null, "losers": [],
+        "successor": next.filter(|next| *next < ends).map(|_| "the gate rotates it"),
+    });
+    serde_json::from_value(pat).unwrap()
+}
+
+/// A service user whose PAT a person makes anew, 40 hours before its end.
+struct Hand {
+    name: String,
+    life: u64,
+    ends: SystemTime,
+    version: u64,
+    warnings: Warnings,
+    given: Vec<u64>,
+}
+
+impl Hand {
+    fn new(number: u64, now: SystemTime) -> Self {
+        let life = [15, 30, 90, 180][usize::try_from(number % 4).unwrap()];
+        let (ends, warnings) = (now + days(life), Warnings::default());
+        Self { name: format!("HAND_{number}"), life, ends, version: 0, warnings, given: Vec::new() }
+    }
+
+    fn step(&mut self, now: SystemTime) {
+        let status = status(&self.name, &self.version.to_string(), self.ends, None);
+        let left = self.ends.duration_since(now).unwrap();
+        for warning in self.warnings.due(&[status], now) {
+            // In time: within the hour in which so many days are left.
+            let (days, left) = (warning.days_left + 1, warning.ends.duration_since(now).unwrap());
+            assert!(WARN.contains(&days) && left < DAY * u32::try_from(days).unwrap(), "{}: {warning:?}", self.name);
+            self.given.push(days);
+        }
+        if left <= HOUR * 40 {
+            assert_eq!(self.given, WARN[..3], "{}: {:?} of a life of {} days", self.name, self.given, self.life);
+            (self.ends, self.version) = (now + days(self.life), self.version + 1);
+            self.given.clear();
+        }
+    }
 }
 
 fn token(state: TokenState) -> ShownToken {
@@ -48,7 +105,17 @@ impl User {
         let stored = PatId::trusted(&state.tokens(&name)[0].fingerprint);
         let mut entry = Entry::default();
         entry.saw(&stored, EpochMillis::of(now));
-        Self { name, terms, entry, stored, outage, foreign, rotations: Vec::new() }
+        Self {
+            name,
+            terms,
+            entry,
+            stored,
+            outage,
+            foreign,
+            rotations: Vec::new(),
+            next: None,
+            warnings: Warnings::default(),
+        }
     }
 
     fn tokens(&self, state: &State) -> Vec<ShownToken> {
@@ -86,7 +153,10 @@ impl User {
         let situation =
             Situation { terms: &self.terms, tokens: &tokens, entry: &self.entry, uses: &uses, refused: false, now };
         match situation.plan(None) {
-            Plan::Wait(until) => assert!(until > now),
+            Plan::Wait(until) => {
+                assert!(until > now);
+                self.next = Some(until);
+            }
             Plan::Cannot(failure) => panic!("{}: {failure:?}", self.name),
             Plan::Make(making) => self.rotate(state, &making, now),
         }
@@ -121,27 +191,35 @@ impl User {
     }
 
     /// What must hold in every hour.
-    fn check(&self, state: &State, now: SystemTime) {
+    fn check(&mut self, state: &State, hour: u64, now: SystemTime) {
         let tokens = self.tokens(state);
         let stored = state.tokens(&self.name).into_iter().find(|one| one.fingerprint == self.stored.as_str());
         let stored = stored.unwrap_or_else(|| panic!("{}: the store has a token that is gone", self.name));
         assert!(stored.expires_at > now, "{}: the token in the store has ended", self.name);
         assert!(living(&tokens, now) <= MOST, "{}: {} tokens", self.name, living(&tokens, now));
+        if !hour.is_multiple_of(12) {
+            return;
+        }
+        let status = status(&self.name, self.stored.as_str(), stored.expires_at, self.next);
+        let warned = self.warnings.due(&[status], now);
+        assert!(warned.is_empty(), "{}: a successor stands ready: {warned:?}", self.name);
     }
 }
 
 #[test]
-fn a_year_of_fifty_users_is_rotated_in_time_and_the_cap_is_never_hit() {
+fn a_year_of_fifty_users_is_rotated_in_time_warned_of_in_time_and_never_hits_the_cap() {
     let clock = ManualClock::start();
     let env = Env { clock: clock.clone(), random: Arc::new(SystemRandom) };
     let state = State::new(env);
     let mut users: Vec<_> = (0..50).map(|number| User::new(number, &state, clock.wall())).collect();
+    let mut hands: Vec<_> = (0..12).map(|number| Hand::new(number, clock.wall())).collect();
     for hour in 0..HOURS {
         let now = clock.wall();
         for user in &mut users {
             user.step(&state, hour, now);
-            user.check(&state, now);
+            user.check(&state, hour, now);
         }
+        hands.iter_mut().for_each(|hand| hand.step(now));
         clock.advance(HOUR);
     }
     for user in &users {
