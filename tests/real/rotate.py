@@ -9,6 +9,7 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -323,7 +324,17 @@ def by_command(checks: Checks, rotated: Rotated) -> None:
         said = patgate("replace", "bi", "--now")
         assert rotated.stored()["name"] == TOKEN, said
 
+    def doctor():
+        steps = lambda: json.loads(subprocess.run([BINARY, "doctor", "--config", file, "--json"], capture_output=True, text=True).stdout)["steps"]  # noqa: E731
+        step = lambda: next(step for step in steps() if step["name"] == "rotator")  # noqa: E731
+        assert step()["ok"] and TOKEN in step()["what"], step()
+        rotated.standin.ask("privilege", {"user": ROTATOR, "of": USER, "allow": False})
+        told = step()
+        assert told["ok"] is False and told["owner"] == "policy" and "MODIFY PROGRAMMATIC" in told["next_step"], told
+        rotated.standin.ask("privilege", {"user": ROTATOR, "of": USER})
+
     checks.check("`pat rotate`, `status` and `forecast` ask the running gate", running)
+    checks.check("`doctor` says what the rotator sees, and what it lacks", doctor)
     checks.check("where no gate runs, `pat rotate` and `pat replace --now` do it themselves", alone)
 
 

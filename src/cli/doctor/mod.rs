@@ -9,6 +9,7 @@ mod drivers;
 mod local;
 mod logins;
 mod port;
+mod rotators;
 mod step;
 mod stores;
 mod way;
@@ -74,14 +75,15 @@ async fn chain(config: &Config, place: &Place, env: &Env) -> Vec<Step> {
     };
     // An account that cannot be set up is told by the step of the files.
     let accounts: Accounts = config.accounts.iter().filter_map(set_up).collect();
-    let (local, port, stores, way, logins) = tokio::join!(
+    let (local, port, stores, way, logins, rotators) = tokio::join!(
         local::steps(config, env),
         port::steps(config, place, env),
         stores::steps(config, env),
         way::steps(&accounts, env),
         logins::steps(config, place, &accounts, env),
+        rotators::steps(config, &accounts, env),
     );
-    [local, port, stores, way, logins].into_iter().flatten().collect()
+    [local, port, stores, way, logins, rotators].into_iter().flatten().collect()
 }
 
 /// Tells the steps. The first that failed says whose it is to act.

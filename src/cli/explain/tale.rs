@@ -19,7 +19,16 @@ const BACK: u64 = 24 * 3_600_000;
 /// How many changes are told, the newest.
 const CHANGES: u32 = 5;
 /// The acts that can have broken what worked: sessions that ended, and looks at the gate, cannot.
-const CAUSES: [&str; 5] = [act::STARTED, act::CONFIGURATION, act::CERTIFICATE, act::PAT_RETRY, act::RING_ROTATED];
+const CAUSES: [&str; 8] = [
+    act::STARTED,
+    act::CONFIGURATION,
+    act::CERTIFICATE,
+    act::PAT_RETRY,
+    act::PAT_ROTATED,
+    act::PAT_TAKEN_OVER,
+    act::PAT_REVOKED,
+    act::RING_ROTATED,
+];
 /// How many requests are told one by one.
 const MOST: usize = 20;
 

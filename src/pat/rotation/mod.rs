@@ -13,12 +13,13 @@
 //! | `uses` | which versions gates use |
 //! | `turn` | one gate at a time |
 //! | `keeper` | when, in the background |
-//! | `order`, `revoke` | what an operator orders |
+//! | `order`, `revoke`, `inspect` | what an operator orders, and what a command looks at |
 //! | `look`, `shown` | what the gate last saw, and the status |
 //! | `failure` | why a token was not rotated, and what to do |
 
 mod failure;
 mod finish;
+mod inspect;
 mod journal;
 mod keeper;
 mod look;
@@ -44,6 +45,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 pub use failure::RotationFailure;
+pub use inspect::{TokenLook, look_at_tokens};
 pub use order::{RotationPreview, RotationReport};
 pub use plan::Ask;
 pub use revoke::Revocation as PatRevocation;

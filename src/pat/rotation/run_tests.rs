@@ -14,7 +14,7 @@ use crate::config::file;
 use crate::pat::{Guard, PatParts, Pats};
 use crate::snowflake::key_pair::KeyPair;
 use crate::snowflake::token_statement::TokenStatement;
-use crate::standin::{self, Certificates, Saying, StandIn, TokenState, TokenStatus, UserSettings};
+use crate::standin::{self, Certificates, PatState, Saying, StandIn, TokenState, TokenStatus, UserSettings};
 use crate::tls;
 use crate::upstream::AccountState;
 
@@ -72,6 +72,11 @@ impl World {
     }
 
     fn gate_in(&self, state: &str) -> Life {
+        self.gate_with(state, &|text| text)
+    }
+
+    /// One whose configuration is changed.
+    fn gate_with(&self, state: &str, change: &dyn Fn(String) -> String) -> Life {
         let text = format!(
             "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.a]\nhost='localhost'\n\
              name='myorg-acct'\naddress='{}'\nca='ca.pem'\n[stores.f.file]\npath='.'\n[rotators.r]\naccount='a'\n\
@@ -81,7 +86,7 @@ impl World {
             self.terms,
             "0".repeat(64)
         );
-        let (config, _) = file::parse(&self.path("t.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
+        let (config, _) = file::parse(&self.path("t.toml"), &change(text)).unwrap_or_else(|report| panic!("{report}"));
         let env = Env { clock: self.clock.clone(), random: Arc::new(SystemRandom) };
         let state = StateDir::open(&self.path(state)).unwrap();
         let guard = Guard::open(config.pat.widths, env.clock.clone(), Some(state.clone())).unwrap();
@@ -322,6 +327,42 @@ async fn one_gate_at_a_time_rotates() {
     assert_eq!((done, busy, world.living().len()), (1, 1, 2), "{first:?} {second:?}");
     // One that has a directory of its own sees at Snowflake that it was done.
     assert!(matches!(world.gate_in("other").rotate(None).await, Ok(Rotated::Waits(_))));
+}
+
+#[tokio::test]
+async fn a_rotator_may_log_in_with_a_pat_of_its_own() {
+    let world = World::start().await;
+    world.standin.state.set_pat("rotator", "canary-rotator", PatState::Active);
+    std::fs::write(world.path("rotator.pat"), "canary-rotator").unwrap();
+    let own = |text: String| text.replace("key_pair='f:rotator.pem'", "pat='f:rotator.pat'");
+    world.gate_with("state", &own).done(Some(Ask::Rotate)).await;
+    assert_eq!((world.works(), world.living().len()), ("BI".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn every_reference_that_has_the_old_token_gets_the_new_one() {
+    let world = World::start().await;
+    std::fs::copy(world.path("pat"), world.path("copy")).unwrap();
+    std::fs::write(world.path("other"), "another-token").unwrap();
+    let three = |text: String| text.replace("pat='f:pat'", "pat=['f:pat', 'f:copy', 'f:other', 'f:missing']");
+    world.gate_with("state", &three).done(Some(Ask::Rotate)).await;
+    let read = |name| std::fs::read_to_string(world.path(name)).unwrap();
+    assert_eq!((read("copy"), read("other").as_str()), (read("pat"), "another-token"));
+    assert_eq!(world.works(), "BI");
+}
+
+#[tokio::test]
+async fn two_credentials_of_one_token_rotate_it_once() {
+    let world = World::start().await;
+    let two = |text: String| {
+        let first = text.split("[credentials.c]").nth(1).unwrap().split("[clients.x]").next().unwrap().to_owned();
+        format!("{text}[credentials.d]{first}")
+    };
+    let gate = world.gate_with("state", &two);
+    let tokens = &gate.pats.inner.rotations.tokens;
+    assert!(Arc::ptr_eq(&tokens["c"], &tokens["d"]) && gate.pats.inner.rotations.each().count() == 1);
+    gate.done(Some(Ask::Rotate)).await;
+    assert_eq!((world.works(), world.living().len()), ("BI".to_owned(), 2));
 }
 
 #[tokio::test]
