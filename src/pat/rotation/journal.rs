@@ -6,7 +6,7 @@
 //!
 //! Several processes may share the directory. Each change reads the file, changes it and replaces it under a lock.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,13 @@ use super::plan::{How, Why};
 use crate::base::epoch::EpochMillis;
 use crate::base::fault::Owner;
 use crate::base::ids::PatId;
-use crate::state::StateDir;
+use crate::state::{Locked, StateDir};
 
 /// How many versions are remembered: as many tokens as a user may have.
 const VERSIONS: usize = 16;
+
+/// How often a lock is tried that another process has; each try takes a tenth of a second.
+const TRIES: u32 = 30;
 
 /// The journal of one token.
 pub(super) struct Journal {
@@ -194,12 +197,23 @@ impl Journal {
         serde_json::from_slice(&content).map_err(damaged)
     }
 
+    /// The lock, whose holder may wait for a busy disk.
+    fn locked(&self) -> io::Result<Locked<'_>> {
+        let mut tries = 1;
+        loop {
+            match self.state.lock(&self.file) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && tries < TRIES => tries += 1,
+                locked => return locked,
+            }
+        }
+    }
+
     /// Changes it, and returns what it says then, when that is on the disk.
     ///
     /// # Errors
     /// If it cannot be read or written.
     pub(super) fn change(&self, change: impl FnOnce(&mut Entry)) -> io::Result<Entry> {
-        let locked = self.state.lock(&self.file)?;
+        let locked = self.locked()?;
         let mut entry = self.read()?;
         let before = entry.clone();
         change(&mut entry);
