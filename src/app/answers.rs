@@ -12,7 +12,7 @@ use crate::telemetry::story::Story;
 /// Whether logins are served.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether every credential has a usable PAT, Snowflake has not refused all of them, and no drain has begun.
+    /// Whether every PAT was looked for, at least one credential works, and no drain has begun.
     pub ready: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ macro_rules! verbs {
 verbs! {
     /// Whether the process runs.
     Live = GET "/livez",
-    /// Whether every credential has a usable PAT, and no drain has begun.
+    /// Whether every PAT was looked for, at least one credential works, and no drain has begun.
     Ready = GET "/readyz",
     /// The metrics, for Prometheus.
     Metrics = GET "/metrics",

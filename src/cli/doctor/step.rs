@@ -61,8 +61,8 @@ links! {
         themselves: their machines must reach them too.";
     ClientLogin = "login", "The gate lets this key in from this machine, and Snowflake the gate's PAT.";
     Key = "key", "The file holds a whole client key. Whether it is valid only the gate knows.";
-    Rotator = "rotator", "Snowflake lets the rotator see the token that it is to rotate. Whether it may change it shows \
-        only a rotation.";
+    Rotator = "rotator", "Snowflake lets the rotator see the token that it is to rotate. Only a rotation shows \
+        whether it may change it.";
     SqlApi = "sql_api", "The SQL API accepts the PAT, from this machine.";
 }
 
