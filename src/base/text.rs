@@ -1,5 +1,10 @@
 //! [`capped`]: a limit for texts from the wire, so that nobody fills the log with one request.
 
+/// A text without what editors and shells leave around it: blanks, line ends, and a byte order mark.
+pub fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
 /// The start of a text, up to a number of bytes, at the border of a character.
 pub fn capped(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]

@@ -4,6 +4,7 @@ use std::io;
 
 use super::StoreError;
 use crate::base::secret::Secret;
+use crate::base::text::bare;
 use crate::config::SecretSource;
 
 /// Where systemd puts a unit's credentials (systemd.exec(5), `LoadCredential=`).
@@ -36,7 +37,7 @@ pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
         SecretSource::Env(name) => variable(name)?,
         SecretSource::Credential(name) => file(&std::path::Path::new(&variable(CREDENTIALS)?).join(name))?,
     };
-    Ok(Secret::new(text.trim().to_owned()))
+    Ok(Secret::new(bare(&text).to_owned()))
 }
 
 fn own(text: &str) -> StoreError {

@@ -1,7 +1,8 @@
 //! Makes a PAT, or a private key, of a store's value, by one rule for all stores.
 //!
 //! With `#FIELD` it takes that member of a JSON object and ignores the others; without it, the whole value. It removes
-//! a trailing newline. It refuses values that cannot be a token, before Snowflake counts them as bad logins.
+//! blanks and a byte order mark around it. It refuses values that cannot be a token, before Snowflake counts them as
+//! bad logins.
 //!
 //! A managed secret of the type *SnowflakePat* is known by its member `patTokenValue` (AWS Secrets Manager user guide,
 //! managed external secrets, Snowflake Programmatic Access Token). It needs no `#FIELD`. The secret also has the
@@ -10,6 +11,7 @@
 use super::StoreError;
 use crate::base::names::CLIENT_KEY_PREFIX;
 use crate::base::secret::Secret;
+use crate::base::text::bare;
 use crate::snowflake::members::Members;
 
 /// Placeholders that people write until they have the real token.
@@ -40,7 +42,7 @@ const TOXIC: [&str; 2] = ["privateKey", "passphrase"];
 /// # Errors
 /// [`StoreError::Unusable`], which names the error in the form and quotes nothing.
 pub fn member(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
-    let whole = value.expose().trim();
+    let whole = bare(value.expose());
     match field {
         Some(field) => {
             let Ok(members) = Members::parse(whole) else {
@@ -66,7 +68,7 @@ fn unusable<T>(why: &str) -> Result<T, StoreError> {
 /// Like [`member`].
 pub fn key(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let text = member(value, field)?;
-    match text.expose().trim() {
+    match bare(text.expose()) {
         "" => unusable("the value is empty"),
         pem if pem.starts_with('{') => {
             unusable("the value is a JSON object; name its member with #FIELD in the reference")
@@ -81,7 +83,7 @@ pub fn key(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
 /// Like [`member`].
 pub fn line(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     let text = member(value, field)?;
-    match text.expose().trim_end_matches(['\r', '\n']) {
+    match text.expose().trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']) {
         "" => unusable("the value is empty"),
         line if line.contains(['\r', '\n']) => unusable("the value has more than one line"),
         line => Ok(Secret::new(line.to_owned())),
@@ -95,7 +97,7 @@ pub fn line(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
 pub fn replaced(value: &Secret, field: Option<&str>, token: &Secret) -> Result<Secret, StoreError> {
     // What could not be read as a token is nothing to write one into.
     pat(value, field)?;
-    let whole = value.expose().trim();
+    let whole = bare(value.expose());
     let members = Members::parse(whole).ok().filter(|_| whole.starts_with('{'));
     Ok(Secret::new(match (field.or(members.is_some().then_some(MANAGED)), members) {
         (Some(field), Some(mut members)) => {
@@ -107,6 +109,16 @@ pub fn replaced(value: &Secret, field: Option<&str>, token: &Secret) -> Result<S
     }))
 }
 
+/// Whether it is a line of an environment file, such as `SNOWFLAKE_PAT=…`.
+fn is_assignment(token: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.contains('_')
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    token.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.is_empty())
+}
+
 /// The PAT in a store's value.
 ///
 /// # Errors
@@ -115,10 +127,10 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
     if field.is_some_and(|field| TOXIC.contains(&field)) {
         return unusable("the member that #FIELD names is no token but a key");
     }
-    let whole = value.expose().trim();
+    let whole = bare(value.expose());
     let managed = whole.starts_with('{') && Members::parse(whole).is_ok_and(|members| members.raw(MANAGED).is_some());
     let text = member(value, field.or(managed.then_some(MANAGED)))?;
-    let token = text.expose().trim_end_matches(['\r', '\n']);
+    let token = bare(text.expose());
     match token {
         "" => unusable("the value is empty"),
         _ if token.contains(['\r', '\n']) => unusable("the value has more than one line"),
@@ -134,6 +146,9 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
         _ if token.starts_with("your") || token.contains(['<', '>', '$', '%', '*', '"', '\'', '`', '[', ']']) => {
             unusable("the value is a placeholder, or has quotes or brackets that no token has")
         }
+        _ if is_assignment(token) => unusable("the value is a line NAME=TOKEN; store the token alone"),
+        // What every token that is a JWT begins with, encoded once more.
+        _ if token.starts_with("ZXlK") => unusable("the value is a token in base64; store the token itself"),
         _ if PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => unusable("the value is a placeholder"),
         _ => Ok(Secret::new(token.to_owned())),
     }
@@ -149,7 +164,11 @@ mod tests {
 
     #[test]
     fn plain_and_json_values_give_their_token() {
-        assert_eq!(read("tok.en-1\r\n", None).unwrap(), "tok.en-1");
+        for surrounded in ["tok.en-1\r\n", "\u{feff}tok.en-1", " \ttok.en-1 \n\n"] {
+            assert_eq!(read(surrounded, None).unwrap(), "tok.en-1");
+        }
+        assert_eq!(read("\u{feff}{\"token\":\" t1 \"}", Some("token")).unwrap(), "t1");
+        assert_eq!(read("a_b=c==", None).unwrap(), "a_b=c==");
         assert_eq!(read("{\"token\":\"t\\u0031\",\"key\":\"toxic\"}\n", Some("token")).unwrap(), "t1");
         let managed =
             "{\"privateKey\":\"-----\",\"passphrase\":\"p\",\"patTokenName\":\"N\",\"patTokenValue\":\"tok\"}";
@@ -197,6 +216,8 @@ mod tests {
             ("your-canary-here", None),
             ("REPLACE_ME", None),
             ("pgk_canary", None),
+            ("SNOWFLAKE_PAT=canary", None),
+            ("ZXlKcanary", None),
             ("canary", Some("token")),
             ("{\"canary\":1}", Some("token")),
             ("{\"token\":7}", Some("token")),

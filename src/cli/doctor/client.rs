@@ -14,6 +14,7 @@ use crate::base::clock::Env;
 use crate::base::fault::{Fault, Kind, Owner, chain};
 use crate::base::ids::SessionId;
 use crate::base::secret::Secret;
+use crate::base::text::bare;
 use crate::base::trial::Trial;
 use crate::cli::shell::CommandError;
 use crate::config::{Account, Upstream};
@@ -54,7 +55,7 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
         .ok_or_else(|| wrong("write the gate's host and port, such as --client gate.example.com:8443".to_owned()))?;
     let path = args.key_file.clone().unwrap_or_default();
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-    let key = Secret::new(text.trim().to_owned());
+    let key = Secret::new(bare(&text).to_owned());
     let account = Account {
         host: host.to_owned(),
         port,

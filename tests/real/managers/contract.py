@@ -62,6 +62,9 @@ VALUES = [
     ("a character beyond ASCII is refused", "canary-é", "", "no token has"),
     ("a placeholder is refused", "changeme", "", "placeholder"),
     ("a placeholder in brackets is refused", "<canary-your-token>", "", "placeholder"),
+    ("a byte order mark and blanks around it are taken off", "\ufeff canary-marked \n", "", "=canary-marked"),
+    ("a line of an environment file is refused", "SNOWFLAKE_PAT=canary", "", "store the token alone"),
+    ("a token in base64 is refused", "ZXlKcanary", "", "store the token itself"),
     ("a client key is refused", "pgk_canary_x_y", "", "client key of patgate"),
 ]
 GARBLED = [
