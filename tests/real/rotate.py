@@ -262,8 +262,8 @@ def killed(checks: Checks, rotated: Rotated) -> None:
                     continue
                 if entry["open"] and STEPS.index(entry["open"]["step"]) >= STEPS.index(step):
                     return
-                if step == "using" and entry["open"] is None and gate.journal()["last"] and gate.journal()["last"] > began:
-                    return
+                if entry["open"] is None and (entry["last"] or 0) > began:
+                    return  # it was over before it was seen
 
         began = time.time() * 1000
         return wait
@@ -316,6 +316,42 @@ def by_command(checks: Checks, rotated: Rotated) -> None:
     def came(status: dict) -> dict | None:
         return status if status["clients"] and status["clients"][0]["current"] else None
 
+    def revoked():
+        said = patgate("revoke", "bi", "--dry-run")
+        assert "bi: 0 sessions" in said or "bi: 1 sessions" in said, said
+        assert "SET DISABLED = TRUE" in said and "login_history" in said, said
+        undone = subprocess.run([BINARY, "pat", "revoke", "bi", "--config", file], capture_output=True, text=True)
+        assert undone.returncode == 8 and "--yes" in undone.stderr and rotated.stored()["state"] == "ACTIVE", undone
+        patgate("revoke", "bi", "--yes")
+        assert all(token["state"] == "DISABLED" for token in rotated.living()), rotated.living()
+        assert not world.login(gate, rotated.certificates.ca, rotated.key)["success"]
+        status = subprocess.run([BINARY, "pat", "status", "--config", file], capture_output=True, text=True)
+        assert status.returncode == 8 and "refuses its PAT" in status.stderr, status
+        patgate("replace", "bi", "--now")
+        assert world.login(gate, rotated.certificates.ca, rotated.key)["success"]
+
+    def by_hand():
+        """A credential without a rotator: the SQL is printed, and its end is forecast."""
+        rotated.renew(2)
+        hand = rotated.config.but(rotators__admin=None, credentials__bi={"rotation": None})
+        other = Life(rotated, "hand", hand, 0, 0, rotated.place / "state-hand")
+        other.wait_ready()
+        at = ["--admin", f"127.0.0.1:{other.admin}"]
+        said = world.run(BINARY, "pat", "revoke", "bi", "--dry-run", *at)
+        assert "has no rotator" in said and "SET DISABLED = TRUE" in said, said
+        forecast = subprocess.run([BINARY, "pat", "forecast", *at], capture_output=True, text=True)
+        assert forecast.returncode == 8 and "its PAT ends at" in forecast.stderr, forecast
+        warned = other.logged(lambda line: line["message"] == "a PAT ends soon, and no successor stands ready")
+        assert warned["days_left"] in (1, 2) and warned["next_step"], warned
+        refused = subprocess.run([BINARY, "pat", "rotate", "bi", *at], capture_output=True, text=True)
+        assert refused.returncode == 8 and "has no `rotation`" in refused.stderr, refused
+        assert other.stop() == 0
+        rotated.renew(90)
+        gate_reads()
+
+    def gate_reads():
+        world.run(BINARY, "pat", "refresh", "--config", file)
+
     def alone():
         assert gate.stop() == 0
         before = rotated.stored()["fingerprint"]
@@ -335,6 +371,8 @@ def by_command(checks: Checks, rotated: Rotated) -> None:
 
     checks.check("`pat rotate`, `status` and `forecast` ask the running gate", running)
     checks.check("`doctor` says what the rotator sees, and what it lacks", doctor)
+    checks.check("`pat revoke` says who feels it, and ends the token and its sessions", revoked)
+    checks.check("without a rotator the SQL is printed, and the end is forecast", by_hand)
     checks.check("where no gate runs, `pat rotate` and `pat replace --now` do it themselves", alone)
 
 
@@ -364,11 +402,25 @@ def replicas(checks: Checks, rotated: Rotated) -> None:
         for number in range(ROUNDS):
             once(number, [f"state-redis-{number}-{n}" for n in range(3)], config)
 
+    def without_redis():
+        redis.kill()
+        config = rotated.rotating().but(replicas={"redis": f"redis://127.0.0.1:{redis.port}"})
+        rotated.renew(90)
+        gate = Life(rotated, "redis-away", config, 0, 0, rotated.place / "state-redis-away")
+        gate.wait_ready()
+        before = rotated.stored()["fingerprint"]
+        status, told = gate.order()
+        assert status == 500 and "Redis does not answer" in told["error"], (status, told)
+        assert rotated.stored()["fingerprint"] == before and len(rotated.living()) == 1
+        assert world.login(gate, rotated.certificates.ca, rotated.key)["success"]
+        assert gate.stop() == 0
+
     def by_directory():
         for number in range(ROUNDS):
             once(100 + number, [f"state-shared-{number}"] * 3, due)
 
     checks.check(f"three gates with Redis rotate once, {ROUNDS} times", by_redis)
+    checks.check("without Redis they do not rotate, say so, and serve", without_redis)
     checks.check(f"three gates with one state directory rotate once, {ROUNDS} times", by_directory)
 
 
