@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod audit;
+mod cert;
 mod check;
 mod client;
 mod console;
@@ -81,6 +82,9 @@ enum Command {
     /// Prove the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Make a CA of your own and the gate's certificate.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Manage clients and their keys, and set up their tools.
     #[command(subcommand)]
     Client(client::ClientCommand),
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Sql(command) => sql::sql(&command),
         Command::Audit(command) => audit::audit(&command),
+        Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),

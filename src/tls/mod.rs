@@ -10,6 +10,7 @@ pub mod crl;
 mod error;
 pub mod expiry;
 mod handshake;
+pub mod local_ca;
 mod shown;
 pub mod transport;
 

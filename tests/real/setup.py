@@ -134,6 +134,40 @@ def others(checks: Checks, place: Place) -> None:
     checks.check("dbt connects by the profile", dbt)
 
 
+class Made:
+    """What `cert init` makes, as the drivers' programs take it."""
+
+    def __init__(self, place: Path):
+        run(BINARY, "cert", "init", "--dir", place, "--name", "localhost", "--name", "127.0.0.1")
+        self.ca, self.pem, self.key = place / "ca.pem", place / "server.pem", place / "server.key"
+        self.trust, self.trust_password = place / "patgate.p12", "changeit"
+        run("keytool", "-importcert", "-noprompt", "-storetype", "PKCS12", "-alias", "patgate", "-file", self.ca, "-keystore", self.trust,
+            "-storepass", self.trust_password)  # fmt: skip
+
+
+def certificate(checks: Checks, place: Place) -> None:
+    """Every driver trusts what `cert init` makes, also after it was made anew while the gate runs."""
+    made = Made(place.ground.place / "tls")
+    gate = Gate(place.ground.place, "gate-own", place.ground.config.but(listen={"certificate": made.pem, "key": made.key}, reload={"watch": "100ms"}))
+
+    def logs_in(client: Client) -> None:
+        answer = client.run("login", client.hows[0], place.ground.key, gate.port, made)
+        assert answer["ok"], answer
+
+    for client in clients(place.tools):
+        checks.check(f"{client.name} trusts the certificate of cert init", lambda: logs_in(client))
+
+    def anew() -> None:
+        before = made.pem.read_text()
+        run(BINARY, "cert", "init", "--dir", made.pem.parent, "--renew")
+        assert made.pem.read_text() != before
+        gate.logged(lambda line: line.get("why") == "a file has changed")
+        logs_in(clients(place.tools, ("gosnowflake",))[0])
+
+    checks.check("a certificate that is made anew is taken up", anew)
+    checks.check("that gate ends with 0", lambda: same(gate.stop(), 0))
+
+
 def statements(checks: Checks, place: Place) -> None:
     def test() -> None:
         texts = []
@@ -157,6 +191,7 @@ def main() -> None:
         python(checks, place)
         others(checks, place)
         statements(checks, place)
+        certificate(checks, place)
         checks.check("the gate ends with 0", lambda: same(place.gate.stop(), 0))
         ground.end(checks)
     checks.end()

@@ -1,0 +1,223 @@
+//! `patgate cert init`: a CA of one's own and the gate's certificate, for gates inside a network.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::private::new_file;
+use super::shell::{CommandError, say};
+use crate::base::clock::Env;
+use crate::base::fault::Owner;
+use crate::base::rfc3339;
+use crate::base::secret::Secret;
+use crate::config::KeyPair;
+use crate::tls::ServerCertificate;
+use crate::tls::local_ca::{LocalCa, Signed};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Ten years.
+const CA_LIFE: Duration = Duration::from_secs(3_650 * 86_400);
+/// The clocks of tools' machines may be behind.
+const BEFORE: Duration = Duration::from_secs(3_600);
+
+/// What to do.
+#[derive(Subcommand)]
+pub(super) enum CertCommand {
+    /// Make a CA of your own, which may sign for the gate's names alone, and the gate's certificate.
+    Init(InitArgs),
+}
+
+/// Where, and for which names.
+#[derive(Args)]
+pub(super) struct InitArgs {
+    /// The directory of the files: ca.pem, ca.key, server.pem, server.key.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// A name or an address that tools connect to; once for each.
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// How many days the gate's certificate is valid. The gate warns 30 days before.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    days: u32,
+    /// Make the gate's certificate and key anew, with the CA that is there and for the same names.
+    #[arg(long)]
+    renew: bool,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The command.
+pub(super) fn cert(command: &CertCommand) -> Result<(), CommandError> {
+    match command {
+        CertCommand::Init(args) if args.renew => renew(args),
+        CertCommand::Init(args) => init(args),
+    }
+}
+
+/// The files of a directory.
+struct Files {
+    ca: PathBuf,
+    ca_key: PathBuf,
+    server: PathBuf,
+    server_key: PathBuf,
+}
+
+impl Files {
+    fn of(directory: &Path) -> Self {
+        let at = |name: &str| directory.join(name);
+        Self { ca: at("ca.pem"), ca_key: at("ca.key"), server: at("server.pem"), server_key: at("server.key") }
+    }
+}
+
+fn init(args: &InitArgs) -> Result<(), CommandError> {
+    let files = Files::of(&args.dir);
+    if args.names.is_empty() {
+        return Err(CommandError::of(Owner::Client, "name what tools connect to: --name gate.example.com"));
+    }
+    let is_name = |name: &&String| rustls::pki_types::ServerName::try_from(name.as_str()).is_err();
+    if let Some(wrong) = args.names.iter().find(is_name) {
+        let text = format!("{wrong} is neither a host name nor an IP address; write it without port and https://");
+        return Err(CommandError::of(Owner::Client, text));
+    }
+    let all = [&files.ca, &files.ca_key, &files.server, &files.server_key];
+    if let Some(there) = all.iter().find(|path| path.exists()) {
+        return Err(CommandError::gate(format!(
+            "{} is there already, and nothing is overwritten. With --renew the gate's certificate is made anew by \
+             the CA \
+             that is there.",
+            there.display()
+        )));
+    }
+    let now = Env::default().clock.wall();
+    let ca = LocalCa::new(&args.names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
+    let signed =
+        LocalCa::sign(&ca.key, &args.names, now - BEFORE..now + DAY * args.days).map_err(CommandError::gate)?;
+    fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, &error))?;
+    let written = || -> Result<(), CommandError> {
+        public(&files.ca, &ca.certificate)?;
+        secret(&files.ca_key, &ca.key)?;
+        write(&files, &signed)
+    };
+    written().inspect_err(|_| {
+        // Nothing half is left.
+        for path in all {
+            let _not_there = fs::remove_file(path);
+        }
+    })?;
+    told(args, &files)
+}
+
+fn renew(args: &InitArgs) -> Result<(), CommandError> {
+    let files = Files::of(&args.dir);
+    let pair = KeyPair { certificate: files.server.clone(), key: files.server_key.clone() };
+    let names = match args.names.is_empty() {
+        false => args.names.clone(),
+        true => ServerCertificate::read(&pair).map_err(CommandError::gate)?.names,
+    };
+    let ca_key = fs::read_to_string(&files.ca_key).map_err(|error| cannot(&files.ca_key, &error))?;
+    let now = Env::default().clock.wall();
+    let valid = now - BEFORE..now + DAY * args.days;
+    let signed = LocalCa::sign(&Secret::new(ca_key), &names, valid).map_err(CommandError::gate)?;
+    write(&files, &signed)?;
+    told(args, &files)
+}
+
+/// Both files stand beside their places first, so that neither is half when the gate looks.
+fn write(files: &Files, signed: &Signed) -> Result<(), CommandError> {
+    let beside = |path: &Path| path.with_extension("new");
+    let (certificate, key) = (beside(&files.server), files.server_key.with_extension("key.new"));
+    public(&certificate, &signed.certificate)?;
+    secret(&key, &signed.key)?;
+    fs::rename(&key, &files.server_key).map_err(|error| cannot(&files.server_key, &error))?;
+    fs::rename(&certificate, &files.server).map_err(|error| cannot(&files.server, &error))
+}
+
+fn public(path: &Path, text: &str) -> Result<(), CommandError> {
+    fs::write(path, text).map_err(|error| cannot(path, &error))
+}
+
+fn secret(path: &Path, secret: &Secret) -> Result<(), CommandError> {
+    let written = new_file(path).and_then(|mut file| file.write_all(secret.expose().as_bytes()));
+    written.map_err(|error| cannot(path, &error))
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::gate(format!("{}: {error}", path.display()))
+}
+
+fn told(args: &InitArgs, files: &Files) -> Result<(), CommandError> {
+    let pair = KeyPair { certificate: files.server.clone(), key: files.server_key.clone() };
+    let made = ServerCertificate::read(&pair).map_err(CommandError::gate)?;
+    let (names, ends) = (made.names.join(", "), rfc3339::show(made.ends));
+    if args.json {
+        let told = json!({
+            "ca": files.ca, "ca_key": files.ca_key, "certificate": files.server, "key": files.server_key,
+            "names": made.names, "ends": ends,
+        });
+        say(&told.to_string());
+        return Ok(());
+    }
+    say(&format!(
+        "{server} for {names} ends at {ends}; `patgate cert init --dir {dir} --renew` makes the next one.\n\n\
+         For the configuration:\n\n  [listen]\n  certificate = \"{server}\"\n  key = \"{key}\"\n\n\
+         Every tool's machine has to trust {ca}, which may sign for these names alone:\n  \
+         Windows   Import-Certificate -FilePath ca.pem -CertStoreLocation Cert:\\LocalMachine\\Root\n  \
+         Debian    copy it to /usr/local/share/ca-certificates/patgate.crt, run update-ca-certificates\n  \
+         Java      keytool -importcert -noprompt -storetype PKCS12 -alias patgate -file ca.pem -keystore \
+         patgate.p12\n  \
+         Python    REQUESTS_CA_BUNDLE=ca.pem (4.x), custom_root_store_path=ca.pem (5.x)\n  \
+         Node      NODE_EXTRA_CA_CERTS=ca.pem\n  \
+         Go, ADBC  SSL_CERT_FILE=ca.pem\n\
+         `patgate client setup CLIENT --for TOOL --ca ca.pem` has it for each tool. Keep {ca_key} away from the gate's \
+         machine: it is needed for --renew alone.",
+        server = files.server.display(),
+        dir = args.dir.display(),
+        key = files.server_key.display(),
+        ca = files.ca.display(),
+        ca_key = files.ca_key.display(),
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(dir: &Path, names: &[&str], renew: bool) -> InitArgs {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        InitArgs { dir: dir.to_owned(), names, days: 90, renew, json: true }
+    }
+
+    #[test]
+    fn a_certificate_is_made_renewed_and_never_overwritten_unasked() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("tls");
+        let files = Files::of(&dir);
+        for wrong in [&[][..], &["https://gate"], &["a b"]] {
+            assert!(init(&args(&dir, wrong, false)).is_err() && !dir.exists(), "{wrong:?}");
+        }
+        init(&args(&dir, &["gate.example.com", "127.0.0.1"], false)).ok().unwrap();
+        let pair = KeyPair { certificate: files.server.clone(), key: files.server_key.clone() };
+        let made = ServerCertificate::read(&pair).unwrap();
+        assert_eq!((made.names, made.flaws.len()), (vec!["gate.example.com".to_owned(), "127.0.0.1".to_owned()], 0));
+        let (ca, first) = (fs::read(&files.ca).unwrap(), fs::read(&files.server).unwrap());
+        assert!(init(&args(&dir, &["other"], false)).is_err());
+        assert_eq!(fs::read(&files.server).unwrap(), first);
+        renew(&args(&dir, &[], true)).ok().unwrap();
+        assert_eq!(fs::read(&files.ca).unwrap(), ca);
+        assert_ne!(fs::read(&files.server).unwrap(), first);
+        assert_eq!(ServerCertificate::read(&pair).unwrap().names, ["gate.example.com", "127.0.0.1"]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            for key in [&files.ca_key, &files.server_key] {
+                assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o077, 0, "{}", key.display());
+            }
+        }
+    }
+}

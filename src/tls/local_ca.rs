@@ -1,0 +1,84 @@
+//! A CA of one's own, for a gate whose name no public CA will certify: it may sign for the gate's names and nothing
+//! else,
+//! so that a machine that trusts it gives nobody else's name away.
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
+};
+
+use crate::base::secret::Secret;
+
+/// A CA, and its key.
+pub struct LocalCa {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// The key, PKCS#8 PEM.
+    pub key: Secret,
+}
+
+/// A server's certificate, and its key.
+pub struct Signed {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// The key, PKCS#8 PEM.
+    pub key: Secret,
+}
+
+impl LocalCa {
+    /// A new CA for these names: DNS names and IP addresses.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn new(names: &[String], valid: Range<SystemTime>) -> io::Result<Self> {
+        let key = KeyPair::generate().map_err(failed)?;
+        let mut ca = Self::params();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let permitted_subtrees = names.iter().map(|name| subtree(name)).collect();
+        ca.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        (ca.not_before, ca.not_after) = (valid.start.into(), valid.end.into());
+        let certificate = ca.self_signed(&key).map_err(failed)?.pem();
+        Ok(Self { certificate, key: Secret::new(key.serialize_pem()) })
+    }
+
+    /// A certificate for these names, signed with the CA's key.
+    ///
+    /// # Errors
+    /// If the key is damaged, or a name is none.
+    pub fn sign(ca_key: &Secret, names: &[String], valid: Range<SystemTime>) -> io::Result<Signed> {
+        let issuer = Issuer::new(Self::params(), KeyPair::from_pem(ca_key.expose()).map_err(failed)?);
+        let key = KeyPair::generate().map_err(failed)?;
+        let mut server = CertificateParams::new(names).map_err(failed)?;
+        server.distinguished_name.push(DnType::CommonName, names.first().map_or("patgate", String::as_str));
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        server.use_authority_key_identifier_extension = true;
+        (server.not_before, server.not_after) = (valid.start.into(), valid.end.into());
+        let certificate = server.signed_by(&key, &issuer).map_err(failed)?.pem();
+        Ok(Signed { certificate, key: Secret::new(key.serialize_pem()) })
+    }
+
+    /// What its certificate and all that it signs have in common: the issuer's name.
+    fn params() -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "patgate's own CA");
+        params
+    }
+}
+
+fn subtree(name: &str) -> GeneralSubtree {
+    match name.parse::<IpAddr>() {
+        Ok(ip) => GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(ip, if ip.is_ipv4() { 32 } else { 128 })),
+        Err(_) => GeneralSubtree::DnsName(name.to_owned()),
+    }
+}
+
+fn failed(error: rcgen::Error) -> io::Error {
+    io::Error::other(error)
+}
