@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::Terms;
-use crate::base::fault::{Fault, Owner};
+use crate::base::fault::{Fault, Kind, Owner};
 use crate::snowflake::refusal::Refusal;
 use crate::stores::StoreError;
 
@@ -111,7 +111,20 @@ impl RotationFailure {
             "Grant it MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the service user, or mend what the text says; \
              `patgate sql setup` prints what it needs"
         };
-        Self::new(if status == 401 { Owner::Snowflake } else { Owner::Policy }, cause, next_step)
+        let owner = if status == 401 { refusal.kind().rule().owner } else { Owner::Policy };
+        Self::new(owner, cause, next_step)
+    }
+
+    /// The guard sends no login of the user for a while.
+    pub(super) fn paused(kind: Kind, cause: &str, credential: &str) -> Self {
+        let rule = kind.rule();
+        let (code, name) = (rule.code, rule.name);
+        let cause = format!("the gate sends no login of this user just now ({code} {name}): {cause}");
+        let next_step = format!(
+            "Mend what `patgate explain {code}` says. The gate tries again by itself; `patgate pat retry {credential}` \
+             ends the pause"
+        );
+        Self::new(rule.owner, cause, next_step)
     }
 
     /// The new token is dead on arrival.

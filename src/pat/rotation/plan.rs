@@ -209,7 +209,8 @@ impl Situation<'_> {
             _ => self.terms.overlap.max(HOUR),
         };
         let hours = if lives { whole_hours(wanted, token.expires, self.now) } else { 0 };
-        match self.changes(token) {
+        // ROTATE with 0 h would end the old one before the new one is proven.
+        match self.changes(token) || (lives && hours == 0) {
             true => self.add(Some(token), hours),
             false => How::Rotate { hours },
         }

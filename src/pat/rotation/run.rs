@@ -159,9 +159,10 @@ impl<'a> Run<'a> {
         if let Some(begun) = &entry.open {
             making.how = once_more(making.how, &begun.how);
         }
+        self.may_prove(&stored.id)?;
         self.remove_first(&making).await?;
         let (open, secret) = self.make(&making, entry.open, &tokens, &stored).await?;
-        self.prove(&secret).await?;
+        self.prove(&secret, &stored.secret).await?;
         self.write(&secret, stored).await?;
         Ok(Rotated::Done(self.use_it(open, &secret.id()).await?))
     }
@@ -241,8 +242,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// No token is made while no login of the user may be sent: nothing could prove it.
+    fn may_prove(&self, stored: &PatId) -> Result<(), RotationFailure> {
+        let pause = self.inner.guard.pause(&self.token.user, stored);
+        match pause.filter(|pause| pause.until > self.inner.env.clock.now()) {
+            Some(pause) => Err(RotationFailure::paused(pause.kind, &pause.cause, self.token.credential())),
+            None => Ok(()),
+        }
+    }
+
     /// Proves that a login with the new token succeeds.
-    async fn prove(&mut self, secret: &LoginSecret) -> Result<(), Broken> {
+    async fn prove(&mut self, secret: &LoginSecret, old: &LoginSecret) -> Result<(), Broken> {
         self.step(Step::Proving);
         let mut why = String::new();
         for pause in PROOFS {
@@ -254,7 +264,11 @@ impl<'a> Run<'a> {
                     self.lap("prove");
                     return Ok(());
                 }
-                Proven::Dead(cause) => return Err(RotationFailure::dead(&cause).into()),
+                Proven::Dead(cause) => {
+                    // A success with the old one: bad logins in a row would lock the user, and pause it here.
+                    let _old = self.inner.prove_new(&self.token.user, self.token.credential(), old).await;
+                    return Err(RotationFailure::dead(&cause).into());
+                }
                 Proven::Open(cause) => why = cause,
             }
         }

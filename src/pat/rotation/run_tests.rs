@@ -268,6 +268,38 @@ async fn a_token_that_is_dead_on_arrival_is_not_written_and_the_next_try_mends_i
 }
 
 #[tokio::test]
+async fn tokens_that_are_dead_again_and_again_neither_lock_nor_pause_the_user() {
+    let world = World::start().await;
+    let (gate, old) = (world.gate(), world.stored());
+    for minutes in [1, 2, 4, 8, 16, 32] {
+        let dead = Saying { code: "394400".into(), text: "Programmatic access token is invalid.".into() };
+        world.standin.state.next_token_is_dead("svc", Some(dead));
+        let failure = gate.rotate(Some(Ask::Rotate)).await.unwrap_err();
+        assert!(failure.cause.contains("394400"), "{failure:?}");
+        let proof = gate.pats.prove("c").await.unwrap();
+        assert_eq!((proof.login.ok, world.stored()), (Some(true), old.clone()), "{:?}", proof.login);
+        world.clock.advance(Duration::from_secs(minutes * 60));
+    }
+    is_a_version(&old, &gate.done(None).await);
+    assert_eq!((world.works().as_str(), world.living().len()), ("BI", 2), "{:?}", world.tokens());
+}
+
+#[tokio::test]
+async fn no_token_is_made_while_no_login_may_be_sent() {
+    let world = World::start().await;
+    let gate = world.gate();
+    let text = "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.";
+    world.standin.state.refuse_user("SVC", Some(Saying { code: "390422".into(), text: text.into() }));
+    assert_eq!(gate.pats.prove("c").await.unwrap().login.ok, Some(false));
+    let failure = gate.rotate(Some(Ask::Rotate)).await.unwrap_err();
+    assert!(failure.cause.contains("sends no login") && failure.next_step.contains("PG-310"), "{failure:?}");
+    assert_eq!(world.tokens().len(), 1);
+    world.standin.state.refuse_user("SVC", None);
+    world.clock.advance(Duration::from_secs(120));
+    gate.done(Some(Ask::Rotate)).await;
+}
+
+#[tokio::test]
 async fn a_store_that_another_one_writes_meanwhile_counts() {
     let world = World::start().await;
     assert!(world.gate().dies_at(Some(Ask::Rotate), Step::Proven).await);
