@@ -70,6 +70,8 @@ use operator::Operator;
 use pat_ends::PatEnds;
 use reload::Reloads;
 
+/// How long the end of the process waits for a rotation that is under way.
+const LAST_ROTATION: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
@@ -221,6 +223,7 @@ impl App {
             // Only the end of the threads is left to wait for.
             let _gone = self.ended.await;
         }
+        self.generations.current.load_full().pats.rotations_ended(LAST_ROTATION).await;
         // Requests that the disk still has as under way would count as lost answers.
         self.generations.services.guard.tidy();
         let detail = if clean { "all requests ended" } else { "requests were broken off" };

@@ -229,6 +229,11 @@ impl Pats {
         rotation::stop(&self.inner);
     }
 
+    /// Returns when no rotation is under way, or after `patience`: one that is broken off has to make its token again.
+    pub async fn rotations_ended(&self, patience: Duration) {
+        let _goes_on_after_the_next_start = tokio::time::timeout(patience, rotation::ended(&self.inner)).await;
+    }
+
     /// Returns when the gate has read every credential's references once, with any outcome, or after `patience`.
     pub async fn first_reads(&self, patience: Duration) {
         self.inner.cache.first_reads(patience).await;

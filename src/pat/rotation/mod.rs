@@ -130,6 +130,13 @@ pub(super) fn stop(inner: &Inner) {
     inner.rotations.background.lock().abort_all();
 }
 
+/// Returns when no rotation is under way at this gate.
+pub(super) async fn ended(inner: &Inner) {
+    while inner.rotations.each().any(|token| token.look.lock().under_way) {
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 impl Inner {
     /// Rotates a token if it is time, or if an operator, `by`, asks.
     pub(super) async fn rotate(

@@ -76,10 +76,21 @@ impl Inner {
             // Snowflake ends a rotated token before its own time.
             (cached.expires, cached.expires_from) = (Some(end), Some(EndSource::Snowflake));
         }
-        let next = look.next.filter(|_| look.entry.failure.is_none());
-        if let Some(next) = next.filter(|next| cached.expires.is_none_or(|end| *next < end)) {
-            status.successor = Some(format!("the gate rotates it at {}", rfc3339::show(next)));
+        status.successor = successor(&look, cached.expires);
+    }
+}
+
+/// Why nobody has to act before the end of a PAT.
+fn successor(look: &Look, end: Option<SystemTime>) -> Option<String> {
+    match look.next {
+        _ if look.under_way => Some("a rotation is under way".to_owned()),
+        _ if look.entry.failure.is_some() => None,
+        Some(next) if end.is_none_or(|end| next < end) => {
+            Some(format!("the gate rotates it at {}", rfc3339::show(next)))
         }
+        Some(_) => None,
+        // At the start, before the first look.
+        None => look.at.is_none().then(|| "the gate is about to look at Snowflake".to_owned()),
     }
 }
 
@@ -130,4 +141,28 @@ fn shown(token: &RotatedToken, look: &Look, version: &PatId) -> Option<TokenShow
         expires: row.and_then(|row| row.expires),
         seen: Some(at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::base::epoch::EpochMillis;
+    use crate::base::fault::Owner;
+
+    #[test]
+    fn a_successor_stands_ready_before_the_first_look_and_while_the_next_rotation_comes_in_time() {
+        let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        let look = |next, under_way| Look { at: at(1), next, under_way, ..Look::default() };
+        assert!(successor(&Look::default(), at(9)).is_some(), "nothing is known yet");
+        assert!(successor(&look(at(8), false), at(9)).is_some() && successor(&look(at(8), false), None).is_some());
+        assert!(successor(&look(at(9), false), at(9)).is_none() && successor(&look(None, false), at(9)).is_none());
+        assert!(successor(&look(None, true), at(9)).is_some());
+        let (cause, next_step) = (String::new(), String::new());
+        let failure = Failure { at: EpochMillis(0), times: 1, owner: Owner::Gate, cause, next_step };
+        let mut failed = look(at(8), false);
+        failed.entry.failure = Some(failure);
+        assert!(successor(&failed, at(9)).is_none());
+    }
 }
