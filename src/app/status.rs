@@ -216,6 +216,11 @@ fn attention(status: &Status, generations: &Generations, pats: &[PatStatus], now
             certificate.flaws.iter().map(|flaw| format!("listener {listener}: {}; {}", flaw.what(), flaw.remedy())),
         );
     }
+    if status.state.is_none() {
+        let what = "no state directory can be written: history and audit log are off, and a restart forgets bad logins \
+                    and sessions; look at state.directory";
+        all.push(what.to_owned());
+    }
     let wrong = |pat: &PatStatus| Some(format!("credential {}: {}", pat.credential, pat.attention(now)?));
     all.extend(pats.iter().filter_map(wrong));
     for (what, parts) in [("store", &status.stores), ("account", &status.accounts)] {

@@ -115,10 +115,14 @@ fn init(args: &InitArgs) -> Result<(), CommandError> {
 fn renew(args: &InitArgs) -> Result<(), CommandError> {
     let files = Files::of(&args.dir);
     let pair = KeyPair { certificate: files.server.clone(), key: files.server_key.clone() };
-    let names = match args.names.is_empty() {
-        false => args.names.clone(),
-        true => ServerCertificate::read(&pair).map_err(CommandError::gate)?.names,
-    };
+    let names = ServerCertificate::read(&pair).map_err(CommandError::gate)?.names;
+    if let Some(new) = args.names.iter().find(|name| !names.contains(name)) {
+        let text = format!(
+            "the CA may not sign for {new}: a new name needs a new CA, in another directory, without \
+        --renew"
+        );
+        return Err(CommandError::of(Owner::Client, text));
+    }
     let ca_key = fs::read_to_string(&files.ca_key).map_err(|error| cannot(&files.ca_key, &error))?;
     let now = Env::default().clock.wall();
     let valid = now - BEFORE..now + DAY * args.days;
@@ -165,7 +169,7 @@ fn told(args: &InitArgs, files: &Files) -> Result<(), CommandError> {
     say(&format!(
         "{server} for {names} ends at {ends}; `patgate cert init --dir {dir} --renew` makes the next one.\n\n\
          For the configuration:\n\n  [listen]\n  certificate = \"{server}\"\n  key = \"{key}\"\n\n\
-         Every tool's machine has to trust {ca}, which may sign for these names alone:\n  \
+         Every tool's machine has to trust {ca}, which may sign for these names, and names below them, alone:\n  \
          Windows   Import-Certificate -FilePath ca.pem -CertStoreLocation Cert:\\LocalMachine\\Root\n  \
          Debian    copy it to /usr/local/share/ca-certificates/patgate.crt, run update-ca-certificates\n  \
          Java      keytool -importcert -noprompt -storetype PKCS12 -alias patgate -file ca.pem -keystore \
@@ -208,6 +212,7 @@ mod tests {
         let (ca, first) = (fs::read(&files.ca).unwrap(), fs::read(&files.server).unwrap());
         assert!(init(&args(&dir, &["other"], false)).is_err());
         assert_eq!(fs::read(&files.server).unwrap(), first);
+        assert!(renew(&args(&dir, &["other"], true)).is_err());
         renew(&args(&dir, &[], true)).ok().unwrap();
         assert_eq!(fs::read(&files.ca).unwrap(), ca);
         assert_ne!(fs::read(&files.server).unwrap(), first);

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::status::PatStatus;
+use super::status::{FailureStatus, PatStatus};
 use crate::base::rfc3339;
 
 /// How a credential's PAT is, in one word.
@@ -112,7 +112,7 @@ impl PatStatus {
         let end = self.cached.as_ref().and_then(|cached| cached.expires).map(rfc3339::show).unwrap_or_default();
         let (new, what) = (self.renewal(), self.what());
         Some(match self.state(now) {
-            PatState::Active => return self.not_rotated(),
+            PatState::Active => return self.not_rotated().or_else(|| self.unread()),
             PatState::Expiring => match self.not_rotated() {
                 Some(why) => format!("its PAT ends at {end}, and {why}"),
                 None => format!("its PAT ends at {end}; {new}"),
@@ -148,6 +148,17 @@ impl PatStatus {
                 _ => format!("it has no usable {what}, so its logins fail; put one into the store"),
             },
         })
+    }
+
+    /// Why it cannot be read, although one in memory serves.
+    fn unread(&self) -> Option<String> {
+        let FailureStatus { since, cause, .. } = self.failure.as_ref()?;
+        let since = since.map(rfc3339::show).unwrap_or_default();
+        Some(format!(
+            "it cannot be read since {since}: {cause}. The one in memory serves until it is too old (pat.stale), or \
+             the \
+             gate restarts"
+        ))
     }
 
     /// Why its last rotation failed.

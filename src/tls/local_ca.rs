@@ -41,7 +41,7 @@ impl LocalCa {
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let permitted_subtrees = names.iter().map(|name| subtree(name)).collect();
-        ca.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        ca.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: excluded(names) });
         (ca.not_before, ca.not_after) = (valid.start.into(), valid.end.into());
         let certificate = ca.self_signed(&key).map_err(failed)?.pem();
         Ok(Self { certificate, key: Secret::new(key.serialize_pem()) })
@@ -55,7 +55,9 @@ impl LocalCa {
         let issuer = Issuer::new(Self::params(), KeyPair::from_pem(ca_key.expose()).map_err(failed)?);
         let key = KeyPair::generate().map_err(failed)?;
         let mut server = CertificateParams::new(names).map_err(failed)?;
-        server.distinguished_name.push(DnType::CommonName, names.first().map_or("patgate", String::as_str));
+        // Without a DNS name OpenSSL holds this one against the CA's limits, unless it cannot be a host's.
+        let named = names.iter().find(|name| name.parse::<IpAddr>().is_err());
+        server.distinguished_name.push(DnType::CommonName, named.map_or("a gate of patgate", String::as_str));
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.use_authority_key_identifier_extension = true;
@@ -70,6 +72,21 @@ impl LocalCa {
         params.distinguished_name.push(DnType::CommonName, "patgate's own CA");
         params
     }
+}
+
+/// All names of a kind that the gate has none of: a kind that is in no list is not limited at all (RFC 5280, section
+/// 4.2.1.10).
+fn excluded(names: &[String]) -> Vec<GeneralSubtree> {
+    let is_ip = |name: &String| name.parse::<IpAddr>().is_ok();
+    let mut all = Vec::new();
+    if !names.iter().any(is_ip) {
+        let any = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        all.extend(any.map(|ip| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(ip, 0))));
+    }
+    if names.iter().all(is_ip) {
+        all.push(GeneralSubtree::DnsName(String::new()));
+    }
+    all
 }
 
 fn subtree(name: &str) -> GeneralSubtree {

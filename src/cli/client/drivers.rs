@@ -40,6 +40,7 @@ fn driver(title: &'static str, end: &Endpoint) -> Guide {
         proven: Proven::ByTests,
         steps: Vec::new(),
         fields: vec![
+            ("account", end.account.clone()),
             ("host", end.host.clone()),
             ("port", end.port.to_string()),
             ("user", end.user.clone()),
@@ -66,8 +67,14 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
          \"Snowflake through patgate\"=\"SnowflakeDSIIDriver\"\n\n\
          [HKEY_LOCAL_MACHINE\\SOFTWARE\\ODBC\\ODBC.INI\\Snowflake through patgate]\n",
     );
-    let values = [("Server", end.host.as_str()), ("Port", &end.port.to_string()), ("UID", &end.user)]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let values = [
+        ("Driver", r"C:\\Program Files\\Snowflake ODBC Driver\\bin\\SnowflakeDSII.dll"),
+        ("Server", end.host.as_str()),
+        ("Port", &end.port.to_string()),
+        ("Account", &end.account),
+        ("UID", &end.user),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
     for (name, value) in values.into_iter().chain(places(end).map(|(name, value)| (name.to_owned(), value.to_owned())))
     {
         registry.push_str(&format!("\"{name}\"=\"{value}\"\n"));

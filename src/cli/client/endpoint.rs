@@ -111,8 +111,11 @@ fn address(listen: &Listen) -> (String, u16) {
     let names = listen.tls.as_ref().and_then(|pair| ServerCertificate::read(pair).ok()).map(|one| one.names);
     let named = names.unwrap_or_default().into_iter().find(|name| !name.contains('*'));
     let address = listen.address.ip();
-    let host =
-        named.unwrap_or_else(|| if address.is_loopback() { "localhost".to_owned() } else { address.to_string() });
+    let host = named.unwrap_or_else(|| match address {
+        _ if address.is_loopback() => "localhost".to_owned(),
+        _ if address.is_unspecified() => "<THE GATE'S NAME: set listen.public>".to_owned(),
+        _ => address.to_string(),
+    });
     (host, listen.address.port())
 }
 

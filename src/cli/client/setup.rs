@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::guide::{Guide, Tool};
 use super::render;
 use crate::base::fault::Owner;
+use crate::cli::private::new_file;
 use crate::cli::shell::{CommandError, ConfigArgs, say};
 use crate::config::file;
 
@@ -39,7 +40,8 @@ pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
         let text = format!("no client has the name {}; the file has {}", args.client, known.join(", "));
         return Err(CommandError::of(Owner::Client, text));
     };
-    let end = Endpoint { ca: args.ca.clone(), ..Endpoint::of(&config, name.as_str(), client) };
+    let whole = |ca: &String| std::path::absolute(ca).map_or_else(|_| ca.clone(), |path| path.display().to_string());
+    let end = Endpoint { ca: args.ca.as_ref().map(whole), ..Endpoint::of(&config, name.as_str(), client) };
     let guide = args.tool.guide(&end);
     match args.config.json {
         true => say(&render::json(&guide, args.tool).to_string()),
@@ -55,11 +57,18 @@ fn write(guide: &Guide, directory: &std::path::Path) -> Result<(), CommandError>
     if guide.files.is_empty() {
         return Err(CommandError::of(Owner::Client, format!("{} has no file to write", guide.title)));
     }
+    let failed = |path: &std::path::Path, error: std::io::Error| {
+        CommandError::gate(format!("cannot write {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
     for (name, content) in &guide.files {
         let path = directory.join(name);
-        let failed = |error: std::io::Error| CommandError::gate(format!("cannot write {}: {error}", path.display()));
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-        file.write_all(content.as_bytes()).map_err(failed)?;
+        if path.exists() {
+            return Err(CommandError::gate(format!("{} is there already, and nothing is overwritten", path.display())));
+        }
+        // The key will stand in it.
+        let written = new_file(&path).and_then(|mut file| file.write_all(content.as_bytes()));
+        written.map_err(|error| failed(&path, error))?;
     }
     Ok(())
 }

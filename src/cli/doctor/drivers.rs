@@ -51,7 +51,7 @@ pub(super) fn roots() -> Vec<String> {
         "ODBC 4, Python 5 and the JDBC driver that is built on the same core: the system's store, or SSL_CERT_FILE",
         "ODBC 3: the file that CABundleFile names",
         "Python up to 4: certifi, or REQUESTS_CA_BUNDLE",
-        "JDBC, and so Tableau: the truststore of its Java",
+        "JDBC: the truststore of its Java",
         "Node: its own roots, and NODE_EXTRA_CA_CERTS",
     ]
     .map(str::to_owned)

@@ -60,6 +60,9 @@ pub(super) async fn steps(config: &Config, env: &Env) -> Vec<Step> {
     steps
 }
 
+/// What an error says of a secret that the gate cannot read.
+const OWN_SECRET: &str = "a secret of the gate's own cannot be read";
+
 /// Whether the store was reached, and accepts the gate.
 fn of_store(store: &str, reads: &[&Read]) -> [Step; 2] {
     let quickest = reads.iter().map(|read| read.took).min().unwrap_or_default();
@@ -76,8 +79,13 @@ fn of_store(store: &str, reads: &[&Read]) -> [Step; 2] {
             Step::unknown(Link::StoreLogin, store, "not tried: the store is not reached"),
         ];
     }
-    let reach = Step::good(Link::StoreReach, store, "it answers").took(quickest);
     let refused = reads.iter().find_map(|one| one.read.as_ref().err().filter(|e| matches!(e, StoreError::Login(_))));
+    // Without a secret of the gate's own nothing was sent.
+    let unsent = |error: &&StoreError| error.to_string().contains(OWN_SECRET);
+    let reach = match refused.filter(unsent) {
+        Some(_) => Step::unknown(Link::StoreReach, store, "not tried: the gate has no login for it"),
+        None => Step::good(Link::StoreReach, store, "it answers").took(quickest),
+    };
     let login = match refused {
         Some(error) => failed(Link::StoreLogin, error),
         None => Step::good(Link::StoreLogin, store, "it accepts the gate").took(quickest),

@@ -5,13 +5,15 @@ use crate::base::trace::TraceId;
 use crate::snowflake::refusal::Refusal;
 
 /// What drivers and TLS libraries say where the gate could send no text of its own.
-const OF_TOOLS: [(&str, Kind); 18] = [
+const OF_TOOLS: [(&str, Kind); 20] = [
     ("certificate has expired", Kind::CertificateExpired),
     ("certificate_expired", Kind::CertificateExpired),
     ("certificate verify failed", Kind::TlsDistrusted),
     ("unable to get local issuer", Kind::TlsDistrusted),
     ("pkix path building failed", Kind::TlsDistrusted),
     ("unknown_ca", Kind::TlsDistrusted),
+    ("unknownissuer", Kind::TlsDistrusted),
+    ("self signed certificate", Kind::TlsDistrusted),
     ("signed by unknown authority", Kind::TlsDistrusted),
     ("self-signed certificate", Kind::TlsDistrusted),
     ("unable to verify the first certificate", Kind::TlsDistrusted),

@@ -45,9 +45,14 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), CommandError> {
     let (_, done): (_, RevocationReport) = admin_client::ask(&args.gate, Verb::Revoke, &query)?;
     match json {
         true => say_json(&done),
-        false => say(&format!("{}: revoked; {} sessions were ended", args.credential, done.ended)),
+        false => say(&format!("{}: revoked at this gate; {} sessions were ended", args.credential, done.ended)),
     }
-    Ok(())
+    match done.revocation.rotator {
+        Some(_) => Ok(()),
+        None => Err(CommandError::attention(
+            "The token lives at Snowflake, and works elsewhere, until somebody runs the statements above there.",
+        )),
+    }
 }
 
 fn show(preview: &RevocationReport) {
@@ -60,7 +65,7 @@ fn show(preview: &RevocationReport) {
         None => say("The gate has no rotator for it. Run this at Snowflake, with the token's own name:"),
     }
     revocation.statements.iter().for_each(|statement| say(&format!("  {statement};")));
-    say("The gate does not use the version any more, and ends the sessions that it opened.");
+    say("With --yes the gate uses the version no more, and ends the sessions that it opened.");
     say("What the token was used for, also elsewhere (the view is up to two hours late):");
     say(&format!("{};", revocation.query));
 }

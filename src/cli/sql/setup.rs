@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 const DAY: u64 = 86_400;
 
 /// Which credential.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(in crate::cli) struct SetupArgs {
     /// The credential.
     credential: String,
@@ -50,7 +50,8 @@ pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
 
 /// Prints the queries.
 pub(super) fn check(args: &SetupArgs) -> Result<(), CommandError> {
-    with_setup(args, |setup| say(setup.checks().trim_end()))
+    let args = SetupArgs { role: args.role.clone().or_else(|| Some("<ROLE>".to_owned())), ..args.clone() };
+    with_setup(&args, |setup| say(setup.checks().trim_end()))
 }
 
 fn with_setup(args: &SetupArgs, then: impl FnOnce(&Setup<'_>)) -> Result<(), CommandError> {
@@ -102,10 +103,14 @@ fn role(args: &SetupArgs, credential: &Credential) -> Result<String, CommandErro
         Pin::Free => credential.rotation.as_ref().and_then(|rotation| rotation.role.clone()),
     };
     match (pinned, &args.role) {
-        (Some(pinned), Some(named)) if !pinned.eq_ignore_ascii_case(named) => Err(CommandError::of(
-            Owner::Client,
-            format!("the configuration has the role {pinned} for this credential; a token is restricted to one role"),
-        )),
+        (Some(pinned), Some(named)) if !pinned.eq_ignore_ascii_case(named) && named != "<ROLE>" => {
+            Err(CommandError::of(
+                Owner::Client,
+                format!(
+                    "the configuration has the role {pinned} for this credential; a token is restricted to one role"
+                ),
+            ))
+        }
         (Some(pinned), _) => Ok(pinned),
         (None, Some(named)) => Ok(named.clone()),
         (None, None) => Err(CommandError::of(

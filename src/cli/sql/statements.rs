@@ -61,13 +61,13 @@ pub(super) struct RotatorUser<'a> {
 }
 
 impl Setup<'_> {
-    /// The statements. All but the last may be run again: what is there stays, and the addresses are set anew.
+    /// The statements. All but the last may be run again: what is there stays.
     pub(super) fn statements(&self) -> String {
         let mut out = String::new();
         let (user, role) = (identifier(self.user), identifier(self.role));
         part(
             &mut out,
-            "Run these as ACCOUNTADMIN, from top to bottom. All but the last can be run again.",
+            "Run these as ACCOUNTADMIN, from top to bottom. All but the last can be run again: what is there stays.",
             "USE ROLE ACCOUNTADMIN;",
         );
         part(
@@ -170,7 +170,8 @@ impl Setup<'_> {
         };
         let mut out = format!(
             "{unknown}CREATE NETWORK RULE IF NOT EXISTS {RULE} TYPE = IPV4 MODE = INGRESS VALUE_LIST = ({addresses});\n\
-             ALTER NETWORK RULE {RULE} SET VALUE_LIST = ({addresses});\n\
+             -- If the rule was there already: name the addresses of all gates, since this replaces them.\n\
+             -- ALTER NETWORK RULE {RULE} SET VALUE_LIST = ({addresses});\n\
              CREATE NETWORK POLICY IF NOT EXISTS {NETWORK_POLICY} ALLOWED_NETWORK_RULE_LIST = ({});",
             text(RULE)
         );

@@ -22,7 +22,8 @@ pub struct RotationFailure {
 }
 
 /// What the gate does by itself after a failure that passes.
-const AGAIN: &str = "Nothing at once: the old token goes on, and the gate tries again by itself";
+const AGAIN: &str = "Nothing at once: the old token goes on. A gate that runs tries again by itself; a command is \
+to be repeated";
 
 impl RotationFailure {
     pub(super) fn new(owner: Owner, cause: impl Into<String>, next_step: impl Into<String>) -> Self {

@@ -6,7 +6,6 @@ use super::failure::RotationFailure;
 use super::settings::RotatedToken;
 use super::statements::{NotRun, Statements};
 use super::tidy::rotated;
-use crate::base::fault::Owner;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::pat::{Inner, Pats};
 use crate::snowflake::token_statement::TokenStatement;
@@ -56,13 +55,21 @@ impl Pats {
         }
         let outcome = inner.end_tokens(credential, remove).await;
         let said = match &outcome {
+            Ok(()) if !inner.rotations.tokens.contains_key(credential) => {
+                "its PAT is revoked at this gate; somebody has to run the statements at Snowflake".to_owned()
+            }
             Ok(()) => "its PAT is revoked".to_owned(),
             Err(failure) => format!("its PAT is revoked at this gate, and not at Snowflake: {}", failure.cause),
         };
         tracing::warn!(credential, said, "the operator revokes a PAT");
         inner.act(act::PAT_REVOKED, format!("{credential}: {said}"), Some(by));
         let revocation = inner.revocation(credential, user, remove).await;
-        Some(outcome.and(revocation))
+        let here = |failure: RotationFailure| RotationFailure {
+            cause: format!("this gate uses the PAT no more, but it lives at Snowflake: {}", failure.cause),
+            next_step: "Run the statements of --dry-run at Snowflake, or this command again".to_owned(),
+            ..failure
+        };
+        Some(outcome.map_err(here).and(revocation))
     }
 }
 
@@ -79,7 +86,8 @@ impl Inner {
         };
         let token = self.rotations.tokens.get(credential);
         let names = match token {
-            Some(token) => self.names(token).await?,
+            // Where the rotator cannot look, the token has the name of the configuration.
+            Some(token) => self.names(token).await.unwrap_or_else(|_| vec![token.terms.token.clone()]),
             None => vec!["TOKEN_NAME".to_owned()],
         };
         let statements = names.iter().map(|token| end(token, remove).sql(user.user())).collect();
@@ -101,9 +109,8 @@ impl Inner {
 
     async fn end_tokens(&self, credential: &str, remove: bool) -> Result<(), RotationFailure> {
         let Some(token) = self.rotations.tokens.get(credential) else {
-            let next_step = "Run the statements at Snowflake, as a role that may change the user's tokens";
-            let cause = format!("credentials.{credential} has no rotation, so the gate has no rotator for it");
-            return Err(RotationFailure::new(Owner::Policy, cause, next_step));
+            // Somebody runs the statements at Snowflake.
+            return Ok(());
         };
         let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
         for name in self.names(token).await? {
