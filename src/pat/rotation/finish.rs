@@ -34,9 +34,7 @@ impl Run<'_> {
         }
         self.lap("use");
         let old_end = self.done(&open, new, proven);
-        if let Err(failure) = self.remove_due().await {
-            tracing::warn!(cause = failure.cause, next_step = failure.next_step, "a token could not be removed yet");
-        }
+        self.remove_what_is_due().await;
         self.tidy().await;
         self.lap("tidy");
         let took = std::mem::take(&mut self.took);
@@ -101,8 +99,16 @@ impl Run<'_> {
         }
     }
 
-    /// Removes what the journal says must go by now.
-    pub(super) async fn remove_due(&self) -> Result<(), RotationFailure> {
+    /// Removes what the journal says must go by now. A token that cannot be removed stops no rotation.
+    pub(super) async fn remove_what_is_due(&self) {
+        if let Err(failure) = self.remove_due().await {
+            let RotationFailure { owner, cause, next_step, busy: _ } = failure;
+            let owner = owner.as_str();
+            tracing::warn!(cause, next_step, owner, "a token could not be removed yet; the gate tries again");
+        }
+    }
+
+    async fn remove_due(&self) -> Result<(), RotationFailure> {
         let entry = self.journal.read().map_err(|error| RotationFailure::state(&error))?;
         let now = self.now();
         for Removal { name, at } in entry.removals {

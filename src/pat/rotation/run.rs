@@ -19,6 +19,7 @@ use super::statements::{NotRun, Statements};
 use super::turn::Turn;
 use super::{plan, tidy};
 use crate::base::epoch::EpochMillis;
+use crate::base::fault::Owner;
 use crate::base::ids::PatId;
 use crate::pat::Inner;
 use crate::snowflake::login_secret::LoginSecret;
@@ -113,7 +114,7 @@ impl<'a> Run<'a> {
 
     async fn once(&mut self, asked: Option<Ask>) -> Result<Rotated, Broken> {
         self.turn.renew().await?;
-        self.remove_due().await?;
+        self.remove_what_is_due().await;
         let stored = self.stored().await?;
         let now = self.now();
         let mut foreign = false;
@@ -170,7 +171,8 @@ impl<'a> Run<'a> {
     /// What the store has now, at the first reference.
     async fn stored(&self) -> Result<FetchedPat, RotationFailure> {
         let login = &self.token.login;
-        let Some(first) = login.secret().iter().next() else { return Err(RotationFailure::no_state()) };
+        let none = || RotationFailure::new(Owner::Gate, "the credential has no reference", "Run `patgate check`");
+        let first = login.secret().iter().next().ok_or_else(none)?;
         let read = self.inner.rotations.resolver.read(login, first).await;
         read.map_err(|error| RotationFailure::store(&format!("cannot read {first}"), &error))
     }

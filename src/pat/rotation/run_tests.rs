@@ -221,6 +221,19 @@ async fn what_was_left_to_remove_is_removed_by_the_next_gate() {
 }
 
 #[tokio::test]
+async fn a_token_that_cannot_be_removed_stops_no_rotation() {
+    let world = World::with("every='30d', overlap='0h'").await;
+    let refusal = Saying { code: "003001".into(), text: "Insufficient privileges.".into() };
+    world.standin.state.refuse_statements("remove", 2, refusal, "42501");
+    let gate = world.gate();
+    gate.done(Some(Ask::Rotate)).await;
+    assert_eq!((world.works().as_str(), gate.entry().removals.len()), ("BI", 1));
+    world.clock.advance(Duration::from_secs(1));
+    gate.done(Some(Ask::Rotate)).await;
+    assert_eq!((world.living(), gate.entry().removals), (vec!["BI".to_owned()], vec![]));
+}
+
+#[tokio::test]
 async fn a_rotation_that_dies_again_and_again_ends_well() {
     let world = World::start().await;
     let old = world.stored();
