@@ -402,6 +402,29 @@ def replicas(checks: Checks, rotated: Rotated) -> None:
         for number in range(ROUNDS):
             once(number, [f"state-redis-{number}-{n}" for n in range(3)], config)
 
+    def without_overlap():
+        """The other gate has time to read the new token before the old one is removed."""
+        config = rotated.rotating(overlap="0h").but(
+            replicas={"redis": f"redis://127.0.0.1:{redis.port}"}, pat={"refresh": "1s", "read": "500ms"}
+        )
+        rotated.renew(90)
+        gates = [Life(rotated, f"overlap-{n}", config, 0, 0, rotated.place / f"state-overlap-{n}") for n in range(2)]
+        for gate in gates:
+            gate.wait_ready()
+        loads = [Load(gate.port, rotated.certificates, rotated.key, threads=2) for gate in gates]
+        try:
+            for _ in range(ROUNDS):
+                status, told = gates[0].order()
+                assert status == 200 and "is removed after" in told["old_end"], (status, told)
+                world.wait_for(lambda: len(rotated.living()) == 1)
+        finally:
+            for load in loads:
+                load.stop.set()
+        for load in loads:
+            load.end(20)
+        for gate in gates:
+            assert gate.stop() == 0
+
     def without_redis():
         redis.kill()
         config = rotated.rotating().but(replicas={"redis": f"redis://127.0.0.1:{redis.port}"})
@@ -420,6 +443,7 @@ def replicas(checks: Checks, rotated: Rotated) -> None:
             once(100 + number, [f"state-shared-{number}"] * 3, due)
 
     checks.check(f"three gates with Redis rotate once, {ROUNDS} times", by_redis)
+    checks.check("without overlap the old token is removed when all gates have the new one", without_overlap)
     checks.check("without Redis they do not rotate, say so, and serve", without_redis)
     checks.check(f"three gates with one state directory rotate once, {ROUNDS} times", by_directory)
 

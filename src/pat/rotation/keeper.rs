@@ -24,7 +24,8 @@ const FAILED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_se
 
 /// Keeps one token rotated, while the configuration that says so is in use.
 pub(super) async fn keep(inner: Weak<Inner>, token: Arc<RotatedToken>) {
-    let (mut next, mut was_refused) = (None, false);
+    let (mut next, mut was_refused): (Option<SystemTime>, _) = (None, false);
+    let mut soonest = None;
     for looks in 0_u64.. {
         // What was broken off is taken up at once.
         if looks > 0 {
@@ -38,13 +39,17 @@ pub(super) async fn keep(inner: Weak<Inner>, token: Arc<RotatedToken>) {
         }
         was_refused = refused;
         let now = inner.env.clock.wall();
-        if next.is_some_and(|next| now < next) {
+        // An operator's rotation may have left something to remove.
+        let removal = token.next_removal().map(|at| soonest.map_or(at, |soonest| at.max(soonest)));
+        if next.is_some_and(|next| now < removal.map_or(next, |removal| next.min(removal))) {
             continue;
         }
         // A task of its own: a reload in the middle of a rotation does not break it off.
         let (rotating, of) = (inner.clone(), token.clone());
         let rotated = inner.control.spawn(async move { rotating.rotate(&of, None, None).await }).await;
         let now = inner.env.clock.wall();
+        // What could not be removed is not tried each second.
+        soonest = token.next_removal().filter(|at| *at <= now).map(|_| now + SOON);
         next = Some(match rotated {
             Ok(rotated) => inner.next_look(&token, &rotated, now),
             // It panicked, or the gate stops.
@@ -64,10 +69,8 @@ impl Inner {
         match rotated {
             Ok(Rotated::Waits(until)) => {
                 let due = *until + jitter(&*self.env.random, token.terms.every);
-                let mut look = token.look.lock();
-                look.next = Some(due);
-                let removal = look.entry.removals.iter().map(|removal| removal.at.to_system_time()).min();
-                due.min(now + LOOK).min(removal.unwrap_or(due))
+                token.look.lock().next = Some(due);
+                due.min(now + LOOK)
             }
             Ok(Rotated::Done(_)) => now + SOON,
             Err(failure) if failure.busy => now + SOON,
@@ -76,6 +79,13 @@ impl Inner {
                 now + failed.map_or(FAILED.0, |failed| failed.pause())
             }
         }
+    }
+}
+
+impl RotatedToken {
+    /// When something has to be removed next.
+    fn next_removal(&self) -> Option<SystemTime> {
+        self.look.lock().entry.removals.iter().map(|removal| removal.at.to_system_time()).min()
     }
 }
 
