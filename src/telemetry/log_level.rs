@@ -42,6 +42,9 @@ const SILENT: [&str; 11] = [
     "vaultrs",
 ];
 
+/// What a gate within another program says, such as that of the demo.
+const NO_LOG: &str = "off: this process writes no log; the demo shows each login in its window";
+
 /// The levels in use, and the way to change them.
 #[derive(Clone, Default)]
 pub struct LogLevel {
@@ -58,7 +61,10 @@ impl LogLevel {
 
     /// The levels, as [`LogLevel::set`] takes them.
     pub fn get(&self) -> String {
-        self.current.lock().clone()
+        match self.handle {
+            Some(_) => self.current.lock().clone(),
+            None => NO_LOG.to_owned(),
+        }
     }
 
     /// Sets a level for all modules (`debug`), or one for some beside it (`info,pat=debug,upstream=trace`).
@@ -67,7 +73,7 @@ impl LogLevel {
     /// What is wrong with the text.
     pub fn set(&self, text: &str) -> Result<(), String> {
         let directives = directives(text)?;
-        let handle = self.handle.as_ref().ok_or("this process writes no log")?;
+        let handle = self.handle.as_ref().ok_or(NO_LOG)?;
         handle.reload(EnvFilter::new(directives)).map_err(|error| error.to_string())?;
         text.clone_into(&mut self.current.lock());
         Ok(())
