@@ -8,6 +8,7 @@ mod certificates;
 mod guard;
 mod health;
 mod hunt;
+mod joins;
 mod key_pair;
 mod limits;
 mod login;
