@@ -75,29 +75,33 @@ impl Files {
 }
 
 fn init(args: &InitArgs) -> Result<(), CommandError> {
-    let files = Files::of(&args.dir);
-    if args.names.is_empty() {
+    make(&args.dir, &args.names, args.days)?;
+    told(args, &Files::of(&args.dir))
+}
+
+/// Makes a CA and the gate's certificate for these names, in a directory that has neither.
+pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), CommandError> {
+    let files = Files::of(dir);
+    if names.is_empty() {
         return Err(CommandError::of(Owner::Client, "name what tools connect to: --name gate.example.com"));
     }
     let is_name = |name: &&String| rustls::pki_types::ServerName::try_from(name.as_str()).is_err();
-    if let Some(wrong) = args.names.iter().find(is_name) {
+    if let Some(wrong) = names.iter().find(is_name) {
         let text = format!("{wrong} is neither a host name nor an IP address; write it without port and https://");
         return Err(CommandError::of(Owner::Client, text));
     }
     let all = [&files.ca, &files.ca_key, &files.server, &files.server_key];
     if let Some(there) = all.iter().find(|path| path.exists()) {
         return Err(CommandError::gate(format!(
-            "{} is there already, and nothing is overwritten. With --renew the gate's certificate is made anew by \
-             the CA \
-             that is there.",
+            "{} is there already, and nothing is overwritten. With --renew the gate's certificate is made anew by the \
+             CA that is there.",
             there.display()
         )));
     }
     let now = Env::default().clock.wall();
-    let ca = LocalCa::new(&args.names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
-    let signed =
-        LocalCa::sign(&ca.key, &args.names, now - BEFORE..now + DAY * args.days).map_err(CommandError::gate)?;
-    fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, &error))?;
+    let ca = LocalCa::new(names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
+    let signed = LocalCa::sign(&ca.key, names, now - BEFORE..now + DAY * days).map_err(CommandError::gate)?;
+    fs::create_dir_all(dir).map_err(|error| cannot(dir, &error))?;
     let written = || -> Result<(), CommandError> {
         public(&files.ca, &ca.certificate)?;
         secret(&files.ca_key, &ca.key)?;
@@ -108,8 +112,7 @@ fn init(args: &InitArgs) -> Result<(), CommandError> {
         for path in all {
             let _not_there = fs::remove_file(path);
         }
-    })?;
-    told(args, &files)
+    })
 }
 
 fn renew(args: &InitArgs) -> Result<(), CommandError> {

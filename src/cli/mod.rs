@@ -14,6 +14,7 @@ mod explain;
 #[cfg_attr(windows, path = "hardening_windows.rs")]
 mod hardening;
 mod health;
+mod init;
 mod log;
 mod logins;
 mod pat;
@@ -82,6 +83,8 @@ enum Command {
     /// Prove the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Set a gate up: asks for account, service user, store and client, proves each, and logs in through the new gate.
+    Init(init::InitArgs),
     /// Make a CA of your own and the gate's certificate.
     #[command(subcommand)]
     Cert(cert::CertCommand),
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Sql(command) => sql::sql(&command),
         Command::Audit(command) => audit::audit(&command),
+        Command::Init(args) => init::init(&args),
         Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
         #[cfg(feature = "demo")]

@@ -7,14 +7,17 @@ of `sql setup` are read by a parser of Snowflake's SQL.
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import install
 import world
+from load import free_port
 from programs import Client, clients
-from world import BINARY, Checks, Gate, Ground, run, same
+from world import BINARY, Checks, Gate, Ground, Process, run, same
 
 USER = "BI_SERVICE"
 PAT = "canary-pat-setup"
@@ -168,6 +171,53 @@ def certificate(checks: Checks, place: Place) -> None:
     checks.check("that gate ends with 0", lambda: same(gate.stop(), 0))
 
 
+def from_nothing(checks: Checks, place: Place) -> None:
+    """`init`: from nothing to a gate that a driver logs in through."""
+    ground, port = place.ground, free_port()
+    home = ground.place / "fresh"
+    flags = {"dir": home, "account": f"localhost:{ground.standin.port}", "user": USER, "store": f"file={ground.place}", "pat": "pat",
+             "client": "first", "host": "localhost", "port": port, "tool": "python"}  # fmt: skip
+    roots = {**os.environ, "SSL_CERT_FILE": str(ground.certificates.ca)}
+
+    def init(*more, **changed) -> subprocess.CompletedProcess:
+        words = [word for name, value in {**flags, **changed}.items() for word in (f"--{name}", str(value))]
+        return subprocess.run([str(BINARY), "init", "--yes", *words, *more], env=roots, capture_output=True, text=True, timeout=120)
+
+    def nothing_half() -> None:
+        for changed, code, said in (
+            ({"pat": "none"}, 5, "none"),
+            ({"account": "localhost:1"}, 6, "localhost:1"),
+            ({"user": "SOMEBODY"}, 7, ""),
+            ({"store": "nowhere=x"}, 2, "is no store"),
+            ({"host": "https://gate"}, 2, "neither a host name"),
+        ):
+            done = init(**changed)
+            assert done.returncode and said in done.stderr and not home.exists(), (changed, done)
+            print(f"       {changed}: exit code {done.returncode}, {done.stderr.strip().splitlines()[-1][:100]}")
+
+    def works() -> None:
+        begun = time.monotonic()
+        done = init("--json")
+        assert done.returncode == 0, done
+        print(f"       from nothing to a login in {time.monotonic() - begun:.1f} s")
+        told = json.loads(done.stdout)
+        assert sorted(path.name for path in home.iterdir()) == ["patgate.toml", "state", "tls"], list(home.iterdir())
+        assert told["key"].startswith("pgk_first_") and told["key"] not in (home / "patgate.toml").read_text()
+        story = json.loads(run(BINARY, "explain", told["trace"], "--json", "--state", home / "state"))
+        same(story["requests"][0]["client"], "first")
+        again = init()
+        assert again.returncode == 4 and "nothing is overwritten" in again.stderr, again
+        gate = Process(ground.place, "gate-fresh", BINARY, "run", "--config", home / "patgate.toml", env=roots)
+        world.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1))
+        settings = json.loads(run(BINARY, "client", "setup", "first", "--for", "python", "--json", "--ca", home / "tls" / "ca.pem", "--config", home / "patgate.toml"))
+        text = json.dumps(settings["settings"]).replace(PLACEHOLDER, told["key"])
+        place.ran({"environment": {}}, install.py5(place.tools), "-c", PYTHON, text)
+        same(gate.stop(), 0)
+
+    checks.check("init leaves nothing half", nothing_half)
+    checks.check("init makes a gate that a driver logs in through", works)
+
+
 def statements(checks: Checks, place: Place) -> None:
     def test() -> None:
         texts = []
@@ -192,6 +242,7 @@ def main() -> None:
         others(checks, place)
         statements(checks, place)
         certificate(checks, place)
+        from_nothing(checks, place)
         checks.check("the gate ends with 0", lambda: same(place.gate.stop(), 0))
         ground.end(checks)
     checks.end()

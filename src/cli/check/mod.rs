@@ -70,6 +70,23 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), CommandError> {
     told(&args.config, &report, config.is_some(), &looked)
 }
 
+/// Looks at everything as `check --online --login` does; the error is the first thing that is wrong.
+pub(super) async fn prove(config: &Config) -> Result<Vec<String>, CommandError> {
+    let mut looked = look(config, true).await;
+    let unread = looked.probes.iter().find(|probe| !probe.is_ok());
+    if let Some(unread) = unread {
+        return Err(CommandError::of(Owner::Store, unread.line()));
+    }
+    looked.findings.extend(logins::log_in(config).await);
+    match looked.findings.iter().find(|one| one.severity == Severity::Error) {
+        Some(wrong) => Err(CommandError::of(wrong.owner, wrong.line())),
+        None => {
+            let probes = looked.probes.iter().map(Probe::line);
+            Ok(looked.findings.iter().map(Finding::line).chain(probes).collect())
+        }
+    }
+}
+
 async fn look(config: &Config, online: bool) -> Looked {
     let clock = Env::default().clock;
     let mut findings = files::inspect(config, &clock).await;

@@ -10,7 +10,7 @@ use super::{drivers, tools};
 
 /// A tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Tool {
+pub(in crate::cli) enum Tool {
     Powerbi,
     PowerbiService,
     PowerbiGateway,

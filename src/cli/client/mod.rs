@@ -11,6 +11,9 @@ mod tools;
 
 use clap::Subcommand;
 
+pub(super) use guide::Tool;
+pub(super) use setup::show;
+
 use super::shell::CommandError;
 
 /// What to do.

@@ -1,7 +1,7 @@
 //! `patgate client setup CLIENT --for TOOL`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,16 +33,7 @@ pub(in crate::cli) struct SetupArgs {
 
 /// The command.
 pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
-    let (config, _) = file::load(&args.config.file()?).map_err(CommandError::gate)?;
-    let found = config.clients.iter().find(|(name, _)| name.as_str() == args.client);
-    let Some((name, client)) = found else {
-        let known: Vec<_> = config.clients.keys().map(ToString::to_string).collect();
-        let text = format!("no client has the name {}; the file has {}", args.client, known.join(", "));
-        return Err(CommandError::of(Owner::Client, text));
-    };
-    let whole = |ca: &String| std::path::absolute(ca).map_or_else(|_| ca.clone(), |path| path.display().to_string());
-    let end = Endpoint { ca: args.ca.as_ref().map(whole), ..Endpoint::of(&config, name.as_str(), client) };
-    let guide = args.tool.guide(&end);
+    let (end, guide) = guide(&args.config.file()?, &args.client, args.tool, args.ca.as_deref())?;
     match args.config.json {
         true => say(&render::json(&guide, args.tool).to_string()),
         false => say(render::text(&guide, &end).trim_end()),
@@ -53,13 +44,34 @@ pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
     }
 }
 
-fn write(guide: &Guide, directory: &std::path::Path) -> Result<(), CommandError> {
+/// Prints the set-up of a tool.
+pub(in crate::cli) fn show(file: &Path, client: &str, tool: Tool, ca: &str) -> Result<(), CommandError> {
+    let (end, guide) = guide(file, client, tool, Some(ca))?;
+    say(render::text(&guide, &end).trim_end());
+    Ok(())
+}
+
+/// The guide of a tool for a client of a configuration.
+fn guide(file: &Path, client: &str, tool: Tool, ca: Option<&str>) -> Result<(Endpoint, Guide), CommandError> {
+    let (config, _) = file::load(file).map_err(CommandError::gate)?;
+    let found = config.clients.iter().find(|(name, _)| name.as_str() == client);
+    let Some((name, found)) = found else {
+        let known: Vec<_> = config.clients.keys().map(ToString::to_string).collect();
+        let text = format!("no client has the name {client}; the file has {}", known.join(", "));
+        return Err(CommandError::of(Owner::Client, text));
+    };
+    let whole = |ca: &str| std::path::absolute(ca).map_or_else(|_| ca.to_owned(), |path| path.display().to_string());
+    let end = Endpoint { ca: ca.map(whole), ..Endpoint::of(&config, name.as_str(), found) };
+    let guide = tool.guide(&end);
+    Ok((end, guide))
+}
+
+fn write(guide: &Guide, directory: &Path) -> Result<(), CommandError> {
     if guide.files.is_empty() {
         return Err(CommandError::of(Owner::Client, format!("{} has no file to write", guide.title)));
     }
-    let failed = |path: &std::path::Path, error: std::io::Error| {
-        CommandError::gate(format!("cannot write {}: {error}", path.display()))
-    };
+    let failed =
+        |path: &Path, error: std::io::Error| CommandError::gate(format!("cannot write {}: {error}", path.display()));
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
     for (name, content) in &guide.files {
         let path = directory.join(name);

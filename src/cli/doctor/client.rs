@@ -1,6 +1,6 @@
 //! The chain from a tool's machine to a gate, and through it to a statement at Snowflake, with a client key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
     let path = args.key_file.clone().unwrap_or_default();
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     let key = Secret::new(bare(&text).to_owned());
-    let account = Account {
+    let gate_as_account = Account {
         host: host.to_owned(),
         port,
         address: None,
@@ -65,10 +65,24 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
         in_flight: None,
         proxy: None,
     };
-    let limits = Upstream { connect: PATIENCE, first_byte: PATIENCE, silence: PATIENCE, keep: Duration::from_secs(30) };
-    let state = AccountState::new(&account, &limits, None).map_err(|error| wrong(chain(&error)))?;
+    through(gate, &gate_as_account, &key, &path, env).await
+}
 
-    let key_step = of_key(&key, &path);
+/// The steps to a gate, which stands in the place of an account.
+///
+/// # Errors
+/// If its roots cannot be used.
+pub(in crate::cli) async fn through(
+    gate: &str,
+    as_account: &Account,
+    key: &Secret,
+    path: &Path,
+    env: &Env,
+) -> Result<Vec<Step>, CommandError> {
+    let limits = Upstream { connect: PATIENCE, first_byte: PATIENCE, silence: PATIENCE, keep: Duration::from_secs(30) };
+    let state =
+        AccountState::new(as_account, &limits, None).map_err(|error| CommandError::of(Owner::Client, chain(&error)))?;
+    let key_step = of_key(key, path);
     let sendable = key_step.ok == Some(true);
     let begun = env.clock.now();
     let look = state.look(&*env.clock).await;
@@ -76,7 +90,7 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
     let mut steps = vec![key_step];
     steps.extend(of_look(gate, &look, env));
     match sendable && look.tls.ok == Some(true) {
-        true => steps.extend(log_in(gate, &state, &key, left, env).await),
+        true => steps.extend(log_in(gate, &state, key, left, env).await),
         false => steps.extend(
             [Link::ClientLogin, Link::Select]
                 .map(|link| Step::unknown(link, gate, "not tried: a step before it failed")),
@@ -86,7 +100,7 @@ pub(super) async fn steps(gate: &str, args: &ClientArgs, env: &Env) -> Result<Ve
 }
 
 /// Whether the file has a client key. Anything else, which may be a password or a PAT, is sent nowhere.
-fn of_key(key: &Secret, path: &std::path::Path) -> Step {
+fn of_key(key: &Secret, path: &Path) -> Step {
     let kind = match ClientKey::parse(key) {
         Ok(key) => return Step::good(Link::Key, "", format!("a key of the client {}", key.client)),
         Err(NoKey::Foreign) => Kind::KeyForeign,

@@ -14,13 +14,17 @@ mod step;
 mod stores;
 mod way;
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::place::Place;
 use super::shell::{CommandError, GateArgs, control_runtime, say, say_json};
 use crate::base::clock::Env;
-use crate::config::Config;
+use crate::base::secret::Secret;
+
 use crate::config::file::{self, LoadError};
+use crate::config::{Account, Config};
 use crate::pat::Accounts;
 use crate::upstream::AccountState;
 use step::Step;
@@ -38,6 +42,21 @@ pub(super) struct DoctorArgs {
 #[derive(serde::Serialize)]
 struct Steps {
     steps: Vec<Step>,
+}
+
+/// Logs in to a gate with a client key, as a tool does; the first step that fails, with its next step.
+///
+/// # Errors
+/// If the gate's roots cannot be used.
+pub(super) async fn through(
+    gate: &str,
+    as_account: &Account,
+    key: &Secret,
+    env: &Env,
+) -> Result<Option<String>, CommandError> {
+    let steps = client::through(gate, as_account, key, Path::new("the new key"), env).await?;
+    let failed = steps.into_iter().find(|step| step.ok == Some(false));
+    Ok(failed.map(|step| format!("{}: {}. {}", step.name, step.what, step.next_step.unwrap_or_default())))
 }
 
 /// The command.

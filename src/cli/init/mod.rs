@@ -1,0 +1,149 @@
+//! `patgate init`: from nothing to a gate that has logged in, in one sitting. Everything is proven in a directory
+//! beside
+//! its place; only then it is moved there, so that nothing half is left.
+
+mod answers;
+mod written;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::client;
+use super::doctor;
+use super::shell::{CommandError, control_runtime, say};
+use super::{cert, check};
+use crate::admit::key;
+use crate::app::App;
+use crate::base::clock::{Env, SystemRandom};
+use crate::base::epoch::EpochMillis;
+use crate::base::secret::Secret;
+use crate::config::{Account, Config, file};
+use crate::telemetry::history::Reader;
+use answers::Answers;
+pub(super) use answers::InitArgs;
+
+/// How long the first certificate is valid, in days.
+const DAYS: u32 = 365;
+/// The directory in which everything is proven.
+const STAGE: &str = ".init";
+
+/// The command.
+pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
+    let answers = args.answers()?;
+    let stage = Stage::new(&answers.dir)?;
+    let issued = key::issue(&answers.client, &SystemRandom).map_err(CommandError::gate)?;
+    cert::make(&stage.path.join("tls"), &[answers.host.clone(), "localhost".to_owned()], DAYS)?;
+    let file = stage.path.join("patgate.toml");
+    let text = written::configuration(&answers, &key::stored(&issued));
+    fs::write(&file, text).map_err(|error| cannot(&file, &error))?;
+    let (config, _) = file::load(&file).map_err(CommandError::gate)?;
+    let runtime = control_runtime()?;
+    let proven = runtime.block_on(check::prove(&config))?;
+    let trace = runtime.block_on(log_in(&answers, config, &issued, &stage.path))?;
+    runtime.shutdown_background();
+    stage.keep(&answers.dir)?;
+    told(args, &answers, &issued, &proven, trace.as_deref())
+}
+
+/// The directory in which everything is proven. Dropped, it is gone, with all that the set-up has made.
+struct Stage {
+    path: PathBuf,
+    made: Option<PathBuf>,
+    kept: bool,
+}
+
+impl Stage {
+    fn new(dir: &Path) -> Result<Self, CommandError> {
+        for name in ["patgate.toml", "tls", "state", STAGE] {
+            let there = dir.join(name);
+            if there.exists() {
+                let text =
+                    format!("{} is there already, and nothing is overwritten; choose another --dir", there.display());
+                return Err(CommandError::gate(text));
+            }
+        }
+        let made = (!dir.exists()).then(|| dir.to_owned());
+        let path = dir.join(STAGE);
+        fs::create_dir_all(&path).map_err(|error| cannot(&path, &error))?;
+        Ok(Self { path, made, kept: false })
+    }
+
+    /// Moves everything to its place.
+    fn keep(mut self, dir: &Path) -> Result<(), CommandError> {
+        for name in ["tls", "state", "patgate.toml"] {
+            let (from, to) = (self.path.join(name), dir.join(name));
+            if from.exists() {
+                fs::rename(&from, &to).map_err(|error| cannot(&to, &error))?;
+            }
+        }
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _not_there = fs::remove_dir_all(&self.path);
+        if let (Some(made), false) = (&self.made, self.kept) {
+            let _not_there = fs::remove_dir_all(made);
+        }
+    }
+}
+
+/// Runs the gate for one login by the new key, through its own certificate; returns the login's trace id.
+async fn log_in(answers: &Answers, config: Config, key: &Secret, stage: &Path) -> Result<Option<String>, CommandError> {
+    let mut config = config;
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    (config.listen.address, config.admin.address) = (any, any);
+    let app = App::start(config, Env::default()).await.map_err(CommandError::gate)?;
+    let gate = Account {
+        host: answers.host.clone(),
+        port: app.address.port(),
+        address: Some(app.address.to_string()),
+        ca: Some(stage.join("tls/ca.pem")),
+        name: "gate".to_owned(),
+        in_flight: None,
+        proxy: None,
+    };
+    let failed = doctor::through(&answers.host, &gate, key, &Env::default()).await;
+    app.stop().await;
+    if let Some(failed) = failed? {
+        return Err(CommandError::gate(format!("a login through the gate fails: {failed}")));
+    }
+    let now = EpochMillis::of(Env::default().clock.wall());
+    let history = Reader::open(&stage.join("state")).map_err(CommandError::gate)?;
+    let login = history.last_success(answers.client.as_str(), EpochMillis(now.0 + 1)).map_err(CommandError::gate)?;
+    Ok(login.map(|login| login.trace))
+}
+
+fn told(
+    args: &InitArgs,
+    answers: &Answers,
+    key: &Secret,
+    proven: &[String],
+    trace: Option<&str>,
+) -> Result<(), CommandError> {
+    let file = answers.dir.join("patgate.toml");
+    if args.json {
+        say(&json!({ "configuration": file, "client": answers.client.as_str(), "key": key.expose(), "trace": trace })
+            .to_string());
+        return Ok(());
+    }
+    proven.iter().for_each(|line| say(line));
+    say(&format!(
+        "\nA login through the gate worked: trace {}.\n\nThe key of {}, shown only now:\n\n  {}\n\nRun it: patgate \
+         run --config {}\n",
+        trace.unwrap_or("unknown"),
+        answers.client,
+        key.expose(),
+        file.display()
+    ));
+    let ca = answers.dir.join("tls/ca.pem").display().to_string();
+    client::show(&file, answers.client.as_str(), answers.tool, &ca)
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::gate(format!("{}: {error}", path.display()))
+}
