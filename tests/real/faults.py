@@ -411,7 +411,8 @@ def doctor(checks: Checks, matrix: Matrix, place: Place) -> None:
         assert not missing, (missing, sorted(told))
         for kind in kinds:
             page = place.explain(kind)
-            same(told[page["code"]]["owner"], page["owner"])
+            step = told[page["code"]]
+            same((step["owner"], step["next_step"]), (page["owner"], page["next_step"]))
         assert done.returncode not in (0, 1, 2), done.returncode
         # The steps run side by side: the slowest store and the slowest account decide.
         assert took < 20, took

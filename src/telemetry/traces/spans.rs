@@ -21,6 +21,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 
 use crate::base::epoch::EpochMillis;
+use crate::base::fault::Kind;
 use crate::base::trace;
 use crate::telemetry::act::{Act, SESSION_ENDED};
 use crate::telemetry::story::{StepTimes, Story};
@@ -150,6 +151,8 @@ fn attributes(story: &Story) -> Vec<KeyValue> {
         add("error.type", &Some(fault.kind.clone()));
         add("patgate.fault.code", &Some(fault.code.clone()));
         add("patgate.fault.owner", &Some(fault.owner.clone()));
+        let next_step = Kind::named(&fault.kind).map(|kind| kind.page().next_step.to_owned());
+        add("patgate.fault.next_step", &next_step);
         add("patgate.fault.likely", &fault.likely);
         add("snowflake.error.code", &fault.snowflake_code);
         add("snowflake.error.text", &fault.snowflake_text);

@@ -153,8 +153,9 @@ class Matrix:
         same(fault.get("likely"), line.get("likely"))
         span = wait_for(lambda: self.root(trace, kind))
         attributes = span["attributes"]
-        same((attributes["patgate.fault.code"], attributes["patgate.fault.owner"]), (line["code"], line["owner"]))
-        same(span["status"]["code"], 2)
+        said = [attributes["patgate.fault." + name] for name in ("code", "owner", "next_step")]
+        same(said, [line["code"], line["owner"], line["next_step"]])
+        same((span["status"]["code"], span["status"].get("message", "")), (2, line.get("cause", "")))
         metrics = place.metrics()
         counted = re.search(rf'patgate_requests_failed_total\{{kind="{kind}",owner="{line["owner"]}"\}} [1-9]', metrics)
         refused = re.search(rf'patgate_connections_refused_total\{{reason="{kind}"\}} [1-9]', metrics)
