@@ -206,7 +206,7 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
         waited, asked = time.monotonic() - began, redis.questions() - before
         print(f"       a login waited {waited:.1f} s for a place and asked Redis {asked} times")
         # After a second the gate finds out by an own login that the places are those of a gate that is gone.
-        assert 0.9 < waited < 2.5 and 10 < asked < 150, (waited, asked)
+        assert waited > 0.9 and 10 < asked < 100 * waited, (waited, asked)
 
     def storm():
         """The places grow with each success, for all gates together: no login of a storm fails."""
@@ -233,7 +233,7 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
             assert alive(gate, token)["success"]
         world.run(BINARY, "sessions", "kill", "client:bi", "--config", gates[0].file_for_commands())
         for gate, token in zip(gates, tokens):
-            world.wait_for(lambda: alive(gate, token)["code"] == "390111", 5)
+            world.wait_for(lambda: alive(gate, token)["code"] == "390111")
 
     def away():
         load = Load(gates[1].port, certificates, key)

@@ -21,7 +21,7 @@ class Fallback:
         self.table = self.first.table() + second.table(store="t")
 
     def gate(self, name: str, pat: str = 'refresh = "1s"'):
-        config = self.contract.config({"one": self.references}, self.table, f'[pat]\nread = "1s"\n{pat}\n')
+        config = self.contract.config({"one": self.references}, self.table, f"[pat]\n{pat}\n")
         return world.Gate(self.contract.place, f"gate-fallback-{name}", config, env=self.contract.environment())
 
     def both(self, first: str, second: str) -> None:
@@ -45,12 +45,12 @@ class Fallback:
             assert not contract.held(gate)["losers"]
             first.front.set(DOWN)
             try:
-                world.wait_for(lambda: contract.held(gate)["failure"], 10)
+                world.wait_for(lambda: contract.held(gate)["failure"])
                 contract.login(gate)
                 id_is(gate, one)  # what the fallback says counts for nothing while the other is good
             finally:
                 first.front.set("pass")
-            world.wait_for(lambda: not contract.held(gate)["failure"], 10)
+            world.wait_for(lambda: not contract.held(gate)["failure"])
             world.same(gate.stop(), 0)
 
         def stands_in():
@@ -65,7 +65,7 @@ class Fallback:
                 gate.logged(lambda line: line["message"].startswith("a reference gives nothing"))
             finally:
                 first.front.set("pass")
-            world.wait_for(lambda: contract.held(gate)["held"]["id"] == fingerprint(one), 10)
+            world.wait_for(lambda: contract.held(gate)["held"]["id"] == fingerprint(one))
             assert not contract.held(gate)["losers"]
             world.same(gate.stop(), 0)
 
@@ -99,7 +99,7 @@ class Fallback:
                 contract.login(gate)
             id_is(gate, pat)
             first.put("pair", pat)
-            world.wait_for(lambda: contract.held(gate)["held"]["from"] == self.references[0], 10)
+            world.wait_for(lambda: contract.held(gate)["held"]["from"] == self.references[0])
             contract.login(gate)
             world.same(gate.stop(), 0)
 
@@ -116,7 +116,7 @@ class Fallback:
             finally:
                 first.front.set("pass")
                 second.front.set("pass")
-            world.wait_for(lambda: gate.ready() == 200, 15)
+            world.wait_for(lambda: gate.ready() == 200)
             world.same(gate.stop(), 0)
 
         for name, test in [

@@ -272,7 +272,7 @@ class Logins:
         assert contract.held(gate)["held"]["version"] == next_version, contract.held(gate)
         # The store's current version is the refused one; the poll must not go back to it.
         reads = backend.front.requests
-        world.wait_for(lambda: backend.front.requests >= reads + 4, 10)
+        world.wait_for(lambda: backend.front.requests >= reads + 4)
         contract.login(gate)
         assert contract.held(gate)["held"]["version"] == next_version, contract.held(gate)
         backend.promote("pending", next_version, current)
@@ -316,10 +316,9 @@ class Logins:
         contract.new_pat("canary-login", overlap=True)
         gate = contract.gate("new-secret", 'refresh = "1s"', secret="login")
         backend.ask("client", {"secret": "canary-next-client-secret"})
-        world.wait_for(lambda: contract.held(gate)["failure"], 15)
+        world.wait_for(lambda: contract.held(gate)["failure"])
         (self.place / "azure-secret").write_text("canary-next-client-secret\n")
-        world.wait_for(lambda: not contract.held(gate)["failure"], 15)
-        assert contract.held(gate)["held"]["age_s"] < 5
+        world.wait_for(lambda: not contract.held(gate)["failure"])
         world.same(gate.stop(), 0)
         backend.ask("lifetime", {"seconds": 3600})
 
@@ -367,7 +366,7 @@ class Logins:
         before, until = backend.ask("counters")[counter], time.monotonic() + lifetime + 3
         while time.monotonic() < until:
             contract.login(gate)
-            assert contract.held(gate)["held"]["age_s"] < 5
+            assert not contract.held(gate)["failure"], contract.held(gate)
         assert backend.ask("counters")[counter] > before
         world.same(gate.stop(), 0)
         backend.ask("lifetime", {"seconds": 3600})
