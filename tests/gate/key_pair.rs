@@ -12,7 +12,7 @@ use patgate::internal::snowflake::key_pair::KeyPair;
 use patgate::internal::standin::State;
 
 use crate::settings::{Settings, key_pair};
-use crate::world::{USER, World};
+use crate::world::{USER, World, until};
 
 const EC: &str = include_str!("../keys/ec.pem");
 const EC_ENCRYPTED: &str = include_str!("../keys/ec-aes.pem");
@@ -47,13 +47,11 @@ async fn world(pem: &str, passphrase: Option<&str>) -> World {
     }
     world.write("key.pem", pem);
     // A failed read also answers the requests of the next half second.
-    let missing = async || {
+    until(async || {
         let (_, list) = world.admin(&world.app, Method::POST, "/pats/refresh").await;
-        list["pats"][0]["failure"]["kind"] == "missing"
-    };
-    while missing().await {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+        list["pats"][0]["failure"]["kind"] != "missing"
+    })
+    .await;
     world
 }
 
@@ -105,11 +103,8 @@ async fn a_key_pair_is_rotated_while_clients_log_in() {
         trust(&world.standin.state, pem, None);
         world.write("key.pem", pem);
         let version = Secret::new(pem.trim().to_owned()).fingerprint();
-        let in_use =
-            async || world.admin(&world.app, Method::GET, "/pats").await.1["pats"][0]["held"]["id"] == *version;
-        while !in_use().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until(async || world.admin(&world.app, Method::GET, "/pats").await.1["pats"][0]["held"]["id"] == *version)
+            .await;
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::settings::{Settings, key_pair};
-use crate::world::{USER, World};
+use crate::world::{USER, World, until};
 
 const PEM: &str = include_str!("../keys/ec.pem");
 const TOKEN: &str = "BI_PAT";
@@ -67,16 +67,6 @@ fn journal(world: &World) -> String {
     };
     let files = std::fs::read_dir(world.file("state")).unwrap().map(|file| file.unwrap().path()).filter(is_one);
     files.map(|file| std::fs::read_to_string(file).unwrap()).collect()
-}
-
-/// Returns when it is so; the test fails if that takes too long.
-async fn until(world: &World, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{}", journal(world)));
 }
 
 /// Logs in again and again, until told to stop; says how often.
@@ -136,24 +126,19 @@ async fn what_is_due_is_rotated_in_the_background_and_written_down() {
     let first = stored(&world);
     world.session().await;
     // The time counts from the day on which the gate first saw the token.
-    until(&world, || journal(&world).contains(&first.fingerprint)).await;
+    until(async || journal(&world).contains(&first.fingerprint)).await;
     clock.advance(DAY * 31);
     // The rotator's login may have been under way just then, and ended by it: the gate tries again a little later.
-    let later = || clock.advance(Duration::from_secs(60));
-    until(&world, || {
-        later();
-        stored(&world).fingerprint != first.fingerprint
+    until(async || {
+        clock.advance(Duration::from_secs(60));
+        let (status, _) = world.admin(&world.app, Method::GET, "/pats").await;
+        status == 200 && stored(&world).fingerprint != first.fingerprint
     })
     .await;
     assert_eq!(stored(&world).name, TOKEN);
     world.session().await;
-    let counted = async {
-        let line = r#"patgate_pat_rotations_total{credential="powerbi",outcome="ok"} 1"#;
-        while !world.operator(&world.app, Method::GET, "/metrics").await.1.contains(line) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
+    let line = r#"patgate_pat_rotations_total{credential="powerbi",outcome="ok"} 1"#;
+    until(async || world.operator(&world.app, Method::GET, "/metrics").await.1.contains(line)).await;
     world.finish().await;
 }
 
@@ -218,12 +203,7 @@ async fn the_status_knows_the_token_its_end_and_who_has_come_with_it() {
     assert!(pat["rotation"]["last"].is_string() && pat["rotation"]["failure"].is_null(), "{pat}");
     assert_eq!((&client["client"], &client["current"]), (&"bi".into(), &false.into()), "{client}");
     world.session().await;
-    let came = async {
-        while status().await["clients"][0]["current"] != true {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), came).await.unwrap();
+    until(async || status().await["clients"][0]["current"] == true).await;
     world.finish().await;
 }
 

@@ -362,6 +362,16 @@ pub fn write_whole(path: &Path, text: &str) {
     std::fs::rename(new, path).unwrap();
 }
 
+/// Returns when it is so; the test fails if that takes longer than a busy machine may need.
+pub async fn until(is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.expect("it never was so");
+}
+
 /// Checks that something has not ended which nothing in the test ends. If it ends during the check, the test fails; a
 /// slow machine never fails it.
 pub async fn still_waits<T>(what: impl Future<Output = T>) {
