@@ -1,6 +1,7 @@
 //! The command line: commands, and their exit codes. Each command is one small file.
 
 mod admin_client;
+mod adopt;
 mod audit;
 mod cert;
 mod check;
@@ -85,6 +86,8 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Set a gate up: asks for account, service user, store and client, proves each, and logs in through the new gate.
     Init(init::InitArgs),
+    /// Find logins to Snowflake in files of BI tools and drivers, and move them to the gate.
+    Adopt(adopt::AdoptArgs),
     /// Make a CA of your own and the gate's certificate.
     #[command(subcommand)]
     Cert(cert::CertCommand),
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Sql(command) => sql::sql(&command),
         Command::Audit(command) => audit::audit(&command),
         Command::Init(args) => init::init(&args),
+        Command::Adopt(args) => adopt::adopt(&args),
         Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
         #[cfg(feature = "demo")]

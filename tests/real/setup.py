@@ -218,6 +218,60 @@ def from_nothing(checks: Checks, place: Place) -> None:
     checks.check("init makes a gate that a driver logs in through", works)
 
 
+def adopted(checks: Checks, place: Place) -> None:
+    """`adopt` moves the files of drivers, which then log in through the gate by them; no secret of a file is shown."""
+    ground = place.ground
+    home, canary = ground.place / "adopted", "canary-secret-in-a-file"
+    home.mkdir()
+    (home / "key").write_text(ground.key)
+    login = {"account": "localhost", "user": USER, "password": canary}
+    toml = {**login, "protocol": "https", "custom_root_store_path": str(ground.certificates.ca), "warehouse": "BI_WH"}
+    files = {
+        "connections.toml": "[sales]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in toml.items()),
+        "profiles.yml": "patgate:\n  target: prod\n  outputs:\n    prod:\n      type: snowflake\n"
+        + "".join(f"      {name}: {value}\n" for name, value in {**login, "protocol": "https", "database": "DB", "schema": "PUBLIC"}.items()),
+        "jdbc.env": f"GATE_URL=jdbc:snowflake://localhost:{ground.standin.port}/?user={USER}&password={canary}&account=localhost\n",
+    }
+    for name, text in files.items():
+        (home / name).write_text(text)
+        (home / name).chmod(0o600)
+
+    def adopt(*more) -> tuple[int, str]:
+        words = (BINARY, "adopt", home, "--config", place.file, *more)
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert canary not in said and ground.key not in said, said
+        return done.returncode, said
+
+    def listed() -> None:
+        code, said = adopt()
+        assert code == 8 and "3 to move" in said and "Secrets in files: 1, in 3 places" in said, said
+        assert all((home / name).read_text() == text for name, text in files.items())
+
+    def moved() -> None:
+        code, said = adopt("--write", "--key-file", home / "key")
+        assert code == 0 and "3 moved" in said, said
+        for name, text in files.items():
+            assert (home / f"{name}.before-patgate").read_text() == text and canary not in (home / name).read_text(), name
+        same(adopt()[0], 0)
+
+    def used() -> None:
+        named = NAMED.replace("patgate", "sales")
+        place.ran({"environment": {}}, install.py5(place.tools), "-c", named, SNOWFLAKE_HOME=home)
+        (home / "dbt_project.yml").write_text(json.dumps({"name": "patgate", "profile": "patgate"}))
+        program = install.dbt(place.tools).with_name("dbt")
+        said = place.ran(place.told("dbt"), program, "--no-send-anonymous-usage-stats", "debug", "--connection", f"--profiles-dir={home}", f"--project-dir={home}")
+        assert "Connection test: [OK" in re.sub(r"\x1b\[\d+m", "", said), said
+        url = (home / "jdbc.env").read_text().strip().partition("=")[2]
+        (program,) = clients(place.tools, ("snowflake-jdbc",))
+        answer = Client("jdbc", program.command, {**program.env, "GATE_URL": url}).run("login", "password", ground.key, place.gate.port, ground.certificates)
+        assert answer["ok"], answer
+
+    checks.check("adopt lists what goes past the gate, and writes nothing unasked", listed)
+    checks.check("adopt moves the files and keeps the old ones", moved)
+    checks.check("python, dbt and JDBC log in by the files that adopt wrote", used)
+
+
 def statements(checks: Checks, place: Place) -> None:
     def test() -> None:
         texts = []
@@ -243,6 +297,7 @@ def main() -> None:
         statements(checks, place)
         certificate(checks, place)
         from_nothing(checks, place)
+        adopted(checks, place)
         checks.check("the gate ends with 0", lambda: same(place.gate.stop(), 0))
         ground.end(checks)
     checks.end()

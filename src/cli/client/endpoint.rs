@@ -5,13 +5,13 @@ use crate::config::{Client, Config, Listen};
 use crate::tls::ServerCertificate;
 
 /// What stands where the key goes: it is shown once, by `client new`.
-pub(super) const KEY: &str = "<THE CLIENT KEY>";
+pub(in crate::cli) const KEY: &str = "<THE CLIENT KEY>";
 /// A user name for the tool; the gate does not use it.
 const USER: &str = "reports";
 
 /// What a tool has to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(in crate::cli) struct Endpoint {
     /// The client.
     pub client: String,
     /// The gate's name, which its certificate has.
@@ -33,7 +33,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// That of a client, at the listener that it may use.
-    pub(super) fn of(config: &Config, name: &str, client: &Client) -> Self {
+    pub(in crate::cli) fn of(config: &Config, name: &str, client: &Client) -> Self {
         let listener = listener(config, client);
         let (host, port) = address(listener);
         let credential = config.credentials.get(&client.credential);
@@ -71,9 +71,9 @@ impl Endpoint {
         }
     }
 
-    /// `HOST`, or `HOST:PORT` where the port is not that of HTTPS.
+    /// What a tool calls the server.
     pub(super) fn server(&self) -> String {
-        if self.port == 443 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        server(&self.host, self.port)
     }
 
     /// The warehouse, or what stands for it.
@@ -95,6 +95,11 @@ impl Endpoint {
     pub(super) fn ca_file(&self) -> &str {
         self.ca.as_deref().unwrap_or("ca.pem")
     }
+}
+
+/// `HOST`, or `HOST:PORT` where the port is not that of HTTPS.
+pub(in crate::cli) fn server(host: &str, port: u16) -> String {
+    if port == 443 { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 /// The first listener that the client may use, that of `[listen]` before all others.

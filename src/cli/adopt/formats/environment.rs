@@ -1,0 +1,37 @@
+//! Files of environment variables: `.env`, `NAME.env`. Variables whose names differ in their end alone stand together.
+
+use std::collections::BTreeMap;
+
+use super::ini::{lines, unquoted};
+use crate::cli::adopt::login::is_setting;
+use crate::cli::adopt::settings::{Form, Settings};
+
+pub(super) fn read(text: &str) -> Vec<Settings> {
+    let mut found: BTreeMap<String, Settings> = BTreeMap::new();
+    for (start, line) in lines(text) {
+        let bare = line.trim_start();
+        let lead = line.len() - bare.len();
+        let export = bare.strip_prefix("export ").map_or(0, |_| "export ".len());
+        let Some((name, value)) = bare[export..].split_once('=').filter(|_| !bare.starts_with('#')) else { continue };
+        let lower = name.trim().to_ascii_lowercase();
+        let Some((family, setting)) = split(&lower) else { continue };
+        let from = start + lead + export + name.len() + 1 + (value.len() - value.trim_start().len());
+        let spot = unquoted(text, from, value.trim());
+        let one = found.entry(family.to_owned()).or_insert_with(|| Settings {
+            label: format!("{}*", family.to_ascii_uppercase()),
+            entries: Vec::new(),
+            known: family.contains("snow") || family.starts_with("sf_"),
+            at: start,
+            // Only its author knows which variable a program reads.
+            form: Form::Fixed,
+        });
+        one.entries.push((setting.to_owned(), spot));
+    }
+    found.into_values().collect()
+}
+
+/// What comes before the name of a setting, and the setting.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let starts = std::iter::once(0).chain(name.match_indices('_').map(|(at, _)| at + 1));
+    starts.map(|at| name.split_at(at)).find(|(_, setting)| is_setting(setting))
+}

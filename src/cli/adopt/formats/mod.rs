@@ -1,0 +1,128 @@
+//! The formats of files, one reader each. A reader finds settings that stand together and their places in the text;
+//! what they mean is not its matter.
+
+mod environment;
+mod ini;
+mod json;
+mod mashup;
+mod package;
+mod pairs;
+mod toml;
+mod xml;
+mod yaml;
+
+use std::path::Path;
+
+use super::document::Document;
+use super::settings::Settings;
+pub(super) use package::{Package, repacked};
+
+/// A format, by the name of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Odbc,
+    Snowsql,
+    Registry,
+    Environment,
+    Toml,
+    Yaml,
+    Json,
+    Xml,
+    Mashup,
+    /// A zip file with texts in it.
+    Package(Package),
+}
+
+/// The formats in words, for an error.
+pub(super) const KNOWN: &str = "odbc.ini, .reg, .env, connections.toml, config.toml, profiles.yml, .json, .tds, .tdsx, \
+     .twb, .twbx, .pq, .pbix, .pbit, and snowsql's config";
+
+/// A text of a file: the file itself, or one in a package.
+pub(super) struct Part {
+    /// Its name in the package; empty for the file itself.
+    pub name: String,
+    pub document: Document,
+    pub settings: Vec<Settings>,
+    /// Why it cannot be written, if it cannot.
+    pub fixed: Option<&'static str>,
+}
+
+impl Format {
+    /// The format of a file; `None` if it is none of these.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+        Some(match (name.as_str(), end) {
+            ("config" | "config.cnf", _) if folder == ".snowsql" => Self::Snowsql,
+            ("odbc.ini" | ".odbc.ini", _) => Self::Odbc,
+            (_, "env") => Self::Environment,
+            _ if name.starts_with(".env") => Self::Environment,
+            (_, "reg") => Self::Registry,
+            (_, "ini") => Self::Odbc,
+            (_, "toml") => Self::Toml,
+            (_, "yml" | "yaml") => Self::Yaml,
+            (_, "json" | "bim") => Self::Json,
+            (_, "tds" | "twb") => Self::Xml,
+            (_, "pq" | "m" | "tmdl") => Self::Mashup,
+            (_, "tdsx" | "twbx") => Self::Package(Package::Tableau),
+            (_, "pbix" | "pbit") => Self::Package(Package::PowerBi),
+            _ => return None,
+        })
+    }
+
+    /// The texts of a file with what was found in them.
+    ///
+    /// # Errors
+    /// In words, if the file is not what its name says.
+    pub(super) fn read(self, path: &Path, bytes: &[u8]) -> Result<Vec<Part>, String> {
+        if let Self::Package(package) = self {
+            return package.read(bytes);
+        }
+        let document = Document::read(bytes)?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let settings = self.settings(&document.text, &name)?;
+        Ok(vec![Part { name: String::new(), document, settings, fixed: None }])
+    }
+
+    /// The settings in a text, with those in its connection strings.
+    pub(super) fn settings(self, text: &str, file: &str) -> Result<Vec<Settings>, String> {
+        let found = match self {
+            Self::Odbc => ini::odbc(text),
+            Self::Snowsql => ini::snowsql(text),
+            Self::Registry => ini::registry(text),
+            Self::Environment => environment::read(text),
+            Self::Toml => toml::read(text, file)?,
+            Self::Yaml => yaml::read(text)?,
+            Self::Json => json::read(text)?,
+            Self::Xml => xml::read(text)?,
+            Self::Mashup | Self::Package(_) => mashup::read(text, ""),
+        };
+        Ok(found.into_iter().flat_map(with_strings).collect())
+    }
+}
+
+/// Settings, with those in their values apart: a connection string is a connection of its own. A secret beside it, as
+/// Azure Data Factory has one, belongs to it.
+fn with_strings(mut settings: Settings) -> Vec<Settings> {
+    let strings: Vec<(usize, Settings)> = settings
+        .entries
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (_, spot))| Some((index, pairs::read(&settings.label, spot)?)))
+        .collect();
+    let mut found = Vec::new();
+    for (index, mut one) in strings.into_iter().rev() {
+        settings.entries.remove(index);
+        let alone = settings.get(&["server", "host", "account"]).is_none();
+        if alone && settings.known {
+            one.entries.extend(std::mem::take(&mut settings.entries));
+            settings.known = false;
+        }
+        found.push(one);
+    }
+    found.push(settings);
+    found.retain(|one| !one.entries.is_empty() || one.known);
+    found.reverse();
+    found
+}

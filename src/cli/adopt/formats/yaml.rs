@@ -1,0 +1,61 @@
+//! `profiles.yml` of dbt, and other YAML. The text is kept as it is; saphyr says where each value stands.
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+use crate::cli::adopt::settings::{Form, Settings, Spot};
+
+pub(super) fn read(text: &str) -> Result<Vec<Settings>, String> {
+    let documents = MarkedYaml::load_from_str(text).map_err(|error| error.to_string())?;
+    // The parser counts characters.
+    let bytes: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let mut found = Vec::new();
+    documents.iter().for_each(|one| walk(text, &bytes, one, "", &mut found));
+    Ok(found)
+}
+
+fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: &mut Vec<Settings>) {
+    let map = match &node.data {
+        YamlData::Mapping(map) => map,
+        YamlData::Sequence(all) => return all.iter().for_each(|one| walk(text, bytes, one, label, found)),
+        _ => return,
+    };
+    let place = |index: usize| bytes.get(index).copied().unwrap_or(text.len());
+    let mut entries = Vec::new();
+    let mut at = None;
+    for (key, value) in map {
+        let Some(name) = key.data.as_str() else { continue };
+        let (start, end) = (place(value.span.start.index()), place(value.span.end.index()));
+        match &value.data {
+            YamlData::Value(scalar) => {
+                let Some(spot) = spot(text, start, end, scalar) else { continue };
+                entries.push((name.to_ascii_lowercase(), spot));
+                at = at.or(Some(place(key.span.start.index())));
+            }
+            _ => {
+                let path = if label.is_empty() { name.to_owned() } else { format!("{label}.{name}") };
+                walk(text, bytes, value, &path, found);
+            }
+        }
+    }
+    let is_dbt = |(name, spot): &(String, Spot)| name == "type" && spot.value.expose() == "snowflake";
+    let known = entries.iter().any(is_dbt);
+    let at = at.unwrap_or_default();
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let form = match text[line..at].trim().is_empty() {
+        true => Form::Yaml(text[line..at].to_owned()),
+        // The mapping begins behind a dash or in braces.
+        false => Form::Fixed,
+    };
+    found.push(Settings { label: label.to_owned(), entries, known, at, form });
+}
+
+/// The value of a scalar, without its quotes.
+fn spot(text: &str, start: usize, end: usize, scalar: &Scalar<'_>) -> Option<Spot> {
+    let shown = text.get(start..end)?.trim_end();
+    let framed = shown.len() > 1 && shown.starts_with(['"', '\'']);
+    let range = if framed { start + 1..start + shown.len() - 1 } else { start..start + shown.len() };
+    Some(match scalar {
+        Scalar::String(value) => Spot::spelt(text, range, value),
+        _ => Spot::of(text, range),
+    })
+}

@@ -1,0 +1,181 @@
+//! `patgate adopt`: finds logins to Snowflake in the files of BI tools and drivers, and moves them to the gate.
+//!
+//! A file goes downhill: `walk` finds it, `formats` reads settings and where they stand, `login` says what they mean,
+//! `plan` says what becomes of them, `written` writes. A secret that stands in a file is told by its fingerprint.
+
+mod document;
+mod formats;
+mod login;
+mod plan;
+mod report;
+mod settings;
+mod target;
+mod walk;
+mod written;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::shell::{CommandError, say};
+use crate::base::fault::Owner;
+use crate::base::secret::Secret;
+use formats::{Format, Part, repacked};
+use login::Login;
+use plan::{Change, Plan, To, changed};
+use report::{FileReport, LoginReport};
+use target::{Target, TargetArgs};
+
+/// The largest file that is read, in bytes.
+const MOST: u64 = 512 << 20;
+
+/// Where to look, and where to move to.
+#[derive(Args)]
+pub(super) struct AdoptArgs {
+    /// Files, or directories to look through.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Move the logins to the gate; each file's old content stays beside it.
+    #[arg(long)]
+    write: bool,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The command.
+pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CommandError> {
+    let (targets, key) = args.target.targets()?;
+    if args.write && targets.is_empty() {
+        let text = "name the gate: --config FILE, or --gate HOST:PORT with --account HOST";
+        return Err(CommandError::of(Owner::Client, text));
+    }
+    let mut seen = BTreeSet::new();
+    let mut reports = Vec::new();
+    for found in args.paths.iter().flat_map(|path| walk::files(path)) {
+        let report = match found {
+            Err((path, error)) => FileReport::failed(&path, error),
+            Ok((path, _)) if !seen.insert(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) => continue,
+            Ok((path, format)) => look(&path, format, &targets, args.write, key.as_ref()),
+        };
+        reports.push(report);
+    }
+    match args.json {
+        true => say(&report::json(&reports).to_string()),
+        false => say(report::text(&reports, args.write).trim_end()),
+    }
+    report::verdict(&reports, args.json)
+}
+
+/// Looks at one file, and writes it if that is asked.
+fn look(path: &Path, format: Format, targets: &[Target], write: bool, key: Option<&Secret>) -> FileReport {
+    let Content { bytes, parts } = match read(path, format) {
+        Ok(content) => content,
+        Err(error) => return FileReport::failed(path, error),
+    };
+    let planned: Vec<(&Part, Vec<(Login<'_>, Plan)>)> =
+        parts.iter().map(|part| (part, logins(part, targets))).collect();
+    let logins =
+        planned.iter().flat_map(|(part, logins)| logins.iter().map(|one| LoginReport::of(part, one))).collect();
+    let mut report = FileReport { path: path.to_owned(), logins, error: None, backup: None };
+    let moves = |(_, plan): &(Login<'_>, Plan)| matches!(plan, Plan::Move { .. });
+    if !write || !planned.iter().any(|(_, logins)| logins.iter().any(moves)) {
+        return report;
+    }
+    match new_content(&bytes, format, path, &planned, targets, key).and_then(|new| written::write(path, &new)) {
+        Ok(backup) => report.moved(backup),
+        Err(error) => report.error = Some(error),
+    }
+    report
+}
+
+/// The bytes of a file, and its texts.
+struct Content {
+    bytes: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// Reads a file. One that is not what its name says has no texts, if it does not speak of Snowflake.
+fn read(path: &Path, format: Format) -> Result<Content, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MOST {
+        return Err(format!("it is larger than {} MiB", MOST >> 20));
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    match format.read(path, &bytes) {
+        Ok(parts) => Ok(Content { bytes, parts }),
+        Err(_) if !matches!(format, Format::Package(_)) && !speaks_of_snowflake(&bytes) => {
+            Ok(Content { bytes, parts: Vec::new() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// In UTF-8 or in UTF-16.
+fn speaks_of_snowflake(bytes: &[u8]) -> bool {
+    let letters: Vec<u8> = bytes.iter().filter(|byte| **byte != 0).map(u8::to_ascii_lowercase).collect();
+    letters.windows(b"snowflake".len()).any(|part| part == b"snowflake")
+}
+
+fn logins<'a>(part: &'a Part, targets: &[Target]) -> Vec<(Login<'a>, Plan)> {
+    let gate = targets.first().map(|target| target.host.as_str());
+    let all = part.settings.iter().filter_map(|settings| Login::of(settings, gate));
+    all.map(|login| {
+        let plan = Plan::of(&login, targets, part.fixed);
+        (login, plan)
+    })
+    .collect()
+}
+
+/// The new content of a file. It is read again: no more logins may go past the gate than those that are moved by hand.
+fn new_content(
+    bytes: &[u8],
+    format: Format,
+    path: &Path,
+    planned: &[(&Part, Vec<(Login<'_>, Plan)>)],
+    targets: &[Target],
+    key: Option<&Secret>,
+) -> Result<Vec<u8>, String> {
+    let mut texts = Vec::new();
+    for (part, logins) in planned {
+        let changes: Vec<&Change> = logins.iter().flat_map(|(_, plan)| changes(plan)).collect();
+        if changes.is_empty() {
+            continue;
+        }
+        let needs_key = changes.iter().any(|change| change.to == To::Key);
+        let key = match key {
+            Some(key) => key.expose(),
+            None if needs_key => {
+                return Err("a secret stands in it: --key-file FILE has the key that replaces it".to_owned());
+            }
+            None => "",
+        };
+        texts.push((part.name.as_str(), part.document.spell(&changed(&part.document.text, &changes, key))));
+    }
+    let new = match (format, &mut texts[..]) {
+        (Format::Package(_), texts) => repacked(bytes, texts)?,
+        (_, [(_, text)]) => std::mem::take(text),
+        _ => return Err("it has more than one text".to_owned()),
+    };
+    let again = format.read(path, &new).map_err(|error| format!("the new content would be wrong: {error}"))?;
+    let left = |plan: &Plan| matches!(plan, Plan::ByHand { .. });
+    let wanted = planned.iter().flat_map(|(_, logins)| logins).filter(|(_, plan)| left(plan)).count();
+    let open = again.iter().flat_map(|part| logins(part, targets)).filter(|(_, plan)| plan.is_open()).count();
+    match open == wanted {
+        true => Ok(new),
+        false => Err("the new content would not be what was planned; nothing was written".to_owned()),
+    }
+}
+
+fn changes(plan: &Plan) -> &[Change] {
+    match plan {
+        Plan::Move { changes, .. } => changes,
+        Plan::AtTheGate | Plan::ByHand { .. } => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests;
