@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{ServerCertificate, at, names};
-use super::{TlsError, provider, roots};
+use super::{TlsError, provider, trusted};
 
 /// The facts of a server's certificate. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,20 +78,13 @@ impl Recorder {
 /// # Errors
 /// [`TlsError`], which names the file.
 pub fn recording(ca: Option<&Path>) -> Result<(ClientConfig, Recorder), TlsError> {
-    let inner: Arc<dyn ServerCertVerifier> = match ca {
-        Some(path) => {
-            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path)?), provider()).build();
-            built.map_err(|error| TlsError::Roots(Error::General(error.to_string())))?
-        }
-        None => Arc::new(rustls_platform_verifier::Verifier::new(provider()).map_err(TlsError::Roots)?),
-    };
-    let recorder = Recorder { inner, shown: Arc::default() };
+    let recorder = Recorder { inner: trusted::verifier(ca)?, shown: Arc::default() };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Roots)?;
-    let mut config = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     // It records, and asks the verifier that all connections have.
-    config.dangerous().set_certificate_verifier(Arc::new(recorder.clone()));
+    let verifier = Arc::new(recorder.clone());
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((config, recorder))
 }
