@@ -8,8 +8,7 @@ use ipnet::IpNet;
 use super::limits::own_rates;
 use super::read::{Found, Section};
 use super::rotation::{RotationOf, Rotations};
-use super::stores::secret_source;
-use super::{Account, Credential, ForwardProxy};
+use super::{Account, Credential, ForwardProxy, forward_proxy};
 use crate::base::names::{LoginRefs, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
@@ -20,7 +19,8 @@ const KEY_PAIR: &str = "a reference \"STORE:PATH#FIELD\" to a private key, never
 /// What `passphrase` takes.
 const PASSPHRASE: &str = "a reference \"STORE:PATH#FIELD\", never the passphrase itself";
 
-pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
+/// An account; `everywhere` is the forward proxy of those that name none.
+pub(super) fn account(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Account> {
     let host = section.required_parsed(
         "host",
         "a host name, such as \"myorg-prod.snowflakecomputing.com\", with :PORT if it is not 443",
@@ -33,7 +33,9 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
     let ca = section.path("ca");
     let name = section.text("name", "the account's identifier in Snowflake, such as \"myorg-prod\"");
     let in_flight = section.count("in_flight", 1..1_000_000);
-    let proxy = section.section("proxy").and_then(forward_proxy);
+    let target = address.as_ref().and_then(|found| found.value.rsplit_once(':')).map(|(host, _)| host);
+    let target = target.or(host.as_ref().map(|found| found.value.0.as_str())).unwrap_or_default();
+    let proxy = forward_proxy::of_one(&section, everywhere.filter(|_| !forward_proxy::is_here(target)));
     if let Some(found) = host.as_ref().filter(|found| !found.value.0.contains('.') && found.value.0 != "localhost") {
         let what = "this is no full host name, so Snowflake's certificate will not fit it";
         let remedy = "Write the account's host name, such as \"myorg-prod.snowflakecomputing.com\"";
@@ -51,21 +53,6 @@ pub(super) fn account(_name: &str, section: Section<'_>) -> Option<Account> {
         in_flight: in_flight.map(|found| found.value),
         proxy,
     })
-}
-
-/// A forward proxy; its user and password come together, if it needs them.
-fn forward_proxy(section: Section<'_>) -> Option<ForwardProxy> {
-    let address = section.required_parsed("address", "HOST:PORT, such as \"proxy.example:3128\"", |text| {
-        let (name, port) = text.rsplit_once(':')?;
-        (!name.is_empty() && !name.contains('/') && port.parse::<u16>().is_ok()).then(|| text.to_owned())
-    });
-    let user = section.text("user", "a user name").map(|found| found.value);
-    let password = secret_source(&section, "password").map(|found| found.value);
-    if user.is_some() != password.is_some() {
-        section.error("`user` and `password` belong together", "Write both, or neither");
-    }
-    section.finish();
-    Some(ForwardProxy { address: address?.value, user: user.zip(password) })
 }
 
 /// A DNS name or an IP address, with an optional port.

@@ -21,7 +21,9 @@ use super::replicas::replicas;
 use super::report::Report;
 use super::rotation::{Rotations, rotator};
 use super::stores::{secret_source, store};
-use super::{Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, syntax};
+use super::{
+    Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, forward_proxy, syntax,
+};
 use crate::base::names::{ClientName, SecretRef, SecretRefs};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,9 +125,11 @@ fn config(top: Section<'_>) -> Option<Config> {
     let audit = audit(top.section("audit"));
     let traces = traces(top.section("traces"));
     let metrics = metrics(top.section("metrics"));
-    let accounts =
-        table(&top, "accounts", "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"", account);
-    let stores = table(&top, "stores", "[stores.local.file] with path = \"secrets\"", store);
+    let everywhere = forward_proxy::of_all(&top);
+    let example = "[accounts.prod] with host = \"myorg-prod.snowflakecomputing.com\"";
+    let accounts = table(&top, "accounts", example, |_, section| account(section, everywhere.as_ref()));
+    let example = "[stores.local.file] with path = \"secrets\"";
+    let stores = table(&top, "stores", example, |_, section| store(section, everywhere.as_ref()));
     let seal = seal(&top, &stores.names);
     let rotators = table_or_none(&top, "rotators", |section| rotator(section, &accounts.names, &stores.names));
     let mut rotations = Rotations {

@@ -8,6 +8,7 @@ pub mod change;
 mod clients;
 mod entries;
 pub mod file;
+mod forward_proxy;
 mod limits;
 mod listen;
 mod observe;

@@ -1,9 +1,9 @@
 //! `[stores.NAME.KIND]`: where each secrets manager is, and how the gate logs in to it.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::read::{Found, Section};
+use super::{ForwardProxy, forward_proxy};
 
 /// One configured secrets manager.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,18 @@ impl Store {
             Self::Gcp(_) => "gcp",
         }
     }
+
+    /// The forward proxy on the way there.
+    pub fn proxy(&self) -> Option<&ForwardProxy> {
+        let reach = match self {
+            Self::File(_) | Self::Env => return None,
+            Self::Vault(vault) => &vault.reach,
+            Self::Aws(aws) => &aws.reach,
+            Self::Azure(azure) => &azure.reach,
+            Self::Gcp(gcp) => &gcp.reach,
+        };
+        reach.proxy.as_ref()
+    }
 }
 
 /// `[stores.NAME.file]`.
@@ -43,13 +55,22 @@ pub struct FileStore {
     pub path: PathBuf,
 }
 
+/// The way to a store over the network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reach {
+    /// Roots to trust instead of the platform's, or the store's own self-signed certificate.
+    pub ca: Option<PathBuf>,
+    /// The forward proxy on the way. Addresses of this machine and metadata services are asked directly.
+    pub proxy: Option<ForwardProxy>,
+}
+
 /// `[stores.NAME.vault]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VaultStore {
     /// `https://HOST:PORT`, or `http://` on a loopback address.
     pub address: String,
-    /// Roots to trust instead of the platform's.
-    pub ca: Option<PathBuf>,
+    /// The way there.
+    pub reach: Reach,
     /// `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// The version of the KV engine; `None` asks the server.
@@ -90,8 +111,8 @@ pub struct AwsStore {
     pub region: Option<String>,
     /// An endpoint other than the region's own, such as a VPC endpoint.
     pub address: Option<String>,
-    /// Roots to trust instead of the platform's.
-    pub ca: Option<PathBuf>,
+    /// The way there.
+    pub reach: Reach,
 }
 
 /// `[stores.NAME.azure]`.
@@ -101,8 +122,8 @@ pub struct AzureStore {
     pub address: String,
     /// An authority other than the public cloud's, such as `https://login.microsoftonline.us`.
     pub authority: Option<String>,
-    /// Roots to trust instead of the platform's.
-    pub ca: Option<PathBuf>,
+    /// The way there.
+    pub reach: Reach,
     /// Accepts the resource that a vault names for its tokens, even if it is not in the vault's own domain.
     pub danger_any_resource: bool,
     /// How to log in.
@@ -130,8 +151,8 @@ pub struct GcpStore {
     pub credentials: Option<SecretSource>,
     /// An endpoint other than `https://secretmanager.googleapis.com`, such as a regional one.
     pub address: Option<String>,
-    /// Roots to trust instead of the platform's.
-    pub ca: Option<PathBuf>,
+    /// The way there.
+    pub reach: Reach,
 }
 
 /// The source of one of the gate's own secrets.
@@ -147,14 +168,15 @@ pub enum SecretSource {
 
 const KINDS: [&str; 6] = ["file", "env", "vault", "aws", "azure", "gcp"];
 
-pub(super) fn store(_name: &str, section: Section<'_>) -> Option<Store> {
+/// A store; `everywhere` is the forward proxy of those that name none.
+pub(super) fn store(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Store> {
     let kinds = [
         section.section("file").map(file),
         section.section("env").map(env),
-        section.section("vault").map(vault),
-        section.section("aws").map(aws),
-        section.section("azure").map(azure),
-        section.section("gcp").map(gcp),
+        section.section("vault").map(|section| vault(section, everywhere)),
+        section.section("aws").map(|section| aws(section, everywhere)),
+        section.section("azure").map(|section| azure(section, everywhere)),
+        section.section("gcp").map(|section| gcp(section, everywhere)),
     ];
     if KINDS.iter().filter(|kind| section.has(kind)).count() != 1 {
         section.error(
@@ -177,10 +199,10 @@ fn env(section: Section<'_>) -> Option<Store> {
     Some(Store::Env)
 }
 
-fn vault(section: Section<'_>) -> Option<Store> {
+fn vault(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Store> {
     let wanted = "https://HOST:PORT, or http:// on a loopback address";
     let address = section.required_parsed("address", wanted, origin);
-    let ca = section.path("ca");
+    let reach = reach(&section, everywhere);
     let namespace = section.text("namespace", "a namespace, such as \"team/bi\"");
     let kv = section.parsed("kv", "\"auto\", \"v1\" or \"v2\"", |text| match text {
         "auto" => Some(None),
@@ -205,7 +227,7 @@ fn vault(section: Section<'_>) -> Option<Store> {
     section.finish();
     Some(Store::Vault(VaultStore {
         address: address?.value,
-        ca: ca.map(|found| found.value),
+        reach,
         namespace: namespace.map(|found| found.value),
         kv: kv.and_then(|found| found.value),
         login: logins.into_iter().flatten().next()?,
@@ -255,17 +277,17 @@ fn role(section: &Section<'_>) -> Option<String> {
     section.text("role", "the name of a role of the method").map(|found| found.value)
 }
 
-fn aws(section: Section<'_>) -> Option<Store> {
+fn aws(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Store> {
     let region = section.text("region", "a region, such as \"eu-central-1\"");
-    let (address, ca) = endpoint(&section);
+    let (address, reach) = (endpoint(&section), reach(&section, everywhere));
     section.finish();
-    Some(Store::Aws(AwsStore { region: region.map(|found| found.value), address, ca }))
+    Some(Store::Aws(AwsStore { region: region.map(|found| found.value), address, reach }))
 }
 
-fn azure(section: Section<'_>) -> Option<Store> {
+fn azure(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Store> {
     let address = section.required_parsed("address", "https://NAME.vault.azure.net", origin);
     let authority = section.parsed("authority", "https://HOST of the authority", origin);
-    let ca = section.path("ca");
+    let reach = reach(&section, everywhere);
     let any = section.flag("danger_any_resource");
     let logins = [
         section.section("managed_identity").map(managed_identity),
@@ -283,7 +305,7 @@ fn azure(section: Section<'_>) -> Option<Store> {
     Some(Store::Azure(AzureStore {
         address: address?.value,
         authority: authority.map(|found| found.value),
-        ca: ca.map(|found| found.value),
+        reach,
         danger_any_resource: any.is_some_and(|found| found.value),
         login: logins.into_iter().flatten().next()?,
     }))
@@ -315,18 +337,23 @@ fn client(section: &Section<'_>) -> Option<String> {
     section.text("client", "the id of an application").map(|found| found.value)
 }
 
-fn gcp(section: Section<'_>) -> Option<Store> {
+fn gcp(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Store> {
     let project = section.required("project", "the id of a project");
     let credentials = secret_source(&section, "credentials");
-    let (address, ca) = endpoint(&section);
+    let (address, reach) = (endpoint(&section), reach(&section, everywhere));
     section.finish();
     let credentials = credentials.map(|found| found.value);
-    Some(Store::Gcp(GcpStore { project: project?.value, credentials, address, ca }))
+    Some(Store::Gcp(GcpStore { project: project?.value, credentials, address, reach }))
 }
 
-fn endpoint(section: &Section<'_>) -> (Option<String>, Option<PathBuf>) {
+fn endpoint(section: &Section<'_>) -> Option<String> {
     let address = section.parsed("address", "https://HOST:PORT, or http:// on a loopback address", origin);
-    (address.map(|found| found.value), section.path("ca").map(|found| found.value))
+    address.map(|found| found.value)
+}
+
+fn reach(section: &Section<'_>, everywhere: Option<&ForwardProxy>) -> Reach {
+    let ca = section.path("ca").map(|found| found.value);
+    Reach { ca, proxy: forward_proxy::of_one(section, everywhere) }
 }
 
 fn one_of(section: &Section<'_>, what: &str, remedy: &str, keys: &[&str]) {
@@ -339,8 +366,7 @@ fn one_of(section: &Section<'_>, what: &str, remedy: &str, keys: &[&str]) {
 fn origin(text: &str) -> Option<String> {
     let uri = text.parse::<http::Uri>().ok()?;
     let host = uri.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let local = forward_proxy::is_here(host);
     let rooted = matches!(uri.path(), "" | "/") && uri.query().is_none();
     // A user in front of the host would be a secret in this file.
     let plain = !text.contains('@') && !host.is_empty();

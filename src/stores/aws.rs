@@ -30,13 +30,12 @@ use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::http::{HttpError, StoreHttp, inside, status_error};
+use super::http::{HttpError, NoHttp, StoreHttp, inside, status_error};
 use super::login::{LoginCache, with_login};
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::stores::AwsStore;
-use crate::tls::TlsError;
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
@@ -56,9 +55,9 @@ impl Aws {
     /// Sets the store up, without a request.
     ///
     /// # Errors
-    /// If the CA file is unusable.
-    pub(super) fn new(settings: &AwsStore, timeout: Duration) -> Result<Self, TlsError> {
-        let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
+    /// If a file that it names is unusable.
+    pub(super) fn new(settings: &AwsStore, timeout: Duration) -> Result<Self, NoHttp> {
+        let web = StoreHttp::new(&settings.reach, None, timeout)?;
         Ok(Self { settings: settings.clone(), web, timeout, logins: LoginCache::default() })
     }
 

@@ -27,14 +27,13 @@ use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::http::{HttpError, StoreHttp, inside, status_error};
+use super::http::{HttpError, NoHttp, StoreHttp, inside, status_error};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::fault::sources;
 use crate::base::secret::Secret;
 use crate::config::stores::{AzureLogin, AzureStore};
-use crate::tls::TlsError;
 
 /// One key vault.
 pub(super) struct Azure {
@@ -47,9 +46,9 @@ impl Azure {
     /// Sets the vault up, without a request.
     ///
     /// # Errors
-    /// If the CA file is unusable.
-    pub(super) fn new(settings: &AzureStore, timeout: Duration) -> Result<Self, TlsError> {
-        let wire = Arc::new(Wire(StoreHttp::new(settings.ca.as_deref(), None, timeout)?));
+    /// If a file that it names is unusable.
+    pub(super) fn new(settings: &AzureStore, timeout: Duration) -> Result<Self, NoHttp> {
+        let wire = Arc::new(Wire(StoreHttp::new(&settings.reach, None, timeout)?));
         Ok(Self { settings: settings.clone(), wire, logins: LoginCache::default() })
     }
 

@@ -23,13 +23,12 @@ use google_cloud_auth::errors::CredentialsError;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 
-use super::http::{StoreHttp, status_error, url};
+use super::http::{NoHttp, StoreHttp, status_error, url};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
 use crate::base::secret::Secret;
 use crate::config::stores::GcpStore;
-use crate::tls::TlsError;
 
 const ADDRESS: &str = "https://secretmanager.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -45,9 +44,9 @@ impl Gcp {
     /// Sets the store up, without a request.
     ///
     /// # Errors
-    /// If the CA file is unusable.
-    pub(super) fn new(settings: &GcpStore, timeout: Duration) -> Result<Self, TlsError> {
-        let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
+    /// If a file that it names is unusable.
+    pub(super) fn new(settings: &GcpStore, timeout: Duration) -> Result<Self, NoHttp> {
+        let web = StoreHttp::new(&settings.reach, None, timeout)?;
         Ok(Self { settings: settings.clone(), web, logins: LoginCache::default() })
     }
 

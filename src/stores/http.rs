@@ -1,20 +1,21 @@
 //! [`StoreHttp`]: the HTTP client for all stores over the network, whichever library speaks the protocol. The only
 //! exception is Google's token endpoints; the `gcp` store says why.
 //!
-//! It uses the operator's roots, follows no redirect, and ignores proxies of the environment. A whole exchange has a
-//! deadline, and an answer has a size limit. An error contains nothing of an answer's body.
+//! It uses the operator's roots and forward proxy, follows no redirect, and ignores proxies of the environment. A whole
+//! exchange has a deadline, and an answer has a size limit. An error contains nothing of an answer's body.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::StoreError;
+use super::secret_source::load_now;
 use crate::base::fault::chain;
 #[cfg(any(feature = "aws", feature = "azure"))]
 use crate::base::fault::sources;
-use crate::config::KeyPair;
+use crate::config::stores::Reach;
+use crate::config::{ForwardProxy, KeyPair};
 use crate::tls::{self, TlsError};
 
 /// The largest answer that the gate reads. Secrets have 64 KiB at most in every store.
@@ -43,21 +44,48 @@ pub(super) enum HttpError {
     Request(String),
 }
 
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoHttp {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the forward proxy's password: {0}")]
+    Password(#[from] StoreError),
+    #[error("the HTTP client does not take the roots, or the forward proxy's address")]
+    Client,
+}
+
+/// What is never asked through a forward proxy: this machine, and the metadata services of clouds and containers.
+const DIRECT: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::/32";
+
+/// The tunnels of a forward proxy.
+fn through(proxy: &ForwardProxy) -> Result<reqwest::Proxy, NoHttp> {
+    let all = reqwest::Proxy::all(format!("http://{}", proxy.address)).map_err(|_| NoHttp::Client)?;
+    let all = all.no_proxy(reqwest::NoProxy::from_string(DIRECT));
+    Ok(match &proxy.user {
+        Some((user, password)) => all.basic_auth(user, load_now(password)?.expose()),
+        None => all,
+    })
+}
+
 impl StoreHttp {
-    /// A client that trusts the roots in `ca`, or the platform's, and may have a client certificate.
+    /// A client for this way, which may have a client certificate.
     ///
     /// # Errors
     /// If a file is unusable.
-    pub(super) fn new(ca: Option<&Path>, identity: Option<&KeyPair>, timeout: Duration) -> Result<Self, TlsError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_as(ca, identity)?)
+    pub(super) fn new(reach: &Reach, identity: Option<&KeyPair>, timeout: Duration) -> Result<Self, NoHttp> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_as(reach.ca.as_deref(), identity)?)
             .connect_timeout(timeout)
             .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|_| TlsError::Roots(rustls::Error::General("the HTTP client refuses them".into())))?;
-        Ok(Self { http })
+            // None of the environment's.
+            .no_proxy();
+        let client = match &reach.proxy {
+            Some(proxy) => client.proxy(through(proxy)?),
+            None => client,
+        };
+        Ok(Self { http: client.build().map_err(|_| NoHttp::Client)? })
     }
 
     /// Sends a request and reads the whole answer.

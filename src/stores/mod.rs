@@ -39,7 +39,6 @@ use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind, chain};
 use crate::base::secret::Secret;
 use crate::config::{Config, Store};
-use crate::tls::TlsError;
 
 /// A secret from a store.
 pub struct StoredSecret {
@@ -181,9 +180,9 @@ pub type Stores = HashMap<Arc<str>, Arc<dyn SecretStore>>;
 /// Why a store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A TLS file is unusable.
+    /// A file that it names is unusable.
     #[error("[stores.{name}]: {why}")]
-    Tls {
+    File {
         /// The store.
         name: Arc<str>,
         /// Which file, and why.
@@ -203,25 +202,25 @@ pub enum SetupError {
 /// Sets the stores up, without a read: the gate must start while a store is unreachable.
 ///
 /// # Errors
-/// If a CA file is unusable, or a kind is not in this build.
+/// If a file that one of them names is unusable, or a kind is not in this build.
 #[allow(unused_variables, reason = "a build without remote stores needs neither times nor TLS")]
 pub fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, SetupError> {
     let timeout = config.pat.read;
     let absent = |name: &Arc<str>, store: &Store| SetupError::Absent { name: name.clone(), kind: store.kind() };
     let mut stores = Stores::new();
     for (name, store) in &config.stores {
-        let tls = |error: TlsError| SetupError::Tls { name: name.clone(), why: chain(&error) };
+        let unusable = |error: http::NoHttp| SetupError::File { name: name.clone(), why: chain(&error) };
         let set_up: Arc<dyn SecretStore> = match store {
             Store::File(file) => Arc::new(file::File::new(file.path.clone())),
             Store::Env => Arc::new(env::Env),
             #[cfg(feature = "vault")]
-            Store::Vault(vault) => Arc::new(vault::Vault::new(vault, timeout, clock.clone()).map_err(tls)?),
+            Store::Vault(vault) => Arc::new(vault::Vault::new(vault, timeout, clock.clone()).map_err(unusable)?),
             #[cfg(feature = "aws")]
-            Store::Aws(aws) => Arc::new(aws::Aws::new(aws, timeout).map_err(tls)?),
+            Store::Aws(aws) => Arc::new(aws::Aws::new(aws, timeout).map_err(unusable)?),
             #[cfg(feature = "azure")]
-            Store::Azure(azure) => Arc::new(azure::Azure::new(azure, timeout).map_err(tls)?),
+            Store::Azure(azure) => Arc::new(azure::Azure::new(azure, timeout).map_err(unusable)?),
             #[cfg(feature = "gcp")]
-            Store::Gcp(gcp) => Arc::new(gcp::Gcp::new(gcp, timeout).map_err(tls)?),
+            Store::Gcp(gcp) => Arc::new(gcp::Gcp::new(gcp, timeout).map_err(unusable)?),
             #[cfg(not(feature = "vault"))]
             Store::Vault(_) => return Err(absent(name, store)),
             #[cfg(not(feature = "aws"))]

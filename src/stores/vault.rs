@@ -12,6 +12,8 @@
 //! renewal fails, if the new lease is shorter, or if Vault refuses a read with 403. If that login does not help, the
 //! gate waits before the next one. While neither works, a token with some lease left still serves.
 
+#[path = "vault_mount.rs"]
+mod mount;
 #[path = "vault_write.rs"]
 mod write;
 
@@ -31,7 +33,7 @@ use vaultrs::auth::{approle, cert, kubernetes, oidc};
 use vaultrs::client::{Client, VaultClient, VaultClientSettings};
 use vaultrs::error::ClientError;
 
-use super::http::{StoreHttp, status_error, url};
+use super::http::{NoHttp, StoreHttp, status_error, url};
 use super::login::{LoginCache, with_login};
 use super::secret_source::load;
 use super::{ReadFuture, SecretStore, StoreError, StoredSecret, Write, WriteFuture};
@@ -41,7 +43,7 @@ use crate::base::rfc3339;
 use crate::base::secret::Secret;
 use crate::config::KeyPair;
 use crate::config::stores::{KvVersion, VaultLogin, VaultStore};
-use crate::tls::TlsError;
+use mount::Mounts;
 
 /// How long the gate believes a 403 that a new login did not change: each login leaves a lease in Vault.
 const BARREN: Duration = Duration::from_secs(300);
@@ -53,6 +55,7 @@ pub(super) struct Vault {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     logins: LoginCache<Login>,
+    mounts: Mounts,
     /// Until when a 403 leads to no new login, because the last one did not help.
     barren: Mutex<Option<Instant>>,
 }
@@ -76,15 +79,16 @@ impl Vault {
     /// Sets the server up, without a request.
     ///
     /// # Errors
-    /// If the CA file is unusable.
-    pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let web = StoreHttp::new(settings.ca.as_deref(), None, timeout)?;
+    /// If a file that it names is unusable.
+    pub(super) fn new(settings: &VaultStore, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, NoHttp> {
+        let web = StoreHttp::new(&settings.reach, None, timeout)?;
         Ok(Self {
             settings: settings.clone(),
             web,
             timeout,
             clock,
             logins: LoginCache::default(),
+            mounts: Mounts::default(),
             barren: Mutex::default(),
         })
     }
@@ -194,7 +198,7 @@ impl Vault {
     /// A client with the gate's certificate. It reads the files again, because a renewal replaces them.
     fn shown(&self, certificate: &Path, key: &Path) -> Result<StoreHttp, StoreError> {
         let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
-        StoreHttp::new(self.settings.ca.as_deref(), Some(&pair), self.timeout)
+        StoreHttp::new(&self.settings.reach, Some(&pair), self.timeout)
             .map_err(|error| StoreError::Refused(format!("login: {}", chain(&error))))
     }
 
@@ -205,12 +209,10 @@ impl Vault {
     }
 
     async fn read_secret(&self, path: &str) -> Result<StoredSecret, StoreError> {
-        let Some((mount, path)) = path.split_once('/') else {
-            return Err(StoreError::Refused("the reference needs MOUNT/PATH".into()));
-        };
+        self.mounts.split(path)?;
         let denied = |denied: &Denied| denied.status == Some(StatusCode::FORBIDDEN);
         let may_help = |found: &Denied| denied(found) && self.barren().is_none_or(|until| self.clock.now() >= until);
-        let read = with_login!(self, login => self.read_kv(&login, mount, path), unless may_help);
+        let read = with_login!(self, login => self.read_at(&login, path), unless may_help);
         match &read {
             Err(found) if denied(found) => {
                 let (now, mut barren) = (self.clock.now(), self.barren());
@@ -228,6 +230,18 @@ impl Vault {
         self.barren.lock()
     }
 
+    /// Reads at the mount that is taken for the reference's; where nothing is found there, Vault says which it is.
+    async fn read_at(&self, login: &Login, path: &str) -> Result<StoredSecret, Denied> {
+        let (mount, rest) = self.mounts.split(path)?;
+        match self.read_kv(login, mount, rest).await {
+            Err(denied) if denied.elsewhere && self.ask_mount(login, path).await => {
+                let (mount, rest) = self.mounts.split(path)?;
+                self.read_kv(login, mount, rest).await
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn read_kv(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
         if self.settings.kv == Some(KvVersion::V1) {
             return self.read_v1(login, mount, path).await;
@@ -242,7 +256,7 @@ impl Vault {
     }
 
     async fn read_v2(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
-        let answer = self.get(login, [mount, "data"].into_iter().chain(path.split('/'))).await?;
+        let answer = self.get(login, mount.split('/').chain(["data"]).chain(path.split('/'))).await?;
         let secret = answered::<Envelope>(&answer)
             .and_then(|envelope| envelope.data)
             .and_then(|data| serde_json::from_str::<Versioned>(data.get()).ok());
@@ -263,7 +277,7 @@ impl Vault {
     }
 
     async fn read_v1(&self, login: &Login, mount: &str, path: &str) -> Result<StoredSecret, Denied> {
-        let answer = self.get(login, std::iter::once(mount).chain(path.split('/'))).await?;
+        let answer = self.get(login, mount.split('/').chain(path.split('/'))).await?;
         let data = answered::<Envelope>(&answer).and_then(|envelope| envelope.data);
         let Some(data) = data.filter(|_| answer.status().is_success()) else { return Err(denied(&answer)) };
         let value = Secret::new(data.get().to_owned());

@@ -22,9 +22,8 @@ struct Written {
 
 impl Vault {
     pub(super) async fn write_secret(&self, write: Write<'_>) -> Result<String, WriteError> {
-        let Some((mount, path)) = write.path.split_once('/') else {
-            return Err(StoreError::Refused("the reference needs MOUNT/PATH".into()).into());
-        };
+        // The read just before has found the mount.
+        let (mount, path) = self.mounts.split(write.path)?;
         let refused =
             |failed: &Failed| matches!(failed, Failed::Denied(it) if it.status == Some(StatusCode::FORBIDDEN));
         // The read just before has shown that the login is good: 403 is about the right to write, but for a token that
@@ -44,7 +43,7 @@ impl Vault {
         match write.before.strip_prefix('v').and_then(|number| number.parse::<u64>().ok()) {
             Some(number) => {
                 let body = format!(r#"{{"options":{{"cas":{number}}},"data":{value}}}"#);
-                let place = [mount, "data"].into_iter().chain(path.split('/'));
+                let place = mount.split('/').chain(["data"]).chain(path.split('/'));
                 let answer = self.send(login, Method::POST, place, Bytes::from(body)).await?;
                 let written = answered::<Written>(&answer).filter(|_| answer.status().is_success());
                 match written {
@@ -57,7 +56,7 @@ impl Vault {
                 }
             }
             None => {
-                let place = std::iter::once(mount).chain(path.split('/'));
+                let place = mount.split('/').chain(path.split('/'));
                 let answer = self.send(login, Method::POST, place, Bytes::from(value.to_owned())).await?;
                 if !answer.status().is_success() {
                     return Err(Failed::Denied(denied(&answer)));

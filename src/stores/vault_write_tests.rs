@@ -10,7 +10,7 @@ use super::*;
 use crate::base::clock::SystemClock;
 use crate::base::secret::Secret;
 use crate::config::SecretSource;
-use crate::config::stores::{KvVersion, VaultLogin, VaultStore};
+use crate::config::stores::{KvVersion, Reach, VaultLogin, VaultStore};
 
 /// A server that gives these answers in turn, and what it was asked.
 struct Fake {
@@ -54,7 +54,7 @@ fn vault(fake: &Fake, home: &tempfile::TempDir, kv: KvVersion) -> Vault {
     std::fs::write(home.path().join("token"), "root").unwrap();
     let settings = VaultStore {
         address: fake.address.clone(),
-        ca: None,
+        reach: Reach::default(),
         namespace: None,
         kv: Some(kv),
         login: VaultLogin::Token(SecretSource::File(home.path().join("token"))),
@@ -99,4 +99,30 @@ async fn kv_v1_names_the_new_version_as_a_read_does() {
     let wanted = Secret::new(r#"{"n":1,"token":"canary"}"#.into()).fingerprint();
     assert_eq!(version.unwrap(), format!("content:{wanted}"));
     assert!(fake.asked.lock()[0].starts_with("POST /v1/kv/bi/pat HTTP/1.1 | {"));
+}
+
+#[tokio::test]
+async fn a_mount_with_slashes_is_asked_for_once_and_written_to() {
+    let found = (200, r#"{"data":{"data":{"token":"canary"},"metadata":{"version":3}}}"#);
+    let mount = (200, r#"{"data":{"path":"team/bi/kv/","type":"kv"}}"#);
+    let answers = [(404, r#"{"errors":[]}"#), mount, found, (200, r#"{"data":{"version":4}}"#), found];
+    let (fake, home) = (fake(&answers).await, tempfile::tempdir().unwrap());
+    let vault = vault(&fake, &home, KvVersion::V2);
+    let path = "team/bi/kv/reports/pat";
+    assert_eq!(vault.read(path).await.unwrap().version, "v3");
+    let value = Secret::new(r#"{"token":"canary"}"#.into());
+    assert_eq!(vault.write(Write { path, value: &value, before: "v3" }).await.unwrap(), "v4");
+    vault.read(path).await.unwrap();
+    let asked = fake.asked.lock().clone();
+    let paths: Vec<_> = asked.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/v1/team/data/bi/kv/reports/pat",
+            "/v1/sys/internal/ui/mounts/team/bi/kv/reports/pat",
+            "/v1/team/bi/kv/data/reports/pat",
+            "/v1/team/bi/kv/data/reports/pat",
+            "/v1/team/bi/kv/data/reports/pat",
+        ]
+    );
 }

@@ -96,7 +96,6 @@ class Certificates:
         run("keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", self.ca, "-keystore", self.trust,
             "-storetype", "PKCS12", "-storepass", self.trust_password)  # fmt: skip
 
-
     def another(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2, issuer: str | None = "ca",
                 usage: str = "serverAuth") -> tuple[Path, Path]:  # fmt: skip
         """One more certificate and its key, of our CA or of its own making."""
@@ -106,6 +105,13 @@ class Certificates:
             "-keyout", key, "-out", request)  # fmt: skip
         signer = ["-CA", self.ca, "-CAkey", self.place / "ca.key", "-CAcreateserial"] if issuer else ["-signkey", key]
         run("openssl", "x509", "-req", "-in", request, *signer, "-days", days, "-extfile", extensions, "-out", pem)
+        return pem, key
+
+    def self_signed(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1") -> tuple[Path, Path]:
+        """What `openssl req -x509` makes by default: a certificate that signed itself, and is marked as a CA."""
+        pem, key = self.place / f"{name}.pem", self.place / f"{name}.key"
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+            "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", "-keyout", key, "-out", pem)  # fmt: skip
         return pem, key
 
 

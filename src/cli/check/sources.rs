@@ -15,6 +15,8 @@ pub(super) fn sources(config: &Config) -> Vec<(String, SecretSource)> {
     }
     for (name, store) in &config.stores {
         let key = |rest: &str| format!("stores.{name}.{}.{rest}", store.kind());
+        let password = store.proxy().and_then(|proxy| Some(proxy.user.as_ref()?.1.clone()));
+        all.extend(password.map(|source| (key("proxy.password"), source)));
         match store {
             Store::File(_) | Store::Env | Store::Aws(_) => {}
             Store::Vault(vault) => match &vault.login {

@@ -73,6 +73,8 @@ class VaultBackend(Backend):
         self.server = Vault(place, tools, certificates, free_ports())
         self.server.ask("POST", "sys/auth/approle", {"type": "approle"})
         self.server.ask("POST", "sys/mounts/kv1", {"type": "kv", "options": {"version": "1"}})
+        for version in ("1", "2"):
+            self.server.ask("POST", f"sys/mounts/team/bi/kv{version}", {"type": "kv", "options": {"version": version}})
         self.allow(True)
         self.server.ask("POST", "auth/approle/role/gate", {"token_policies": "gate", "token_ttl": "1h"})
         role = self.server.ask("GET", "auth/approle/role/gate/role-id")["data"]["role_id"]
@@ -88,7 +90,7 @@ class VaultBackend(Backend):
 
     def allow(self, allowed: bool, _name: str = "") -> None:
         rule = '"read"' if allowed else '"deny"'
-        paths = ("secret/data/*", "kv1/*")
+        paths = ("secret/data/*", "kv1/*", "team/bi/*")
         policy = "\n".join(f'path "{path}" {{ capabilities = [{rule}] }}' for path in paths)
         self.server.ask("PUT", "sys/policies/acl/gate", {"policy": policy})
 

@@ -19,6 +19,7 @@ from world import BINARY, Certificates, Checks, Gate, StandIn
 
 from .backends import Backend
 from .front import Front
+from .tunnels import Tunnels
 
 USER = "BI_SERVICE"
 LONG = "x" * 20_000
@@ -243,6 +244,17 @@ class Contract:
 
             self.check(f"a version that is {state} is the store's no", lost)
 
+        if backend.kind == "vault":
+
+            def slashes():
+                for place, body in (("team/bi/kv1/deep/pat", {"token": "canary-v1"}), ("team/bi/kv2/data/deep/pat", {"data": {"token": "canary-v2"}})):
+                    backend.server.ask("POST", place, body)
+                for version in (1,) if backend.extra else (1, 2):  # with `kv`, the store has that version alone
+                    told = self.probe({"one": f"s:team/bi/kv{version}/deep/pat#token"})["one"]
+                    assert told["ok"] and told["id"] == fingerprint(f"canary-v{version}"), told
+
+            self.check("a mount with slashes in its name", slashes)
+
         backend.put("pat", "canary-pat-1")
         if backend.denies and backend.network:
 
@@ -296,6 +308,32 @@ class Contract:
         self.check("a name that cannot be resolved is unavailable", lambda: self.fails("unavailable", table=backend.table(host=host)))
         self.check("a name from the hosts file is resolved", lambda: self.gives("canary-pat-1", table=backend.table(host="store.test")))
         self.check("a CA file that is none is said at once", self.wrong_ca)
+        self.check("through a forward proxy, for all or for this store, and not where it says direct", self.forwarded)
+        pair = self.certificates.self_signed("store-own")
+        own = Front(self.certificates, front.backend, tls=front.backend_tls, pair=pair)
+        bundle = self.place / "store-own-and-ca.pem"  # Azure's authority has a certificate of the CA
+        bundle.write_text(pair[0].read_text() + self.certificates.ca.read_text())
+        mine = lambda: backend.table(port=own.port).replace(str(self.certificates.ca), str(bundle))  # noqa: E731
+        self.check("a self-signed certificate is its own CA", lambda: self.gives("canary-pat-1", table=mine()))
+        own.stop()
+
+    def forwarded(self):
+        """The store's host has a name that this machine alone knows: only tunnels of the proxy lead there."""
+        table, place = self.backend.table(host="store.test"), self.place
+        (place / "proxy-password").write_text("canary-proxy-password\n")
+        with Tunnels("gate:canary-proxy-password") as tunnels:
+            login = f'address = "127.0.0.1:{tunnels.port}"\nuser = "gate"\npassword = "file:proxy-password"\n'
+            inline = "proxy = { " + login.strip().replace("\n", ", ") + " }\n"
+            self.gives("canary-pat-1", table=f"[proxy]\n{login}{table}")
+            assert tunnels.made > 0 and tunnels.names == {"store.test"}, (tunnels.made, tunnels.names)
+            made = tunnels.made
+            self.gives("canary-pat-1", table=table + inline)
+            assert tunnels.made > made, tunnels.made
+            made = tunnels.made
+            self.gives("canary-pat-1", table=f"[proxy]\n{login}{table}proxy = {{ direct = true }}\n")
+            assert tunnels.made == made, tunnels.made
+            (place / "proxy-password").write_text("another\n")
+            self.fails("unavailable", "proxy authorization required", table=f"[proxy]\n{login}{table}")
 
     def wrong_ca(self):
         file = self.place / "check.toml"
