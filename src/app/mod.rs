@@ -35,6 +35,7 @@ mod pat_ends;
 mod reload;
 mod startup;
 pub mod status;
+mod way_in;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -53,6 +54,7 @@ pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
 pub use reload::Seen;
 pub use startup::{Listeners, room_for_connections};
+pub use way_in::WayIn;
 
 use crate::base::clock::Env;
 use crate::base::shutdown::Shutdown;

@@ -77,6 +77,23 @@ class Place:
         return done.stdout
 
 
+def by_the_gate(checks: Checks, place: Place) -> None:
+    """`client setup` asks the running gate, and says when it did not."""
+
+    def test() -> None:
+        words = (BINARY, "client", "setup", "bi", "--for", "jdbc")
+        said = run(*words, "--admin", f"127.0.0.1:{place.gate.admin}")
+        assert f"jdbc:snowflake://localhost:{place.gate.port}/" in said and "As the running gate has it." in said, said
+        assert "As the file has it; no gate answers" in run(*words, "--config", place.file)
+        said = run(*words, "--config", place.gate.file_for_commands())
+        assert f"localhost:{place.gate.port}/" in said and "As the running gate has it." in said, said
+        unknown = subprocess.run([str(BINARY), "client", "setup", "nobody", "--for", "jdbc", "--admin", f"127.0.0.1:{place.gate.admin}"],
+                                 capture_output=True, text=True)  # fmt: skip
+        assert unknown.returncode == 8 and "no client has the name nobody" in unknown.stderr, unknown
+
+    checks.check("client setup asks the running gate", test)
+
+
 def python(checks: Checks, place: Place) -> None:
     told = place.told("python")
     five, four = install.py5(place.tools), install.py4(place.tools)
@@ -292,6 +309,7 @@ def main() -> None:
     with world.place() as name:
         ground = Ground(Path(name), USER, PAT)
         place = Place(ground, tools)
+        by_the_gate(checks, place)
         python(checks, place)
         others(checks, place)
         statements(checks, place)

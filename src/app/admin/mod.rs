@@ -224,6 +224,11 @@ impl AdminService {
             Verb::Rotate => self.rotate(request, Ask::Rotate).await?,
             Verb::Replace => self.rotate(request, Ask::Replace).await?,
             Verb::Revoke => self.revoke(request).await?,
+            Verb::WayIn => match parameter(request, "client").map(|client| (operator.way_in(&client), client)) {
+                Some((Some(way), _)) => json_answer(StatusCode::OK, &way),
+                Some((None, client)) => error(StatusCode::NOT_FOUND, &format!("no client has the name {client}")),
+                None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the client: ?client=NAME"),
+            },
             Verb::Reload => json_answer(StatusCode::OK, &operator.reload().await?),
             Verb::Failures => json_answer(StatusCode::OK, &operator.failures().await),
             Verb::ConsoleToken => match self.passes.token() {

@@ -48,6 +48,8 @@ verbs! {
     /// Ends the PAT of `?credential=NAME`: disables its token, or removes it with `&remove=true`.
     /// Its sessions end. With `&dry_run=true` it says what it would do, and who would feel it.
     Revoke = POST "/pats/revoke",
+    /// What tools have to be told to reach the gate as the client `?client=NAME`.
+    WayIn = GET "/clients/way",
     /// Reads the configuration again, with the files that it names.
     Reload = POST "/reload",
     /// What failed last, with sentences and next steps.
@@ -97,7 +99,7 @@ impl Verb {
     pub(super) fn is_for_everyone(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload => false,
+            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload | Self::WayIn => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
             Self::Failures | Self::ConsoleToken | Self::Drain | Self::Rotate | Self::Replace | Self::Revoke => false,
         }

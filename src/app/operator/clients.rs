@@ -2,11 +2,17 @@
 
 use super::Operator;
 use crate::app::answers::ClientLogin;
+use crate::app::way_in::WayIn;
 use crate::base::epoch::EpochMillis;
 use crate::telemetry::history::Reader;
 use crate::telemetry::story::Story;
 
 impl Operator {
+    /// What tools have to be told to reach the gate as a client; `None` if it has no such client.
+    pub fn way_in(&self, client: &str) -> Option<WayIn> {
+        WayIn::of(&self.generation().config, &self.running.listeners, client)
+    }
+
     /// The last login of every client, by credential; without a history only the sessions are known.
     pub async fn clients(&self) -> Vec<ClientLogin> {
         let generation = self.generation();

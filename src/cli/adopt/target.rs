@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::login::{Login, bare_host, is_snowflake};
 use crate::admit::key::{self, ClientKey};
+use crate::app::WayIn;
 use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use crate::base::text::bare;
-use crate::cli::client::{Endpoint, server};
+use crate::cli::client::server;
 use crate::cli::shell::CommandError;
 use crate::config::{Config, file};
 
@@ -163,7 +164,7 @@ fn of_client(config: &Config, name: &str) -> Option<Target> {
     let (name, client) = config.clients.iter().find(|(own, _)| own.as_str() == name)?;
     let credential = config.credentials.get(&client.credential)?;
     let account = config.accounts.get(&credential.account)?;
-    let Endpoint { host, port, .. } = Endpoint::of(config, name.as_str(), client);
+    let WayIn { host, port, .. } = WayIn::of(config, &[], name.as_str())?;
     let mut accounts = names_of(&account.host);
     accounts.push(account.name.to_ascii_lowercase());
     let keys = client.keys.iter().map(|hash| format!("sha256:{}", hex::encode(hash))).collect();

@@ -1,8 +1,6 @@
 //! [`Endpoint`]: what a tool has to be told to reach the gate as a client.
 
-use crate::base::pins::Pin;
-use crate::config::{Client, Config, Listen};
-use crate::tls::ServerCertificate;
+use crate::app::WayIn;
 
 /// What stands where the key goes: it is shown once, by `client new`.
 pub(in crate::cli) const KEY: &str = "<THE CLIENT KEY>";
@@ -31,29 +29,15 @@ pub(in crate::cli) struct Endpoint {
     pub schema: Option<String>,
 }
 
-impl Endpoint {
-    /// That of a client, at the listener that it may use.
-    pub(in crate::cli) fn of(config: &Config, name: &str, client: &Client) -> Self {
-        let listener = listener(config, client);
-        let (host, port) = address(listener);
-        let credential = config.credentials.get(&client.credential);
-        let account = credential.and_then(|one| config.accounts.get(&one.account));
-        let place = |of_client: &Pin, of_credential: Option<&Pin>| first(of_client).or_else(|| first(of_credential?));
-        let pins = credential.map(|one| &one.pins);
-        Self {
-            client: name.to_owned(),
-            host,
-            port,
-            account: account.map_or_else(String::new, |account| account.name.clone()),
-            user: USER.to_owned(),
-            ca: None,
-            role: place(&client.pins.role, pins.map(|pins| &pins.role)),
-            warehouse: place(&client.pins.warehouse, pins.map(|pins| &pins.warehouse)),
-            database: place(&client.pins.database, pins.map(|pins| &pins.database)),
-            schema: place(&client.pins.schema, pins.map(|pins| &pins.schema)),
-        }
+impl From<WayIn> for Endpoint {
+    fn from(way: WayIn) -> Self {
+        let WayIn { client, host, port, account, role, warehouse, database, schema } = way;
+        let user = USER.to_owned();
+        Self { client, host, port, account, user, ca: None, role, warehouse, database, schema }
     }
+}
 
+impl Endpoint {
     /// One for the pages in `deploy/guides`.
     #[cfg(test)]
     pub(super) fn example() -> Self {
@@ -100,34 +84,4 @@ impl Endpoint {
 /// `HOST`, or `HOST:PORT` where the port is not that of HTTPS.
 pub(in crate::cli) fn server(host: &str, port: u16) -> String {
     if port == 443 { host.to_owned() } else { format!("{host}:{port}") }
-}
-
-/// The first listener that the client may use, that of `[listen]` before all others.
-fn listener<'a>(config: &'a Config, client: &Client) -> &'a Listen {
-    let allowed = |listen: &&Listen| client.listeners.is_empty() || client.listeners.contains(&listen.name);
-    std::iter::once(&config.listen).chain(config.listeners.values()).find(allowed).unwrap_or(&config.listen)
-}
-
-/// What tools connect to: `public`, else the first name of the certificate, else the address.
-fn address(listen: &Listen) -> (String, u16) {
-    if let Some(public) = &listen.public {
-        return public.clone();
-    }
-    let names = listen.tls.as_ref().and_then(|pair| ServerCertificate::read(pair).ok()).map(|one| one.names);
-    let named = names.unwrap_or_default().into_iter().find(|name| !name.contains('*'));
-    let address = listen.address.ip();
-    let host = named.unwrap_or_else(|| match address {
-        _ if address.is_loopback() => "localhost".to_owned(),
-        _ if address.is_unspecified() => "<THE GATE'S NAME: set listen.public>".to_owned(),
-        _ => address.to_string(),
-    });
-    (host, listen.address.port())
-}
-
-fn first(pin: &Pin) -> Option<String> {
-    match pin {
-        Pin::Free => None,
-        Pin::Fixed(value) => Some(value.to_string()),
-        Pin::OneOf(values) => values.first().cloned(),
-    }
 }

@@ -11,7 +11,7 @@ mod tools;
 
 use clap::Subcommand;
 
-pub(super) use endpoint::{Endpoint, KEY, server};
+pub(super) use endpoint::{KEY, server};
 pub(super) use guide::Tool;
 pub(super) use setup::show;
 

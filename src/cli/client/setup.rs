@@ -2,16 +2,22 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::endpoint::Endpoint;
 use super::guide::{Guide, Tool};
 use super::render;
+use crate::app::{Verb, WayIn};
 use crate::base::fault::Owner;
+use crate::cli::admin_client::{self, NoAnswer, encoded};
 use crate::cli::private::new_file;
-use crate::cli::shell::{CommandError, ConfigArgs, say};
+use crate::cli::shell::{CommandError, GateArgs, say};
 use crate::config::file;
+
+/// How long the running gate may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which client, and which tool.
 #[derive(Args)]
@@ -22,7 +28,7 @@ pub(in crate::cli) struct SetupArgs {
     #[arg(long = "for", value_enum)]
     tool: Tool,
     #[command(flatten)]
-    config: ConfigArgs,
+    gate: GateArgs,
     /// Where the roots of the gate's certificate lie on the tool's machine, if that machine does not trust them.
     #[arg(long, value_name = "FILE")]
     ca: Option<String>,
@@ -33,10 +39,11 @@ pub(in crate::cli) struct SetupArgs {
 
 /// The command.
 pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
-    let (end, guide) = guide(&args.config.file()?, &args.client, args.tool, args.ca.as_deref())?;
-    match args.config.json {
+    let (way, by) = way(&args.gate, &args.client)?;
+    let (end, guide) = guide(way, args.tool, args.ca.as_deref());
+    match args.gate.json {
         true => say(&render::json(&guide, args.tool).to_string()),
-        false => say(render::text(&guide, &end).trim_end()),
+        false => say(&format!("{}\n{by}", render::text(&guide, &end).trim_end())),
     }
     match &args.write {
         Some(directory) => write(&guide, directory),
@@ -46,24 +53,44 @@ pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
 
 /// Prints the set-up of a tool.
 pub(in crate::cli) fn show(file: &Path, client: &str, tool: Tool, ca: &str) -> Result<(), CommandError> {
-    let (end, guide) = guide(file, client, tool, Some(ca))?;
+    let (end, guide) = guide(in_file(file, client)?, tool, Some(ca));
     say(render::text(&guide, &end).trim_end());
     Ok(())
 }
 
-/// The guide of a tool for a client of a configuration.
-fn guide(file: &Path, client: &str, tool: Tool, ca: Option<&str>) -> Result<(Endpoint, Guide), CommandError> {
+/// The way in of a client, from the running gate, else from the file; and a line that says from where.
+fn way(args: &GateArgs, client: &str) -> Result<(WayIn, &'static str), CommandError> {
+    let asked = admin_client::ask_within(PATIENCE, args, Verb::WayIn, &format!("?client={}", encoded(client)));
+    match asked {
+        Ok((_, way)) => Ok((way, "As the running gate has it.")),
+        // Only a gate that was named has the last word: the file may be ahead of the gate, or the gate may not run.
+        Err(why) if args.admin.is_some() => Err(why.into()),
+        Err(NoAnswer::NoFile(why)) => Err(why),
+        Err(NoAnswer::NotAsked(_)) => {
+            Ok((in_file(&args.file()?, client)?, "As the file has it; no gate answers at its admin address."))
+        }
+        Err(NoAnswer::Refused(..) | NoAnswer::Failed(..)) => Ok((
+            in_file(&args.file()?, client)?,
+            "As the file has it; the running gate did not tell. If it does not have the client yet: patgate reload.",
+        )),
+    }
+}
+
+fn in_file(file: &Path, client: &str) -> Result<WayIn, CommandError> {
     let (config, _) = file::load(file).map_err(CommandError::gate)?;
-    let found = config.clients.iter().find(|(name, _)| name.as_str() == client);
-    let Some((name, found)) = found else {
+    WayIn::of(&config, &[], client).ok_or_else(|| {
         let known: Vec<_> = config.clients.keys().map(ToString::to_string).collect();
         let text = format!("no client has the name {client}; the file has {}", known.join(", "));
-        return Err(CommandError::of(Owner::Client, text));
-    };
+        CommandError::of(Owner::Client, text)
+    })
+}
+
+/// The guide of a tool for a way in; `ca` is where the gate's roots lie on the tool's machine.
+fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
     let whole = |ca: &str| std::path::absolute(ca).map_or_else(|_| ca.to_owned(), |path| path.display().to_string());
-    let end = Endpoint { ca: ca.map(whole), ..Endpoint::of(&config, name.as_str(), found) };
+    let end = Endpoint { ca: ca.map(whole), ..way.into() };
     let guide = tool.guide(&end);
-    Ok((end, guide))
+    (end, guide)
 }
 
 fn write(guide: &Guide, directory: &Path) -> Result<(), CommandError> {
