@@ -164,11 +164,31 @@ impl Guard {
 
     /// Records what came of the gate's own login `number`.
     pub(super) fn own_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, number: u64, outcome: Outcome) {
+        self.told(name, id, outcome, |ledger, outcome, now| ledger.own_told(id, number, outcome, self.widths(), now));
+    }
+
+    /// Records what came of a rotator's statement beside others.
+    pub(super) fn beside_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, outcome: Outcome) {
+        self.told(name, id, outcome, |ledger, outcome, now| {
+            let own = ledger.version(id).own;
+            let sent = ledger.own_sends(id, now);
+            ledger.own_told(id, sent, outcome, self.widths(), now);
+            ledger.version(id).own = own;
+        });
+    }
+
+    fn told(
+        self: &Arc<Self>,
+        name: &ServiceUser,
+        id: &PatId,
+        outcome: Outcome,
+        tell: impl FnOnce(&mut Ledger, Outcome, Instant),
+    ) {
         let (said, now) = (Said::of(&outcome), self.clock.now());
         let mut state = self.state.lock();
         let suspected = matches!(state.ledgers.of(name).version(id).standing, Standing::Suspect { .. });
         let lasting = matches!(outcome, Outcome::Refused(_)) || state.ledgers.of(name).would_change(id, &outcome);
-        let change = |ledger: &mut Ledger| ledger.own_told(id, number, outcome, self.widths(), now);
+        let change = |ledger: &mut Ledger| tell(ledger, outcome, now);
         match lasting {
             true => state.ledgers.change(name, &*self.clock, change),
             false => change(state.ledgers.of(name)),

@@ -180,13 +180,16 @@ impl Pats {
         read.into_iter().map(|(references, outcome)| (references, outcome.map(|_: Arc<CachedPat>| ()))).collect()
     }
 
-    /// Forgets the bad logins of a credential's user, here and at all replicas, and reads now. The operator calls it
+    /// Forgets the bad logins of a credential's user and of its rotator, here and at all replicas, and reads now. The operator calls it
     /// after enabling a PAT again, or unlocking the user. `None` if there is no such credential.
     pub async fn retry(&self, credential: &str) -> Option<Vec<(LoginRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");
-        self.inner.guard.forget_refusals(user);
-        self.inner.replicas.iter().for_each(|replicas| replicas.forget_refusals(user));
+        let rotator = self.inner.rotations.tokens.get(credential).map(|token| &token.rotator.user);
+        for user in std::iter::once(user).chain(rotator) {
+            self.inner.guard.forget_refusals(user);
+            self.inner.replicas.iter().for_each(|replicas| replicas.forget_refusals(user));
+        }
         Some(self.refresh(Some(credential)).await)
     }
 

@@ -24,7 +24,7 @@ use crate::upstream::{Opened, OwnSession};
 /// How often to look whether the own login may go.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long it may wait for that.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the logout may keep the answer waiting.
 const LOGOUT: Duration = Duration::from_secs(2);
 
@@ -117,7 +117,7 @@ impl Inner {
         }
         let version = pat.fetched.id.clone();
         let mut proof = Proof { version: Some(version.clone()), ..Proof::default() };
-        let sending = match self.own_login_begins(user, &version).await {
+        let sending = match self.own_login_begins(user, &version, PATIENCE).await {
             Ok(sending) => sending,
             Err(NotSent::Never(kind, cause)) => {
                 let fault = Fault::new(kind).with_cause(format_args!("not sent: {cause}"));
@@ -160,11 +160,16 @@ impl Inner {
     }
 
     /// Waits until the own login may go.
-    pub(super) async fn own_login_begins(&self, user: &ServiceUser, version: &PatId) -> Result<Sending, NotSent> {
+    pub(super) async fn own_login_begins(
+        &self,
+        user: &ServiceUser,
+        version: &PatId,
+        patience: Duration,
+    ) -> Result<Sending, NotSent> {
         let begun = tokio::time::Instant::now();
         loop {
             match self.guard.own_login_begins(user, version) {
-                Err(NotSent::Busy) if begun.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
+                Err(NotSent::Busy) if begun.elapsed() < patience => tokio::time::sleep(AGAIN).await,
                 begun => return begun,
             }
         }

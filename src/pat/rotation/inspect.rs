@@ -43,7 +43,7 @@ pub async fn look_at_tokens(config: &Config, accounts: &Accounts, resolver: &Res
 }
 
 async fn look(token: &RotatedToken, resolver: &Resolver, env: &Env) -> Result<String, RotationFailure> {
-    let tokens = Statements { token, resolver, env }.show().await?;
+    let tokens = Statements { token, resolver, env, gate: None }.show().await?;
     let (name, now) = (&token.terms.token, env.clock.wall());
     let Some(found) = tokens.iter().rfind(|one| one.name == *name) else {
         return Err(RotationFailure::no_token(&token.terms));

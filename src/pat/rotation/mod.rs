@@ -7,7 +7,7 @@
 //! | `tidy` | which rotated tokens can be removed: pure |
 //! | `recovery` | what became of a rotation that was broken off: pure |
 //! | `journal` | each step, on disk |
-//! | `statements` | what Snowflake does for the rotator |
+//! | `statements`, `guarded` | what Snowflake does for the rotator, and what protects the rotator from a lock |
 //! | `proof` | the gate's own login with a token that no store has yet |
 //! | `run`, `write`, `finish` | the steps of a rotation |
 //! | `uses` | which versions gates use |
@@ -19,6 +19,7 @@
 
 mod failure;
 mod finish;
+mod guarded;
 mod inspect;
 mod journal;
 mod keeper;
@@ -63,6 +64,7 @@ use crate::telemetry::act::{self, Act};
 use crate::telemetry::sinks::Sinks;
 use journal::{Failure, Journal};
 use run::{Rotation, Run};
+use statements::Statements;
 use turn::Turn;
 
 /// How long a look at Snowflake may take, for an operator who waits for it.
@@ -138,6 +140,11 @@ pub(super) async fn ended(inner: &Inner) {
 }
 
 impl Inner {
+    /// The statements of a token's rotator, through the guard.
+    fn statements<'a>(&'a self, token: &'a RotatedToken) -> Statements<'a> {
+        Statements { token, resolver: &self.rotations.resolver, env: &self.env, gate: Some(self) }
+    }
+
     /// Rotates a token if it is time, or if an operator, `by`, asks.
     pub(super) async fn rotate(
         &self,

@@ -9,7 +9,6 @@ use super::journal::Entry;
 use super::plan::{Ask, How, Making, Plan, Situation};
 use super::run::{Rotated, Rotation};
 use super::settings::RotatedToken;
-use super::statements::Statements;
 use super::tidy::Uses;
 use crate::base::ids::PatId;
 use crate::base::rfc3339;
@@ -104,7 +103,7 @@ impl Inner {
             due: None,
             obstacle: None,
         };
-        let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
+        let statements = self.statements(token);
         let (tokens, entry) = match (statements.show().await, self.entry(token)) {
             (Ok(tokens), Ok(entry)) => (tokens, entry),
             (Err(failure), _) | (_, Err(failure)) => return RotationPreview { obstacle: Some(failure), ..preview },

@@ -3,7 +3,7 @@
 use crate::base::ids::ServiceUser;
 use crate::pat::Inner;
 use crate::pat::ledger::Outcome;
-use crate::pat::proof::{NotSent, split};
+use crate::pat::proof::{NotSent, PATIENCE, split};
 use crate::snowflake::login_secret::LoginSecret;
 
 /// What the own login with a new token shows.
@@ -20,7 +20,7 @@ impl Inner {
     /// Logs in with a new token, as the credential logs in, and logs out. The outcome counts in the guard's ledger.
     pub(super) async fn prove_new(&self, user: &ServiceUser, credential: &str, secret: &LoginSecret) -> Proven {
         let version = secret.id();
-        let sending = match self.own_login_begins(user, &version).await {
+        let sending = match self.own_login_begins(user, &version, PATIENCE).await {
             Ok(sending) => sending,
             Err(NotSent::Never(_, cause)) => return Proven::Open(format!("not sent: {cause}")),
             Err(NotSent::Busy) => return Proven::Open("not sent: another own login is under way".to_owned()),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::RotationFailure;
 use super::settings::RotatedToken;
-use super::statements::{NotRun, Statements};
+use super::statements::NotRun;
 use super::tidy::rotated;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::pat::{Inner, Pats};
@@ -98,7 +98,7 @@ impl Inner {
 
     /// The tokens that the store's secret may be: the token itself, and what was rotated from it and still lives.
     async fn names(&self, token: &RotatedToken) -> Result<Vec<String>, RotationFailure> {
-        let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
+        let statements = self.statements(token);
         let (tokens, now) = (statements.show().await?, self.env.clock.wall());
         let name = &token.terms.token;
         let current = tokens.iter().filter(|one| one.name == *name && one.expires.is_none_or(|end| end > now));
@@ -112,7 +112,7 @@ impl Inner {
             // Somebody runs the statements at Snowflake.
             return Ok(());
         };
-        let statements = Statements { token, resolver: &self.rotations.resolver, env: &self.env };
+        let statements = self.statements(token);
         for name in self.names(token).await? {
             match statements.run(end(&name, remove)).await {
                 Ok(_) | Err(NotRun::Missing(_)) => {}

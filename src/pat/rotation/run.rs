@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn statements(&self) -> Statements<'a> {
-        Statements { token: self.token, resolver: &self.inner.rotations.resolver, env: &self.inner.env }
+        self.inner.statements(self.token)
     }
 
     /// Whether Snowflake refuses a version.

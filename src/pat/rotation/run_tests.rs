@@ -45,17 +45,22 @@ impl World {
         let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let standin = standin::start_in(local, server, env).await.unwrap();
         let world = Self { standin, clock, terms: terms.to_owned(), home };
-        let pair = KeyPair::parse(&Secret::new(PEM.into()), None).unwrap_or_else(|error| panic!("{error}"));
-        let spki = base64::prelude::BASE64_STANDARD.decode(pair.public_pem_body()).unwrap();
         let state = &world.standin.state;
         state.set_account("myorg-acct");
         state.set_user("svc", UserSettings::default());
-        state.add_public_key("rotator", spki);
+        world.trust_rotator();
         state.allow_changes("rotator", "svc", true);
         std::fs::write(world.path("rotator.pem"), PEM).unwrap();
         let secret = state.add_token("svc", "BI", Some("R"), Some(90)).unwrap();
         std::fs::write(world.path("pat"), secret).unwrap();
         world
+    }
+
+    /// Snowflake knows the public half of the rotator's key.
+    fn trust_rotator(&self) {
+        let pair = KeyPair::parse(&Secret::new(PEM.into()), None).unwrap_or_else(|error| panic!("{error}"));
+        let spki = base64::prelude::BASE64_STANDARD.decode(pair.public_pem_body()).unwrap();
+        self.standin.state.add_public_key("rotator", spki);
     }
 
     async fn start() -> Self {
@@ -238,15 +243,36 @@ async fn a_rotation_that_dies_again_and_again_ends_well() {
     let world = World::start().await;
     let old = world.stored();
     for step in STEPS.into_iter().take(5).cycle().take(20) {
-        // Taken up, it begins a little later each time.
-        world.clock.advance(Duration::from_secs(1));
-        world.gate().dies_at(Some(Ask::Rotate), step).await;
+        // Taken up, it begins later each time, when the statements that were under way are no doubts any more.
+        let gate = world.gate();
+        world.clock.advance(Duration::from_secs(300));
+        gate.dies_at(Some(Ask::Rotate), step).await;
         world.works();
         assert!(world.living().len() <= 15);
     }
-    let done = world.gate().done(None).await;
-    is_a_version(&old, &done);
+    let gate = world.gate();
+    world.clock.advance(Duration::from_secs(300));
+    is_a_version(&old, &gate.done(None).await);
     assert_eq!((world.works().as_str(), world.living().len()), ("BI", 2), "{:?}", world.tokens());
+}
+
+#[tokio::test]
+async fn a_rotator_s_key_that_snowflake_refuses_is_sent_once_until_there_is_another_or_the_operator_retries() {
+    let world = World::start().await;
+    let (gate, state) = (world.gate(), &world.standin.state);
+    // Other keys take the place of the rotator's.
+    [1, 2].into_iter().for_each(|byte| state.add_public_key("rotator", vec![byte]));
+    let failure = gate.rotate(Some(Ask::Rotate)).await.unwrap_err();
+    assert!(failure.cause.contains("refuses the rotator r") && state.bad_logins_in_all() == 1, "{failure:?}");
+    // A restart forgets nothing.
+    for gate in [&gate, &gate, &gate, &world.gate()] {
+        let failure = gate.rotate(Some(Ask::Rotate)).await.unwrap_err();
+        assert!(failure.cause.contains("the rotator r: ") && failure.next_step.contains("pat retry c"), "{failure:?}");
+    }
+    world.trust_rotator();
+    gate.pats.retry("c").await.unwrap();
+    gate.done(Some(Ask::Rotate)).await;
+    assert_eq!(state.bad_logins_in_all(), 1, "nothing was sent meanwhile");
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ pub(in crate::pat) struct RotatedToken {
 pub(in crate::pat) struct RotatorLogin {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its name at Snowflake.
-    pub user: String,
+    /// Its user at Snowflake.
+    pub user: ServiceUser,
     /// What it logs in with.
     pub login: LoginRefs,
 }
@@ -88,7 +88,11 @@ impl RotatedToken {
                 user,
                 login,
                 terms,
-                rotator: RotatorLogin { name: rotator_name, user: rotator.user.clone(), login: rotator.login.clone() },
+                rotator: RotatorLogin {
+                    name: rotator_name,
+                    user: ServiceUser::new(&account.authority(), &rotator.user),
+                    login: rotator.login.clone(),
+                },
                 account: accounts.get(&credential.account).cloned(),
                 look: Mutex::default(),
             });

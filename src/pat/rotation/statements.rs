@@ -7,6 +7,7 @@ use super::settings::RotatedToken;
 use crate::base::clock::Env;
 use crate::base::fault::Owner;
 use crate::base::ids::SessionId;
+use crate::pat::Inner;
 use crate::snowflake::token_statement::{MadeToken, Rows, ShownToken, TokenStatement};
 use crate::stores::{Resolver, together};
 use crate::upstream::{AccountClient, Ran, SqlUser};
@@ -19,6 +20,8 @@ pub(super) struct Statements<'a> {
     pub token: &'a RotatedToken,
     pub resolver: &'a Resolver,
     pub env: &'a Env,
+    /// The gate whose guard is asked; `None` for a command without one.
+    pub gate: Option<&'a Inner>,
 }
 
 /// Why a statement has no answer.
@@ -67,13 +70,24 @@ impl Statements<'_> {
         let read = self.resolver.first(&rotator.login, &HashSet::new()).await;
         let what = format!("cannot read the key of the rotator {}", rotator.name);
         let store = |error| failed(RotationFailure::store(&what, &error));
-        let secret = read.pat.ok_or_else(|| store(together(&read.failed)))?.secret;
+        let read = read.pat.ok_or_else(|| store(together(&read.failed)))?;
         let entropy = |_| failed(RotationFailure::new(Owner::Gate, "the machine gives no random bytes", "Look at it"));
         let id = SessionId::new(&*self.env.random).map_err(entropy)?.as_uuid();
-        let by = SqlUser { user: &rotator.user, secret: &secret };
+        let by = SqlUser { user: rotator.user.user(), secret: &read.secret };
         let sql = statement.sql(self.token.user.user());
         let what = format!("a statement of the rotator {} ({})", rotator.name, statement.verb());
-        match account.run(&by, self.env.clock.wall(), &id, &sql).await {
+        let guarded = match self.gate {
+            Some(gate) => {
+                let login = (&rotator.user, &read.id);
+                Some(gate.statement_begins(login, &rotator.name, self.token.credential()).await.map_err(failed)?)
+            }
+            None => None,
+        };
+        let ran = account.run(&by, self.env.clock.wall(), &id, &sql).await;
+        if let Some(guarded) = guarded {
+            guarded.told(&ran);
+        }
+        match ran {
             Ran::Answered(rows) => Ok(rows),
             Ran::Refused { status, refusal } => {
                 let failure = RotationFailure::refused(status, &refusal, &rotator.name);
