@@ -71,7 +71,7 @@ pub use guard::Guard;
 pub use lease::{Deadlines, Lease, Refused};
 pub use proof::Proof;
 pub use queue::RequestKind;
-pub use rotation::{Ask, PatRevocation, RotationFailure, RotationPreview, RotationReport, TokenLook, look_at_tokens};
+pub use rotation::{Ask, PatRevocation, RotationFailure, RotationPreview, RotationReport, TokenLook};
 pub use shape::Shape;
 pub use status::{CachedPatStatus, PatStatus, PauseStatus};
 

@@ -24,7 +24,7 @@ use crate::upstream::{Opened, OwnSession};
 /// How often to look whether the own login may go.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long it may wait for that.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the logout may keep the answer waiting.
 const LOGOUT: Duration = Duration::from_secs(2);
 

@@ -221,6 +221,7 @@ impl AdminService {
                 Some(credential) => json_answer(StatusCode::OK, &operator.prove(&credential).await?),
                 None => error(StatusCode::UNPROCESSABLE_ENTITY, "name the credential: ?credential=NAME"),
             },
+            Verb::LookAtTokens => json_answer(StatusCode::OK, &operator.look_at_tokens().await),
             Verb::Rotate => self.rotate(request, Ask::Rotate).await?,
             Verb::Replace => self.rotate(request, Ask::Replace).await?,
             Verb::Revoke => self.revoke(request).await?,

@@ -41,6 +41,8 @@ verbs! {
     Retry = POST "/pats/retry",
     /// Logs in with the PAT of `?credential=NAME`, unless Snowflake has refused it before, and logs out.
     Login = POST "/pats/login",
+    /// Looks at each rotated token, as its rotator; nothing is changed.
+    LookAtTokens = POST "/pats/look",
     /// Rotates the token of `?credential=NAME` now; with `&dry_run=true` it says what it would do.
     Rotate = POST "/pats/rotate",
     /// The same, and ends the old token at once.
@@ -99,7 +101,14 @@ impl Verb {
     pub(super) fn is_for_everyone(self) -> bool {
         match self {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Status | Self::Pats | Self::Refresh | Self::Retry | Self::Login | Self::Reload | Self::WayIn => false,
+            Self::Status
+            | Self::Pats
+            | Self::Refresh
+            | Self::Retry
+            | Self::Login
+            | Self::Reload
+            | Self::WayIn
+            | Self::LookAtTokens => false,
             Self::Sessions | Self::RotateKeys | Self::EndSessions | Self::Log | Self::SetLog => false,
             Self::Failures | Self::ConsoleToken | Self::Drain | Self::Rotate | Self::Replace | Self::Revoke => false,
         }

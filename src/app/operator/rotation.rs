@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ClientLogin, Operator, OperatorError};
-use crate::pat::{Ask, PatRevocation, RotationPreview, RotationReport};
+use crate::pat::{Ask, PatRevocation, RotationPreview, RotationReport, TokenLook};
 use crate::session::Revocation;
 
 /// The end of a PAT, and who feels it.
@@ -18,6 +18,11 @@ pub struct RevocationReport {
 }
 
 impl Operator {
+    /// What the rotators see of their tokens.
+    pub async fn look_at_tokens(&self) -> Vec<TokenLook> {
+        self.generation().pats.look_at_tokens().await
+    }
+
     /// Rotates the token of a credential now; with [`Ask::Replace`] the old one ends at once.
     ///
     /// # Errors

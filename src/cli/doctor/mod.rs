@@ -100,7 +100,7 @@ async fn chain(config: &Config, place: &Place, env: &Env) -> Vec<Step> {
         stores::steps(config, env),
         way::steps(&accounts, env),
         logins::steps(config, place, &accounts, env),
-        rotators::steps(config, &accounts, env),
+        rotators::steps(config, place),
     );
     [local, port, stores, way, logins, rotators].into_iter().flatten().collect()
 }

@@ -1,17 +1,22 @@
 //! The steps of the rotators: whether each sees the token that it is to rotate.
 
-use super::step::{Link, Step};
-use crate::app::resolver;
-use crate::base::clock::Env;
-use crate::config::Config;
-use crate::pat::{Accounts, TokenLook, look_at_tokens};
+use std::time::Duration;
 
-/// Looks as each rotator.
-pub(super) async fn steps(config: &Config, accounts: &Accounts, env: &Env) -> Vec<Step> {
-    // Stores that cannot be set up are told by the steps of the stores.
-    let Ok(resolver) = resolver(config, &env.clock, &Default::default()) else { return Vec::new() };
-    let looks = look_at_tokens(config, accounts, &resolver, env).await;
-    looks.into_iter().map(step).collect()
+use super::step::{Link, Step};
+use crate::cli::logins::look_at_tokens;
+use crate::cli::place::Place;
+use crate::config::Config;
+use crate::pat::TokenLook;
+
+/// How long the looks may take.
+const PATIENCE: Duration = Duration::from_secs(16);
+
+/// Looks as each rotator, through the running gate if there is one.
+pub(super) async fn steps(config: &Config, place: &Place) -> Vec<Step> {
+    match look_at_tokens(config, place, PATIENCE).await {
+        Ok(looks) => looks.into_iter().map(step).collect(),
+        Err(why) => vec![Step::unknown(Link::Rotator, "", format!("not asked: {why}"))],
+    }
 }
 
 fn step(look: TokenLook) -> Step {

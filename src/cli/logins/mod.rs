@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::app::{Verb, pats_alone};
@@ -20,14 +21,14 @@ use crate::cli::admin_client::encoded;
 use crate::cli::place::Place;
 use crate::cli::state_place::PACKAGED;
 use crate::config::Config;
-use crate::pat::{Pats, Proof};
+use crate::pat::{Pats, Proof, TokenLook};
 
 /// The outcome for each credential; the error says why nothing was sent.
 pub(super) type Proofs = BTreeMap<Arc<str>, Result<Proof, String>>;
 
 /// What the gate at an address says.
-enum Answer {
-    Proof(Box<Proof>),
+enum Answer<T> {
+    Said(T),
     /// Nothing listens there.
     NoGate,
     /// It does not do it.
@@ -40,15 +41,14 @@ pub(super) async fn prove(config: &Config, place: &Place, within: Duration) -> P
     for credential in config.credentials.keys() {
         let (place, credential) = (place.clone(), credential.clone());
         asked.push(tokio::spawn(async move {
-            let answer = timeout(within, ask(&place, &credential)).await;
-            let late = || Answer::Refused(format!("the gate at {place} gave no answer within {} s", within.as_secs()));
-            (credential, answer.unwrap_or_else(|_late| late()))
+            let query = format!("?credential={}", encoded(&credential));
+            (credential, ask(&place, Verb::Login, &query, within).await)
         }));
     }
     let (mut proofs, mut alone) = (Proofs::new(), Vec::new());
     for one in asked {
         match one.await {
-            Ok((credential, Answer::Proof(proof))) => drop(proofs.insert(credential, Ok(*proof))),
+            Ok((credential, Answer::Said(proof))) => drop(proofs.insert(credential, Ok(proof))),
             Ok((credential, Answer::Refused(why))) => drop(proofs.insert(credential, Err(why))),
             Ok((credential, Answer::NoGate)) => alone.push(credential),
             Err(_panic) => {}
@@ -60,9 +60,31 @@ pub(super) async fn prove(config: &Config, place: &Place, within: Duration) -> P
     proofs
 }
 
-async fn ask(place: &Place, credential: &str) -> Answer {
-    let (method, path) = Verb::Login.route();
-    let answered = place.ask(method, &format!("{path}?credential={}", encoded(credential))).await;
+/// What each rotator sees, or why nothing was asked.
+pub(super) async fn look_at_tokens(config: &Config, place: &Place, within: Duration) -> Result<Vec<TokenLook>, String> {
+    if config.credentials.values().all(|credential| credential.rotation.is_none()) {
+        return Ok(Vec::new());
+    }
+    match ask(place, Verb::LookAtTokens, "", within).await {
+        Answer::Said(looks) => Ok(looks),
+        Answer::Refused(why) => Err(why),
+        Answer::NoGate => {
+            let pats = pats_without_gate(config).map_err(|why| format!("no gate answers, and {why}"))?;
+            let late = |_| format!("no answer within {} s", within.as_secs());
+            timeout(within, pats.look_at_tokens()).await.map_err(late)
+        }
+    }
+}
+
+/// Asks the gate at an address, within this time.
+async fn ask<T: DeserializeOwned>(place: &Place, verb: Verb, query: &str, within: Duration) -> Answer<T> {
+    let (method, path) = verb.route();
+    let answered = match timeout(within, place.ask(method, &format!("{path}{query}"))).await {
+        Ok(answered) => answered,
+        Err(_late) => {
+            return Answer::Refused(format!("the gate at {place} gave no answer within {} s", within.as_secs()));
+        }
+    };
     let (status, body) = match answered {
         Ok(answered) => answered,
         Err(error) => {
@@ -74,7 +96,7 @@ async fn ask(place: &Place, credential: &str) -> Answer {
         }
     };
     match serde_json::from_slice(&body) {
-        Ok(proof) if status == StatusCode::OK => Answer::Proof(Box::new(proof)),
+        Ok(said) if status == StatusCode::OK => Answer::Said(said),
         _ => {
             let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let said = said["error"].as_str().unwrap_or("it is another program, or another version of patgate");

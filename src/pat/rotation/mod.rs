@@ -46,7 +46,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 pub use failure::RotationFailure;
-pub use inspect::{TokenLook, look_at_tokens};
+pub use inspect::TokenLook;
 pub use order::{RotationPreview, RotationReport};
 pub use plan::Ask;
 pub use revoke::Revocation as PatRevocation;
@@ -142,7 +142,7 @@ pub(super) async fn ended(inner: &Inner) {
 impl Inner {
     /// The statements of a token's rotator, through the guard.
     fn statements<'a>(&'a self, token: &'a RotatedToken) -> Statements<'a> {
-        Statements { token, resolver: &self.rotations.resolver, env: &self.env, gate: Some(self) }
+        Statements { gate: self, token }
     }
 
     /// Rotates a token if it is time, or if an operator, `by`, asks.

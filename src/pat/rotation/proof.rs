@@ -1,9 +1,10 @@
 //! The proof of a token that is in no store yet: the gate's own login with it, under the guard.
 
+use super::guarded::PATIENCE;
 use crate::base::ids::ServiceUser;
 use crate::pat::Inner;
 use crate::pat::ledger::Outcome;
-use crate::pat::proof::{NotSent, PATIENCE, split};
+use crate::pat::proof::{NotSent, split};
 use crate::snowflake::login_secret::LoginSecret;
 
 /// What the own login with a new token shows.

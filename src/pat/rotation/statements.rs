@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use super::failure::RotationFailure;
 use super::settings::RotatedToken;
-use crate::base::clock::Env;
 use crate::base::fault::Owner;
 use crate::base::ids::SessionId;
 use crate::pat::Inner;
 use crate::snowflake::token_statement::{MadeToken, Rows, ShownToken, TokenStatement};
-use crate::stores::{Resolver, together};
+use crate::stores::together;
 use crate::upstream::{AccountClient, Ran, SqlUser};
 
 /// Snowflake's code for an object that does not exist, or that the caller may not see (`docs` "Error codes").
@@ -17,11 +16,8 @@ const MISSING: &str = "002003";
 
 /// A rotator's statements about one token.
 pub(super) struct Statements<'a> {
+    pub gate: &'a Inner,
     pub token: &'a RotatedToken,
-    pub resolver: &'a Resolver,
-    pub env: &'a Env,
-    /// The gate whose guard is asked; `None` for a command without one.
-    pub gate: Option<&'a Inner>,
 }
 
 /// Why a statement has no answer.
@@ -67,26 +63,21 @@ impl Statements<'_> {
         let state = self.token.account.as_ref().ok_or_else(|| failed(RotationFailure::no_account()))?;
         let account = AccountClient::new(state, None).map_err(|_| failed(RotationFailure::no_account()))?;
         let rotator = &self.token.rotator;
-        let read = self.resolver.first(&rotator.login, &HashSet::new()).await;
+        let (resolver, env) = (&self.gate.rotations.resolver, &self.gate.env);
+        let read = resolver.first(&rotator.login, &HashSet::new()).await;
         let what = format!("cannot read the key of the rotator {}", rotator.name);
         let store = |error| failed(RotationFailure::store(&what, &error));
         let read = read.pat.ok_or_else(|| store(together(&read.failed)))?;
         let entropy = |_| failed(RotationFailure::new(Owner::Gate, "the machine gives no random bytes", "Look at it"));
-        let id = SessionId::new(&*self.env.random).map_err(entropy)?.as_uuid();
+        let id = SessionId::new(&*env.random).map_err(entropy)?.as_uuid();
         let by = SqlUser { user: rotator.user.user(), secret: &read.secret };
         let sql = statement.sql(self.token.user.user());
         let what = format!("a statement of the rotator {} ({})", rotator.name, statement.verb());
-        let guarded = match self.gate {
-            Some(gate) => {
-                let login = (&rotator.user, &read.id);
-                Some(gate.statement_begins(login, &rotator.name, self.token.credential()).await.map_err(failed)?)
-            }
-            None => None,
-        };
-        let ran = account.run(&by, self.env.clock.wall(), &id, &sql).await;
-        if let Some(guarded) = guarded {
-            guarded.told(&ran);
-        }
+        let login = (&rotator.user, &read.id);
+        let guarded = self.gate.statement_begins(login, &rotator.name, self.token.credential()).await;
+        let guarded = guarded.map_err(failed)?;
+        let ran = account.run(&by, env.clock.wall(), &id, &sql).await;
+        guarded.told(&ran);
         match ran {
             Ran::Answered(rows) => Ok(rows),
             Ran::Refused { status, refusal } => {
