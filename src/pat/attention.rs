@@ -135,6 +135,11 @@ impl PatStatus {
                  key in the store, and run `patgate pat retry {}`",
                 self.credential
             ),
+            PatState::Refused if self.cached.as_ref().is_some_and(|cached| cached.revoked) => format!(
+                "an operator has revoked its PAT at this gate, so its logins fail; {new}. If the token is good again \
+                 at Snowflake, run `patgate pat retry {}`",
+                self.credential
+            ),
             PatState::Refused | PatState::Unknown => format!(
                 "Snowflake refuses its PAT, so its logins fail; put a new one into the store. If it was only \
                  disabled, find out why, enable it, and run `patgate pat retry {}`",

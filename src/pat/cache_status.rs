@@ -11,10 +11,12 @@ use crate::pat::status::{CachedPatStatus, PatStatus};
 impl Cache {
     /// The status for the operator, in the order of the credentials' names.
     pub(in crate::pat) async fn status(&self) -> Vec<PatStatus> {
-        let refused = self.inner.options.guard.condemned_versions();
+        let guard = &self.inner.options.guard;
+        let (refused, revoked) = (guard.condemned_versions(), guard.revoked_versions());
         let mut all = Vec::new();
         for (credential, key) in &self.inner.options.credentials {
-            let cached = self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused));
+            let cached =
+                self.inner.values.get(key).await.map(|cached| self.inner.cached_status(&cached, &refused, &revoked));
             let health = self.inner.health.of(key);
             all.push(PatStatus {
                 credential: credential.to_string(),
@@ -36,7 +38,7 @@ impl Cache {
 }
 
 impl Inner {
-    fn cached_status(&self, cached: &CachedPat, refused: &HashSet<PatId>) -> CachedPatStatus {
+    fn cached_status(&self, cached: &CachedPat, refused: &HashSet<PatId>, revoked: &HashSet<PatId>) -> CachedPatStatus {
         let (fetched, age) = (&cached.fetched, cached.age(&*self.options.env.clock));
         let end = PatEnd::of(fetched);
         CachedPatStatus {
@@ -51,6 +53,7 @@ impl Inner {
             overdue: age > self.schedule.overdue(),
             from_disk: cached.from_disk,
             refused: refused.contains(&fetched.id),
+            revoked: revoked.contains(&fetched.id),
         }
     }
 }

@@ -19,6 +19,13 @@ impl Guard {
         versions.filter(|version| version.is_condemned()).map(|version| version.id.clone()).collect()
     }
 
+    /// Those of them that an operator has revoked at this gate.
+    pub(super) fn revoked_versions(&self) -> HashSet<PatId> {
+        let state = self.state.lock();
+        let versions = state.ledgers.iter().flat_map(|(_, ledger)| &ledger.versions);
+        versions.filter(|version| version.is_revoked()).map(|version| version.id.clone()).collect()
+    }
+
     /// What a request waits for, after it has waited for too long.
     pub(super) fn waits_for(&self, user: &ServiceUser, version: &PatId) -> String {
         let mut state = self.state.lock();

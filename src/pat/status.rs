@@ -104,8 +104,11 @@ pub struct CachedPatStatus {
     /// Whether it comes from the copy on disk, and no store has confirmed it since.
     #[serde(rename = "warm")]
     pub from_disk: bool,
-    /// Whether Snowflake has refused it, and no store has another.
+    /// Whether Snowflake has refused it, or an operator has revoked it, and no store has another.
     pub refused: bool,
+    /// Whether that was an operator, at this gate.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 /// The part of a [`PatStatus`] about a refusal after which the gate sends no login for a while.

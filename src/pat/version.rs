@@ -12,6 +12,8 @@ use crate::base::verdict::Widths;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a lost outcome keeps its place.
 pub(super) const DOUBT: Duration = Duration::from_secs(15);
+/// Why the gate sends a version no more that an operator has revoked; the journal keeps these words.
+pub(super) const REVOKED: &str = "the operator has revoked it";
 /// The pauses between own logins that are lost or not sent, while a version is suspect.
 const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// The same, while only doubts are in the way.
@@ -183,6 +185,10 @@ impl Version {
 
     pub(super) fn is_condemned(&self) -> bool {
         matches!(self.standing, Standing::Condemned { .. })
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        matches!(&self.standing, Standing::Condemned { cause, .. } if cause == REVOKED)
     }
 
     fn quiet(&self, now: Instant) -> Duration {
