@@ -11,7 +11,7 @@ use crate::app::Verb;
 use crate::base::clock::Env;
 use crate::base::rfc3339;
 use crate::cli::shell::{CommandError, GateArgs, say, say_json, say_table};
-use crate::pat::Forecast;
+use crate::pat::{Forecast, PatStatus};
 
 /// What to print.
 #[derive(Args)]
@@ -45,9 +45,24 @@ pub(super) fn forecast(args: &ForecastArgs) -> Result<(), CommandError> {
             &all.iter().map(row).collect::<Vec<_>>(),
         ),
     }
-    let wrong: Vec<_> =
+    let mut wrong: Vec<_> =
         all.iter().filter_map(|one| Some(format!("{}: {}", one.credential, one.attention.as_ref()?))).collect();
+    if args.ics.is_some() {
+        wrong.extend(list.pats.iter().filter_map(without_entry));
+    }
     if wrong.is_empty() { Ok(()) } else { Err(CommandError::attention(wrong.join("\n"))) }
+}
+
+/// Why a PAT has no entry in the calendar. A key pair has no end.
+fn without_entry(pat: &PatStatus) -> Option<String> {
+    let known = pat.cached.as_ref().is_some_and(|cached| cached.expires.is_some());
+    (pat.kind == "pat" && !known).then(|| {
+        format!(
+            "{}: has no entry, since nobody says when its PAT ends; `patgate pat status` has what is known. A rotator \
+             (`patgate sql setup`), or the end of the version in the store, tells it",
+            pat.credential
+        )
+    })
 }
 
 fn row(one: &Forecast) -> [String; 5] {
