@@ -74,6 +74,9 @@ pub enum StoreError {
     /// The store does not accept the gate's own credentials.
     #[error("{0}")]
     Login(String),
+    /// A secret of the gate's own, which it logs in with, cannot be read: nothing was sent.
+    #[error("a secret of the gate's own cannot be read: {0}")]
+    OwnSecret(String),
     /// The store has no such secret, version or field.
     #[error("{0}")]
     Missing(String),
@@ -89,7 +92,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Throttled(..) => "throttled",
             Self::Refused(_) => "refused",
-            Self::Login(_) => "login",
+            Self::Login(_) | Self::OwnSecret(_) => "login",
             Self::Missing(_) => "missing",
             Self::Unusable(_) => "unusable",
         }
@@ -104,9 +107,8 @@ impl StoreError {
     pub fn pause(&self) -> Duration {
         match self {
             Self::Throttled(_, pause) => *pause,
-            Self::Unavailable(_) | Self::Refused(_) | Self::Login(_) | Self::Missing(_) | Self::Unusable(_) => {
-                Duration::ZERO
-            }
+            Self::Unavailable(_) | Self::Refused(_) | Self::Login(_) => Duration::ZERO,
+            Self::OwnSecret(_) | Self::Missing(_) | Self::Unusable(_) => Duration::ZERO,
         }
     }
 
@@ -126,6 +128,7 @@ impl StoreError {
             Self::Throttled(text, pause) => Self::Throttled(at(text), pause),
             Self::Refused(text) => Self::Refused(at(text)),
             Self::Login(text) => Self::Login(at(text)),
+            Self::OwnSecret(text) => Self::OwnSecret(at(text)),
             Self::Missing(text) => Self::Missing(at(text)),
             Self::Unusable(text) => Self::Unusable(at(text)),
         }
@@ -136,7 +139,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => Kind::StoreUnavailable,
             Self::Throttled(..) => Kind::StoreThrottled,
-            Self::Login(_) => Kind::StoreLogin,
+            Self::Login(_) | Self::OwnSecret(_) => Kind::StoreLogin,
             Self::Missing(_) => Kind::SecretMissing,
             Self::Refused(_) => Kind::StoreRefused,
             Self::Unusable(_) => Kind::SecretUnusable,

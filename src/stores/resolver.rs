@@ -235,7 +235,11 @@ pub fn together(failed: &[FailedReference]) -> StoreError {
             false if failed.iter().all(|failed| matches!(failed.error, StoreError::Missing(_))) => {
                 StoreError::Missing(text)
             }
-            false if failed.iter().all(|failed| matches!(failed.error, StoreError::Login(_))) => {
+            false
+                if failed
+                    .iter()
+                    .all(|failed| matches!(failed.error, StoreError::Login(_) | StoreError::OwnSecret(_))) =>
+            {
                 StoreError::Login(text)
             }
             false => StoreError::Refused(text),

@@ -27,10 +27,12 @@ pub async fn load(source: &SecretSource) -> Result<Secret, StoreError> {
 /// [`StoreError`], which names the source.
 pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
     let variable = |name: &str| {
-        std::env::var(name).map_err(|_| own(&format!("the environment variable {name} is not set, or is not UTF-8")))
+        std::env::var(name)
+            .map_err(|_| StoreError::OwnSecret(format!("the environment variable {name} is not set, or is not UTF-8")))
     };
     let file = |path: &std::path::Path| {
-        std::fs::read_to_string(path).map_err(|error: io::Error| own(&format!("{}: {error}", path.display())))
+        std::fs::read_to_string(path)
+            .map_err(|error: io::Error| StoreError::OwnSecret(format!("{}: {error}", path.display())))
     };
     let text = match source {
         SecretSource::File(path) => file(path)?,
@@ -38,8 +40,4 @@ pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
         SecretSource::Credential(name) => file(&std::path::Path::new(&variable(CREDENTIALS)?).join(name))?,
     };
     Ok(Secret::new(bare(&text).to_owned()))
-}
-
-fn own(text: &str) -> StoreError {
-    StoreError::Refused(format!("a secret of the gate's own cannot be read: {text}"))
 }

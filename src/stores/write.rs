@@ -47,7 +47,9 @@ impl WriteError {
     pub(super) fn sent(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Throttled(..) | StoreError::Unusable(_) => Self::Unknown(error),
-            StoreError::Refused(_) | StoreError::Login(_) | StoreError::Missing(_) => Self::NotWritten(error),
+            StoreError::Refused(_) | StoreError::Login(_) | StoreError::OwnSecret(_) | StoreError::Missing(_) => {
+                Self::NotWritten(error)
+            }
         }
     }
 

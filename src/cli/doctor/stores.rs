@@ -60,9 +60,6 @@ pub(super) async fn steps(config: &Config, env: &Env) -> Vec<Step> {
     steps
 }
 
-/// What an error says of a secret that the gate cannot read.
-const OWN_SECRET: &str = "a secret of the gate's own cannot be read";
-
 /// Whether the store was reached, and accepts the gate.
 fn of_store(store: &str, reads: &[&Read]) -> [Step; 2] {
     let quickest = reads.iter().map(|read| read.took).min().unwrap_or_default();
@@ -79,12 +76,13 @@ fn of_store(store: &str, reads: &[&Read]) -> [Step; 2] {
             Step::unknown(Link::StoreLogin, store, "not tried: the store is not reached"),
         ];
     }
-    let refused = reads.iter().find_map(|one| one.read.as_ref().err().filter(|e| matches!(e, StoreError::Login(_))));
-    // Without a secret of the gate's own nothing was sent.
-    let unsent = |error: &&StoreError| error.to_string().contains(OWN_SECRET);
-    let reach = match refused.filter(unsent) {
-        Some(_) => Step::unknown(Link::StoreReach, store, "not tried: the gate has no login for it"),
-        None => Step::good(Link::StoreReach, store, "it answers").took(quickest),
+    let of_login = |error: &&StoreError| matches!(error, StoreError::Login(_) | StoreError::OwnSecret(_));
+    let refused = reads.iter().find_map(|one| one.read.as_ref().err().filter(of_login));
+    let reach = match refused {
+        Some(StoreError::OwnSecret(_)) => {
+            Step::unknown(Link::StoreReach, store, "not tried: the gate has no login for it")
+        }
+        _ => Step::good(Link::StoreReach, store, "it answers").took(quickest),
     };
     let login = match refused {
         Some(error) => failed(Link::StoreLogin, error),
@@ -101,7 +99,7 @@ fn of_read(config: &Config, one: &Read) -> Step {
             let what = format!("{} gives {what} {}, version {}", one.reference, found.id, found.version);
             Step::good(link, credential, what)
         }
-        Err(StoreError::Unavailable(_) | StoreError::Login(_)) => {
+        Err(StoreError::Unavailable(_) | StoreError::Login(_) | StoreError::OwnSecret(_)) => {
             Step::unknown(link, credential, format!("{} was not read: a step before failed", one.reference))
         }
         // The variables of the gate's process are not those of this one.
