@@ -5,4 +5,5 @@
 mod example;
 mod faults;
 mod files;
+mod locks;
 mod ranks;
