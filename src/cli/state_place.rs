@@ -59,8 +59,7 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
 fn missing(directory: &Path, file: &Path) -> CommandError {
     CommandError::gate(format!(
         "there is no state directory at {}, where {} has it. Name it with --state DIR, or the running gate with \
-         --admin \
-         ADDRESS.",
+         --admin ADDRESS.",
         directory.display(),
         file.display()
     ))

@@ -297,8 +297,8 @@ fn azure(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Stor
     one_of(
         &section,
         "an Azure store has exactly one login",
-        "Write managed_identity = {}, workload_identity = {}, \
-         or client_secret = { tenant = …, client = …, secret = \"file:…\" }",
+        "Write managed_identity = {}, workload_identity = {}, or client_secret = { tenant = …, client = …, secret = \
+         \"file:…\" }",
         &["managed_identity", "workload_identity", "client_secret"],
     );
     section.finish();

@@ -161,8 +161,7 @@ impl PatStatus {
         let since = since.map(rfc3339::show).unwrap_or_default();
         Some(format!(
             "it cannot be read since {since}: {cause}. The one in memory serves until it is too old (pat.stale), or \
-             the \
-             gate restarts"
+             the gate restarts"
         ))
     }
 

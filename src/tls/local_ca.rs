@@ -1,6 +1,5 @@
 //! A CA of one's own, for a gate whose name no public CA will certify: it may sign for the gate's names and nothing
-//! else,
-//! so that a machine that trusts it gives nobody else's name away.
+//! else, so that a machine that trusts it gives nobody else's name away.
 
 use std::io;
 use std::net::IpAddr;

@@ -53,9 +53,8 @@ impl Breaker {
         self.lock().next.is_some_and(|next| next > Instant::now())
     }
 
-    /// Whether the account can be reached, as far as the last requests show; `None` if there was none, or a failed
-    /// one is
-    /// too long ago.
+    /// Whether the account can be reached, as far as the last requests show; `None` if there was none, or a failed one
+    /// is too long ago.
     pub fn is_up(&self) -> Option<bool> {
         let outage = self.lock();
         match outage.next {

@@ -2,9 +2,8 @@
 
 use super::settings::{Settings, Spot};
 
-/// The ends of Snowflake's hosts: <https://docs.snowflake.com/en/user-guide/organizations-connect>, China's, and
-/// that of
-/// regions with their own domain.
+/// The ends of Snowflake's hosts: <https://docs.snowflake.com/en/user-guide/organizations-connect>, China's, and that
+/// of regions with their own domain.
 const HOSTS: [&str; 3] = [".snowflakecomputing.com", ".snowflakecomputing.cn", ".snowflake.app"];
 
 const SERVER: &[&str] = &["server", "host", "accessurl", "access_url"];

@@ -167,8 +167,7 @@ fn profiles_of_dbt() {
              myorg-prod\n      \
              user: BI_SERVICE\n      password: \"{CANARY}\"\n      threads: 4\n    dev:\n      type: snowflake\n      \
              account: myorg-prod\n      user: \"{{{{ env_var('DBT_USER') }}}}\"\n      password: \"{{{{ \
-             env_var('DBT_PASSWORD') \
-             }}}}\"\n    local:\n      type: duckdb\n"
+             env_var('DBT_PASSWORD') }}}}\"\n    local:\n      type: duckdb\n"
         ),
         &format!(
             "sales:   # größer\n  target: prod\n  outputs:\n    prod:\n      host: gate.example.com\n      port: \
@@ -275,11 +274,10 @@ fn linked_services_and_connections_of_microsoft_s_cloud() {
     let service = |more: &str, secret: &str| {
         format!(
             "{{\n    \"name\": \"SalesWarehouse\",\n    \"properties\": {{\n        \"type\": \"SnowflakeV2\",\n    \
-                 \
-             \"typeProperties\": {{\n            {more}\"accountIdentifier\": \"myorg-prod\",\n            \"user\": \
-             \"BI_SERVICE\",\n            \"password\": {{ \"type\": \"SecureString\", \"value\": \"{secret}\" }}\n \
-                    \
-             }}\n    }}\n}}\n"
+                 \"typeProperties\": {{\n            {more}\"accountIdentifier\": \"myorg-prod\",\n            \
+                 \"user\": \"BI_SERVICE\",\n            \"password\": {{ \"type\": \"SecureString\", \"value\": \
+                 \"{secret}\" }}\n \
+                 }}\n    }}\n}}\n"
         )
     };
     moves("service.json", &service("", CANARY), &service("\"host\": \"gate.example.com:8443\",\n            ", KEY));
@@ -294,9 +292,8 @@ fn linked_services_and_connections_of_microsoft_s_cloud() {
     let fabric = |server: &str, secret: &str| {
         format!(
             "{{\"displayName\": \"Sales\", \"connectionDetails\": {{\"type\": \"Snowflake\", \"path\": \
-             \"{server};WH\"}}, \
-             \"credentialDetails\": {{\"credentials\": {{\"credentialType\": \"Basic\", \"username\": \"BI_SERVICE\", \
-             \"password\": \"{secret}\"}}}}}}"
+             \"{server};WH\"}}, \"credentialDetails\": {{\"credentials\": {{\"credentialType\": \"Basic\", \
+             \"username\": \"BI_SERVICE\", \"password\": \"{secret}\"}}}}}}"
         )
     };
     moves("fabric.json", &fabric(HOST, CANARY), &fabric("gate.example.com:8443", KEY));

@@ -89,8 +89,7 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
             "Linux: add the data source to /etc/odbc.ini or ~/.odbc.ini, with the driver's name from /etc/odbcinst.ini."
                 .to_owned(),
             "Windows: import the .reg file, or fill the fields in \"ODBC Data Sources (64-bit)\". Tools of 32 bits \
-             read \
-             HKEY_LOCAL_MACHINE\\SOFTWARE\\WOW6432Node\\ODBC instead."
+             read HKEY_LOCAL_MACHINE\\SOFTWARE\\WOW6432Node\\ODBC instead."
                 .to_owned(),
             format!("The password is the client key, {KEY}: type it into the tool, not into the data source."),
         ],
@@ -106,8 +105,7 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
                 ErrorTraceEnabled=false only the code 390100.",
         moving: vec![
             "Change SERVER and PORT of the data source, and the password to the key; the name of the data source \
-             stays, so \
-             that no workbook changes.",
+             stays, so that no workbook changes.",
             "Back: the old SERVER and the old password.",
         ],
         files: vec![("odbc.ini", dsn), ("patgate-odbc.reg", registry)],
@@ -128,8 +126,7 @@ pub(super) fn jdbc(end: &Endpoint) -> Guide {
             "Linux, Windows",
             format!(
                 "keytool -importcert -noprompt -storetype PKCS12 -alias patgate -file {} -keystore patgate.p12 \
-                 -storepass \
-                 changeit; then start the tool with -Djavax.net.ssl.trustStore=patgate.p12 \
+                 -storepass changeit; then start the tool with -Djavax.net.ssl.trustStore=patgate.p12 \
                  -Djavax.net.ssl.trustStorePassword=changeit. Or import it into the tool's own cacerts.",
                 end.ca_file()
             ),
@@ -166,9 +163,8 @@ pub(super) fn python(end: &Endpoint) -> Guide {
     }
     Guide {
         steps: vec![
-            "With snowflake-connector-python 5 the arguments below are all; 4.x takes no custom_root_store_path, \
-             and reads \
-             REQUESTS_CA_BUNDLE instead."
+            "With snowflake-connector-python 5 the arguments below are all; 4.x takes no custom_root_store_path, and \
+             reads REQUESTS_CA_BUNDLE instead."
                 .to_owned(),
             "connections.toml is read by connect(connection_name=\"patgate\"); keep it at mode 0600.".to_owned(),
         ],
@@ -184,8 +180,7 @@ pub(super) fn python(end: &Endpoint) -> Guide {
             (
                 "connect.py",
                 format!(
-                    "import snowflake.connector\n\nconnection = \
-            snowflake.connector.connect(\n{}\n)\n",
+                    "import snowflake.connector\n\nconnection = snowflake.connector.connect(\n{}\n)\n",
                     arguments.join("\n")
                 ),
             ),
@@ -232,8 +227,8 @@ pub(super) fn adbc(end: &Endpoint) -> Guide {
         )],
         minds: vec![
             "Where the network has no way to ocsp.snowflakecomputing.com, set \
-             SF_OCSP_RESPONSE_CACHE_SERVER_ENABLED=false \
-             before the process starts; else each new connection waits for seconds.",
+             SF_OCSP_RESPONSE_CACHE_SERVER_ENABLED=false before the process starts; else each new connection waits \
+             for seconds.",
             RESULTS,
         ],
         environment: go_environment(end),

@@ -66,12 +66,10 @@ pub(super) struct Guide {
 /// Large results do not come through the gate.
 pub(super) const RESULTS: &str = "Large results come from Snowflake's stage (Amazon S3, Azure Blob Storage or Google \
      Cloud Storage), not through the gate: the tool's machine must reach it on port 443. `patgate doctor` on the \
-     gate's \
-     host has the hosts (step hosts), and SELECT SYSTEM$ALLOWLIST() lists them";
+     gate's host has the hosts (step hosts), and SELECT SYSTEM$ALLOWLIST() lists them";
 /// A tool that takes no port.
 pub(super) const PORT: &str = "The tool takes a host name without a port: the gate belongs on port 443 \
-(listen.public), \
-     with a certificate for exactly this name.";
+(listen.public), with a certificate for exactly this name.";
 
 impl Tool {
     /// The name, as the command takes it.

@@ -61,10 +61,8 @@ pub(super) fn text(guide: &Guide, end: &Endpoint) -> String {
 pub(super) fn page(guide: &Guide, tool: Tool) -> String {
     let mut out = format!(
         "# {}\n\n`patgate client setup CLIENT --for {}` prints this with the names of your gate. {}\n\nThe key is \
-         that of \
-         `patgate client new CLIENT`; it is shown once. The gate does not use the user name: any will do, and the \
-         log shows \
-         it.\n",
+         that of `patgate client new CLIENT`; it is shown once. The gate does not use the user name: any will do, and \
+         the log shows it.\n",
         guide.title,
         tool.name(),
         proven(guide)

@@ -12,8 +12,7 @@ use super::guide::{Guide, PORT, Proven, RESULTS};
 const NOT_RUN: Proven = Proven::NotRun("the tool runs on Windows or in its vendor's cloud alone");
 const PUBLIC: &str = "A certificate of a public CA for the gate's name saves every step with roots, on every machine.";
 const BUNDLED: &str = "The tool's bundled ODBC driver has a list of roots of its own (cacert.pem beside the driver) \
-and \
-     does not ask Windows: append the root to it, again after each update of the tool.";
+and does not ask Windows: append the root to it, again after each update of the tool.";
 const IN_PLACE: &str = "One connection is shared by all that use it: change it once, and every report follows.";
 
 fn tool(title: &'static str, end: &Endpoint) -> Guide {
@@ -63,8 +62,7 @@ pub(super) fn powerbi(end: &Endpoint) -> Guide {
         steps: vec![
             "Get data, Snowflake; fill server and warehouse, OK.".to_owned(),
             "In the next dialog take \"Snowflake\" on the left (user name and password), not \"Microsoft Account\" \
-             and not \
-             \"Key Pair\"."
+             and not \"Key Pair\"."
                 .to_owned(),
             "New connections use the ADBC driver, which asks Windows for its roots; older ones use ODBC.".to_owned(),
         ],
@@ -72,8 +70,7 @@ pub(super) fn powerbi(end: &Endpoint) -> Guide {
         trust: vec![("Windows", windows(end)), ("Windows, ODBC", BUNDLED.to_owned())],
         moving: vec![
             "File, Options and settings, Data source settings, Change Source: the gate's name in place of the \
-             account's host; \
-             Edit Permissions, Credentials: the key. Each workbook once.",
+             account's host; Edit Permissions, Credentials: the key. Each workbook once.",
             "In many workbooks: a parameter for the server (Manage Parameters), which a deployment pipeline sets.",
             "Back: the account's host and the old password in the same two dialogs.",
         ],
@@ -86,8 +83,8 @@ pub(super) fn powerbi_service(end: &Endpoint) -> Guide {
     Guide {
         steps: vec![
             "The service connects from Microsoft's network. Either the gate is reachable from there, with a \
-             certificate of a \
-             public CA, or the connection goes through an on-premises data gateway (powerbi-gateway)."
+             certificate of a public CA, or the connection goes through an on-premises data gateway \
+             (powerbi-gateway)."
                 .to_owned(),
             "Settings, Manage connections and gateways, New, Cloud: connection type Snowflake.".to_owned(),
             "In the semantic model: Settings, Gateway and cloud connections: map it to this connection.".to_owned(),
@@ -114,8 +111,7 @@ pub(super) fn powerbi_gateway(end: &Endpoint) -> Guide {
              (C:\\Windows\\System32\\drivers\\etc\\hosts), so that the name in the reports stays the same everywhere."
                 .to_owned(),
             "In the service: Settings, Manage connections and gateways, New, On-premises: this gateway cluster, \
-             connection \
-             type Snowflake."
+             connection type Snowflake."
                 .to_owned(),
             "The gateway of January 2025 or newer.".to_owned(),
         ],
@@ -136,8 +132,7 @@ pub(super) fn fabric(end: &Endpoint) -> Guide {
     Guide {
         steps: vec![
             "Settings, Manage connections and gateways, New: Cloud, or On-premises for a gate that is not reachable \
-             from \
-             Microsoft's network; connection type Snowflake."
+             from Microsoft's network; connection type Snowflake."
                 .to_owned(),
             "Dataflows, pipelines and mirrored databases choose this connection; each item has its own copy of the \
              choice."
@@ -146,9 +141,8 @@ pub(super) fn fabric(end: &Endpoint) -> Guide {
         fields: connection(end, "Snowflake (user name and password)"),
         trust: vec![("Microsoft's cloud", "It takes no root of one's own: a public CA, or a gateway.".to_owned())],
         moving: vec![
-            "Make the new connection, choose it in each dataflow and pipeline, and delete the old one last: \
-             forgotten copies \
-             of an old token are the usual outage.",
+            "Make the new connection, choose it in each dataflow and pipeline, and delete the old one last: forgotten \
+             copies of an old token are the usual outage.",
         ],
         ..tool("Microsoft Fabric", end)
     }
@@ -173,9 +167,8 @@ pub(super) fn adf(end: &Endpoint) -> Guide {
     Guide {
         steps: vec![
             "Put the key into Key Vault as `patgate-client-key`, so that no linked service holds it.".to_owned(),
-            "Manage, Linked services: edit the code of the linked service (below). A self-hosted integration \
-             runtime reaches \
-             a gate in your own network."
+            "Manage, Linked services: edit the code of the linked service (below). A self-hosted integration runtime \
+             reaches a gate in your own network."
                 .to_owned(),
         ],
         fields: vec![
@@ -230,17 +223,11 @@ pub(super) fn tableau(end: &Endpoint) -> Guide {
         fields,
         trust: vec![
             ("Windows", BUNDLED.to_owned()),
-            (
-                "macOS",
-                "Keychain Access, System: add the root, and trust \
-        it."
-                .to_owned(),
-            ),
+            ("macOS", "Keychain Access, System: add the root, and trust it.".to_owned()),
         ],
         moving: vec![
             "Data, the data source, Edit Connection: the gate's name, the key. A published data source is changed \
-             once for all \
-             workbooks that use it.",
+             once for all workbooks that use it.",
             "Back: the account's host in the same dialog.",
         ],
         files: vec![("patgate.tds", data_source(end))],
@@ -252,12 +239,10 @@ pub(super) fn tableau_server(end: &Endpoint) -> Guide {
     Guide {
         steps: vec![
             "Publish the data source with \"Embedded password\", or change it there: the data source, Connections, \
-             Edit \
-             Connection."
+             Edit Connection."
                 .to_owned(),
-            "Tableau Cloud connects from Tableau's network: the gate must be reachable from there with a \
-             certificate of a \
-             public CA, or Tableau Bridge runs in your network."
+            "Tableau Cloud connects from Tableau's network: the gate must be reachable from there with a certificate \
+             of a public CA, or Tableau Bridge runs in your network."
                 .to_owned(),
         ],
         fields: vec![
@@ -269,8 +254,7 @@ pub(super) fn tableau_server(end: &Endpoint) -> Guide {
         trust: vec![("Each node, Bridge hosts", BUNDLED.to_owned()), ("Linux", LINUX.to_owned())],
         moving: vec![
             "With the REST API (or tabcmd) all connections of a server: query the data sources, update each \
-             connection's \
-             serverAddress, serverPort and password.",
+             connection's serverAddress, serverPort and password.",
             "The key does not end: Tableau's saved credentials need nobody every 90 days.",
         ],
         ..tool("Tableau Server, Tableau Cloud and Bridge", end)
@@ -284,8 +268,7 @@ pub(super) fn excel(end: &Endpoint) -> Guide {
             "Install Snowflake's ODBC driver in the bits of Excel (File, Account, About), and import the .reg file."
                 .to_owned(),
             "Data, Get Data, From Other Sources, From ODBC: the data source \"Snowflake through patgate\"; \
-             credentials: \
-             Database."
+             credentials: Database."
                 .to_owned(),
         ],
         fields: vec![

@@ -1,6 +1,5 @@
 //! `patgate init`: from nothing to a gate that has logged in, in one sitting. Everything is proven in a directory
-//! beside
-//! its place; only then it is moved there, so that nothing half is left.
+//! beside its place; only then it is moved there, so that nothing half is left.
 
 mod answers;
 mod written;

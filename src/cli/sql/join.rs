@@ -110,8 +110,8 @@ fn query(trace: &str, login: Result<&Story, &str>) -> String {
          c.name AS token_name, PARSE_JSON(s.client_environment):patgate_client::STRING AS patgate_client\n\
          FROM snowflake.account_usage.sessions s\n\
          LEFT JOIN snowflake.account_usage.login_history l ON l.event_id = s.login_event_id\n\
-         LEFT JOIN snowflake.account_usage.credentials c\n       ON \
-         c.credential_id = l.first_authentication_factor_id\n\
+         LEFT JOIN snowflake.account_usage.credentials c\n       ON c.credential_id = \
+         l.first_authentication_factor_id\n\
          WHERE {which};\n"
     );
     if let Some(session) = session {

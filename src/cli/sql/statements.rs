@@ -105,8 +105,7 @@ impl Setup<'_> {
             Login::Pat { token, days } => part(
                 &mut out,
                 "The first token, after all that it depends on. Its secret is shown here once, in token_secret: put \
-                 it into \
-                 the store.",
+                 it into the store.",
                 &format!(
                     "ALTER USER {user} ADD PROGRAMMATIC ACCESS TOKEN {}\n  ROLE_RESTRICTION = {} DAYS_TO_EXPIRY = \
                      {days};",

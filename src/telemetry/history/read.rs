@@ -68,10 +68,9 @@ impl Reader {
     fn stories(&self, which: &str, value: &str) -> io::Result<Vec<Story>> {
         // Of very many the failures first, then the newest.
         let sql = format!(
-            "SELECT at, story FROM (SELECT at, story, failed FROM \
-             (SELECT at, story, code IS NOT NULL AS failed FROM important WHERE {which} UNION ALL \
-             SELECT at, story, 0 AS failed FROM routine WHERE {which}) ORDER BY failed DESC, at DESC LIMIT {MOST}) \
-             ORDER BY at"
+            "SELECT at, story FROM (SELECT at, story, failed FROM (SELECT at, story, code IS NOT NULL AS failed FROM \
+             important WHERE {which} UNION ALL SELECT at, story, 0 AS failed FROM routine WHERE {which}) ORDER BY \
+             failed DESC, at DESC LIMIT {MOST}) ORDER BY at"
         );
         self.rows(&sql, params![value], |row| row.get::<_, String>(1)).map(|texts| read(&texts))
     }
