@@ -7,6 +7,7 @@
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
 //! | `answers` | what the operator's commands answer | 1 |
+//! | `way_in` | what tools have to be told to reach the gate as a client | 1 |
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `pat_ends` | what the log says of PATs that end soon | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |

@@ -104,6 +104,12 @@ impl CommandError {
         Self { code: owner.exit_code(), text: text.to_string() }
     }
 
+    /// A name on the command line that the file does not have; `kind` is what it would be the name of.
+    pub(super) fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known: Vec<_> = known.collect();
+        Self::of(Owner::Client, format!("no {kind} has the name {name}; the file has {}", known.join(", ")))
+    }
+
     /// The same as a line of the log, where stderr is read by a program: as the log itself, it is JSON there.
     pub(super) fn into_log_line(self) -> Self {
         if std::io::stderr().is_terminal() || self.text.is_empty() {

@@ -180,8 +180,8 @@ impl Pats {
         read.into_iter().map(|(references, outcome)| (references, outcome.map(|_: Arc<CachedPat>| ()))).collect()
     }
 
-    /// Forgets the bad logins of a credential's user and of its rotator, here and at all replicas, and reads now. The operator calls it
-    /// after enabling a PAT again, or unlocking the user. `None` if there is no such credential.
+    /// Forgets the bad logins of a credential's user and of its rotator, here and at all replicas, and reads now. The
+    /// operator calls it after enabling a PAT again, or unlocking the user. `None` if there is no such credential.
     pub async fn retry(&self, credential: &str) -> Option<Vec<(LoginRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");

@@ -32,6 +32,11 @@ fn places(end: &Endpoint) -> impl Iterator<Item = (&'static str, &str)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
 }
 
+/// The same, as JDBC, .NET and ADBC name them: a database is a `db`.
+fn short_places(end: &Endpoint) -> impl Iterator<Item = (&'static str, &str)> {
+    places(end).map(|(name, value)| (if name == "database" { "db" } else { name }, value))
+}
+
 const SHOWS: &str = "The driver's exception has the gate's sentence with the trace id: `patgate explain TRACE-ID`.";
 
 fn driver(title: &'static str, end: &Endpoint) -> Guide {
@@ -114,8 +119,7 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
 }
 
 pub(super) fn jdbc(end: &Endpoint) -> Guide {
-    let more: String =
-        places(end).map(|(name, value)| format!("&{}={value}", if name == "database" { "db" } else { name })).collect();
+    let more: String = short_places(end).map(|(name, value)| format!("&{name}={value}")).collect();
     let url = format!("jdbc:snowflake://{}:{}/?account={}{more}", end.host, end.port, end.account);
     let mut settings = common(end);
     settings["url"] = url.clone().into();
@@ -205,8 +209,7 @@ pub(super) fn adbc(end: &Endpoint) -> Guide {
         settings[format!("{prefix}{name}")] = value.into();
     }
     settings["username"] = end.user.clone().into();
-    let place = |name: &str| if name == "database" { "db".to_owned() } else { name.to_owned() };
-    places(end).for_each(|(name, value)| settings[format!("{prefix}{}", place(name))] = value.into());
+    short_places(end).for_each(|(name, value)| settings[format!("{prefix}{name}")] = value.into());
     Guide {
         fields: vec![
             ("adbc.snowflake.sql.account", end.account.clone()),
@@ -286,8 +289,7 @@ fn go_environment(end: &Endpoint) -> BTreeMap<&'static str, String> {
 }
 
 pub(super) fn dotnet(end: &Endpoint) -> Guide {
-    let more: String =
-        places(end).map(|(name, value)| format!("{}={value};", if name == "database" { "db" } else { name })).collect();
+    let more: String = short_places(end).map(|(name, value)| format!("{name}={value};")).collect();
     let text = format!(
         "account={};host={};port={};scheme=https;user={};password={KEY};{more}",
         end.account, end.host, end.port, end.user

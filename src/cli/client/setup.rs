@@ -78,11 +78,8 @@ fn way(args: &GateArgs, client: &str) -> Result<(WayIn, &'static str), CommandEr
 
 fn in_file(file: &Path, client: &str) -> Result<WayIn, CommandError> {
     let (config, _) = file::load(file).map_err(CommandError::gate)?;
-    WayIn::of(&config, &[], client).ok_or_else(|| {
-        let known: Vec<_> = config.clients.keys().map(ToString::to_string).collect();
-        let text = format!("no client has the name {client}; the file has {}", known.join(", "));
-        CommandError::of(Owner::Client, text)
-    })
+    let known = config.clients.keys().map(|name| name.as_str());
+    WayIn::of(&config, &[], client).ok_or_else(|| CommandError::unknown("client", client, known))
 }
 
 /// The guide of a tool for a way in; `ca` is where the gate's roots lie on the tool's machine.

@@ -45,25 +45,22 @@ enum Preset {
 
 /// Prints the statements.
 pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
-    with_setup(args, |setup| say(setup.statements().trim_end()))
+    with_setup(args, None, |setup| say(setup.statements().trim_end()))
 }
 
-/// Prints the queries.
+/// Prints the queries. They show the role, so that none has to be named.
 pub(super) fn check(args: &SetupArgs) -> Result<(), CommandError> {
-    let args = SetupArgs { role: args.role.clone().or_else(|| Some("<ROLE>".to_owned())), ..args.clone() };
-    with_setup(&args, |setup| say(setup.checks().trim_end()))
+    with_setup(args, Some("<ROLE>"), |setup| say(setup.checks().trim_end()))
 }
 
-fn with_setup(args: &SetupArgs, then: impl FnOnce(&Setup<'_>)) -> Result<(), CommandError> {
+/// `any` stands for the role where neither the file nor the command line names one.
+fn with_setup(args: &SetupArgs, any: Option<&str>, then: impl FnOnce(&Setup<'_>)) -> Result<(), CommandError> {
     let (config, _) = file::load(&args.config.file()?).map_err(CommandError::gate)?;
     let Some((name, credential)) = config.credentials.get_key_value(&*args.credential) else {
-        let known: Vec<_> = config.credentials.keys().map(|name| &**name).collect();
-        return Err(CommandError::of(
-            Owner::Client,
-            format!("no credential has the name {}; the file has {}", args.credential, known.join(", ")),
-        ));
+        let known = config.credentials.keys().map(|name| &**name);
+        return Err(CommandError::unknown("credential", &args.credential, known));
     };
-    let role = role(args, credential)?;
+    let role = role(args, credential, any)?;
     let rotation = credential.rotation.as_ref();
     let own_key = match &credential.login {
         LoginRefs::KeyPair(..) => public_key(&config, &credential.login),
@@ -96,27 +93,25 @@ fn with_setup(args: &SetupArgs, then: impl FnOnce(&Setup<'_>)) -> Result<(), Com
 }
 
 /// The role of the sessions: the configuration's, else the command's.
-fn role(args: &SetupArgs, credential: &Credential) -> Result<String, CommandError> {
+fn role(args: &SetupArgs, credential: &Credential, any: Option<&str>) -> Result<String, CommandError> {
     let pinned = match &credential.pins.role {
         Pin::Fixed(role) => Some(role.to_string()),
         Pin::OneOf(roles) => roles.first().cloned(),
         Pin::Free => credential.rotation.as_ref().and_then(|rotation| rotation.role.clone()),
     };
     match (pinned, &args.role) {
-        (Some(pinned), Some(named)) if !pinned.eq_ignore_ascii_case(named) && named != "<ROLE>" => {
-            Err(CommandError::of(
-                Owner::Client,
-                format!(
-                    "the configuration has the role {pinned} for this credential; a token is restricted to one role"
-                ),
-            ))
-        }
+        (Some(pinned), Some(named)) if !pinned.eq_ignore_ascii_case(named) => Err(CommandError::of(
+            Owner::Client,
+            format!("the configuration has the role {pinned} for this credential; a token is restricted to one role"),
+        )),
         (Some(pinned), _) => Ok(pinned),
         (None, Some(named)) => Ok(named.clone()),
-        (None, None) => Err(CommandError::of(
-            Owner::Client,
-            "name the role of its sessions with --role ROLE: a service user's token is restricted to one role",
-        )),
+        (None, None) => any.map(str::to_owned).ok_or_else(|| {
+            CommandError::of(
+                Owner::Client,
+                "name the role of its sessions with --role ROLE: a service user's token is restricted to one role",
+            )
+        }),
     }
 }
 

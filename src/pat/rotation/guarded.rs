@@ -1,9 +1,9 @@
-//! The guard of a rotator. Each of its statements is a login too, with a fresh token of its key pair or with its PAT, and
-//! five bad ones in a row lock the rotator, so that nothing is rotated any more.
+//! The guard of a rotator. Each of its statements is a login too, with a fresh token of its key pair or with its PAT,
+//! and five bad ones in a row lock the rotator, so that nothing is rotated any more.
 //!
-//! Until a version of its secret has lately worked, one statement goes at a time, and what was refused is not sent again
-//! before a newer version or `patgate pat retry`. While it works, statements go freely, and a lost answer is no doubt: the
-//! rotation looks at once what became of it.
+//! Until a version of its secret has lately worked, one statement goes at a time, and what was refused is not sent
+//! again before a newer version or `patgate pat retry`. While it works, statements go freely, and a lost answer is no
+//! doubt: the rotation looks at once what became of it.
 
 use std::sync::Arc;
 use std::time::Duration;
