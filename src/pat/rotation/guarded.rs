@@ -17,8 +17,8 @@ use crate::pat::ledger::Outcome;
 use crate::pat::proof::{NotSent, Sending};
 use crate::upstream::Ran;
 
-/// How long a rotation waits until the guard sends: for another statement of the same rotator, or until logins that were
-/// lost are no doubts any more.
+/// How long a rotation waits until the guard sends: for another statement of the same rotator, or until logins that
+/// were lost are no doubts any more.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A statement of a rotator's that may be sent.
