@@ -53,9 +53,11 @@ mod tests {
     /// A configuration with these lines for all, for its account and for its store.
     fn config(all: &str, account: &str, store: &str) -> Config {
         let text = format!(
-            "[listen]\naddress = '127.0.0.1:0'\ndanger_plaintext = true\n{all}\n[accounts.a]\n\
-             host = 'x.snowflakecomputing.com'\n{account}\n[stores.v.vault]\naddress = 'https://vault.example:8200'\ntoken = 'env:T'\n{store}\n\
-             [credentials.c]\naccount = 'a'\nuser = 'U'\npat = 'v:kv/x#t'\n[clients.x]\ncredential = 'c'\ntrust = 'loopback'\n"
+            "[listen]\naddress = '127.0.0.1:0'\ndanger_plaintext = true\n{all}\n\
+             [accounts.a]\nhost = 'x.snowflakecomputing.com'\n{account}\n\
+             [stores.v.vault]\naddress = 'https://vault.example:8200'\ntoken = 'env:T'\n{store}\n\
+             [credentials.c]\naccount = 'a'\nuser = 'U'\npat = 'v:kv/x#t'\n\
+             [clients.x]\ncredential = 'c'\ntrust = 'loopback'\n"
         );
         file::parse(Path::new("patgate.toml"), &text).unwrap_or_else(|report| panic!("{report}")).0
     }

@@ -26,6 +26,7 @@ mod vault;
 mod write;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -212,18 +213,20 @@ pub fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, SetupEr
     let absent = |name: &Arc<str>, store: &Store| SetupError::Absent { name: name.clone(), kind: store.kind() };
     let mut stores = Stores::new();
     for (name, store) in &config.stores {
-        let unusable = |error: http::NoHttp| SetupError::File { name: name.clone(), why: chain(&error) };
+        let unusable = |error: &(dyn Error + 'static)| SetupError::File { name: name.clone(), why: chain(error) };
         let set_up: Arc<dyn SecretStore> = match store {
             Store::File(file) => Arc::new(file::File::new(file.path.clone())),
             Store::Env => Arc::new(env::Env),
             #[cfg(feature = "vault")]
-            Store::Vault(vault) => Arc::new(vault::Vault::new(vault, timeout, clock.clone()).map_err(unusable)?),
+            Store::Vault(vault) => {
+                Arc::new(vault::Vault::new(vault, timeout, clock.clone()).map_err(|error| unusable(&error))?)
+            }
             #[cfg(feature = "aws")]
-            Store::Aws(aws) => Arc::new(aws::Aws::new(aws, timeout).map_err(unusable)?),
+            Store::Aws(aws) => Arc::new(aws::Aws::new(aws, timeout).map_err(|error| unusable(&error))?),
             #[cfg(feature = "azure")]
-            Store::Azure(azure) => Arc::new(azure::Azure::new(azure, timeout).map_err(unusable)?),
+            Store::Azure(azure) => Arc::new(azure::Azure::new(azure, timeout).map_err(|error| unusable(&error))?),
             #[cfg(feature = "gcp")]
-            Store::Gcp(gcp) => Arc::new(gcp::Gcp::new(gcp, timeout).map_err(unusable)?),
+            Store::Gcp(gcp) => Arc::new(gcp::Gcp::new(gcp, timeout).map_err(|error| unusable(&error))?),
             #[cfg(not(feature = "vault"))]
             Store::Vault(_) => return Err(absent(name, store)),
             #[cfg(not(feature = "aws"))]
