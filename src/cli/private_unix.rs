@@ -9,3 +9,8 @@ use std::path::Path;
 pub(super) fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
+
+/// The same, where nothing may be yet; a link counts as something.
+pub(super) fn fresh_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}

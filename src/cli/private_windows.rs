@@ -8,3 +8,8 @@ use std::path::Path;
 pub(super) fn new_file(path: &Path) -> io::Result<File> {
     File::create(path)
 }
+
+/// The same, where nothing may be yet; a link counts as something.
+pub(super) fn fresh_file(path: &Path) -> io::Result<File> {
+    File::create_new(path)
+}

@@ -262,7 +262,7 @@ def adopted(checks: Checks, place: Place) -> None:
 
     def listed() -> None:
         code, said = adopt()
-        assert code == 8 and "3 to move" in said and "Secrets in files: 1, in 3 places" in said, said
+        assert code == 8 and "3 to move" in said and "Secrets in files: 1 (places: 3)" in said, said
         assert all((home / name).read_text() == text for name, text in files.items())
 
     def moved() -> None:

@@ -1,6 +1,6 @@
 //! [`Login`]: what settings mean. The names are those of Snowflake's drivers and of the tools; each stands here once.
 
-use super::settings::{Settings, Spot};
+use super::settings::{Form, Settings, Spot};
 
 /// The ends of Snowflake's hosts: <https://docs.snowflake.com/en/user-guide/organizations-connect>, China's, and that
 /// of regions with their own domain.
@@ -17,12 +17,17 @@ const KEY: &[&str] = &[
     "priv_key_file",
     "private_key_path",
     "private_key",
+    "private_key_raw",
     "privatekey",
     "privatekeyfile",
     "privatekeypath",
 ];
+/// A token in a file of its own.
+const TOKEN_FILE: &[&str] = &["token_file_path", "token_file"];
 const WAY: &[&str] =
     &["authenticator", "authentication", "authenticationtype", "authentication_type", "credentialtype"];
+/// A part of an account's host, in files of old drivers.
+const REGION: &[&str] = &["region"];
 
 /// Whether a variable's end is the name of a setting.
 pub(super) fn is_setting(name: &str) -> bool {
@@ -37,11 +42,18 @@ pub(super) fn is_snowflake(host: &str) -> bool {
     HOSTS.iter().any(|end| host.ends_with(end)) && !host.contains(char::is_whitespace)
 }
 
+/// Whether a text is such a host, or the gate's.
+pub(super) fn is_host(text: &str, gate: Option<&str>) -> bool {
+    is_snowflake(text) || gate.is_some_and(|gate| bare_host(text).eq_ignore_ascii_case(gate))
+}
+
 /// A host without what URLs have around it.
 pub(super) fn bare_host(text: &str) -> &str {
-    let text = text.trim().strip_prefix("https://").unwrap_or(text.trim());
-    let end = text.find([':', '/']).unwrap_or(text.len());
-    &text[..end]
+    let text = text.trim();
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = &text[..text.find('/').unwrap_or(text.len())];
+    let text = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    &text[..text.find(':').unwrap_or(text.len())]
 }
 
 /// One login to Snowflake, as a file has it.
@@ -51,10 +63,12 @@ pub(super) struct Login<'a> {
     pub account: Option<&'a Spot>,
     pub port: Option<&'a Spot>,
     pub user: Option<&'a str>,
-    /// The secret that stands in the file, and whether the file calls it a password.
-    pub secret: Option<Found<'a>>,
+    /// The secrets that stand in the file.
+    pub secrets: Vec<Found<'a>>,
     /// Another way to log in, which a client key does not replace.
     pub other_way: Option<&'static str>,
+    /// Why it cannot be changed, if that is so whatever it is changed to.
+    pub unfit: Option<&'static str>,
 }
 
 /// A secret in a file.
@@ -67,7 +81,7 @@ pub(super) struct Found<'a> {
 impl<'a> Login<'a> {
     /// What settings say, if they are a login to Snowflake, or to the gate under this name.
     pub(super) fn of(settings: &'a Settings, gate: Option<&str>) -> Option<Self> {
-        let literal = |names| settings.get(names).filter(|spot| is_literal(spot.value.expose()));
+        let literal = |names| settings.get(names).filter(|spot| is_literal(spot, &settings.form));
         let server = literal(SERVER);
         let host = server.map(|spot| bare_host(spot.value.expose()));
         let at_gate = || host.zip(gate).is_some_and(|(host, gate)| host.eq_ignore_ascii_case(gate));
@@ -76,21 +90,23 @@ impl<'a> Login<'a> {
             return None;
         }
         // A login needs a place: one that stands in the file, or one that the file leaves to something else.
-        let placed = host.is_some() || account.is_some() || settings.get(SERVER).or(settings.get(ACCOUNT)).is_some();
+        let placed = settings.get(SERVER).or(settings.get(ACCOUNT)).is_some();
         if !placed && !settings.entries.is_empty() {
             return None;
         }
-        let found = |kind, names| {
-            literal(names).filter(|spot| !spot.value.expose().is_empty()).map(|spot| Found { kind, spot })
+        let named = |kind, names: &[&str]| -> Vec<Found<'a>> {
+            let all = settings.all(names).filter(|spot| is_literal(spot, &settings.form));
+            all.filter(|spot| !spot.value.expose().is_empty()).map(|spot| Found { kind, spot }).collect()
         };
         Some(Self {
             settings,
             server,
             account,
             port: literal(PORT),
-            user: literal(USER).map(|spot| spot.value.expose()),
-            secret: found("token", TOKEN).or_else(|| found("password", PASSWORD)),
+            user: literal(USER).map(|spot| spot.value.expose()).filter(|user| !user.is_empty()),
+            secrets: [named("token", TOKEN), named("password", PASSWORD)].concat(),
             other_way: other_way(settings),
+            unfit: unfit(settings),
         })
     }
 
@@ -101,21 +117,56 @@ impl<'a> Login<'a> {
     }
 }
 
-/// A value that is no template of dbt's, of a shell's, of Azure's.
-fn is_literal(value: &str) -> bool {
-    !value.contains("{{")
-        && !value.starts_with(['$', '%', '@'])
-        && !value.starts_with("[parameters(")
-        && !value.contains("${")
+/// Why settings cannot be changed by a program.
+fn unfit(settings: &Settings) -> Option<&'static str> {
+    let twice = |names: &[&str]| settings.all(names).count() > 1;
+    let from_elsewhere = |names| settings.all(names).any(|spot| !is_literal(spot, &settings.form));
+    if settings.unfit.is_some() {
+        return settings.unfit;
+    }
+    if settings.all(REGION).any(|spot| !spot.value.expose().is_empty()) {
+        return Some("it names a region beside the account");
+    }
+    if twice(SERVER) || twice(ACCOUNT) || twice(PORT) || twice(USER) {
+        return Some("it says its host, account, port or user twice");
+    }
+    if from_elsewhere(SERVER) || from_elsewhere(ACCOUNT) || from_elsewhere(PORT) || from_elsewhere(USER) {
+        return Some("its host or its user comes from a variable");
+    }
+    let way = settings.get(WAY).map(|spot| spot.value.expose().to_ascii_lowercase()).unwrap_or_default();
+    if matches!(settings.form, Form::Yaml(_)) && way.contains("programmatic") {
+        return Some("dbt sends no token with this authenticator: take both out, and write the key as `password`");
+    }
+    if from_elsewhere(TOKEN) || from_elsewhere(PASSWORD) {
+        return Some("its secret comes from a variable: give that the client key, and change this with it");
+    }
+    let elsewhere = settings.entries.iter().any(|(name, spot)| name == "secretname" && !spot.value.expose().is_empty());
+    elsewhere.then_some("its secret lies in a vault: put the client key there, and change this with it")
+}
+
+/// A value that is no template of this format's tools: dbt's, a shell's, Azure's.
+fn is_literal(spot: &Spot, form: &Form) -> bool {
+    let value = spot.value.expose();
+    let template = match form {
+        Form::Yaml(_) => value.contains("{{"),
+        Form::Json { .. } => value.starts_with(['@', '[']) || value.contains("@{"),
+        Form::Fixed => value.starts_with('$'),
+        Form::Ini { .. } | Form::Registry | Form::Toml | Form::Xml | Form::Pairs => false,
+    };
+    !template && !value.contains("${") && !value.contains("{{")
 }
 
 fn other_way(settings: &Settings) -> Option<&'static str> {
     let way = settings.get(WAY).map(|spot| spot.value.expose().to_ascii_lowercase()).unwrap_or_default();
+    if settings.get(TOKEN_FILE).is_some() {
+        return Some("a token in a file of its own");
+    }
     if settings.get(KEY).is_some() || way.contains("jwt") || way.contains("keypair") || way.contains("key-pair") {
         return Some("a key pair");
     }
     if way.contains("browser") {
         return Some("a person's browser");
     }
-    (way.contains("oauth") || way.contains("okta") || way.contains("workload")).then_some("an identity provider")
+    (way.contains("oauth") || way.contains("okta") || way.contains("workload") || way.contains("://"))
+        .then_some("an identity provider")
 }

@@ -22,7 +22,7 @@ use super::shell::{CommandError, say};
 use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use formats::{Format, Part, repacked};
-use login::Login;
+use login::{Found, Login};
 use plan::{Change, Plan, To, changed};
 use report::{FileReport, LoginReport};
 use target::{Target, TargetArgs};
@@ -70,14 +70,17 @@ pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CommandError> {
     report::verdict(&reports, args.json)
 }
 
+/// A text, with what becomes of the logins in it.
+type Planned<'a> = (&'a Part, Vec<(Login<'a>, Plan)>);
+
 /// Looks at one file, and writes it if that is asked.
 fn look(path: &Path, format: Format, targets: &[Target], write: bool, key: Option<&Secret>) -> FileReport {
-    let Content { bytes, parts } = match read(path, format) {
+    let gate = targets.first().map(|target| target.host.as_str());
+    let Content { bytes, parts } = match read(path, format, gate) {
         Ok(content) => content,
         Err(error) => return FileReport::failed(path, error),
     };
-    let planned: Vec<(&Part, Vec<(Login<'_>, Plan)>)> =
-        parts.iter().map(|part| (part, logins(part, targets))).collect();
+    let planned: Vec<Planned<'_>> = parts.iter().map(|part| (part, logins(part, targets))).collect();
     let logins =
         planned.iter().flat_map(|(part, logins)| logins.iter().map(|one| LoginReport::of(part, one))).collect();
     let mut report = FileReport { path: path.to_owned(), logins, error: None, backup: None };
@@ -85,7 +88,7 @@ fn look(path: &Path, format: Format, targets: &[Target], write: bool, key: Optio
     if !write || !planned.iter().any(|(_, logins)| logins.iter().any(moves)) {
         return report;
     }
-    match new_content(&bytes, format, path, &planned, targets, key).and_then(|new| written::write(path, &new)) {
+    match new_content(&bytes, format, path, &planned, targets, key).and_then(|new| written::write(path, &bytes, &new)) {
         Ok(backup) => report.moved(backup),
         Err(error) => report.error = Some(error),
     }
@@ -99,13 +102,13 @@ struct Content {
 }
 
 /// Reads a file. One that is not what its name says has no texts, if it does not speak of Snowflake.
-fn read(path: &Path, format: Format) -> Result<Content, String> {
+fn read(path: &Path, format: Format, gate: Option<&str>) -> Result<Content, String> {
     let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if size > MOST {
         return Err(format!("it is larger than {} MiB", MOST >> 20));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    match format.read(path, &bytes) {
+    match format.read(path, &bytes, gate) {
         Ok(parts) => Ok(Content { bytes, parts }),
         Err(_) if !matches!(format, Format::Package(_)) && !speaks_of_snowflake(&bytes) => {
             Ok(Content { bytes, parts: Vec::new() })
@@ -130,15 +133,17 @@ fn logins<'a>(part: &'a Part, targets: &[Target]) -> Vec<(Login<'a>, Plan)> {
     .collect()
 }
 
-/// The new content of a file. It is read again: no more logins may go past the gate than those that are moved by hand.
+/// The new content of a file. It is read again: each login must be there, those that move at the gate with the client
+/// key, and the others as they were.
 fn new_content(
     bytes: &[u8],
     format: Format,
     path: &Path,
-    planned: &[(&Part, Vec<(Login<'_>, Plan)>)],
+    planned: &[Planned<'_>],
     targets: &[Target],
     key: Option<&Secret>,
 ) -> Result<Vec<u8>, String> {
+    let unplanned = || "the new content would not be what was planned; nothing was written".to_owned();
     let mut texts = Vec::new();
     for (part, logins) in planned {
         let changes: Vec<&Change> = logins.iter().flat_map(|(_, plan)| changes(plan)).collect();
@@ -153,21 +158,36 @@ fn new_content(
             }
             None => "",
         };
-        texts.push((part.name.as_str(), part.document.spell(&changed(&part.document.text, &changes, key))));
+        let text = changed(&part.document.text, &changes, key).ok_or_else(unplanned)?;
+        texts.push((part.name.as_str(), part.document.spell(&text)));
     }
     let new = match (format, &mut texts[..]) {
         (Format::Package(_), texts) => repacked(bytes, texts)?,
         (_, [(_, text)]) => std::mem::take(text),
         _ => return Err("it has more than one text".to_owned()),
     };
-    let again = format.read(path, &new).map_err(|error| format!("the new content would be wrong: {error}"))?;
-    let left = |plan: &Plan| matches!(plan, Plan::ByHand { .. });
-    let wanted = planned.iter().flat_map(|(_, logins)| logins).filter(|(_, plan)| left(plan)).count();
-    let open = again.iter().flat_map(|part| logins(part, targets)).filter(|(_, plan)| plan.is_open()).count();
-    match open == wanted {
-        true => Ok(new),
-        false => Err("the new content would not be what was planned; nothing was written".to_owned()),
-    }
+    let gate = targets.first().map(|target| target.host.as_str());
+    let parts = format.read(path, &new, gate).map_err(|error| format!("the new content would be wrong: {error}"))?;
+    let again: Vec<_> = parts.iter().flat_map(|part| logins(part, targets)).collect();
+    let before: Vec<_> = planned.iter().flat_map(|(_, logins)| logins).collect();
+    let all_as_planned = before.len() == again.len()
+        && before.iter().zip(&again).all(|(before, again)| is_as_planned(before, again, key));
+    if all_as_planned { Ok(new) } else { Err(unplanned()) }
+}
+
+/// Whether a login is what was planned for it.
+fn is_as_planned((login, plan): &(Login<'_>, Plan), (again, now): &(Login<'_>, Plan), key: Option<&Secret>) -> bool {
+    let same = |one: &Found<'_>, other: &Secret| one.spot.value.same_as(other);
+    let secrets = login.secrets.len() == again.secrets.len()
+        && login.secrets.iter().zip(&again.secrets).all(|(before, after)| match plan {
+            Plan::Move { .. } => key.is_some_and(|key| same(after, key)),
+            Plan::AtTheGate | Plan::ByHand { .. } => same(after, &before.spot.value),
+        });
+    let place = match plan {
+        Plan::Move { .. } | Plan::AtTheGate => matches!(now, Plan::AtTheGate),
+        Plan::ByHand { .. } => login.place() == again.place() && matches!(now, Plan::ByHand { .. }),
+    };
+    login.settings.label == again.settings.label && login.user == again.user && secrets && place
 }
 
 fn changes(plan: &Plan) -> &[Change] {

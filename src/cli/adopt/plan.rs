@@ -44,14 +44,17 @@ impl Plan {
         }
         let by_hand = |why: &str| Self::ByHand { client: None, changes: Vec::new(), why: why.to_owned() };
         if targets.is_empty() {
-            return by_hand("name the gate: --config FILE, or --gate HOST:PORT with --account HOST");
+            return by_hand("name the gate: --config FILE, or --gate HOST:PORT with --account HOST and --user NAME");
         }
         let Some(place) = login.place() else {
             return by_hand("its host does not stand here: it comes from a variable, a parameter or another file");
         };
+        if targets.iter().any(|target| bare_host(place).eq_ignore_ascii_case(&target.host)) {
+            return by_hand("it goes to the gate's host, but not to the gate's port");
+        }
         let target = match chosen(login, targets) {
             Ok(target) => target,
-            Err(why) => return by_hand(&why.replace("{}", place)),
+            Err(why) => return by_hand(&why),
         };
         let client = Some(target.client.clone());
         if let Some(way) = login.other_way {
@@ -59,10 +62,12 @@ impl Plan {
             return Self::ByHand { client, changes: Vec::new(), why };
         }
         let changes = changes(login, target);
-        let spots = [login.server, login.port, login.secret.map(|found| found.spot)];
+        let spots = [login.server, login.port].into_iter().flatten();
+        let mut spots = spots.chain(login.secrets.iter().map(|found| found.spot));
         let unfit = match login.settings.form {
             _ if fixed.is_some() => fixed,
-            _ if spots.into_iter().flatten().any(|spot| !spot.plain) => Some("its values are spelt with escapes"),
+            _ if login.unfit.is_some() => login.unfit,
+            _ if spots.any(|spot| !spot.plain) => Some("its values are spelt with escapes"),
             Form::Fixed if login.server.is_none() => Some("it has no host, and one cannot be added here"),
             Form::Fixed if login.port.is_none() && host_stands_bare(login) && target.port != 443 => {
                 Some("it has no port, and the gate's is not 443")
@@ -89,7 +94,7 @@ fn is_at(login: &Login<'_>, target: &Target) -> bool {
     let port = login.port.map(|port| port.value.expose()).or(inside).map(str::parse::<u16>);
     let same_port = match port {
         Some(port) => port == Ok(target.port),
-        None => !login.settings.form.has_port() || target.port == 443,
+        None => target.port == 443,
     };
     bare_host(value).eq_ignore_ascii_case(&target.host) && same_port
 }
@@ -99,13 +104,14 @@ fn host_stands_bare(login: &Login<'_>) -> bool {
     login.settings.label.ends_with('*')
 }
 
-/// The one client that a login can move to, or why there is none, with `{}` for its account.
+/// The one client that a login can move to, or why there is none.
 fn chosen<'a>(login: &Login<'_>, targets: &'a [Target]) -> Result<&'a Target, String> {
     let of_account: Vec<&Target> = targets.iter().filter(|target| target.is_for(login)).collect();
     if of_account.is_empty() {
-        let many = targets.len() > 1;
-        let how = if many { "--client NAME --account {}" } else { "--account {}" };
-        return Err(format!("no account of the gate is {{}}; if it is another name of one of them: {how}"));
+        let name = if targets.len() > 1 { "--client NAME " } else { "" };
+        return Err(format!(
+            "its account is none of the gate's; if it is one under another name: {name}--account HOST"
+        ));
     }
     let of_user: Vec<&Target> = of_account.iter().copied().filter(|one| one.is_of_user(login.user)).collect();
     let names = |all: &[&Target]| all.iter().map(|one| one.client.as_str()).collect::<Vec<_>>().join(" or ");
@@ -128,7 +134,10 @@ fn changes(login: &Login<'_>, target: &Target) -> Vec<Change> {
         Change { what, from: None, to: To::Added(value, text), range: at..at }
     };
     let mut changes = Vec::new();
-    let inline = login.server.map_or(!form.has_port(), |spot| has_port_inside(login, spot));
+    let inline = match login.server {
+        Some(spot) => has_port_inside(login, spot),
+        None => !form.has_port() && login.port.is_none(),
+    };
     let server = if inline { target.server() } else { target.host.clone() };
     match login.server {
         Some(spot) => {
@@ -152,7 +161,7 @@ fn changes(login: &Login<'_>, target: &Target) -> Vec<Change> {
         }
         None => {}
     }
-    if let Some(found) = login.secret {
+    for found in &login.secrets {
         changes.push(Change { what: found.kind, from: None, to: To::Key, range: found.spot.range.clone() });
     }
     changes
@@ -176,15 +185,15 @@ fn host_in(value: &str) -> Range<usize> {
     start..start + host.len() + if digits > 0 { digits + 1 } else { 0 }
 }
 
-/// The text with all changes.
-pub(super) fn changed(text: &str, changes: &[&Change], key: &str) -> String {
+/// The text with all changes; `None` where two of them are in each other's way.
+pub(super) fn changed(text: &str, changes: &[&Change], key: &str) -> Option<String> {
     let mut ordered: Vec<&Change> = changes.to_vec();
-    ordered.sort_by_key(|change| change.range.start);
+    ordered.sort_by_key(|change| (change.range.start, change.range.end));
     let mut new = String::with_capacity(text.len());
     let mut done = 0;
     let windows = text.contains("\r\n");
     for change in ordered {
-        new.push_str(&text[done..change.range.start]);
+        new.push_str(text.get(done..change.range.start)?);
         match &change.to {
             To::Added(_, lines) if windows => new.push_str(&lines.replace('\n', "\r\n")),
             To::Text(text) | To::Added(_, text) => new.push_str(text),
@@ -192,6 +201,6 @@ pub(super) fn changed(text: &str, changes: &[&Change], key: &str) -> String {
         }
         done = change.range.end;
     }
-    new.push_str(&text[done..]);
-    new
+    new.push_str(text.get(done..)?);
+    Some(new)
 }

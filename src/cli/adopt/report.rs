@@ -28,7 +28,7 @@ pub(super) struct LoginReport {
     host: Option<String>,
     user: Option<String>,
     /// What stands in the file: its kind, and its fingerprint.
-    secret: Option<(&'static str, String)>,
+    secrets: Vec<(&'static str, String)>,
     plan: Plan,
     moved: bool,
 }
@@ -43,7 +43,7 @@ impl LoginReport {
             place,
             host: login.place().map(str::to_owned),
             user: login.user.map(str::to_owned),
-            secret: login.secret.map(|found| (found.kind, found.spot.value.fingerprint())),
+            secrets: login.secrets.iter().map(|found| (found.kind, found.spot.value.fingerprint())).collect(),
             plan: plan.clone(),
             moved: false,
         }
@@ -65,18 +65,16 @@ impl LoginReport {
     fn text(&self) -> String {
         let host = self.host.as_deref().unwrap_or("Snowflake");
         let user = self.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
-        let secret = match &self.secret {
-            Some((kind, fingerprint)) => format!("; a {kind} stands in the file ({fingerprint})"),
-            None => String::new(),
-        };
+        let told = |(kind, id): &(&str, String)| format!("; a {kind} stands in the file ({id})");
+        let secret: String = self.secrets.iter().map(told).collect();
         let mut text = format!("  {}: {host}{user}{secret}\n", self.place);
-        let client = |client: &str| format!("the client {client}");
+        let client = |client: &str| format!("client {client}");
         let (head, changes): (String, &[Change]) = match &self.plan {
             Plan::AtTheGate => ("is at the gate".to_owned(), &[]),
-            Plan::Move { client: to, .. } if self.moved => (format!("moved to {}", client(to)), &[]),
-            Plan::Move { client: to, changes } => (format!("moves to {}:", client(to)), changes),
+            Plan::Move { client: to, .. } if self.moved => (format!("moved, as {}", client(to)), &[]),
+            Plan::Move { client: to, changes } => (format!("moves, as {}:", client(to)), changes),
             Plan::ByHand { client: to, changes, why } => {
-                let to = to.as_ref().map_or_else(String::new, |to| format!(" to {}", client(to)));
+                let to = to.as_ref().map_or_else(String::new, |to| format!(", as {}", client(to)));
                 (format!("by hand{to}: {why}"), changes)
             }
         };
@@ -98,9 +96,10 @@ impl LoginReport {
             .iter()
             .map(|change| json!({ "setting": change.what, "from": change.from, "to": shown(&change.to) }))
             .collect();
-        let secret = self.secret.as_ref().map(|(kind, id)| json!({ "kind": kind, "fingerprint": id }));
+        let of_secret = |(kind, id): &(&str, String)| json!({ "kind": kind, "fingerprint": id });
+        let secrets: Vec<_> = self.secrets.iter().map(of_secret).collect();
         json!({
-            "place": self.place, "host": self.host, "user": self.user, "secret": secret,
+            "place": self.place, "host": self.host, "user": self.user, "secrets": secrets,
             "state": self.state(), "client": client, "why": why, "changes": changes,
         })
     }
@@ -132,8 +131,13 @@ fn shown(to: &To) -> &str {
     }
 }
 
-/// For a person.
+/// For a person. What a file has may hold anything, so that control characters do not reach the terminal.
 pub(super) fn text(reports: &[FileReport], write: bool) -> String {
+    let told = told(reports, write);
+    told.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn told(reports: &[FileReport], write: bool) -> String {
     let mut text = String::new();
     for report in reports.iter().filter(|report| !report.is_empty()) {
         let _ = writeln!(text, "{}", report.path.display());
@@ -157,10 +161,12 @@ pub(super) fn text(reports: &[FileReport], write: bool) -> String {
         count("moved"),
     );
     let mut secrets: BTreeMap<&str, usize> = BTreeMap::new();
-    logins().filter_map(|login| login.secret.as_ref()).for_each(|(_, id)| *secrets.entry(id).or_default() += 1);
+    // At the gate it is a client key.
+    let of_snowflake = logins().filter(|login| login.plan.is_open()).flat_map(|login| &login.secrets);
+    of_snowflake.for_each(|(_, id)| *secrets.entry(id).or_default() += 1);
     if !secrets.is_empty() {
         let places: usize = secrets.values().sum();
-        let _ = writeln!(text, "Secrets in files: {}, in {places} places.", secrets.len());
+        let _ = writeln!(text, "Secrets in files: {} (places: {places}).", secrets.len());
     }
     if moving > 0 && !write {
         text.push_str(
@@ -170,7 +176,8 @@ pub(super) fn text(reports: &[FileReport], write: bool) -> String {
     if reports.iter().any(|report| report.backup.is_some()) {
         text.push_str(
             "The old files still hold the old secrets: try each tool, then delete them, and revoke the old tokens.\n\
-             A tool that asks for the password is given the client key.\n",
+             A tool that asks for the password is given the client key. Each tool's machine must trust the gate's\n\
+             certificate: `patgate client setup CLIENT --for TOOL --ca ca.pem` says how.\n",
         );
     }
     text

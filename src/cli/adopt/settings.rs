@@ -46,8 +46,8 @@ pub(super) enum Form {
     Yaml(String),
     /// An attribute of an element.
     Xml,
-    /// A member of an object, with what stands between its members.
-    Json(String),
+    /// A member of an object, with what stands between its members; `apart`: a port is a member of its own.
+    Json { between: String, apart: bool },
     /// A part of a connection string.
     Pairs,
     /// Nothing can be added; a host stands with its port.
@@ -67,7 +67,7 @@ impl Form {
 
     /// Whether a port is a setting of its own.
     pub(super) fn has_port(&self) -> bool {
-        !matches!(self, Self::Fixed | Self::Json(_))
+        !matches!(self, Self::Fixed | Self::Json { apart: false, .. })
     }
 
     /// The text that adds a host.
@@ -93,7 +93,8 @@ impl Form {
             Self::Toml => format!("{name} = {value}\n"),
             Self::Yaml(before) => format!("{name}: {value}\n{before}"),
             Self::Xml => format!("{name}='{value}' "),
-            Self::Json(between) => format!("\"{name}\": \"{value}\",{between}"),
+            Self::Json { between, .. } if text => format!("\"{name}\": \"{value}\",{between}"),
+            Self::Json { between, .. } => format!("\"{name}\": {value},{between}"),
             Self::Pairs => format!("{name}={value};"),
             Self::Fixed => String::new(),
         }
@@ -111,12 +112,18 @@ pub(super) struct Settings {
     /// Where a setting is added, and how.
     pub at: usize,
     pub form: Form,
+    /// Why they cannot be changed here, if they cannot.
+    pub unfit: Option<&'static str>,
 }
 
 impl Settings {
     /// The first value with one of these names.
     pub(super) fn get(&self, names: &[&str]) -> Option<&Spot> {
-        let named = |name: &&str| self.entries.iter().find(|(own, _)| own == name);
-        names.iter().find_map(named).map(|(_, spot)| spot)
+        names.iter().find_map(|name| self.all(&[*name]).next())
+    }
+
+    /// Each value with one of these names.
+    pub(super) fn all<'a>(&'a self, names: &[&str]) -> impl Iterator<Item = &'a Spot> {
+        self.entries.iter().filter(|(own, _)| names.contains(&own.as_str())).map(|(_, spot)| spot)
     }
 }

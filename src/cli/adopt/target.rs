@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rustls::pki_types::ServerName;
 
 use super::login::{Login, bare_host, is_snowflake};
 use crate::admit::key::{self, ClientKey};
@@ -53,10 +54,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Whether a login is one to this client's account.
+    /// Whether a login is one to this client's account. Where a host stands, it says where a driver connects.
     pub(super) fn is_for(&self, login: &Login<'_>) -> bool {
-        let names = [login.server, login.account].into_iter().flatten();
-        names.flat_map(|spot| names_of(spot.value.expose())).any(|name| self.accounts.contains(&name))
+        let place = login.server.or(login.account);
+        place.is_some_and(|spot| names_of(spot.value.expose()).iter().any(|name| self.accounts.contains(name)))
     }
 
     /// Whether it is for logins of this user; a tool that asks for the user has none in its file.
@@ -95,7 +96,7 @@ impl TargetArgs {
             (named, of_key) => named.clone().or_else(|| of_key.clone()),
         };
         let mut all = match &self.gate {
-            Some(gate) => vec![self.by_hand(gate, wanted.as_deref().unwrap_or("this one"))?],
+            Some(gate) => vec![self.by_hand(gate, wanted.as_deref().unwrap_or("of the key"))?],
             None => self.configured()?,
         };
         if let Some(wanted) = wanted {
@@ -138,9 +139,12 @@ impl TargetArgs {
 
     fn by_hand(&self, gate: &str, client: &str) -> Result<Target, CommandError> {
         let (host, port) = gate.rsplit_once(':').unwrap_or((gate, "443"));
-        let port = port.parse().map_err(|_| {
-            CommandError::of(Owner::Client, "write the gate's host and port, such as --gate gate.example.com:8443")
-        })?;
+        let port = port.parse().ok().filter(|port| *port > 0);
+        let named = ServerName::try_from(host).is_ok();
+        let Some(port) = port.filter(|_| named) else {
+            let text = "write the gate's host and port, such as --gate gate.example.com:8443";
+            return Err(CommandError::of(Owner::Client, text));
+        };
         Ok(Target {
             client: client.to_owned(),
             host: host.to_owned(),

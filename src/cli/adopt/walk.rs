@@ -1,4 +1,5 @@
-//! The files below paths, in order. Links are not followed, so that nothing is looked at twice.
+//! The files below paths, in order. Links to files are followed, those to directories are not: they may lead in a
+//! circle.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ fn below(directory: &Path, found: &mut Vec<Found>) {
         let skipped = || SKIPPED.iter().any(|name| entry.file_name() == *name);
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !skipped() => below(&path, found),
-            Ok(kind) if kind.is_file() => found.extend(Format::of(&path).map(|format| Ok((path, format)))),
+            Ok(_) if path.is_file() => found.extend(Format::of(&path).map(|format| Ok((path, format)))),
             _ => {}
         }
     }

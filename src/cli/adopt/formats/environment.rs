@@ -3,20 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::ini::{lines, unquoted};
-use crate::cli::adopt::login::is_setting;
+use super::pairs;
+use crate::cli::adopt::login::{is_host, is_setting};
 use crate::cli::adopt::settings::{Form, Settings};
 
-pub(super) fn read(text: &str) -> Vec<Settings> {
+pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
     let mut found: BTreeMap<String, Settings> = BTreeMap::new();
     for (start, line) in lines(text) {
         let bare = line.trim_start();
         let lead = line.len() - bare.len();
         let export = bare.strip_prefix("export ").map_or(0, |_| "export ".len());
         let Some((name, value)) = bare[export..].split_once('=').filter(|_| !bare.starts_with('#')) else { continue };
-        let lower = name.trim().to_ascii_lowercase();
-        let Some((family, setting)) = split(&lower) else { continue };
         let from = start + lead + export + name.len() + 1 + (value.len() - value.trim_start().len());
         let spot = unquoted(text, from, value.trim());
+        let lower = name.trim().to_ascii_lowercase();
+        let (family, setting) = match split(&lower) {
+            Some(place) => place,
+            // The value decides where the name does not.
+            None if pairs::read("", &spot, gate).is_some() => (lower.as_str(), "url"),
+            None if is_host(spot.value.expose(), gate) => (lower.as_str(), "host"),
+            None => continue,
+        };
         let one = found.entry(family.to_owned()).or_insert_with(|| Settings {
             label: format!("{}*", family.to_ascii_uppercase()),
             entries: Vec::new(),
@@ -24,6 +31,7 @@ pub(super) fn read(text: &str) -> Vec<Settings> {
             at: start,
             // Only its author knows which variable a program reads.
             form: Form::Fixed,
+            unfit: None,
         });
         one.entries.push((setting.to_owned(), spot));
     }

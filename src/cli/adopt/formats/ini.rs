@@ -60,7 +60,7 @@ pub(super) fn registry(text: &str) -> Vec<Settings> {
 }
 
 fn empty(label: &str, form: &Form) -> Settings {
-    Settings { label: label.to_owned(), entries: Vec::new(), known: false, at: 0, form: form.clone() }
+    Settings { label: label.to_owned(), entries: Vec::new(), known: false, at: 0, form: form.clone(), unfit: None }
 }
 
 fn add(now: &mut Settings, line: usize, name: &str, spot: Spot) {

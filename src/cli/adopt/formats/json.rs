@@ -4,26 +4,26 @@
 use jsonc_parser::ast::{Object, ObjectPropName, Value};
 use jsonc_parser::common::Ranged;
 
-use super::mashup;
-use crate::cli::adopt::login::is_snowflake;
+use super::{mashup, pairs};
+use crate::cli::adopt::login::is_host;
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
-pub(super) fn read(text: &str) -> Result<Vec<Settings>, String> {
+pub(super) fn read(text: &str, gate: Option<&str>) -> Result<Vec<Settings>, String> {
     let parsed = jsonc_parser::parse_to_ast(text, &Default::default(), &Default::default());
     let mut found = Vec::new();
     if let Some(value) = parsed.map_err(|error| error.to_string())?.value {
-        walk(text, &value, "", &mut found);
+        walk(text, &value, "", gate, &mut found);
     }
     Ok(found)
 }
 
-fn walk(text: &str, value: &Value<'_>, label: &str, found: &mut Vec<Settings>) {
+fn walk(text: &str, value: &Value<'_>, label: &str, gate: Option<&str>, found: &mut Vec<Settings>) {
     match value {
-        Value::Array(array) => array.elements.iter().for_each(|one| walk(text, one, label, found)),
-        Value::Object(object) => of_object(text, object, label, found),
+        Value::Array(array) => array.elements.iter().for_each(|one| walk(text, one, label, gate, found)),
+        Value::Object(object) => of_object(text, object, label, gate, found),
         // A query of Power Query inside a string: its places are not those of the text.
         Value::StringLit(string) if string.value.contains("let") => {
-            found.extend(mashup::read(&string.value, label).into_iter().map(|mut query| {
+            found.extend(mashup::read(&string.value, label, gate).into_iter().map(|mut query| {
                 query.at = string.range.start;
                 query.entries.iter_mut().for_each(|(_, spot)| {
                     (spot.range, spot.plain) = (string.range.start..string.range.start, false);
@@ -35,75 +35,101 @@ fn walk(text: &str, value: &Value<'_>, label: &str, found: &mut Vec<Settings>) {
     }
 }
 
-fn of_object(text: &str, object: &Object<'_>, label: &str, found: &mut Vec<Settings>) {
+fn of_object(text: &str, object: &Object<'_>, label: &str, gate: Option<&str>, found: &mut Vec<Settings>) {
     let label = object.get_string("name").map_or(label, |name| &name.value);
     let of_type = |object: &Object<'_>| {
         object.get_string("type").is_some_and(|kind| kind.value.to_lowercase().starts_with("snowflake"))
     };
     let known = of_type(object) || object.get_object("connectionDetails").is_some_and(of_type);
-    let mut entries = Vec::new();
-    collect(text, object, known, &mut entries);
-    let has_host = entries.iter().any(|(_, spot)| is_snowflake(spot.value.expose()));
-    if known || has_host {
-        let first = entries.iter().find(|(name, _)| name.starts_with("account")).or(entries.first());
-        let (at, form) = first.map_or((0, Form::Fixed), |(_, spot)| member(text, spot));
-        found.push(Settings { label: label.to_owned(), entries, known, at, form });
+    let mut entries = Entries::default();
+    entries.collect(text, object, known);
+    // Several logins in one object are told one by one.
+    let deep = known && !entries.are_of_several();
+    if known && !deep {
+        entries = Entries::default();
+        entries.collect(text, object, false);
     }
-    if !known {
+    let speaks = |spot: &Spot| is_host(spot.value.expose(), gate) || pairs::read("", spot, gate).is_some();
+    if deep || entries.all.iter().any(|(_, spot)| speaks(spot)) {
+        let first = entries.all.iter().find(|(name, _)| name.starts_with("account")).or(entries.all.first());
+        let (at, between) = first.map_or((0, String::new()), |(_, spot)| member(text, spot));
+        // Data Factory and Fabric take a host with its port; a list of names and values takes no other member.
+        let form = if entries.listed { Form::Fixed } else { Form::Json { between, apart: !known } };
+        found.push(Settings { label: label.to_owned(), entries: entries.all, known: deep, at, form, unfit: None });
+    }
+    if !deep {
         for property in &object.properties {
             let name = property.name.as_str();
             let inner = if label.is_empty() { name } else { label };
-            walk(text, &property.value, inner, found);
+            walk(text, &property.value, inner, gate, found);
         }
     }
 }
 
-/// The settings of an object; of one that is known to be a connection also those of the objects in it.
-fn collect(text: &str, object: &Object<'_>, deep: bool, entries: &mut Vec<(String, Spot)>) {
-    // `{"name": "server", "value": "…"}` of Fabric.
-    let named = object.get_string("name").filter(|_| deep && object.get("value").is_some());
-    for property in &object.properties {
-        let own = property.name.as_str();
-        let name = named.filter(|_| own == "value").map_or(own, |name| &name.value).to_ascii_lowercase();
-        match &property.value {
-            Value::StringLit(string) => {
-                let range = string.range.start + 1..string.range.end - 1;
-                // `HOST;WAREHOUSE` of Fabric's connections.
-                let cut = string.value.find(';').filter(|_| name == "path");
-                match cut {
-                    Some(cut) if text.get(range.start..range.start + cut) == Some(&string.value[..cut]) => {
-                        entries.push(("server".to_owned(), Spot::of(text, range.start..range.start + cut)));
+/// The settings of an object.
+#[derive(Default)]
+struct Entries {
+    all: Vec<(String, Spot)>,
+    /// Whether some of them are members of a list: `{"name": "server", "value": "…"}` of Fabric.
+    listed: bool,
+}
+
+impl Entries {
+    /// Whether the settings are those of more than one login.
+    fn are_of_several(&self) -> bool {
+        let times = |one: &str| self.all.iter().filter(|(name, _)| name == one).count();
+        ["server", "host", "account", "accountidentifier"].into_iter().any(|name| times(name) > 1)
+    }
+
+    /// Takes those of an object; of one that is known to be a connection also those of the objects in it.
+    fn collect(&mut self, text: &str, object: &Object<'_>, deep: bool) {
+        let named = object.get_string("name").filter(|_| deep && object.get("value").is_some());
+        self.listed |= named.is_some();
+        for property in &object.properties {
+            let own = property.name.as_str();
+            let name = named.filter(|_| own == "value").map_or(own, |name| &name.value).to_ascii_lowercase();
+            match &property.value {
+                Value::StringLit(string) => {
+                    let range = string.range.start + 1..string.range.end - 1;
+                    // `HOST;WAREHOUSE` of Fabric's connections.
+                    let cut = string.value.find(';').filter(|_| name == "path");
+                    match cut {
+                        Some(cut) if text.get(range.start..range.start + cut) == Some(&string.value[..cut]) => {
+                            self.listed = true;
+                            self.all.push(("server".to_owned(), Spot::of(text, range.start..range.start + cut)));
+                        }
+                        _ => self.all.push((name, Spot::spelt(text, range, &string.value))),
                     }
-                    _ => entries.push((name, Spot::spelt(text, range, &string.value))),
                 }
-            }
-            Value::NumberLit(number) => {
-                entries.push((name, Spot::of(text, number.range.start..number.range.end)));
-            }
-            // A secret that is written down as one: `{"type": "SecureString", "value": "…"}`.
-            Value::Object(inner) if deep => match inner.get_string("value").filter(|_| inner.get("name").is_none()) {
-                Some(value) => {
-                    let range = value.range.start + 1..value.range.end - 1;
-                    entries.push((name, Spot::spelt(text, range, &value.value)));
+                Value::NumberLit(number) => {
+                    self.all.push((name, Spot::of(text, number.range.start..number.range.end)));
                 }
-                None => collect(text, inner, deep, entries),
-            },
-            Value::Array(array) if deep => {
-                array.elements.iter().filter_map(Value::as_object).for_each(|one| collect(text, one, deep, entries));
+                // A secret that is written down as one: `{"type": "SecureString", "value": "…"}`.
+                Value::Object(inner) if deep => match inner.get_string("value").filter(|_| inner.get("name").is_none())
+                {
+                    Some(value) => {
+                        let range = value.range.start + 1..value.range.end - 1;
+                        self.all.push((name, Spot::spelt(text, range, &value.value)));
+                    }
+                    None => self.collect(text, inner, deep),
+                },
+                Value::Array(array) if deep => {
+                    array.elements.iter().filter_map(Value::as_object).for_each(|one| self.collect(text, one, deep));
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
 }
 
 /// Where a member that comes before this value's is added, and what stands between two members.
-fn member(text: &str, spot: &Spot) -> (usize, Form) {
+fn member(text: &str, spot: &Spot) -> (usize, String) {
     let before = &text[..spot.range.start];
     // `"NAME": "` ends here; it starts behind a comma or the brace.
-    let Some(open) = before.rfind(['{', ',']) else { return (0, Form::Fixed) };
+    let Some(open) = before.rfind(['{', ',']) else { return (0, String::new()) };
     let between = &before[open + 1..];
     let at = open + 1 + (between.len() - between.trim_start().len());
-    (at, Form::Json(text[open + 1..at].to_owned()))
+    (at, text[open + 1..at].to_owned())
 }
 
 /// The texts of all queries in a model (`DataModelSchema` of a template): strings, or lists of lines.

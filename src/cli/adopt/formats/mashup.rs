@@ -3,31 +3,48 @@
 use std::ops::Range;
 
 use super::pairs;
-use crate::cli::adopt::login::is_snowflake;
+use crate::cli::adopt::login::is_host;
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 /// The calls that open Snowflake.
 const CALL: &str = "Snowflake.Databases";
 
-pub(super) fn read(text: &str, label: &str) -> Vec<Settings> {
+/// `gate` is the gate's host, which a query that was moved has in a parameter.
+pub(super) fn read(text: &str, label: &str, gate: Option<&str>) -> Vec<Settings> {
     let mut found = Vec::new();
+    let mut add = |entries, at| {
+        found.push(Settings { label: label.to_owned(), entries, known: true, at, form: Form::Fixed, unfit: None });
+    };
+    let mut strings = Vec::new();
     for range in literals(text) {
-        let spot = Spot::of(text, range.clone());
+        let spot = Spot::spelt(text, range.clone(), &text[range.clone()].replace("\"\"", "\""));
         let value = spot.value.expose();
-        let host = value.split_once(':').map_or(value, |(host, _)| host);
         let called = text[..range.start - 1].trim_end().strip_suffix('(').is_some_and(|before| before.ends_with(CALL));
-        if called || is_snowflake(host) && !value.contains(['/', ';', '=']) {
-            let entries = vec![("server".to_owned(), spot)];
-            found.push(Settings { label: label.to_owned(), entries, known: true, at: range.start, form: Form::Fixed });
+        if called || is_host(value, gate) && !value.contains(['/', ';', '=']) {
+            add(vec![("server".to_owned(), spot)], range.start);
         } else if value.contains('=') {
-            found.extend(pairs::read(label, &spot));
+            strings.extend(pairs::read(label, &spot, gate));
         }
     }
-    if let (true, Some(at)) = (found.is_empty(), text.find(CALL)) {
-        // The host comes from elsewhere: a parameter, or another file.
-        found.push(Settings { label: label.to_owned(), entries: Vec::new(), known: true, at, form: Form::Fixed });
+    for (at, _) in text.match_indices(CALL) {
+        // A host that comes from elsewhere: a parameter, or another file. One in this text is told where it stands.
+        let argument = text[at + CALL.len()..].trim_start().strip_prefix('(').map(str::trim_start);
+        if argument.is_some_and(|argument| !argument.starts_with('"') && !is_defined(text, argument)) {
+            add(Vec::new(), at);
+        }
     }
+    found.extend(strings);
     found
+}
+
+/// Whether the name at the start of an argument is defined in the same text, by a literal.
+fn is_defined(text: &str, argument: &str) -> bool {
+    let name: String = argument.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let defined = |(at, _): (usize, &str)| {
+        let after = text[at + name.len()..].trim_start();
+        after.strip_prefix('=').is_some_and(|value| value.trim_start().starts_with('"'))
+    };
+    !name.is_empty() && text.match_indices(name.as_str()).any(defined)
 }
 
 /// The texts in quotes, without their quotes; comments and names in quotes (`#"…"`) are none.

@@ -11,10 +11,12 @@ mod toml;
 mod xml;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::document::Document;
 use super::settings::Settings;
+use super::written::BACKUP;
 pub(super) use package::{Package, repacked};
 
 /// A format, by the name of the file.
@@ -53,6 +55,9 @@ impl Format {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
         let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+        if name.ends_with(BACKUP) {
+            return None;
+        }
         Some(match (name.as_str(), end) {
             ("config" | "config.cnf", _) if folder == ".snowsql" => Self::Snowsql,
             ("odbc.ini" | ".odbc.ini", _) => Self::Odbc,
@@ -71,51 +76,55 @@ impl Format {
         })
     }
 
-    /// The texts of a file with what was found in them.
+    /// The texts of a file with what was found in them; `gate` is the gate's host.
     ///
     /// # Errors
     /// In words, if the file is not what its name says.
-    pub(super) fn read(self, path: &Path, bytes: &[u8]) -> Result<Vec<Part>, String> {
+    pub(super) fn read(self, path: &Path, bytes: &[u8], gate: Option<&str>) -> Result<Vec<Part>, String> {
         if let Self::Package(package) = self {
-            return package.read(bytes);
+            return package.read(bytes, gate);
         }
         let document = Document::read(bytes)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let settings = self.settings(&document.text, &name)?;
+        let settings = self.settings(&document.text, &name, gate)?;
         Ok(vec![Part { name: String::new(), document, settings, fixed: None }])
     }
 
     /// The settings in a text, with those in its connection strings.
-    pub(super) fn settings(self, text: &str, file: &str) -> Result<Vec<Settings>, String> {
+    pub(super) fn settings(self, text: &str, file: &str, gate: Option<&str>) -> Result<Vec<Settings>, String> {
         let found = match self {
             Self::Odbc => ini::odbc(text),
             Self::Snowsql => ini::snowsql(text),
             Self::Registry => ini::registry(text),
-            Self::Environment => environment::read(text),
+            Self::Environment => environment::read(text, gate),
             Self::Toml => toml::read(text, file)?,
             Self::Yaml => yaml::read(text)?,
-            Self::Json => json::read(text)?,
+            Self::Json => json::read(text, gate)?,
             Self::Xml => xml::read(text)?,
-            Self::Mashup | Self::Package(_) => mashup::read(text, ""),
+            Self::Mashup | Self::Package(_) => mashup::read(text, "", gate),
         };
-        Ok(found.into_iter().flat_map(with_strings).collect())
+        let mut found: Vec<_> = found.into_iter().flat_map(|one| with_strings(one, gate)).collect();
+        // What YAML names once more by an alias stands in one place.
+        let mut seen = BTreeSet::new();
+        found.retain(|one| one.entries.first().is_none_or(|(_, first)| seen.insert((one.at, first.range.start))));
+        Ok(found)
     }
 }
 
-/// Settings, with those in their values apart: a connection string is a connection of its own. A secret beside it, as
-/// Azure Data Factory has one, belongs to it.
-fn with_strings(mut settings: Settings) -> Vec<Settings> {
+/// Settings, with those in their values apart: a connection string is a connection of its own. User and secret beside
+/// it, as Azure Data Factory and Spring have them, belong to it.
+fn with_strings(mut settings: Settings, gate: Option<&str>) -> Vec<Settings> {
     let strings: Vec<(usize, Settings)> = settings
         .entries
         .iter()
         .enumerate()
-        .filter_map(|(index, (_, spot))| Some((index, pairs::read(&settings.label, spot)?)))
+        .filter_map(|(index, (_, spot))| Some((index, pairs::read(&settings.label, spot, gate)?)))
         .collect();
     let mut found = Vec::new();
     for (index, mut one) in strings.into_iter().rev() {
         settings.entries.remove(index);
-        let alone = settings.get(&["server", "host", "account"]).is_none();
-        if alone && settings.known {
+        // What stands beside a string belongs to it, unless it is a login of its own.
+        if settings.get(&["server", "host", "account"]).is_none() {
             one.entries.extend(std::mem::take(&mut settings.entries));
             settings.known = false;
         }

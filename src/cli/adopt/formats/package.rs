@@ -24,7 +24,7 @@ pub(in crate::cli::adopt) enum Package {
 
 impl Package {
     /// The texts in a package.
-    pub(super) fn read(self, bytes: &[u8]) -> Result<Vec<Part>, String> {
+    pub(super) fn read(self, bytes: &[u8], gate: Option<&str>) -> Result<Vec<Part>, String> {
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
         let names = archive.file_names().map(|name| name.map(|name| name.into_owned()));
         let names: Vec<String> = names.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
@@ -33,7 +33,7 @@ impl Package {
             match self {
                 Self::Tableau if name.ends_with(".twb") || name.ends_with(".tds") => {
                     let document = Document::read(&entry(&mut archive, name)?)?;
-                    let settings = Format::Xml.settings(&document.text, name)?;
+                    let settings = Format::Xml.settings(&document.text, name, gate)?;
                     parts.push(Part { name: name.clone(), document, settings, fixed: None });
                 }
                 Self::PowerBi if name == "DataMashup" => {
@@ -42,14 +42,14 @@ impl Package {
                     let mut inner = ZipArchive::new(Cursor::new(inner)).map_err(|error| error.to_string())?;
                     let name = "Formulas/Section1.m";
                     let document = Document::read(&entry(&mut inner, name)?)?;
-                    let settings = Format::Mashup.settings(&document.text, name)?;
+                    let settings = Format::Mashup.settings(&document.text, name, gate)?;
                     parts.push(Part { name: name.to_owned(), document, settings, fixed: Some(BY_HAND) });
                 }
                 Self::PowerBi if name == "DataModelSchema" => {
                     let document = Document::read(&entry(&mut archive, name)?)?;
                     for (table, query) in json::queries(&document.text)? {
                         let document = Document::read(query.as_bytes())?;
-                        let settings = mashup::read(&document.text, &table);
+                        let settings = mashup::read(&document.text, &table, gate);
                         parts.push(Part { name: name.clone(), document, settings, fixed: Some(BY_HAND) });
                     }
                 }

@@ -8,21 +8,30 @@ use crate::cli::adopt::settings::{Form, Settings, Spot};
 const JDBC: &str = "jdbc:snowflake://";
 const ALCHEMY: &str = "snowflake://";
 
-/// The settings in a value, if it is a connection string to Snowflake.
-pub(super) fn read(label: &str, spot: &Spot) -> Option<Settings> {
+/// The settings in a value, if it is a connection string to Snowflake, or to the gate at this host.
+pub(super) fn read(label: &str, spot: &Spot, gate: Option<&str>) -> Option<Settings> {
     let value = spot.value.expose();
-    let entries = if let Some(at) = value.find(JDBC) {
-        url(spot, at + JDBC.len(), "server")
+    let (entries, form) = if let Some(at) = value.find(JDBC) {
+        (url(spot, at + JDBC.len(), "server"), Form::Fixed)
     } else if let Some(at) = value.find(ALCHEMY) {
         // What others have as a host is the account here: <https://github.com/snowflakedb/snowflake-sqlalchemy>.
-        url(spot, at + ALCHEMY.len(), "account")
-    } else if value.to_ascii_lowercase().contains("snowflake") && value.contains(';') && value.contains('=') {
-        pairs(spot)
+        (url(spot, at + ALCHEMY.len(), "account"), Form::Fixed)
+    } else if value.contains(';') && value.contains('=') {
+        let entries = pairs(spot);
+        let has = |names: &[&str]| entries.iter().any(|(name, _)| names.contains(&name.as_str()));
+        // .NET's string names an account and a user, and nobody else's does.
+        let by_names = has(&["account"]) && has(&["user", "uid"]);
+        if !by_names
+            && !value.to_ascii_lowercase().contains("snowflake")
+            && !gate.is_some_and(|gate| value.contains(gate))
+        {
+            return None;
+        }
+        (entries, Form::Pairs)
     } else {
         return None;
     };
-    let form = if value.contains("://") { Form::Fixed } else { Form::Pairs };
-    Some(Settings { label: label.to_owned(), entries, known: true, at: spot.range.start, form })
+    Some(Settings { label: label.to_owned(), entries, known: true, at: spot.range.start, form, unfit: None })
 }
 
 /// `[USER:PASSWORD@]HOST[:PORT]/…?NAME=VALUE&…`; `host_name` is what the host is here.
@@ -48,36 +57,60 @@ fn url(spot: &Spot, from: usize, host_name: &str) -> Vec<(String, Spot)> {
     add(host_name, host..port);
     add("port", (port + 1).min(end)..end);
     if let Some(query) = value[end..].find('?') {
-        each(value, end + query + 1..value.len(), '&', |name, range| add(&name, range));
+        each(value, end + query + 1..value.len(), |name, range| add(&name, range));
     }
     entries
 }
 
+/// `NAME=VALUE;…`. A value in braces or quotes may hold the character that ends others.
 fn pairs(spot: &Spot) -> Vec<(String, Spot)> {
-    let mut entries = Vec::new();
     let value = spot.value.expose();
-    each(value, 0..value.len(), ';', |name, range| entries.push((name, spot.part(range))));
+    let mut entries = Vec::new();
+    let mut from = 0;
+    while let Some(equals) = value[from..].find('=').map(|at| from + at) {
+        let name = value[from..equals].trim().trim_start_matches(';').trim().to_ascii_lowercase();
+        let start = equals + 1 + value[equals + 1..].len() - value[equals + 1..].trim_start().len();
+        let close = match value[start..].chars().next() {
+            Some('{') => Some('}'),
+            Some(quote @ ('"' | '\'')) => Some(quote),
+            _ => None,
+        };
+        let (range, end) = match close.and_then(|close| framed(value, start + 1, close)) {
+            Some(end) => (start + 1..end, end + 1),
+            None => {
+                let end = value[start..].find(';').map_or(value.len(), |at| start + at);
+                (start..start + value[start..end].trim_end().len(), end)
+            }
+        };
+        let mut part = spot.part(range);
+        // The frame's own character stands there twice.
+        part.plain &= close.is_none_or(|close| !part.value.expose().contains(close));
+        entries.push((name, part));
+        from = value[end..].find(';').map_or(value.len(), |at| end + at + 1);
+    }
     entries
 }
 
-/// Each `name=value`; braces and quotes around a value are not part of it.
-fn each(value: &str, within: Range<usize>, between: char, mut add: impl FnMut(String, Range<usize>)) {
+/// Where a frame ends; twice, its character stands for itself.
+fn framed(value: &str, from: usize, close: char) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += value[at..].find(close)?;
+        match value[at + 1..].starts_with(close) {
+            true => at += 2,
+            false => return Some(at),
+        }
+    }
+}
+
+/// Each `NAME=VALUE` of a URL's query.
+fn each(value: &str, within: Range<usize>, mut add: impl FnMut(String, Range<usize>)) {
     let mut from = within.start;
-    for pair in value[within].split(between) {
+    for pair in value[within].split('&') {
         if let Some((name, text)) = pair.split_once('=') {
             let start = from + name.len() + 1;
-            let blank = text.len() - text.trim_start().len();
-            let (mut start, mut end) = (start + blank, start + text.trim_end().len());
-            let framed = |open, close| {
-                value
-                    .get(start..end)
-                    .is_some_and(|text| text.len() > 1 && text.starts_with(open) && text.ends_with(close))
-            };
-            if framed('{', '}') || framed('"', '"') || framed('\'', '\'') {
-                (start, end) = (start + 1, end - 1);
-            }
-            add(name.trim().to_ascii_lowercase(), start..end.max(start));
+            add(name.to_ascii_lowercase(), start..start + text.len());
         }
-        from += pair.len() + between.len_utf8();
+        from += pair.len() + 1;
     }
 }

@@ -15,32 +15,38 @@ pub(super) fn read(text: &str, file: &str) -> Result<Vec<Settings>, String> {
 
 fn walk(text: &str, table: &DeTable<'_>, label: &str, known: bool, found: &mut Vec<Settings>) {
     let mut entries = Vec::new();
-    let mut at = None;
+    let mut first = None;
     for (name, value) in table {
         let (lower, span) = (name.get_ref().to_ascii_lowercase(), value.span());
+        let path = || if label.is_empty() { name.get_ref().to_string() } else { format!("{label}.{}", name.get_ref()) };
+        let inside = known || lower == "connections" || lower.contains("snowflake");
         match value.get_ref() {
             DeValue::Table(inner) => {
-                let path =
-                    if label.is_empty() { name.get_ref().to_string() } else { format!("{label}.{}", name.get_ref()) };
-                walk(text, inner, &path, known || lower == "connections", found);
+                walk(text, inner, &path(), inside, found);
+                continue;
+            }
+            DeValue::Array(all) => {
+                all.iter()
+                    .filter_map(|one| one.get_ref().as_table())
+                    .for_each(|one| walk(text, one, &path(), inside, found));
                 continue;
             }
             DeValue::String(string) => {
-                let quotes = if text[span.clone()].starts_with("\"\"\"") || text[span.clone()].starts_with("'''") {
-                    3
-                } else {
-                    1
-                };
+                let long = text[span.clone()].starts_with("\"\"\"") || text[span.clone()].starts_with("'''");
+                let quotes = if long { 3 } else { 1 };
                 entries.push((lower, Spot::spelt(text, span.start + quotes..span.end - quotes, string)));
             }
             DeValue::Integer(_) => entries.push((lower, Spot::of(text, span))),
             _ => continue,
         }
-        at = at.or_else(|| text[..name.span().start].rfind('\n').map(|at| at + 1).or(Some(0)));
+        first = first.or(Some(name.span().start));
     }
-    if !entries.is_empty() {
+    if let Some(first) = first {
+        let at = text[..first].rfind('\n').map_or(0, |end| end + 1);
+        // `a = { … }`, or `a.b = …` in the table above: a new line would stand in another table.
+        let alone = text[at..first].trim().is_empty();
+        let unfit = (!alone).then_some("its table is written inside another one; give it a header of its own");
         let known = known && !label.is_empty();
-        let at = at.unwrap_or_default();
-        found.push(Settings { label: format!("[{label}]"), entries, known, at, form: Form::Toml });
+        found.push(Settings { label: format!("[{label}]"), entries, known, at, form: Form::Toml, unfit });
     }
 }

@@ -34,7 +34,7 @@ fn connection(text: &str, tag: &BytesStart<'_>, source: &str) -> Option<Settings
         entries.push((one.key.as_ref().to_ascii_lowercase(), Spot::spelt(text, range, &value)));
     }
     let known = entries.iter().any(|(name, spot)| name == "class" && spot.value.expose() == "snowflake");
-    Some(Settings { label: source.to_owned(), entries, known, at, form: Form::Xml })
+    Some(Settings { label: source.to_owned(), entries, known, at, form: Form::Xml, unfit: None })
 }
 
 fn attribute(tag: &BytesStart<'_>, names: &[&str]) -> Option<String> {

@@ -4,7 +4,14 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
+/// The widest indentation that is read, in columns.
+const DEEPEST: usize = 400;
+
 pub(super) fn read(text: &str) -> Result<Vec<Settings>, String> {
+    // The parser goes down by itself.
+    if text.lines().any(|line| line.len() - line.trim_start().len() > DEEPEST) {
+        return Err("it is nested too deeply".to_owned());
+    }
     let documents = MarkedYaml::load_from_str(text).map_err(|error| error.to_string())?;
     // The parser counts characters.
     let bytes: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
@@ -41,12 +48,10 @@ fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: 
     let known = entries.iter().any(is_dbt);
     let at = at.unwrap_or_default();
     let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let form = match text[line..at].trim().is_empty() {
-        true => Form::Yaml(text[line..at].to_owned()),
-        // The mapping begins behind a dash or in braces.
-        false => Form::Fixed,
-    };
-    found.push(Settings { label: label.to_owned(), entries, known, at, form });
+    let form = Form::Yaml(text[line..at].to_owned());
+    // The mapping begins behind a dash or in braces.
+    let unfit = (!text[line..at].trim().is_empty()).then_some("its settings do not stand in lines of their own");
+    found.push(Settings { label: label.to_owned(), entries, known, at, form, unfit });
 }
 
 /// The value of a scalar, without its quotes.
@@ -55,6 +60,7 @@ fn spot(text: &str, start: usize, end: usize, scalar: &Scalar<'_>) -> Option<Spo
     let framed = shown.len() > 1 && shown.starts_with(['"', '\'']);
     let range = if framed { start + 1..start + shown.len() - 1 } else { start..start + shown.len() };
     Some(match scalar {
+        Scalar::Null => return None,
         Scalar::String(value) => Spot::spelt(text, range, value),
         _ => Spot::of(text, range),
     })

@@ -1,90 +1,6 @@
-//! Each format as its tools write it: what is found, what is written, and that no secret is shown.
-
-use std::io::{Cursor, Write as _};
-use std::path::{Path, PathBuf};
-
-use zip::write::{SimpleFileOptions, ZipWriter};
+//! Each format, and what is found in it.
 
 use super::*;
-
-const HOST: &str = "myorg-prod.snowflakecomputing.com";
-const CANARY: &str = "canary-secret-of-a-file";
-const KEY: &str = "pgk_bi_key";
-
-/// A directory with one file in it.
-struct Place {
-    home: tempfile::TempDir,
-    file: PathBuf,
-}
-
-impl Place {
-    fn new(name: &str, content: &[u8]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, content).unwrap();
-        Self { home, file }
-    }
-
-    fn look(&self, write: bool) -> FileReport {
-        let targets = [Target::example("bi", HOST, "BI_SERVICE")];
-        let key = Secret::new(KEY.to_owned());
-        let report = look(&self.file, Format::of(&self.file).unwrap(), &targets, write, Some(&key));
-        let shown = format!(
-            "{}{}",
-            report::text(std::slice::from_ref(&report), write),
-            report::json(std::slice::from_ref(&report))
-        );
-        assert!(!shown.contains(CANARY) && !shown.contains(KEY), "{shown}");
-        report
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(std::fs::read(&self.file).unwrap()).unwrap()
-    }
-
-    /// The states of the logins, as `--json` tells them.
-    fn states(&self) -> Vec<String> {
-        states(&self.look(false))
-    }
-}
-
-fn states(report: &FileReport) -> Vec<String> {
-    let told = report::json(std::slice::from_ref(report));
-    let logins = told["files"][0]["logins"].as_array().cloned().unwrap_or_default();
-    logins
-        .iter()
-        .map(|login| format!("{} {}", login["state"].as_str().unwrap(), login["why"].as_str().unwrap_or("")))
-        .collect()
-}
-
-/// A file that is moved becomes this text; a second run finds nothing to do, and the old file is kept.
-fn moves(name: &str, before: &str, after: &str) {
-    let place = Place::new(name, before.as_bytes());
-    let planned = place.states();
-    assert!(planned.iter().any(|state| state.starts_with("to move")), "{name}: {planned:?}");
-    assert_eq!(place.text(), before, "{name}: nothing is written unasked");
-    let report = place.look(true);
-    assert_eq!(report.error, None, "{name}");
-    assert_eq!(place.text(), after, "{name}");
-    assert_eq!(std::fs::read_to_string(report.backup.unwrap()).unwrap(), before, "{name}");
-    let again = place.states();
-    assert!(!again.iter().any(|state| state.starts_with("to move")), "{name}: {again:?}");
-}
-
-/// What is found in a file that is left as it is.
-fn finds(name: &str, content: &str, wanted: &[&str]) {
-    let place = Place::new(name, content.as_bytes());
-    let report = place.look(true);
-    let found = states(&report);
-    assert!(
-        found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| found.contains(wanted)),
-        "{name}: {found:?}, {:?}",
-        report.error
-    );
-    assert_eq!(place.text(), content, "{name}");
-    assert!(!written::backup(&place.file).exists());
-}
 
 #[test]
 fn data_sources_of_odbc() {
@@ -160,27 +76,31 @@ fn connections_of_snowflake_s_own_files() {
 
 #[test]
 fn profiles_of_dbt() {
-    moves(
-        "profiles.yml",
-        &format!(
-            "sales:   # größer\n  target: prod\n  outputs:\n    prod:\n      type: snowflake\n      account: \
-             myorg-prod\n      \
-             user: BI_SERVICE\n      password: \"{CANARY}\"\n      threads: 4\n    dev:\n      type: snowflake\n      \
-             account: myorg-prod\n      user: \"{{{{ env_var('DBT_USER') }}}}\"\n      password: \"{{{{ \
-             env_var('DBT_PASSWORD') }}}}\"\n    local:\n      type: duckdb\n"
-        ),
-        &format!(
-            "sales:   # größer\n  target: prod\n  outputs:\n    prod:\n      host: gate.example.com\n      port: \
-             8443\n      \
-             type: snowflake\n      account: myorg-prod\n      \
-             user: BI_SERVICE\n      password: \"{KEY}\"\n      threads: 4\n    dev:\n      host: \
-             gate.example.com\n      \
-             port: 8443\n      type: snowflake\n      \
-             account: myorg-prod\n      user: \"{{{{ env_var('DBT_USER') }}}}\"\n      password: \"{{{{ \
-             env_var('DBT_PASSWORD') \
-             }}}}\"\n    local:\n      type: duckdb\n"
-        ),
-    );
+    let profile = |more: &str, secret: &str| {
+        format!(
+            "sales:   # größer\n  target: prod\n  outputs:\n    prod:\n{more}      type: snowflake\n      account: \
+             myorg-prod\n      user: BI_SERVICE\n      password: \"{secret}\"\n      threads: 4\n    local:\n      \
+             type: duckdb\n"
+        )
+    };
+    let added = "      host: gate.example.com\n      port: 8443\n";
+    moves("profiles.yml", &profile("", CANARY), &profile(added, KEY));
+    let templates = "p:\n  type: snowflake\n  account: myorg-prod\n  user: \"{{ env_var('U') }}\"\n  password: x\n";
+    finds("profiles.yml", templates, &["by hand its host or its user comes from a variable"]);
+    let secret =
+        "p:\n  type: snowflake\n  account: myorg-prod\n  user: BI_SERVICE\n  password: \"{{ env_var('P') }}\"\n";
+    finds("profiles.yml", secret, &["by hand its secret comes from a variable"]);
+    let flow = "p: {type: snowflake, account: myorg-prod, user: BI_SERVICE, password: x}\n";
+    finds("profiles.yml", flow, &["by hand its settings do not stand in lines of their own"]);
+    // An alias names the same lines once more.
+    let alias = |more: &str, secret: &str| {
+        format!(
+            "a: &b\n{more}  type: snowflake\n  account: myorg-prod\n  user: BI_SERVICE\n  password: {secret}\nc: *b\n"
+        )
+    };
+    moves("profiles.yml", &alias("", CANARY), &alias("  host: gate.example.com\n  port: 8443\n", KEY));
+    let deep: String = (0..3000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    assert!(Place::new("deep.yml", format!("{deep}# snowflake\n").as_bytes()).look(false).error.is_some());
 }
 
 #[test]
@@ -305,69 +225,70 @@ fn linked_services_and_connections_of_microsoft_s_cloud() {
 #[test]
 fn what_is_not_the_gate_s_to_move_is_said_and_left() {
     let other = "[x]\naccount = \"other-dev\"\nuser = \"U\"\n";
-    finds("connections.toml", other, &["by hand no account of the gate is other-dev"]);
+    finds("connections.toml", other, &["by hand its account is none of the gate's"]);
     let browser = format!("[x]\nhost = \"{HOST}\"\nauthenticator = \"externalbrowser\"\n");
     finds("connections.toml", &browser, &["by hand it logs in with a person's browser"]);
     let person = format!("[x]\nhost = \"{HOST}\"\nuser = \"JANE\"\npassword = \"{CANARY}\"\n");
     finds("connections.toml", &person, &["by hand JANE is no service user of a client"]);
+    for (more, why) in [
+        ("account = \"myorg-prod\"\nregion = \"eu-west-1\"\n", "names a region"),
+        ("host = \"other-dev.snowflakecomputing.com\"\naccount = \"myorg-prod\"\n", "none of the gate's"),
+        (
+            "host = \"myorg-prod.snowflakecomputing.com\"\nauthenticator = \"https://sso.example\"\n",
+            "identity provider",
+        ),
+        ("host = \"myorg-prod.snowflakecomputing.com\"\ntoken_file_path = \"t\"\n", "a token in a file of its own"),
+        ("host = \"gate.example.com\"\nport = 443\n", "not to the gate's port"),
+    ] {
+        finds("connections.toml", &format!("[x]\nuser = \"BI_SERVICE\"\n{more}"), &[why]);
+    }
+    let inside = "[connections]\naccount = \"not-ours\"\nprod.account = \"myorg-prod\"\nprod.password = \"canary\"\n";
+    finds("config.toml", inside, &["its table is written inside another one", "none of the gate's"]);
     assert!(Place::new("broken.json", b"{\"a\": \"Snowflake\" ").look(false).error.is_some());
     assert!(Place::new("other.json", b"{\"a\": ").look(false).error.is_none());
 }
 
 #[test]
-fn an_old_file_is_never_overwritten() {
-    let text = format!("[x]\nhost = \"{HOST}\"\npassword = \"{CANARY}\"\n");
-    let place = Place::new("connections.toml", text.as_bytes());
-    std::fs::write(written::backup(&place.file), "older").unwrap();
-    let report = place.look(true);
-    assert!(report.error.unwrap().contains("is there already"));
-    assert_eq!(place.text(), text);
-    assert_eq!(std::fs::read_to_string(written::backup(&place.file)).unwrap(), "older");
-}
-
-#[test]
-fn without_the_key_nothing_with_a_secret_is_written() {
-    let text = format!("[x]\nhost = \"{HOST}\"\npassword = \"{CANARY}\"\n");
-    let place = Place::new("connections.toml", text.as_bytes());
-    let targets = [Target::example("bi", HOST, "BI_SERVICE")];
-    let report = look(&place.file, Format::Toml, &targets, true, None);
-    assert!(report.error.unwrap().contains("--key-file"));
-    assert_eq!(place.text(), text);
-}
-
-#[test]
-fn directories_are_looked_through_and_those_of_programs_are_not() {
-    let place = Place::new("a/.env", b"");
-    for name in ["a/odbc.ini", "a/readme.md", ".git/x.json", "node_modules/x.json"] {
-        let file = place.home.path().join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, "").unwrap();
-    }
-    let names = |path: &Path| -> Vec<String> {
-        let found = walk::files(path).into_iter().map(Result::unwrap);
-        found.map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+fn each_secret_of_a_login_is_found_and_replaced() {
+    let toml = |first: &str, second: &str| {
+        format!("[x]\nhost = \"{first}\"\nport = 8443\ntoken = \"{second}\"\npassword = \"{second}\"\n")
     };
-    assert_eq!(names(place.home.path()), [".env", "odbc.ini"]);
-    assert!(
-        walk::files(&place.home.path().join("a/readme.md"))[0]
-            .as_ref()
-            .is_err_and(|(_, error)| error.contains("odbc.ini"))
-    );
-    assert!(walk::files(&place.home.path().join("gone"))[0].is_err());
+    moves("connections.toml", &toml(HOST, CANARY), &toml("gate.example.com", KEY));
+    // Literal, whatever it begins with.
+    let dollar = |host: &str, secret: &str| format!("[x]\nhost = \"{host}\"\nport = 8443\npassword = \"{secret}\"\n");
+    moves("connections.toml", &dollar(HOST, "%canary-secret"), &dollar("gate.example.com", KEY));
+    let ini = |host: &str, one: &str, two: &str| {
+        format!("[A]\nDriver = Snowflake\nServer = {host}\nPort = 8443\nPWD = {one}\nPassword = {two}\n")
+    };
+    moves("odbc.ini", &ini(HOST, CANARY, "canary-2"), &ini("gate.example.com", KEY, KEY));
+    let beside = |host: &str, secret: &str| {
+        format!("DB_URL=jdbc:snowflake://{host}/\nDB_USER=BI_SERVICE\nDB_PASSWORD={secret}\n")
+    };
+    moves("db.env", &beside(&format!("{HOST}:443"), CANARY), &beside("gate.example.com:8443", KEY));
+    let person = beside(HOST, "canary").replace("BI_SERVICE", "JANE");
+    finds("db.env", &person, &["JANE is no service user"]);
+    let framed = |server: &str, secret: &str| {
+        format!("Odbc.Query(\"driver=Snowflake;server={server};port=8443;pwd={{{secret}}}\")")
+    };
+    moves("q.pq", &framed(HOST, "sec;ret=TAIL"), &framed("gate.example.com", KEY));
 }
 
-fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in files {
-        writer.start_file(*name, SimpleFileOptions::default()).unwrap();
-        writer.write_all(content).unwrap();
+#[test]
+fn a_login_is_found_wherever_it_stands() {
+    let count = |name: &str, text: &str| Place::new(name, text.as_bytes()).look(false).logins.len();
+    for (name, text) in [
+        ("app.json", r#"{"ConnectionStrings":{"A":"host=myorg-prod.snowflakecomputing.com;account=a;password=x"}}"#),
+        ("app.json", r#"{"A":"account=myorg-prod;user=U;password=x"}"#),
+        ("a.env", "SQLALCHEMY_DATABASE_URI=snowflake://u:p@myorg-prod/db\n"),
+        ("a.env", "ENDPOINT=myorg-prod.snowflakecomputing.com\n"),
+        ("secrets.toml", "[snowflake]\naccount = \"a\"\nuser = \"U\"\npassword = \"x\"\n"),
+        ("b.toml", "[[x]]\nhost = \"myorg-prod.snowflakecomputing.com\"\n"),
+    ] {
+        assert_eq!(count(name, text), 1, "{text}");
     }
-    writer.finish().unwrap().into_inner()
-}
-
-fn unpacked(package: &[u8], name: &str) -> Vec<u8> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(package)).unwrap();
-    let mut content = Vec::new();
-    std::io::Read::read_to_end(&mut archive.by_name(name).unwrap(), &mut content).unwrap();
-    content
+    let two = "S = Snowflake.Databases(\"myorg-prod.snowflakecomputing.com\", 1), T = Snowflake.Databases(Server, 1)";
+    assert_eq!(count("two.pq", two), 2);
+    let several =
+        r#"{"type":"Snowflake","all":[{"host":"a.snowflakecomputing.com"},{"host":"b.snowflakecomputing.com"}]}"#;
+    assert_eq!(count("several.json", several), 2);
 }
