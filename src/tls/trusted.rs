@@ -1,9 +1,9 @@
 //! Whom the gate trusts as a client: the platform's roots, or those of `ca`; there also a certificate that stands in
 //! the file itself, as appliances and test servers have one: self-signed, and marked as a CA.
 //!
-//! Web PKI refuses such a certificate, since no CA may be a server (RFC 5280, section 4.2.1.9). An operator who names
-//! exactly this certificate trusts it for its own names, as long as it is valid, and nothing that it may have signed
-//! beyond that.
+//! Web PKI refuses such a certificate as a server's, since it is one of a CA, and for no other reason (RFC 5280, section
+//! 4.2.1.9). An operator who names exactly this certificate trusts it for its own names, as long as it is valid. As any
+//! certificate of the file it is a root too: what its key signs is trusted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,11 +49,12 @@ impl ServerCertVerifier for Trusted {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let by_roots = self.by_roots.verify_server_cert(own, chain, name, ocsp, now);
-        if by_roots.is_ok() || !self.named.iter().any(|named| named.as_ref() == own.as_ref()) {
+        let is_named = || self.named.iter().any(|named| named.as_ref() == own.as_ref());
+        if !by_roots.as_ref().is_err_and(is_of_a_ca) || !is_named() {
             return by_roots;
         }
         verify_server_name(&ParsedCertificate::try_from(own)?, name)?;
-        is_valid(own, now).map(|()| ServerCertVerified::assertion())
+        is_usable(own, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -79,9 +80,20 @@ impl ServerCertVerifier for Trusted {
     }
 }
 
-fn is_valid(own: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+/// Whether a certificate was refused because it is that of a CA.
+fn is_of_a_ca(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(why)) = error else { return false };
+    matches!(why.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What web PKI would look at next: the time, and whether it may be a server's.
+fn is_usable(own: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let (_, certificate) = X509Certificate::from_der(own).map_err(|_| CertificateError::BadEncoding)?;
     let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+    let usage = certificate.extended_key_usage().map_err(|_| CertificateError::BadEncoding)?;
+    if usage.is_some_and(|usage| !usage.value.any && !usage.value.server_auth) {
+        return Err(CertificateError::InvalidPurpose.into());
+    }
     let validity = certificate.validity();
     match (at(validity.not_before) <= now, now <= at(validity.not_after)) {
         (true, true) => Ok(()),
@@ -124,9 +136,16 @@ mod tests {
         assert_eq!(verdict(&one, &one, "vault.example", 0), Ok(()));
         let wrong_name = verdict(&one, &one, "other.example", 0);
         assert!(matches!(wrong_name, Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. }))));
-        assert_eq!(verdict(&one, &one, "vault.example", 31 * DAY), Err(CertificateError::Expired.into()));
+        let ended = verdict(&one, &one, "vault.example", 31 * DAY);
+        assert!(matches!(ended, Err(Error::InvalidCertificate(CertificateError::ExpiredContext { .. }))), "{ended:?}");
         let early = own(|params| params.not_before = until(2).into());
-        assert_eq!(verdict(&early, &early, "vault.example", 0), Err(CertificateError::NotValidYet.into()));
+        let early = verdict(&early, &early, "vault.example", 0);
+        assert!(
+            matches!(early, Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { .. }))),
+            "{early:?}"
+        );
+        let signs = own(|params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]);
+        assert_eq!(verdict(&signs, &signs, "vault.example", 0), Err(CertificateError::InvalidPurpose.into()));
         // Another certificate of the same name and kind is a stranger.
         let other = own(|_| {});
         assert!(verdict(&one, &other, "vault.example", 0).is_err());
