@@ -52,15 +52,6 @@ impl Guard {
 
     /// The pause of a version or its user: one that runs, else the younger of those that are over, after which nobody
     /// has logged in yet.
-    /// Whether logins with a version have lately succeeded, and nothing speaks against more of them.
-    pub(super) fn works(&self, user: &ServiceUser, version: &PatId) -> bool {
-        let (mut state, now) = (self.state.lock(), self.clock.now());
-        let elsewhere = state.ledgers.elsewhere(user, version);
-        let ledger = state.ledgers.of(user);
-        matches!(self.room(ledger, version, elsewhere, now), Room::Go | Room::Full)
-            && ledger.find(version).is_some_and(|known| known.width > self.widths().budget)
-    }
-
     pub(super) fn pause(&self, user: &ServiceUser, version: &PatId) -> Option<Pause> {
         let (mut state, now) = (self.state.lock(), self.clock.now());
         let ledger = state.ledgers.of(user);

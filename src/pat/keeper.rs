@@ -167,12 +167,23 @@ impl Guard {
         self.told(name, id, outcome, |ledger, outcome, now| ledger.own_told(id, number, outcome, self.widths(), now));
     }
 
-    /// Records what came of a rotator's statement beside others.
-    pub(super) fn beside_told(self: &Arc<Self>, name: &ServiceUser, id: &PatId, outcome: Outcome) {
+    /// Sends a rotator's statement beside others, if its version has lately worked and nothing speaks against it;
+    /// returns its number.
+    pub(super) fn sends_beside(&self, name: &ServiceUser, id: &PatId) -> Option<u64> {
+        let (mut state, now) = (self.state.lock(), self.clock.now());
+        let elsewhere = state.ledgers.elsewhere(name, id);
+        let ledger = state.ledgers.of(name);
+        let works = matches!(self.room(ledger, id, elsewhere, now), Room::Go | Room::Full)
+            && ledger.find(id).is_some_and(|known| known.width > self.widths().budget);
+        works.then(|| ledger.sends_beside())
+    }
+
+    /// Records what came of such a statement.
+    pub(super) fn told_beside(self: &Arc<Self>, name: &ServiceUser, id: &PatId, number: u64, outcome: Outcome) {
         self.told(name, id, outcome, |ledger, outcome, now| {
             let own = ledger.version(id).own;
-            let sent = ledger.own_sends(id, now);
-            ledger.own_told(id, sent, outcome, self.widths(), now);
+            ledger.version(id).begins(now);
+            ledger.own_told(id, number, outcome, self.widths(), now);
             ledger.version(id).own = own;
         });
     }

@@ -208,10 +208,15 @@ impl Ledger {
         }
     }
 
+    /// The number of a sending that the ledger does not count.
+    pub(super) fn sends_beside(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
     /// The gate's own login goes; returns the number of its sending.
     pub(super) fn own_sends(&mut self, id: &PatId, now: Instant) -> u64 {
-        self.sent += 1;
-        let sent = self.sent;
+        let sent = self.sends_beside();
         let version = self.version(id);
         version.begins(now);
         version.own = true;

@@ -22,7 +22,7 @@ use crate::snowflake::statement::{self, AllowedHost};
 use crate::upstream::{Opened, OwnSession};
 
 /// How often to look whether the own login may go.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 /// How long it may wait for that.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the logout may keep the answer waiting.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::RotationFailure;
 use super::settings::RotatedToken;
@@ -13,7 +13,7 @@ use crate::base::rfc3339;
 use crate::pat::{Inner, Pats};
 use crate::snowflake::token_statement::TokenStatus;
 
-/// How long a look may take.
+/// How long the looks may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a rotator sees of one token.
@@ -31,25 +31,25 @@ impl Pats {
         let mut asked = Vec::new();
         for token in self.inner.rotations.each() {
             let (inner, token) = (self.inner.clone(), token.clone());
-            // A task of its own: the outcome is told also if nobody waits any more.
-            let seen = self.inner.control.spawn(async move { inner.look_at(&token).await });
-            asked.push(seen);
+            let names = token.names();
+            // A task of its own, which goes on where nobody waits any more: its outcome counts.
+            asked.push((names, self.inner.control.spawn(async move { inner.seen(&token).await })));
         }
+        let until = Instant::now() + PATIENCE;
         let mut looks = Vec::new();
-        for look in asked {
-            looks.extend(look.await);
+        for (credentials, look) in asked {
+            let late = || RotationFailure::new(Owner::Gate, "the look was not over in time", "Run it again");
+            let seen = match timeout_at(until, look).await {
+                Ok(Ok(seen)) => seen,
+                Ok(Err(_)) | Err(_) => Err(late()),
+            };
+            looks.push(TokenLook { credentials, seen });
         }
         looks
     }
 }
 
 impl Inner {
-    async fn look_at(&self, token: &RotatedToken) -> TokenLook {
-        let late = |_| Err(RotationFailure::new(Owner::Snowflake, "no answer to SHOW in time", "Try again"));
-        let seen = timeout(PATIENCE, self.seen(token)).await.unwrap_or_else(late);
-        TokenLook { credentials: token.names(), seen }
-    }
-
     async fn seen(&self, token: &RotatedToken) -> Result<String, RotationFailure> {
         let tokens = self.statements(token).show().await?;
         let (name, now) = (&token.terms.token, self.env.clock.wall());

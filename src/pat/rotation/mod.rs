@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use failure::RotationFailure;
@@ -82,6 +83,8 @@ pub(super) struct Rotations {
     pub resolver: Arc<Resolver>,
     /// Where acts are written down.
     pub sinks: Arc<Sinks>,
+    /// The places for statements of rotators.
+    at_once: Arc<Semaphore>,
     background: Mutex<JoinSet<()>>,
 }
 
@@ -93,12 +96,14 @@ impl Rotations {
         (state, resolver, sinks): (Option<StateDir>, Arc<Resolver>, Arc<Sinks>),
     ) -> Self {
         let tokens = RotatedToken::all(config, accounts);
-        Self { tokens, state, resolver, sinks, background: Mutex::default() }
+        let at_once = Arc::new(Semaphore::new(guarded::AT_ONCE));
+        Self { tokens, state, resolver, sinks, at_once, background: Mutex::default() }
     }
 
     /// Those of the next configuration, with what was last seen of the same tokens.
     pub(super) fn next(&self, config: &Config, accounts: &Accounts) -> Self {
-        let next = Self::new(config, accounts, (self.state.clone(), self.resolver.clone(), self.sinks.clone()));
+        let mut next = Self::new(config, accounts, (self.state.clone(), self.resolver.clone(), self.sinks.clone()));
+        next.at_once = self.at_once.clone();
         for (credential, token) in &next.tokens {
             if let Some(old) = self.tokens.get(credential).filter(|old| old.file() == token.file()) {
                 *token.look.lock() = old.look.lock().clone();
