@@ -49,11 +49,11 @@ impl Plan {
         let Some(place) = login.place() else {
             return by_hand("its host does not stand here: it comes from a variable, a parameter or another file");
         };
-        if targets.iter().any(|target| bare_host(place).eq_ignore_ascii_case(&target.host)) {
-            return by_hand("it goes to the gate's host, but not to the gate's port");
-        }
         let target = match chosen(login, targets) {
             Ok(target) => target,
+            Err(_) if targets.iter().any(|target| bare_host(place).eq_ignore_ascii_case(&target.host)) => {
+                return by_hand("it goes to the gate's host, but not to the gate's port");
+            }
             Err(why) => return by_hand(&why),
         };
         let client = Some(target.client.clone());

@@ -1,6 +1,7 @@
 //! [`Answers`]: what a set-up needs to know, from the command line or from whoever sits at the terminal.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -22,7 +23,8 @@ pub(in crate::cli) struct InitArgs {
     /// The service user.
     #[arg(long)]
     user: Option<String>,
-    /// The store: file=DIRECTORY, env=, vault=https://…, aws=REGION, azure=https://…, gcp=PROJECT.
+    /// The store: file=DIRECTORY, env=, vault=https://… (its token in VAULT_TOKEN), aws=REGION, azure=https://…,
+    /// gcp=PROJECT.
     #[arg(long, value_name = "KIND=WHERE")]
     store: Option<String>,
     /// Where the PAT is in the store.
@@ -35,11 +37,14 @@ pub(in crate::cli) struct InitArgs {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// The tool whose set-up is printed at the end.
-    #[arg(long, value_enum)]
-    tool: Option<Tool>,
+    #[arg(long, value_enum, default_value = "python")]
+    tool: Tool,
     /// The port that tools connect to.
     #[arg(long, default_value_t = 8443)]
     port: u16,
+    /// Where the gate takes commands.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
+    admin: SocketAddr,
     /// Ask nothing; what is missing is an error.
     #[arg(long)]
     pub yes: bool,
@@ -59,6 +64,7 @@ pub(super) struct Answers {
     pub host: String,
     pub port: u16,
     pub tool: Tool,
+    pub admin: SocketAddr,
 }
 
 /// A store, and where it is.
@@ -80,7 +86,10 @@ impl InitArgs {
             match given {
                 Some(given) => Ok(given),
                 None if may_ask => asked(question),
-                None => Err(CommandError::of(Owner::Client, format!("--{flag} is missing: {question}"))),
+                None => {
+                    let why = if self.yes { "" } else { " (stdin is no terminal, so that nothing is asked)" };
+                    Err(CommandError::of(Owner::Client, format!("--{flag} is missing: {question}{why}")))
+                }
             }
         };
         let dir =
@@ -97,22 +106,32 @@ impl InitArgs {
         let client = ask("client", "a name for the first client, such as powerbi-gateway", self.client.clone())?;
         let host = ask("host", "the name that tools connect to, such as gate.example.com", self.host.clone())?;
         let wrong = |text: String| CommandError::of(Owner::Client, text);
+        if account.contains("://") || !account.contains('.') && !account.starts_with("localhost") {
+            let text = "write the account's whole host, such as myorg-prod.snowflakecomputing.com";
+            return Err(wrong(format!("{account} is no host: {text}")));
+        }
         let (kind, place) = store.split_once('=').unwrap_or((&store, ""));
         if !STORES.contains(&kind) {
             return Err(wrong(format!("{kind} is no store: write one of {} and where it is", STORES.join(", "))));
         }
+        // In the file a relative path counts from the file's own directory.
+        let whole = |place: &str| {
+            std::path::absolute(place).map_or_else(|_| place.to_owned(), |path| path.display().to_string())
+        };
+        let place = if kind == "file" { whole(place) } else { place.to_owned() };
         let name = ClientName::parse(&client)
             .ok_or_else(|| wrong(format!("{client} is no name of a client. Use {}.", ClientName::RULE)))?;
         Ok(Answers {
             dir: dir.into(),
             account,
             user,
-            store: StoreAnswer { kind: kind.to_owned(), place: place.to_owned() },
+            store: StoreAnswer { kind: kind.to_owned(), place },
             pat,
             client: name,
             host,
             port: self.port,
-            tool: self.tool.unwrap_or(Tool::Python),
+            tool: self.tool,
+            admin: self.admin,
         })
     }
 }

@@ -5,6 +5,7 @@ mod answers;
 mod written;
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -12,11 +13,13 @@ use serde_json::json;
 use super::client;
 use super::doctor;
 use super::shell::{CommandError, control_runtime, say};
+use super::signal::Signals;
 use super::{cert, check};
 use crate::admit::key;
 use crate::app::App;
 use crate::base::clock::{Env, SystemRandom};
 use crate::base::epoch::EpochMillis;
+use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use crate::config::{Account, Config, file};
 use crate::telemetry::history::Reader;
@@ -37,11 +40,21 @@ pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
     let file = stage.path.join("patgate.toml");
     let text = written::configuration(&answers, &key::stored(&issued));
     fs::write(&file, text).map_err(|error| cannot(&file, &error))?;
-    let (config, _) = file::load(&file).map_err(CommandError::gate)?;
+    let (mut config, _) = file::load(&file).map_err(CommandError::gate)?;
+    are_free(&[config.listen.address, config.admin.address])?;
+    // No other gate of this machine is asked, and no other state is written to.
+    (config.listen.address, config.admin.address) = (ANY, ANY);
+    config.state.directory = Some(stage.path.join("state"));
     let runtime = control_runtime()?;
-    let proven = runtime.block_on(check::prove(&config))?;
-    let trace = runtime.block_on(log_in(&answers, config, &issued, &stage.path))?;
+    let worked = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(CommandError::gate)?;
+        tokio::select! {
+            worked = prove(&answers, config, &issued, &stage.path) => worked,
+            () = signals.stop() => Err(CommandError::of(Owner::Client, "the set-up was broken off; nothing is left of it")),
+        }
+    });
     runtime.shutdown_background();
+    let (proven, trace) = worked?;
     stage.keep(&answers.dir)?;
     told(args, &answers, &issued, &proven, trace.as_deref())
 }
@@ -58,12 +71,16 @@ impl Stage {
         for name in ["patgate.toml", "tls", "state", STAGE] {
             let there = dir.join(name);
             if there.exists() {
-                let text =
-                    format!("{} is there already, and nothing is overwritten; choose another --dir", there.display());
-                return Err(CommandError::gate(text));
+                let what = match name {
+                    STAGE => "is left of a set-up that was killed: delete it",
+                    _ => "is there already, and nothing is overwritten; choose another --dir",
+                };
+                return Err(CommandError::gate(format!("{} {what}", there.display())));
             }
         }
-        let made = (!dir.exists()).then(|| dir.to_owned());
+        // The topmost directory that is made for it.
+        let made = dir.ancestors().take_while(|one| !one.as_os_str().is_empty() && !one.exists()).last();
+        let made = made.map(Path::to_owned);
         let path = dir.join(STAGE);
         fs::create_dir_all(&path).map_err(|error| cannot(&path, &error))?;
         Ok(Self { path, made, kept: false })
@@ -91,11 +108,46 @@ impl Drop for Stage {
     }
 }
 
+/// A port that the system chooses, on this machine alone.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Whether the gate can listen there later.
+fn are_free(addresses: &[SocketAddr]) -> Result<(), CommandError> {
+    for address in addresses {
+        std::net::TcpListener::bind(address).map_err(|error| {
+            let text =
+                format!("the gate cannot listen on {address}: {error}. Choose another --port, or another --admin");
+            CommandError::gate(text)
+        })?;
+    }
+    Ok(())
+}
+
+/// Proves each part, and then the whole by a login; what was proven, and the trace id.
+async fn prove(
+    answers: &Answers,
+    config: Config,
+    key: &Secret,
+    stage: &Path,
+) -> Result<(Vec<String>, Option<String>), CommandError> {
+    let proven = check::prove(&config).await.map_err(|failed| match failed.code {
+        code if [Owner::Snowflake, Owner::Policy].iter().any(|owner| owner.exit_code() == code) => {
+            let user = &answers.user;
+            let text = format!(
+                "{}\nIf Snowflake refused the login, it was a bad login of {user}, and five in a row lock the user: \
+                 correct the PAT before the next try",
+                failed.text.trim_end()
+            );
+            CommandError { text, ..failed }
+        }
+        _ => failed,
+    })?;
+    let trace = log_in(answers, config, key, stage).await?;
+    Ok((proven, trace))
+}
+
 /// Runs the gate for one login by the new key, through its own certificate; returns the login's trace id.
 async fn log_in(answers: &Answers, config: Config, key: &Secret, stage: &Path) -> Result<Option<String>, CommandError> {
-    let mut config = config;
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    (config.listen.address, config.admin.address) = (any, any);
     let app = App::start(config, Env::default()).await.map_err(CommandError::gate)?;
     let gate = Account {
         host: answers.host.clone(),
@@ -139,7 +191,14 @@ fn told(
         key.expose(),
         file.display()
     ));
-    let ca = answers.dir.join("tls/ca.pem").display().to_string();
+    let (ca, ca_key) = (answers.dir.join("tls/ca.pem"), answers.dir.join("tls/ca.key"));
+    say(&format!(
+        "Then: copy {} to the machines of the tools, and name their `networks` in the file: so far only this machine \
+         may log in. Keep {} away from this machine: only `patgate cert init --renew` needs it.\n",
+        ca.display(),
+        ca_key.display()
+    ));
+    let ca = ca.display().to_string();
     client::show(&file, answers.client.as_str(), answers.tool, &ca)
 }
 
