@@ -1,9 +1,9 @@
 //! Whom the gate trusts as a client: the platform's roots, or those of `ca`; there also a certificate that stands in
 //! the file itself, as appliances and test servers have one: self-signed, and marked as a CA.
 //!
-//! Web PKI refuses such a certificate as a server's, since it is one of a CA, and for no other reason (RFC 5280, section
-//! 4.2.1.9). An operator who names exactly this certificate trusts it for its own names, as long as it is valid. As any
-//! certificate of the file it is a root too: what its key signs is trusted.
+//! Web PKI refuses such a certificate as a server's because it is one of a CA (RFC 5280, section 4.2.1.9). An operator
+//! who names exactly this certificate trusts it for its own names, as long as it is valid, if there is no other
+//! objection. As any certificate of the file it is a root too: what its key signs is trusted.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ of `sql setup` are read by a parser of Snowflake's SQL.
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -231,7 +232,21 @@ def from_nothing(checks: Checks, place: Place) -> None:
         place.ran({"environment": {}}, install.py5(place.tools), "-c", PYTHON, text)
         same(gate.stop(), 0)
 
+    def broken_off() -> None:
+        """Ctrl-C while the account does not answer; and a port that another program has."""
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            changed = {**flags, "account": f"localhost:{mute.getsockname()[1]}"}
+            words = [word for name, value in changed.items() for word in (f"--{name}", str(value))]
+            going = subprocess.Popen([str(BINARY), "init", "--yes", *words], env=roots, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            mute.accept()
+            going.send_signal(signal.SIGINT)
+            said = going.communicate(timeout=world.PATIENCE)[1]
+            assert going.returncode == 2 and "nothing is left of it" in said and not home.exists(), (going.returncode, said)
+            taken = init(port=mute.getsockname()[1])
+            assert taken.returncode == 4 and "cannot listen" in taken.stderr and not home.exists(), taken
+
     checks.check("init leaves nothing half", nothing_half)
+    checks.check("init that is broken off, or whose port is taken, leaves nothing", broken_off)
     checks.check("init makes a gate that a driver logs in through", works)
 
 

@@ -67,9 +67,9 @@ pub(super) struct Guide {
 pub(super) const RESULTS: &str = "Large results come from Snowflake's stage (Amazon S3, Azure Blob Storage or Google \
      Cloud Storage), not through the gate: the tool's machine must reach it on port 443. `patgate doctor` on the \
      gate's host has the hosts (step hosts), and SELECT SYSTEM$ALLOWLIST() lists them";
-/// A tool that takes no port.
-pub(super) const PORT: &str = "The tool takes a host name without a port: the gate belongs on port 443 \
-(listen.public), with a certificate for exactly this name.";
+/// A tool that may take no port.
+pub(super) const PORT: &str = "Not every version of the tool takes a port behind the name: the gate is best on port \
+443 (listen.public), with a certificate for exactly this name.";
 
 impl Tool {
     /// The name, as the command takes it.

@@ -43,7 +43,13 @@ pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
     let (end, guide) = guide(way, args.tool, args.ca.as_deref());
     match args.gate.json {
         true => say(&render::json(&guide, args.tool).to_string()),
-        false => say(&format!("{}\n{by}", render::text(&guide, &end).trim_end())),
+        false => {
+            let roots = match end.ca {
+                Some(_) => "",
+                None => "\nA machine that does not trust the gate's certificate by itself needs more: add --ca FILE.",
+            };
+            say(&format!("{}\n{by}{roots}", render::text(&guide, &end).trim_end()));
+        }
     }
     match &args.write {
         Some(directory) => write(&guide, directory),

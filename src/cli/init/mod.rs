@@ -50,7 +50,9 @@ pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
         let mut signals = Signals::new().map_err(CommandError::gate)?;
         tokio::select! {
             worked = prove(&answers, config, &issued, &stage.path) => worked,
-            () = signals.stop() => Err(CommandError::of(Owner::Client, "the set-up was broken off; nothing is left of it")),
+            () = signals.stop() => {
+                Err(CommandError::of(Owner::Client, "the set-up was broken off; nothing is left of it"))
+            }
         }
     });
     runtime.shutdown_background();

@@ -174,6 +174,10 @@ impl Setup<'_> {
              CREATE NETWORK POLICY IF NOT EXISTS {NETWORK_POLICY} ALLOWED_NETWORK_RULE_LIST = ({});",
             text(RULE)
         );
+        out.push_str(
+            "\n-- From here on, and with the authentication policy below, tools of a user that has been there before \
+             come in through\n-- the gate alone: `patgate adopt` finds those that still go past it.",
+        );
         for user in users {
             let _written = write!(out, "\nALTER USER {user} SET NETWORK_POLICY = {NETWORK_POLICY};");
         }

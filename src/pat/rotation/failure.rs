@@ -122,7 +122,7 @@ impl RotationFailure {
         let (code, name) = (rule.code, rule.name);
         let cause = format!("the gate sends no login of this user just now ({code} {name}): {cause}");
         let next_step = format!(
-            "Mend what `patgate explain {code}` says. The gate tries again by itself; `patgate pat retry {credential}` \
+            "Do what `patgate explain {code}` says. The gate tries again by itself; `patgate pat retry {credential}` \
              ends the pause"
         );
         Self::new(rule.owner, cause, next_step)
