@@ -36,7 +36,8 @@ async fn a_log_that_nobody_reads_stops_neither_logins_nor_the_operator_nor_the_e
     #[cfg(unix)]
     {
         let text = rest_of_the_log(&mut gate, &mut log);
-        assert!(text.len() > 60_000, "the pipe was full: {} bytes", text.len());
+        // Each of its pages may have too little room left for one more line.
+        assert!(text.len() > 48_000, "the pipe was full: {} bytes", text.len());
     }
     let _ = &mut log;
 }

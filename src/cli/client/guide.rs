@@ -69,7 +69,7 @@ pub(super) const RESULTS: &str = "Large results come from Snowflake's stage (Ama
      gate's host has the hosts (step hosts), and SELECT SYSTEM$ALLOWLIST() lists them";
 /// A tool that may take no port.
 pub(super) const PORT: &str = "Not every version of the tool takes a port behind the name: the gate is best on port \
-443 (listen.public), with a certificate for exactly this name.";
+     443 (listen.public), with a certificate for exactly this name.";
 
 impl Tool {
     /// The name, as the command takes it.
