@@ -20,7 +20,8 @@ use super::read::{Context, Section};
 use super::replicas::replicas;
 use super::report::Report;
 use super::rotation::{Rotations, rotator};
-use super::stores::{secret_source, store};
+use super::secret_source::secret_source;
+use super::stores::store;
 use super::{
     Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, forward_proxy, syntax,
 };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::ForwardProxy;
 use super::read::Section;
-use super::stores::secret_source;
+use super::secret_source::secret_source;
 
 /// `[proxy]`: the forward proxy of every account and store that names none of its own.
 pub(super) fn of_all(top: &Section<'_>) -> Option<ForwardProxy> {

@@ -17,6 +17,7 @@ mod read;
 mod replicas;
 pub mod report;
 mod rotation;
+mod secret_source;
 pub mod stores;
 mod syntax;
 pub mod units;
@@ -34,7 +35,8 @@ use crate::base::pins::Pins;
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
 pub use pat::Pat;
 pub use rotation::{Rotation, Rotator};
-pub use stores::{SecretSource, Store};
+pub use secret_source::SecretSource;
+pub use stores::Store;
 use units::Rate;
 
 /// All settings of the operator, with defaults for the others.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::read::Section;
-use super::stores::secret_source;
+use super::secret_source::secret_source;
 use super::{Replicas, SecretSource};
 
 /// Reads the section.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::read::{Found, Section};
+use super::read::Section;
+use super::secret_source::{SecretSource, required_source, secret_source};
 use super::{ForwardProxy, forward_proxy};
 
 /// One configured secrets manager.
@@ -153,17 +154,6 @@ pub struct GcpStore {
     pub address: Option<String>,
     /// The way there.
     pub reach: Reach,
-}
-
-/// The source of one of the gate's own secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// `file:PATH`; a trailing newline does not count.
-    File(PathBuf),
-    /// `env:NAME`.
-    Env(String),
-    /// `credential:NAME`: a file of that name where systemd puts a unit's credentials.
-    Credential(String),
 }
 
 const KINDS: [&str; 6] = ["file", "env", "vault", "aws", "azure", "gcp"];
@@ -376,27 +366,4 @@ fn origin(text: &str) -> Option<String> {
         _ => false,
     };
     (rooted && plain && scheme).then(|| text.trim_end_matches('/').to_owned())
-}
-
-const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", never the secret itself";
-
-/// A value that names one of the gate's own secrets.
-pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {
-    let base = section.base().to_owned();
-    section.parsed(key, SOURCE, |text| match text.split_once(':')? {
-        ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
-        ("env", name) if !name.is_empty() => Some(SecretSource::Env(name.to_owned())),
-        ("credential", name) if !name.is_empty() && !name.contains(['/', '\\']) => {
-            Some(SecretSource::Credential(name.to_owned()))
-        }
-        _ => None,
-    })
-}
-
-fn required_source(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
-    if !section.has(key) {
-        let _reported = section.required(key, SOURCE);
-        return None;
-    }
-    secret_source(section, key).map(|found| found.value)
 }

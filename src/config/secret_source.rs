@@ -1,0 +1,40 @@
+//! [`SecretSource`]: where one of the gate's own secrets is.
+
+use std::path::PathBuf;
+
+use super::read::{Found, Section};
+
+/// The source of one of the gate's own secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `file:PATH`; a trailing newline does not count.
+    File(PathBuf),
+    /// `env:NAME`.
+    Env(String),
+    /// `credential:NAME`: a file of that name where systemd puts a unit's credentials.
+    Credential(String),
+}
+
+const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", never the secret itself";
+
+/// A value that names one of the gate's own secrets.
+pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {
+    let base = section.base().to_owned();
+    section.parsed(key, SOURCE, |text| match text.split_once(':')? {
+        ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
+        ("env", name) if !name.is_empty() => Some(SecretSource::Env(name.to_owned())),
+        ("credential", name) if !name.is_empty() && !name.contains(['/', '\\']) => {
+            Some(SecretSource::Credential(name.to_owned()))
+        }
+        _ => None,
+    })
+}
+
+/// The same for a key that must be there.
+pub(super) fn required_source(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    if !section.has(key) {
+        let _reported = section.required(key, SOURCE);
+        return None;
+    }
+    secret_source(section, key).map(|found| found.value)
+}
