@@ -79,17 +79,21 @@ fn init(args: &InitArgs) -> Result<(), CommandError> {
     told(args, &Files::of(&args.dir))
 }
 
+/// Whether a certificate can be for this name.
+pub(super) fn check_name(name: &str) -> Result<(), CommandError> {
+    rustls::pki_types::ServerName::try_from(name).map(|_| ()).map_err(|_| {
+        let text = format!("{name} is neither a host name nor an IP address; write it without port and https://");
+        CommandError::of(Owner::Client, text)
+    })
+}
+
 /// Makes a CA and the gate's certificate for these names, in a directory that has neither.
 pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), CommandError> {
     let files = Files::of(dir);
     if names.is_empty() {
         return Err(CommandError::of(Owner::Client, "name what tools connect to: --name gate.example.com"));
     }
-    let is_name = |name: &&String| rustls::pki_types::ServerName::try_from(name.as_str()).is_err();
-    if let Some(wrong) = names.iter().find(is_name) {
-        let text = format!("{wrong} is neither a host name nor an IP address; write it without port and https://");
-        return Err(CommandError::of(Owner::Client, text));
-    }
+    names.iter().try_for_each(|name| check_name(name))?;
     let all = [&files.ca, &files.ca_key, &files.server, &files.server_key];
     if let Some(there) = all.iter().find(|path| path.exists()) {
         return Err(CommandError::gate(format!(

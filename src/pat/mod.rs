@@ -185,10 +185,13 @@ impl Pats {
     pub async fn retry(&self, credential: &str) -> Option<Vec<(LoginRefs, Result<(), StoreError>)>> {
         let user = self.inner.users.get(credential)?;
         tracing::warn!(credential, "forgot the bad logins of a credential's user for the operator");
-        let rotator = self.inner.rotations.tokens.get(credential).map(|token| &token.rotator.user);
-        for user in std::iter::once(user).chain(rotator) {
+        let rotated = self.inner.rotations.tokens.get(credential);
+        for user in std::iter::once(user).chain(rotated.map(|token| &token.rotator.user)) {
             self.inner.guard.forget_refusals(user);
             self.inner.replicas.iter().for_each(|replicas| replicas.forget_refusals(user));
+        }
+        if let Some(token) = rotated {
+            self.inner.failure_is_mended(token);
         }
         Some(self.refresh(Some(credential)).await)
     }

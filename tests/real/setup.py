@@ -4,9 +4,12 @@ of `sql setup` are read by a parser of Snowflake's SQL.
     python3 setup.py TOOLS
 """
 
+import contextlib
 import json
 import os
+import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -233,18 +236,46 @@ def from_nothing(checks: Checks, place: Place) -> None:
         same(gate.stop(), 0)
 
     def broken_off() -> None:
-        """Ctrl-C while the account does not answer; and a port that another program has."""
-        with socket.create_server(("127.0.0.1", 0)) as mute:
-            changed = {**flags, "account": f"localhost:{mute.getsockname()[1]}"}
-            words = [word for name, value in changed.items() for word in (f"--{name}", str(value))]
-            going = subprocess.Popen([str(BINARY), "init", "--yes", *words], env=roots, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            mute.accept()
-            going.send_signal(signal.SIGINT)
-            said = going.communicate(timeout=world.PATIENCE)[1]
-            assert going.returncode == 2 and "nothing is left of it" in said and not home.exists(), (going.returncode, said)
-            taken = init(port=mute.getsockname()[1])
+        """Ctrl-C while Snowflake does not answer the login; and a port that another program has."""
+        before = ground.standin.ask("seen")["counts"].get("login", 0)
+        ground.standin.ask("delay", {"place": "login", "ms": 20_000})
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        going = subprocess.Popen([str(BINARY), "init", "--yes", *words], env=roots, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        world.wait_for(lambda: ground.standin.ask("seen")["counts"].get("login", 0) > before)
+        going.send_signal(signal.SIGINT)
+        said = going.communicate(timeout=world.PATIENCE)[1]
+        ground.standin.ask("delay", {"place": "login", "ms": 0})
+        assert going.returncode == 2 and "nothing is left of it" in said and not home.exists(), (going.returncode, said)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = init(port=other.getsockname()[1])
             assert taken.returncode == 4 and "cannot listen" in taken.stderr and not home.exists(), taken
 
+    def asks_again() -> None:
+        """At a terminal each answer is proven at once, and asked for again where it is wrong."""
+        answers = ["account: ", "localhost:1", "account: ", "localhost:%d" % ground.standin.port, "store: ", "nowhere=x", "store: ", f"file={ground.place}",
+                   "pat: ", "none", "store: ", f"file={ground.place}", "pat: ", "pat", "user: ", USER, "client: ", "Not A Name", "client: ", "typed",
+                   "host: ", "https://gate", "host: ", "localhost"]  # fmt: skip
+        marks = {"account": "the account's host", "store": "the store, such as", "pat": "where the PAT is", "user": "the service user",
+                 "client": "a name for the first client", "host": "the name that tools connect to"}  # fmt: skip
+        ours, theirs = pty.openpty()
+        typed = ground.place / "typed"
+        going = subprocess.Popen([str(BINARY), "init", "--dir", typed, "--port", str(port)], env=roots, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        said, seen = "", 0
+        for question, answer in zip(answers[::2], answers[1::2]):
+            mark = marks[question.partition(":")[0]]
+            while mark not in said[seen:]:
+                said += os.read(ours, 4096).decode()
+            seen = len(said)
+            os.write(ours, (answer + "\n").encode())
+        with contextlib.suppress(OSError):  # a terminal whose other end is closed
+            while piece := os.read(ours, 4096):
+                said += piece.decode()
+        assert going.wait(world.PATIENCE) == 0 and "A login through the gate worked" in said, said
+        assert said.count("Once more.") == 5 and (typed / "patgate.toml").exists(), said
+        shutil.rmtree(typed)
+
+    checks.check("init asks again for what is wrong", asks_again)
     checks.check("init leaves nothing half", nothing_half)
     checks.check("init that is broken off, or whose port is taken, leaves nothing", broken_off)
     checks.check("init makes a gate that a driver logs in through", works)

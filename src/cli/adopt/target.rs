@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rustls::pki_types::ServerName;
 
 use super::login::{Login, bare_host, is_snowflake};
 use crate::admit::key::{self, ClientKey};
@@ -12,6 +11,7 @@ use crate::app::WayIn;
 use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use crate::base::text::bare;
+use crate::cli::cert::check_name;
 use crate::cli::client::server;
 use crate::cli::shell::CommandError;
 use crate::config::{Config, file};
@@ -140,8 +140,8 @@ impl TargetArgs {
     fn by_hand(&self, gate: &str, client: &str) -> Result<Target, CommandError> {
         let (host, port) = gate.rsplit_once(':').unwrap_or((gate, "443"));
         let port = port.parse().ok().filter(|port| *port > 0);
-        let named = ServerName::try_from(host).is_ok();
-        let Some(port) = port.filter(|_| named) else {
+        check_name(host)?;
+        let Some(port) = port else {
             let text = "write the gate's host and port, such as --gate gate.example.com:8443";
             return Err(CommandError::of(Owner::Client, text));
         };

@@ -2,6 +2,7 @@
 //! beside its place; only then it is moved there, so that nothing half is left.
 
 mod answers;
+mod proofs;
 mod written;
 
 use std::fs;
@@ -33,7 +34,8 @@ const STAGE: &str = ".init";
 
 /// The command.
 pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
-    let answers = args.answers()?;
+    let runtime = control_runtime()?;
+    let answers = runtime.block_on(args.answers(&Env::default()))?;
     let stage = Stage::new(&answers.dir)?;
     let issued = key::issue(&answers.client, &SystemRandom).map_err(CommandError::gate)?;
     cert::make(&stage.path.join("tls"), &[answers.host.clone(), "localhost".to_owned()], DAYS)?;
@@ -45,7 +47,6 @@ pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
     // No other gate of this machine is asked, and no other state is written to.
     (config.listen.address, config.admin.address) = (ANY, ANY);
     config.state.directory = Some(stage.path.join("state"));
-    let runtime = control_runtime()?;
     let worked = runtime.block_on(async {
         let mut signals = Signals::new().map_err(CommandError::gate)?;
         tokio::select! {

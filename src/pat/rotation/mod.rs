@@ -230,6 +230,13 @@ impl Inner {
         self.metrics.pat_rotated(token.credential(), "failed");
     }
 
+    /// The operator says that what failed is mended.
+    pub(super) fn failure_is_mended(&self, token: &RotatedToken) {
+        if let Ok((_, journal)) = self.rotations.journal(token) {
+            self.mended(token, &journal);
+        }
+    }
+
     /// A look shows that all is well again.
     fn mended(&self, token: &RotatedToken, journal: &Journal) {
         if let Ok(entry) = journal.change(|entry| entry.failure = None) {
