@@ -119,7 +119,7 @@ fn chosen<'a>(login: &Login<'_>, targets: &'a [Target]) -> Result<&'a Target, St
         ([only], _) => Ok(only),
         // Another user may be a person, whose rights a client must not take over or lose unasked.
         ([], Some(user)) => {
-            Err(format!("{user} is no service user of a client; if its logins shall move: --user {user}"))
+            Err(format!("{user} is no service user of a client; to move its logins too: --user {user}"))
         }
         (all, _) => {
             Err(format!("say which client: --client {}", names(if all.is_empty() { &of_account } else { all })))
