@@ -140,6 +140,9 @@ pub mod internal {
         pub mod ids {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
+        pub mod login_names {
+            pub use crate::base::login_names::LoginName;
+        }
         pub mod names {
             pub use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRef, SecretRefs};
         }

@@ -6,7 +6,7 @@
 //! gets the same text.
 //!
 //! A client without a key is identified by the certificate of its connection, or as a program on this machine. The gate
-//! ignores its password.
+//! ignores its password. Where several would do, the user name that was typed says which (`login_names`).
 //!
 //! A request in a session has a [`Ticket`] instead of a key. The ticket is already unsealed, so the gate made it.
 //! Admission checks it against the current configuration, so that removing a client, or one of its keys, ends its
@@ -14,6 +14,7 @@
 
 mod counted;
 mod grant;
+mod identify;
 pub mod key;
 mod limits;
 mod peer;
@@ -27,22 +28,23 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use counted::Counted;
 pub use grant::Grant;
+pub use identify::Shown;
 pub use peer::{LocalUser, Peer, PeerCertificate};
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::KeyTag;
+use crate::base::login_names::LoginName;
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::secret::Secret;
 use crate::config::{self, Bind, Config};
 use crate::replicas::Replicas;
 use crate::ticket::{Bound, Ticket};
-use key::{ClientKey, NoKey};
+use key::ClientKey;
 use limits::{Action, ConcurrencyLimit, Limits, RateLimits};
 use upkeep::Upkeep;
 
@@ -98,6 +100,8 @@ struct Entry {
     /// Programs on this machine need no key; the users whose programs may log in, if that is limited.
     trusted: Option<Vec<String>>,
     networks: Vec<IpNet>,
+    /// The user names that its tools may type; none means all.
+    login_names: Vec<LoginName>,
     /// The listeners that it may use; none means all.
     listeners: Vec<Arc<str>>,
     bind: Bind,
@@ -132,6 +136,7 @@ impl Admission {
                 certificates: client.certificates.clone(),
                 trusted: client.trust_loopback.then(|| client.users.clone()),
                 networks: client.networks.clone(),
+                login_names: client.login_names.clone(),
                 listeners: client.listeners.clone(),
                 bind: client.bind,
                 rates: RateLimits::new(&client.limits.rates, before.map(|before| &before.rates), clock),
@@ -150,6 +155,7 @@ impl Admission {
             certificates: Vec::new(),
             trusted: None,
             networks: Vec::new(),
+            login_names: Vec::new(),
             listeners: Vec::new(),
             bind: Bind::Client,
             rates: no_rates(),
@@ -195,14 +201,14 @@ impl Admission {
     ///
     /// # Errors
     /// A [`Refusal`], whose fault the client gets later; `Ok` is the only way to a [`Grant`].
-    pub fn log_in(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Refusal> {
-        self.admit(peer, presented).map(|(_, grant)| grant)
+    pub fn log_in(&self, peer: &Peer, shown: &Shown<'_>) -> Result<Grant, Refusal> {
+        self.admit(peer, shown).map(|(_, grant)| grant)
     }
 
     /// Both, in a test.
     #[cfg(test)]
-    pub async fn login(&self, peer: &Peer, presented: Option<&Secret>) -> Result<Grant, Fault> {
-        match self.log_in(peer, presented) {
+    pub async fn login(&self, peer: &Peer, shown: &Shown<'_>) -> Result<Grant, Fault> {
+        match self.log_in(peer, shown) {
             Ok(grant) => self.login_in_time(&grant).await.map(|()| grant),
             Err(refusal) => Err(refusal.in_time().await),
         }
@@ -232,7 +238,7 @@ impl Admission {
     /// Like [`Admission::log_in`], and [`Kind::RequestLimit`].
     pub async fn rest(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(Grant, RequestPermit), Fault> {
         self.arrives_with_request(peer).await?;
-        let (entry, grant) = match self.admit(peer, presented) {
+        let (entry, grant) = match self.admit(peer, &Shown { secret: presented, login_name: None }) {
             Ok(admitted) => admitted,
             Err(refusal) => return Err(refusal.in_time().await),
         };
@@ -241,11 +247,11 @@ impl Admission {
     }
 
     /// Identifies the client.
-    fn admit(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Refusal> {
-        let identified = self.identify(peer, presented).map_err(|fault| {
+    fn admit(&self, peer: &Peer, shown: &Shown<'_>) -> Result<(&Entry, Grant), Refusal> {
+        let identified = self.identify(peer, shown).map_err(|fault| {
             let guessed =
                 matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign);
-            let name = presented.and_then(|presented| ClientKey::parse(presented).ok()).map(|key| key.client);
+            let name = shown.secret.and_then(|secret| ClientKey::parse(secret).ok()).map(|key| key.client);
             let delay = if guessed { self.limits.slow_down(peer, name.as_ref()) } else { Duration::ZERO };
             Refusal { fault, delay }
         })?;
@@ -256,53 +262,6 @@ impl Admission {
     async fn permit(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<RequestPermit, Fault> {
         self.limits.client(Action::Request, (&entry.rates, client), (&entry.credential, credential)).await?;
         Ok(RequestPermit { _place: entry.concurrency.request(self.limits.delay()).await? })
-    }
-
-    /// Identifies the client.
-    fn identify(&self, peer: &Peer, presented: Option<&Secret>) -> Result<(&Entry, Grant), Fault> {
-        let key = presented.map(ClientKey::parse);
-        if let Some(Err(NoKey::Damaged)) = key {
-            return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not match"));
-        }
-        let Some(Ok(key)) = key else {
-            // Without a client key, only the connection can identify the client.
-            if let Some((entry, grant)) = self.without_key(peer)? {
-                return Ok((entry, grant.of_login(KeyTag::NONE, entry.bound(peer))));
-            }
-            return Err(match presented {
-                None => Fault::new(Kind::KeyMissing).detail("no client key"),
-                Some(_) => Fault::new(Kind::KeyForeign).with_cause("the credential does not begin with pgk_"),
-            });
-        };
-        let known = self.clients.get(&key.client);
-        let entry = known.unwrap_or(&self.nobody);
-        let fits = entry.hashes.iter().fold(Choice::from(0), |fits, hash| fits | hash.ct_eq(&key.hash));
-        let grant = match (&entry.grant, bool::from(fits)) {
-            (Some(grant), true) => grant,
-            (Some(_), false) => {
-                return Err(Fault::new(Kind::KeyWrong).with_cause(format_args!("wrong key for client {}", key.client)));
-            }
-            (None, _) => {
-                return Err(Fault::new(Kind::ClientUnknown).with_cause(format_args!("no client {}", key.client)));
-            }
-        };
-        entry.fits(peer, &key.client)?;
-        Ok((entry, grant.of_login(KeyTag::of_hash(&key.hash), entry.bound(peer))))
-    }
-
-    /// The client without a key that this peer is, by its certificate or as a local program. The configuration's check
-    /// refuses ambiguous clients that it can see. A certificate with the names of two clients shows only here; it
-    /// identifies no client.
-    fn without_key(&self, peer: &Peer) -> Result<Option<(&Entry, &Grant)>, Fault> {
-        let keyless = self.clients.iter().filter(|(_, entry)| !entry.keyed && entry.asks_for_something());
-        let mut fitting = keyless.filter(|(name, entry)| entry.fits(peer, name).is_ok());
-        match (fitting.next(), fitting.next()) {
-            (Some((one, _)), Some((other, _))) => Err(Fault::new(Kind::PeerDenied)
-                .detail("the gate cannot tell which client this is")
-                .with_cause(format_args!("the connection fits client {one} and client {other}"))),
-            (Some((_, entry)), None) => Ok(entry.grant.as_ref().map(|grant| (entry, grant))),
-            (None, _) => Ok(None),
-        }
     }
 
     /// Applies the rate limits to a request in a session, after [`Admission::session`] has admitted it.

@@ -27,7 +27,7 @@ fn login_as(admission: &Admission, peer: &Peer, presented: Option<&Secret>) -> R
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         admission.arrives_to_log_in(peer).await?;
-        admission.login(peer, presented).await
+        admission.login(peer, &Shown { secret: presented, login_name: None }).await
     })
 }
 
@@ -165,4 +165,53 @@ fn loopback_is_trusted_by_the_word_alone_and_for_named_users() {
     for stranger in [None, user(7, "7001"), user(1002, "1")] {
         assert_eq!(kind(login_as(&some, &from(stranger), None)), Kind::KeyMissing);
     }
+}
+
+/// A login that types this user name, with this credential.
+fn named(admission: &Admission, secret: Option<&Secret>, typed: Option<&str>) -> Result<String, Kind> {
+    let shown = Shown { secret, login_name: typed };
+    let admitted = admission.log_in(&peer("127.0.0.1"), &shown);
+    admitted.map(|grant| grant.client().to_string()).map_err(|refusal| refusal.fault.kind())
+}
+
+#[test]
+fn a_user_name_says_which_client_it_is_and_never_takes_a_key_s_place() {
+    let key = key("keyed");
+    let admission = admission(&format!(
+        "[clients.sales]\ncredential='c'\ntrust='loopback'\nlogin_names=['sales_*']\n\
+         [clients.hr]\ncredential='c'\ntrust='loopback'\nlogin_names=['HR', 'PAYROLL']\n\
+         [clients.keyed]\ncredential='c'\nkeys=['{}']\nlogin_names=['ETL']\n",
+        key::stored(&key)
+    ));
+    assert_eq!(named(&admission, None, Some("SALES_1")), Ok("sales".to_owned()));
+    assert_eq!(named(&admission, None, Some("hr")), Ok("hr".to_owned()));
+    // Who shows nothing, or a password, is told of a key, and of no name.
+    for typed in [Some("ETL"), Some("NOBODY"), None] {
+        assert_eq!(named(&admission, None, typed), Err(Kind::KeyMissing), "{typed:?}");
+    }
+    let password = Secret::new("a password".into());
+    assert_eq!(named(&admission, Some(&password), Some("ETL")), Err(Kind::KeyForeign));
+    // The key says who it is; the name limits it.
+    assert_eq!(named(&admission, Some(&key), Some("etl")), Ok("keyed".to_owned()));
+    for typed in [Some("HR"), Some("ETL_2"), None] {
+        assert_eq!(named(&admission, Some(&key), typed), Err(Kind::PeerDenied), "{typed:?}");
+    }
+}
+
+#[test]
+fn user_names_that_overlap_are_an_error_of_the_file() {
+    let both = |one: &str, two: &str| {
+        let text = format!(
+            "[listen]\naddress='127.0.0.1:0'\ndanger_plaintext=true\n[accounts.a]\nhost='h.test'\n[stores.e.env]\n\
+             [credentials.c]\naccount='a'\nuser='U'\npat='e:PAT'\n\
+             [clients.one]\ncredential='c'\ntrust='loopback'\n{one}\n\
+             [clients.two]\ncredential='c'\ntrust='loopback'\n{two}\n"
+        );
+        crate::config::file::parse(Path::new("t.toml"), &text).map(|_| ()).map_err(|report| report.to_string())
+    };
+    assert_eq!(both("login_names=['A*']", "login_names=['B*']"), Ok(()));
+    assert!(both("login_names=['A*']", "login_names=['AB']").unwrap_err().contains("`login_names` overlap"));
+    assert!(both("login_names=['A*']", "").unwrap_err().contains("cannot tell"));
+    assert!(both("login_names=['*A']", "login_names=['B']").unwrap_err().contains("login_names"));
+    assert!(both("login_names=[]", "login_names=['B']").unwrap_err().contains("nobody could log in"));
 }

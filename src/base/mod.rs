@@ -5,6 +5,7 @@ pub mod clock;
 pub mod epoch;
 pub mod fault;
 pub mod ids;
+pub mod login_names;
 pub mod names;
 pub mod pins;
 pub mod rfc3339;

@@ -10,6 +10,7 @@ use super::entries::{NETWORK, host_bits, known, network, pin};
 use super::limits::of_client;
 use super::read::{Found, Section};
 use super::{Bind, Client, SqlRecord};
+use crate::base::login_names::LoginName;
 use crate::base::names::{CertificateName, ClientName};
 use crate::base::pins::Pins;
 
@@ -34,6 +35,16 @@ pub(super) fn client(
     let users = users(&section, trust.as_ref());
     let keys = keys(&section);
     let networks = networks(&section, trust.as_ref());
+    let login_names =
+        section.list("login_names", "a user name, such as \"REPORTS\" or \"REPORTS_*\"", LoginName::parse);
+    if let Some(found) = login_names.as_ref().filter(|found| found.value.is_empty()) {
+        section.error_at(
+            &found.span,
+            "login_names",
+            "the list is empty, so nobody could log in",
+            "Write a name, or remove it",
+        );
+    }
     let listeners = section.list("listeners", "the name of a listener", |text| Some(Arc::from(text)));
     if let Some(Found { value, span }) = &listeners {
         value.iter().for_each(|name: &Arc<str>| known(&section, span, "listeners", name, listener_names));
@@ -71,6 +82,7 @@ pub(super) fn client(
         certificates: certificates.map_or_else(Vec::new, |found| found.value),
         trust_loopback: trust.is_some(),
         users: users.map_or_else(Vec::new, |found| found.value),
+        login_names: login_names.map_or_else(Vec::new, |found| found.value),
         networks: networks.map_or_else(loopback, |found| found.value),
         listeners: listeners.map_or_else(Vec::new, |found| found.value),
         pins,

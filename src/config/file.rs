@@ -228,7 +228,7 @@ fn unsealed(top: &Section<'_>, accounts: usize, clients: &BTreeMap<Arc<str>, Cli
     }
 }
 
-/// Checks that clients without a key have different certificate names or users.
+/// Checks that clients without a key have different certificate names, users or user names.
 fn admission<'a>(
     top: &Section<'_>,
     mut listen: impl Iterator<Item = &'a Listen>,
@@ -249,10 +249,13 @@ fn admission<'a>(
             let users = client.trust_loopback
                 && another.trust_loopback
                 && (any(client) || any(another) || client.users.iter().any(|one| another.users.contains(one)));
-            if certificate || users {
+            let named = [client, another].iter().all(|client| !client.login_names.is_empty());
+            let overlap = client.login_names.iter().any(|one| another.login_names.iter().any(|two| one.overlaps(two)));
+            if (certificate || users) && (!named || overlap) {
+                let how = if named { ": their `login_names` overlap" } else { "" };
                 top.error(
-                    format!("the gate cannot tell clients.{name} and clients.{other} apart"),
-                    "Give each its own certificate names or users, or a key",
+                    format!("the gate cannot tell clients.{name} and clients.{other} apart{how}"),
+                    "Give each its own certificate names, users or `login_names`, or a key",
                 );
             }
         }

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::base::login_names::LoginName;
 use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRefs};
 use crate::base::pins::Pins;
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
@@ -338,6 +339,9 @@ pub struct Client {
     pub certificates: Vec<CertificateName>,
     /// Whether programs on this machine need no key.
     pub trust_loopback: bool,
+    /// The user names that its tools may type; empty for all. Where several clients fit a connection, they say which it
+    /// is.
+    pub login_names: Vec<LoginName>,
     /// The local users whose programs may log in, by name or number; empty for all.
     pub users: Vec<String>,
     /// The networks that it may connect from; an empty list admits no address.

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::super::health::FAILURE_HOLDS;
 use super::*;
-use crate::admit::{Admission, Peer, key};
+use crate::admit::{Admission, Peer, Shown, key};
 use crate::base::clock::{Clock, ManualClock, SystemRandom};
 use crate::base::names::ClientName;
 use crate::base::secret::Secret;
@@ -76,8 +76,9 @@ fn cache(stores: &[&Arc<Scripted>], references: &str) -> (Cache, Grant, Arc<Manu
     let clock = ManualClock::start();
     let admission = Admission::new(&config, None, None, &(clock.clone() as Arc<dyn Clock>));
     let peer = Peer::at(&crate::config::Listen::MAIN.into(), IpAddr::from([127, 0, 0, 1]));
+    let shown = Shown { secret: Some(&issued), login_name: None };
     // The login does not wait.
-    let admitted = std::pin::pin!(admission.login(&peer, Some(&issued)));
+    let admitted = std::pin::pin!(admission.login(&peer, &shown));
     let Poll::Ready(Ok(grant)) = admitted.poll(&mut Context::from_waker(Waker::noop())) else { panic!("not admitted") };
     let metrics = Arc::<Metrics>::default();
     let named: Stores = ["one", "two"]

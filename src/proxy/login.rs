@@ -15,7 +15,7 @@ use super::buffered::{self, Caps, passed_on};
 use super::error_map::{is_unready, not_allowed, redirect};
 use super::logout::Logout;
 use super::{Worker, headers, note_grant};
-use crate::admit::{Counted, Grant, Peer};
+use crate::admit::{Counted, Grant, Peer, Shown};
 use crate::base::fault::{Fault, Kind};
 use crate::base::pins::{ContextField, Pin};
 use crate::pat::{Deadlines, Lease, Refused, RequestKind};
@@ -65,7 +65,9 @@ impl Worker {
             facts.application = login.environment("APPLICATION").and_then(fact);
             facts.typed_user = login.fact("LOGIN_NAME").and_then(fact);
         });
-        let grant = match admission.log_in(peer, login.presented.as_ref()) {
+        let typed = login.typed_user();
+        let shown = Shown { secret: login.presented.as_ref(), login_name: typed.as_deref() };
+        let grant = match admission.log_in(peer, &shown) {
             Ok(grant) => grant,
             Err(refusal) => {
                 // The answer may be slow; until then nothing of the request stays in memory.

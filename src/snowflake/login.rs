@@ -103,6 +103,11 @@ impl<'a> Login<'a> {
         Ok(Self { outer, data, presented })
     }
 
+    /// The user name that was typed, whole.
+    pub fn typed_user(&self) -> Option<String> {
+        self.data.text("LOGIN_NAME").map(|name| name.to_string())
+    }
+
     /// A member of `data` that is a string and not a secret, for records.
     pub fn fact(&self, name: &'static str) -> Option<String> {
         debug_assert!(!CREDENTIALS.contains(&name));

@@ -8,6 +8,7 @@ use http::Method;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use patgate::internal::base::clock::ManualClock;
+use patgate::internal::base::login_names::LoginName;
 use patgate::internal::base::names::CertificateName;
 use patgate::internal::config::{Bind, Config, KeyPair};
 use rcgen::string::Ia5String;
@@ -173,6 +174,36 @@ fn sidecar(config: &mut Config, users: &[&str]) {
     let client = config.add_client("sidecar");
     client.trust_loopback = true;
     client.users = users.iter().map(|user| (*user).to_owned()).collect();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_of_this_machine_are_told_apart_by_the_user_name_that_they_type() {
+    let world = World::with(|config| {
+        for (client, names) in [("sales", "SALES_*"), ("hr", "HR")] {
+            let client = config.add_client(client);
+            client.trust_loopback = true;
+            client.login_names = vec![LoginName::parse(names).unwrap()];
+        }
+    })
+    .await;
+    let typed = async |name: &str| {
+        let body = login_body("").replace("\"LOGIN_NAME\":\"u\"", &format!("\"LOGIN_NAME\":\"{name}\""));
+        world.login_with(body).await
+    };
+    for (name, client) in [("sales_emea", "sales"), ("Hr", "hr")] {
+        let (_, before) = world.operator(&world.app, Method::GET, "/metrics").await;
+        assert!(!before.contains(&format!("client=\"{client}\",outcome=\"success\"")), "{before}");
+        assert_eq!(typed(name).await.json()["success"], true, "{name}");
+        let (_, after) = world.operator(&world.app, Method::GET, "/metrics").await;
+        assert!(
+            after.contains(&format!("patgate_logins_total{{client=\"{client}\",outcome=\"success\"}} 1")),
+            "{after}"
+        );
+    }
+    // A name that is nobody's is told of a key, and of no other name.
+    let refused = typed("SOMEBODY").await.refusal("390100");
+    assert!(!refused.to_lowercase().contains("sales") && !refused.contains("HR"), "{refused}");
+    world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

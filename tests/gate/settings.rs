@@ -93,6 +93,7 @@ impl Settings for Config {
             keys: Vec::new(),
             certificates: Vec::new(),
             trust_loopback: false,
+            login_names: Vec::new(),
             users: Vec::new(),
             listeners: Vec::new(),
             pins: Default::default(),
