@@ -18,6 +18,7 @@ mod health;
 mod init;
 mod log;
 mod logins;
+mod pages;
 mod pat;
 mod place;
 #[cfg_attr(unix, path = "private_unix.rs")]
@@ -40,7 +41,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use shell::{ConfigArgs, EXIT_CODES, GateArgs};
 
@@ -94,6 +95,10 @@ enum Command {
     /// Manage clients and their keys, and set up their tools.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Print the completions of a shell.
+    Completions(pages::CompletionsArgs),
+    /// Print the manual, as man(1) reads it.
+    Man(pages::ManArgs),
     /// Show patgate at work on this machine, with a built-in stand-in for Snowflake.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -121,6 +126,8 @@ pub fn main() -> ExitCode {
         Command::Adopt(args) => adopt::adopt(&args),
         Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
+        Command::Completions(args) => pages::completions(&args, Cli::command()),
+        Command::Man(args) => pages::man(&args, Cli::command()),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     };

@@ -184,3 +184,20 @@ async fn one_screen_shows_the_gate_and_what_needs_attention() {
     assert_eq!((&json["ready"], &json["credentials"][0]["state"]), (&false.into(), &"refused".into()), "{json}");
     assert!(json["failures"][0]["count"].as_u64().unwrap() > 0, "{json}");
 }
+
+#[test]
+fn completions_and_pages_have_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = patgate(&["completions", shell]);
+        let text = text(&output.stdout);
+        assert!(output.status.success() && text.contains("adopt") && text.contains("key-file"), "{shell}: {text}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("man");
+    assert!(patgate(&["man", "--dir", directory.to_str().unwrap()]).status.success());
+    let page =
+        |name: &str| std::fs::read_to_string(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(page("patgate.1").contains(".TH patgate 1") && page("patgate.1").contains("Exit codes"));
+    assert!(page("patgate-pat-rotate.1").contains("dry"));
+    assert!(text(&patgate(&["man"]).stdout).contains(".TH patgate 1"));
+}
