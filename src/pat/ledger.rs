@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
-use super::version::{Accused, Doubt, Elsewhere, Pause, REVOKED, Standing, Version};
+use super::version::{Accused, Doubt, Elsewhere, Pause, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
@@ -357,7 +357,7 @@ impl Ledger {
     pub(super) fn revoked(&mut self, id: &PatId, now: Instant) {
         let version = self.version(id);
         version.first_refused.get_or_insert(now);
-        version.standing = Standing::Condemned { kind: Kind::PatRefused, cause: REVOKED.to_owned() };
+        version.standing = Standing::Condemned { kind: Kind::PatRevoked, cause: "`patgate pat revoke`".to_owned() };
     }
 
     /// The store has been read for a newer version; `in_vain` says why it gave none.

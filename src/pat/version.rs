@@ -12,8 +12,6 @@ use crate::base::verdict::Widths;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a lost outcome keeps its place.
 pub(super) const DOUBT: Duration = Duration::from_secs(15);
-/// Why the gate sends a version no more that an operator has revoked; the journal keeps these words.
-pub(super) const REVOKED: &str = "the operator has revoked it";
 /// The pauses between own logins that are lost or not sent, while a version is suspect.
 const LOST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// The same, while only doubts are in the way.
@@ -188,7 +186,7 @@ impl Version {
     }
 
     pub(super) fn is_revoked(&self) -> bool {
-        matches!(&self.standing, Standing::Condemned { cause, .. } if cause == REVOKED)
+        matches!(self.standing, Standing::Condemned { kind: Kind::PatRevoked, .. })
     }
 
     fn quiet(&self, now: Instant) -> Duration {

@@ -76,6 +76,10 @@ def config(ground: Ground, server: Vault) -> tuple[Config, dict[str, str]]:
     (ground.place / "unusable").write_text("changeme\n")
     (ground.place / "token").write_text("canary-vault-token")
     tables["stores__gone__vault"] = {"address": "https://127.0.0.1:1", "token": "file:token"}
+    ground.activate("U_PAT_REVOKED", PAT + "-revoked")
+    (ground.place / "revoked").write_text(PAT + "-revoked\n")
+    tables["credentials__pat-revoked"] = {"account": "prod", "user": "U_PAT_REVOKED", "pat": "local:revoked"}
+    client("pat-revoked", "pat-revoked")
     for name, reference in {
         "secret-missing": "local:none",
         "secret-unusable": "local:unusable",
@@ -209,6 +213,9 @@ def snowflake(matrix: Matrix, ground: Ground, place: Place, keys: dict[str, str]
     for kind in [*REFUSED, "secret_missing", "secret_unusable", "store_refused", "store_unavailable", "name_unresolved",
                  "connect_failed", "upstream_tls", "forward_proxy"]:  # fmt: skip
         matrix.row(kind, place, lambda: place.login(keys[kind.replace("_", "-")]))
+    revoke = [world.BINARY, "pat", "revoke", "pat-revoked", "--yes", "--admin", f"127.0.0.1:{place.gate.admin}"]
+    subprocess.run([str(word) for word in revoke], capture_output=True, text=True)
+    matrix.row("pat_revoked", place, lambda: place.login(keys["pat-revoked"]))
     for kind in ("role_refused", "place_refused", "request_refused"):
         matrix.row(kind, place, lambda: place.login(ground.key, f"&roleName={kind.upper()}"))
 

@@ -192,9 +192,9 @@ impl Kind {
         Self::ALL.iter().find(tells).copied()
     }
 
-    /// Whether Snowflake's verdict is about the PAT itself, which no other request can change.
+    /// Whether the verdict is about the PAT itself, which no other request can change.
     pub fn condemns_pat(self) -> bool {
-        matches!(self, Self::PatRefused | Self::PatExpired)
+        matches!(self, Self::PatRefused | Self::PatExpired | Self::PatRevoked)
     }
 
     /// Whether it is about the service user or the account, whatever a request asks for, and may have ended meanwhile.

@@ -323,6 +323,11 @@ impl Kind {
                 "Nothing, if it is rare: the session was closed at Snowflake, or is older than its master token.",
                 &["the session idled longer than its master token", "an administrator ended it"],
             ),
+            Self::PatRevoked => page(
+                "Store a new PAT, or `patgate pat replace CREDENTIAL --now` where the gate has a rotator. If it was a \
+                 mistake, and the token lives at Snowflake: `patgate pat retry CREDENTIAL`.",
+                &["`patgate pat revoke`: the audit log has who did it, and when"],
+            ),
         }
     }
 }

@@ -254,6 +254,11 @@ faults! {
     ClientCertificateRevoked = 314, "client_certificate_revoked", Policy, Warn, Status(421), Status(421),
         "the client certificate is revoked",
         "Ask the operator of the gate for a new certificate.";
+    /// An operator has revoked the PAT at this gate, and the store has no newer one.
+    PatRevoked = 315, "pat_revoked", Policy, Error, BEHIND, BEHIND,
+        "your key is fine, but an operator has revoked the token that the gate holds, and no newer one is in the \
+         secrets manager",
+        "Give the trace id to the operator: a new programmatic access token is needed.";
     /// Too many logins of one service user wait for their turn.
     GateBusy = 401, "gate_busy", Gate, Error, BEHIND, Retry(503, 5),
         "too many logins of this gate are waiting for Snowflake",
