@@ -6,7 +6,7 @@ use super::settings::{Form, Settings, Spot};
 /// of regions with their own domain.
 const HOSTS: [&str; 3] = [".snowflakecomputing.com", ".snowflakecomputing.cn", ".snowflake.app"];
 
-const SERVER: &[&str] = &["server", "host", "accessurl", "access_url"];
+const SERVER: &[&str] = &["server", "host", "hostname", "accessurl", "access_url", "url"];
 const ACCOUNT: &[&str] = &["account", "accountname", "accountidentifier", "account_identifier", "account_name"];
 const PORT: &[&str] = &["port"];
 const USER: &[&str] = &["user", "uid", "username", "user_name", "userid", "login"];
@@ -26,6 +26,20 @@ const KEY: &[&str] = &[
 const TOKEN_FILE: &[&str] = &["token_file_path", "token_file"];
 const WAY: &[&str] =
     &["authenticator", "authentication", "authenticationtype", "authentication_type", "credentialtype"];
+/// The ways that a client key takes the place of.
+const BY_SECRET: &[&str] = &[
+    "",
+    "snowflake",
+    "programmatic_access_token",
+    "username password",
+    "usernamepassword",
+    "username_password",
+    "basic",
+    "password",
+    "pat",
+];
+/// Words in names of what may say who logs in, or with what.
+const TELLING: &[&str] = &["user", "login", "uid", "pass", "pwd", "secret", "token", "credential", "private"];
 /// A part of an account's host, in files of old drivers.
 const REGION: &[&str] = &["region"];
 
@@ -34,6 +48,18 @@ pub(super) fn is_setting(name: &str) -> bool {
     [SERVER, ACCOUNT, PORT, USER, PASSWORD, TOKEN, KEY, WAY].iter().any(|names| names.contains(&name))
         || name == "url"
         || name == "dsn"
+}
+
+/// Whether a name is that of a user or a secret, or may be.
+pub(super) fn is_secret_or_user(name: &str) -> bool {
+    [USER, PASSWORD, TOKEN].iter().any(|names| names.contains(&name)) || is_telling(name)
+}
+
+/// Whether a name may be that of a user or a secret, and is none that is known.
+pub(super) fn is_telling(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let known = [USER, PASSWORD, TOKEN, KEY, WAY, TOKEN_FILE].iter().any(|names| names.contains(&lower.as_str()));
+    !known && TELLING.iter().any(|word| lower.contains(word))
 }
 
 /// Whether a text is a host of Snowflake's.
@@ -86,12 +112,14 @@ impl<'a> Login<'a> {
         let host = server.map(|spot| bare_host(spot.value.expose()));
         let at_gate = || host.zip(gate).is_some_and(|(host, gate)| host.eq_ignore_ascii_case(gate));
         let account = literal(ACCOUNT);
-        if !settings.known && !host.is_some_and(is_snowflake) && !at_gate() {
+        // A host under another name: a person has to look at it.
+        let elsewhere = settings.entries.iter().any(|(_, spot)| is_host(spot.value.expose(), gate));
+        if !settings.known && !elsewhere && !at_gate() {
             return None;
         }
         // A login needs a place: one that stands in the file, or one that the file leaves to something else.
         let placed = settings.get(SERVER).or(settings.get(ACCOUNT)).is_some();
-        if !placed && !settings.entries.is_empty() {
+        if !placed && !elsewhere && !settings.entries.is_empty() {
             return None;
         }
         let named = |kind, names: &[&str]| -> Vec<Found<'a>> {
@@ -124,6 +152,17 @@ fn unfit(settings: &Settings) -> Option<&'static str> {
     if settings.unfit.is_some() {
         return settings.unfit;
     }
+    let is_place = |name: &str| SERVER.contains(&name) || ACCOUNT.contains(&name);
+    let other_host = |(name, spot): &(String, Spot)| !is_place(name) && is_snowflake(spot.value.expose());
+    if settings.entries.iter().any(other_host) {
+        return Some("Snowflake's host stands under a name that adopt does not know");
+    }
+    if settings.all(&["secretname"]).any(|spot| !spot.value.expose().is_empty()) {
+        return Some("its secret lies in a vault: put the client key there, and change this with it");
+    }
+    if settings.entries.iter().any(|(name, spot)| is_telling(name) && !spot.value.expose().is_empty()) {
+        return Some("a user or a secret stands under a name that adopt does not know");
+    }
     if settings.all(REGION).any(|spot| !spot.value.expose().is_empty()) {
         return Some("it names a region beside the account");
     }
@@ -140,8 +179,7 @@ fn unfit(settings: &Settings) -> Option<&'static str> {
     if from_elsewhere(TOKEN) || from_elsewhere(PASSWORD) {
         return Some("its secret comes from a variable: give that the client key, and change this with it");
     }
-    let elsewhere = settings.entries.iter().any(|(name, spot)| name == "secretname" && !spot.value.expose().is_empty());
-    elsewhere.then_some("its secret lies in a vault: put the client key there, and change this with it")
+    None
 }
 
 /// A value that is no template of this format's tools: dbt's, a shell's, Azure's.
@@ -167,6 +205,5 @@ fn other_way(settings: &Settings) -> Option<&'static str> {
     if way.contains("browser") {
         return Some("a person's browser");
     }
-    (way.contains("oauth") || way.contains("okta") || way.contains("workload") || way.contains("://"))
-        .then_some("an identity provider")
+    (!BY_SECRET.contains(&way.as_str())).then_some("another way than a password or a token")
 }

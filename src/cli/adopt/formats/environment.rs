@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::ini::{lines, unquoted};
 use super::pairs;
-use crate::cli::adopt::login::{is_host, is_setting};
+use crate::cli::adopt::login::{is_host, is_setting, is_telling};
 use crate::cli::adopt::settings::{Form, Settings};
 
 pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
     let mut found: BTreeMap<String, Settings> = BTreeMap::new();
+    let mut others: Vec<String> = Vec::new();
     for (start, line) in lines(text) {
         let bare = line.trim_start();
         let lead = line.len() - bare.len();
@@ -22,7 +23,10 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
             // The value decides where the name does not.
             None if pairs::read("", &spot, gate).is_some() => (lower.as_str(), "url"),
             None if is_host(spot.value.expose(), gate) => (lower.as_str(), "host"),
-            None => continue,
+            None => {
+                others.extend((is_telling(&lower) && !spot.value.expose().is_empty()).then_some(lower));
+                continue;
+            }
         };
         let one = found.entry(family.to_owned()).or_insert_with(|| Settings {
             label: format!("{}*", family.to_ascii_uppercase()),
@@ -34,6 +38,16 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
             unfit: None,
         });
         one.entries.push((setting.to_owned(), spot));
+    }
+    // A user or a secret of the same family under a name that says more: which login is it of?
+    let families: Vec<String> = found.keys().cloned().collect();
+    for (family, settings) in &mut found {
+        let stem = family.split('_').next().unwrap_or_default();
+        let of_stem = |name: &String| !stem.is_empty() && name.starts_with(stem);
+        let sister = |one: &&String| *one != family && one.starts_with(family.as_str()) && !family.is_empty();
+        if others.iter().any(of_stem) || families.iter().any(|one| sister(&one)) {
+            settings.unfit = Some("a user or a secret stands under a name that adopt does not know");
+        }
     }
     found.into_values().collect()
 }

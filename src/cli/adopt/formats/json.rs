@@ -5,7 +5,7 @@ use jsonc_parser::ast::{Object, ObjectPropName, Value};
 use jsonc_parser::common::Ranged;
 
 use super::{mashup, pairs};
-use crate::cli::adopt::login::is_host;
+use crate::cli::adopt::login::{is_host, is_secret_or_user};
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 pub(super) fn read(text: &str, gate: Option<&str>) -> Result<Vec<Settings>, String> {
@@ -19,26 +19,35 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Result<Vec<Settings>, Stri
 
 fn walk(text: &str, value: &Value<'_>, label: &str, gate: Option<&str>, found: &mut Vec<Settings>) {
     match value {
+        // A query may be a list of its lines.
+        Value::Array(array) if array.elements.iter().all(|one| one.as_string_lit().is_some()) => {
+            let lines = array.elements.iter().filter_map(Value::as_string_lit).map(|line| &*line.value);
+            query(&lines.collect::<Vec<_>>().join("\n"), array.range.start, label, gate, found);
+        }
         Value::Array(array) => array.elements.iter().for_each(|one| walk(text, one, label, gate, found)),
         Value::Object(object) => of_object(text, object, label, gate, found),
-        // A query of Power Query inside a string: its places are not those of the text.
-        Value::StringLit(string) if string.value.contains("let") => {
-            found.extend(mashup::read(&string.value, label, gate).into_iter().map(|mut query| {
-                query.at = string.range.start;
-                query.entries.iter_mut().for_each(|(_, spot)| {
-                    (spot.range, spot.plain) = (string.range.start..string.range.start, false);
-                });
-                query
-            }));
-        }
+        Value::StringLit(string) => query(&string.value, string.range.start, label, gate, found),
         _ => {}
     }
+}
+
+/// A query of Power Query inside a string: its places are not those of the text.
+fn query(text: &str, at: usize, label: &str, gate: Option<&str>, found: &mut Vec<Settings>) {
+    if !text.contains("Snowflake.Databases") && !text.contains("Odbc.") {
+        return;
+    }
+    found.extend(mashup::read(text, label, gate).into_iter().map(|mut query| {
+        query.at = at;
+        query.entries.iter_mut().for_each(|(_, spot)| (spot.range, spot.plain) = (at..at, false));
+        query
+    }));
 }
 
 fn of_object(text: &str, object: &Object<'_>, label: &str, gate: Option<&str>, found: &mut Vec<Settings>) {
     let label = object.get_string("name").map_or(label, |name| &name.value);
     let of_type = |object: &Object<'_>| {
-        object.get_string("type").is_some_and(|kind| kind.value.to_lowercase().starts_with("snowflake"))
+        let kind = object.get_string("type").or(object.get_string("kind"));
+        kind.is_some_and(|kind| kind.value.to_lowercase().starts_with("snowflake"))
     };
     let known = of_type(object) || object.get_object("connectionDetails").is_some_and(of_type);
     let mut entries = Entries::default();
@@ -55,7 +64,9 @@ fn of_object(text: &str, object: &Object<'_>, label: &str, gate: Option<&str>, f
         let (at, between) = first.map_or((0, String::new()), |(_, spot)| member(text, spot));
         // Data Factory and Fabric take a host with its port; a list of names and values takes no other member.
         let form = if entries.listed { Form::Fixed } else { Form::Json { between, apart: !known } };
-        found.push(Settings { label: label.to_owned(), entries: entries.all, known: deep, at, form, unfit: None });
+        let hidden = !deep && object.properties.iter().any(|one| tells_inside(&one.value));
+        let unfit = hidden.then_some("a user or a secret stands deeper in it");
+        found.push(Settings { label: label.to_owned(), entries: entries.all, known: deep, at, form, unfit });
     }
     if !deep {
         for property in &object.properties {
@@ -63,6 +74,18 @@ fn of_object(text: &str, object: &Object<'_>, label: &str, gate: Option<&str>, f
             let inner = if label.is_empty() { name } else { label };
             walk(text, &property.value, inner, gate, found);
         }
+    }
+}
+
+/// Whether an object or a list has the name of a user or a secret in it.
+fn tells_inside(value: &Value<'_>) -> bool {
+    match value {
+        Value::Object(object) => object
+            .properties
+            .iter()
+            .any(|one| is_secret_or_user(&one.name.as_str().to_ascii_lowercase()) || tells_inside(&one.value)),
+        Value::Array(array) => array.elements.iter().any(tells_inside),
+        _ => false,
     }
 }
 

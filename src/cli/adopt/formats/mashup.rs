@@ -12,8 +12,11 @@ const CALL: &str = "Snowflake.Databases";
 /// `gate` is the gate's host, which a query that was moved has in a parameter.
 pub(super) fn read(text: &str, label: &str, gate: Option<&str>) -> Vec<Settings> {
     let mut found = Vec::new();
+    // A record of ODBC has its user and password beside the host.
+    let record = text.contains("Odbc.") && ["UID", "PWD", "uid", "pwd"].iter().any(|word| text.contains(word));
+    let unfit = record.then_some("user and password may stand elsewhere in the query");
     let mut add = |entries, at| {
-        found.push(Settings { label: label.to_owned(), entries, known: true, at, form: Form::Fixed, unfit: None });
+        found.push(Settings { label: label.to_owned(), entries, known: true, at, form: Form::Fixed, unfit });
     };
     let mut strings = Vec::new();
     for range in literals(text) {
@@ -23,7 +26,14 @@ pub(super) fn read(text: &str, label: &str, gate: Option<&str>) -> Vec<Settings>
         if called || is_host(value, gate) && !value.contains(['/', ';', '=']) {
             add(vec![("server".to_owned(), spot)], range.start);
         } else if value.contains('=') {
-            strings.extend(pairs::read(label, &spot, gate));
+            let (before, after) =
+                (text[..range.start - 1].trim_end(), text[range.end..].trim_start_matches('"').trim_start());
+            let joined = before.ends_with('&') || after.starts_with('&');
+            let read = pairs::read(label, &spot, gate);
+            strings.extend(read.map(|one| match joined {
+                true => Settings { unfit: Some("it is put together of several texts"), ..one },
+                false => one,
+            }));
         }
     }
     for (at, _) in text.match_indices(CALL) {

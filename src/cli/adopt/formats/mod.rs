@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::document::Document;
+use super::login::is_secret_or_user;
 use super::settings::Settings;
 use super::written::BACKUP;
 pub(super) use package::{Package, repacked};
@@ -120,15 +121,27 @@ fn with_strings(mut settings: Settings, gate: Option<&str>) -> Vec<Settings> {
         .enumerate()
         .filter_map(|(index, (_, spot))| Some((index, pairs::read(&settings.label, spot, gate)?)))
         .collect();
+    let several = strings.len() > 1;
     let mut found = Vec::new();
-    for (index, mut one) in strings.into_iter().rev() {
+    for (index, one) in strings.into_iter().rev() {
         settings.entries.remove(index);
-        // What stands beside a string belongs to it, unless it is a login of its own.
-        if settings.get(&["server", "host", "account"]).is_none() {
-            one.entries.extend(std::mem::take(&mut settings.entries));
-            settings.known = false;
-        }
         found.push(one);
+    }
+    // What stands beside a string belongs to it, unless it is a login of its own.
+    let placed = ["server", "host", "hostname", "account"]
+        .iter()
+        .any(|name| settings.all(&[*name]).any(|spot| !spot.value.expose().is_empty()));
+    if !placed && !found.is_empty() {
+        let beside = std::mem::take(&mut settings.entries);
+        let tells = beside.iter().any(|(name, _)| is_secret_or_user(name));
+        match &mut found[..] {
+            [one] => one.entries.extend(beside),
+            all if several && tells => {
+                all.iter_mut().for_each(|one| one.unfit = Some("it shares a user or a secret with another string"));
+            }
+            _ => {}
+        }
+        settings.known = false;
     }
     found.push(settings);
     found.retain(|one| !one.entries.is_empty() || one.known);

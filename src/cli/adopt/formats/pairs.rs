@@ -31,12 +31,16 @@ pub(super) fn read(label: &str, spot: &Spot, gate: Option<&str>) -> Option<Setti
     } else {
         return None;
     };
-    Some(Settings { label: label.to_owned(), entries, known: true, at: spot.range.start, form, unfit: None })
+    let unfit = (value.matches("://").count() > 1).then_some("it has more than one URL");
+    Some(Settings { label: label.to_owned(), entries, known: true, at: spot.range.start, form, unfit })
 }
 
 /// `[USER:PASSWORD@]HOST[:PORT]/…?NAME=VALUE&…`; `host_name` is what the host is here.
 fn url(spot: &Spot, from: usize, host_name: &str) -> Vec<(String, Spot)> {
     let value = spot.value.expose();
+    // It may stand among other words, such as the options of a program.
+    let over = |c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\'' | ')');
+    let value = &value[..value[from..].find(over).map_or(value.len(), |at| from + at)];
     let end = value[from..].find(['/', '?']).map_or(value.len(), |at| from + at);
     let mut entries = Vec::new();
     let mut add = |name: &str, range: Range<usize>| {
@@ -68,7 +72,8 @@ fn pairs(spot: &Spot) -> Vec<(String, Spot)> {
     let mut entries = Vec::new();
     let mut from = 0;
     while let Some(equals) = value[from..].find('=').map(|at| from + at) {
-        let name = value[from..equals].trim().trim_start_matches(';').trim().to_ascii_lowercase();
+        // A word without a value may stand before it.
+        let name = value[from..equals].rsplit(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let start = equals + 1 + value[equals + 1..].len() - value[equals + 1..].trim_start().len();
         let close = match value[start..].chars().next() {
             Some('{') => Some('}'),

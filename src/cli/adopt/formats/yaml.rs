@@ -17,6 +17,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Settings>, String> {
     let bytes: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let mut found = Vec::new();
     documents.iter().for_each(|one| walk(text, &bytes, one, "", &mut found));
+    // What is built on another mapping has settings that do not stand with it.
+    if text.lines().any(|line| line.trim_start().trim_start_matches("- ").starts_with("<<:")) {
+        found.iter_mut().for_each(|one| one.unfit = Some("its file builds settings on others (<<)"));
+    }
     Ok(found)
 }
 
@@ -28,7 +32,7 @@ fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: 
     };
     let place = |index: usize| bytes.get(index).copied().unwrap_or(text.len());
     let mut entries = Vec::new();
-    let mut at = None;
+    let (mut at, mut tagged) = (None, false);
     for (key, value) in map {
         let Some(name) = key.data.as_str() else { continue };
         let (start, end) = (place(value.span.start.index()), place(value.span.end.index()));
@@ -38,6 +42,7 @@ fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: 
                 entries.push((name.to_ascii_lowercase(), spot));
                 at = at.or(Some(place(key.span.start.index())));
             }
+            YamlData::Tagged(..) => tagged = true,
             _ => {
                 let path = if label.is_empty() { name.to_owned() } else { format!("{label}.{name}") };
                 walk(text, bytes, value, &path, found);
@@ -51,6 +56,7 @@ fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: 
     let form = Form::Yaml(text[line..at].to_owned());
     // The mapping begins behind a dash or in braces.
     let unfit = (!text[line..at].trim().is_empty()).then_some("its settings do not stand in lines of their own");
+    let unfit = unfit.or(tagged.then_some("one of its values has a tag"));
     found.push(Settings { label: label.to_owned(), entries, known, at, form, unfit });
 }
 

@@ -235,7 +235,7 @@ fn what_is_not_the_gate_s_to_move_is_said_and_left() {
         ("host = \"other-dev.snowflakecomputing.com\"\naccount = \"myorg-prod\"\n", "none of the gate's"),
         (
             "host = \"myorg-prod.snowflakecomputing.com\"\nauthenticator = \"https://sso.example\"\n",
-            "identity provider",
+            "another way than a password",
         ),
         ("host = \"myorg-prod.snowflakecomputing.com\"\ntoken_file_path = \"t\"\n", "a token in a file of its own"),
         ("host = \"gate.example.com\"\nport = 443\n", "not to the gate's port"),
@@ -291,4 +291,46 @@ fn a_login_is_found_wherever_it_stands() {
     let several =
         r#"{"type":"Snowflake","all":[{"host":"a.snowflakecomputing.com"},{"host":"b.snowflakecomputing.com"}]}"#;
     assert_eq!(count("several.json", several), 2);
+}
+
+#[test]
+fn what_a_program_cannot_be_sure_of_is_left_to_a_person() {
+    let service = |more: &str| {
+        format!(
+            "{{\"type\":\"SnowflakeV2\",\"typeProperties\":{{\"host\":\"{HOST}\",\"user\":\"BI_SERVICE\",{more}}}}}"
+        )
+    };
+    let env = |more: &str| format!("SNOWFLAKE_HOST={HOST}\nSNOWFLAKE_PORT=443\n{more}\n");
+    let details = format!("\"connectionDetails\":{{\"kind\":\"Snowflake\",\"path\":\"{HOST};W\"}}");
+    let nested = format!("\"host\":\"{HOST}\",\"port\":443,\"auth\":{{\"user\":\"JANE\"}}");
+    let strings = "jdbc:snowflake://a.snowflakecomputing.com/?user=U,jdbc:snowflake://x.snowflakecomputing.com/";
+    for (name, text, why) in [
+        ("two.env", env("SNOWFLAKE_URL=https://myorg-prod.snowflakecomputing.com"), "twice"),
+        ("far.env", env("SNOWFLAKE_DB_PASSWORD=x"), "does not know"),
+        ("flag.json", format!("{{\"A\":\"Driver=Snowflake;Server={HOST};Port=443;Encrypt;UID=JANE;PWD=x\"}}"), "JANE"),
+        ("deep.json", format!("{{\"w\":{{{nested}}}}}"), "deeper"),
+        ("aad.json", service("\"clientSecret\":{\"type\":\"SecureString\",\"value\":\"x\"}"), "does not know"),
+        ("vault.json", service("\"password\":{\"type\":\"AzureKeyVaultSecret\",\"secretName\":\"s\"}"), "in a vault"),
+        ("kind.json", format!("{{{details},\"c\":{{\"username\":\"JANE\"}}}}"), "JANE"),
+        (
+            "rec.pq",
+            format!("Odbc.DataSource([Driver=\"SnowflakeDSIIDriver\", Server=\"{HOST}\", UID=\"J\"])"),
+            "elsewhere",
+        ),
+        ("cat.pq", format!("Odbc.Query(\"driver=Snowflake;server={HOST};port=443;uid=\" & User)"), "put together"),
+        ("merge.yml", format!("a: &a\n  type: snowflake\n  host: {HOST}\nb:\n  <<: *a\n"), "builds settings"),
+        ("url.toml", format!("[snowflake]\nhostname = \"{HOST}\"\nsf_user = \"JANE\"\n"), "does not know"),
+        ("opts.env", format!("O=\"{strings}\"\n"), ""),
+    ] {
+        finds(name, &text, &[why]);
+    }
+    let model = format!("{{\"expression\":[\"let\",\"S = Snowflake.Databases(\\\"{HOST}\\\",1)\",\"in S\"]}}");
+    finds("m.bim", &model, &["spelt with escapes"]);
+    let options = |place: &str, key: &str| {
+        format!("O=\"-Durl=jdbc:snowflake://{place}/?user=BI_SERVICE&password={key} -Xmx4g\"\n")
+    };
+    moves("o.env", &options(&format!("{HOST}:443"), CANARY), &options("gate.example.com:8443", KEY));
+    let one = |user: &str| format!("\"account=myorg-prod;user={user};password=x\"");
+    let two = format!("{{\"A\":{},\"B\":{}}}", one("BI_SERVICE"), one("U"));
+    assert_eq!(Place::new("two.json", two.as_bytes()).look(false).logins.len(), 2);
 }
