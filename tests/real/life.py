@@ -162,6 +162,8 @@ def drivers(tools: Path) -> list:
 
 
 def upgrade(checks: Checks, ground: Ground, config: Config) -> None:
+    # Without it Linux resets what comes between the last accept and the close; an operator sets it too.
+    Path("/proc/sys/net/ipv4/tcp_migrate_req").write_text("1")
     port = free_port()
     config = config.but(listen={"reuse_port": True, "notice": "100ms", "address": f"127.0.0.1:{port}"})
     gates = [Gate(ground.place, "gate-upgrade", config)]
