@@ -15,7 +15,9 @@ fn quit(id: u32) {
 async fn a_gate_leaves_no_core_wherever_it_was_started() {
     let unlimited = |command: &mut Command| {
         let mut shell = Command::new("bash");
-        shell.args(["-c", "ulimit -Sc unlimited; exec \"$0\" \"$@\""]).arg(command.get_program());
+        // Who runs the tests in the background may ignore SIGQUIT, and a shell cannot take that back.
+        let start = "ulimit -Sc unlimited; exec env --default-signal=QUIT \"$0\" \"$@\"";
+        shell.args(["-c", start]).arg(command.get_program());
         shell.args(command.get_args()).env_remove("STATE_DIRECTORY").stderr(std::process::Stdio::piped());
         *command = shell;
     };
