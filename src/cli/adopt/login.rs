@@ -45,21 +45,18 @@ const REGION: &[&str] = &["region"];
 
 /// Whether a variable's end is the name of a setting.
 pub(super) fn is_setting(name: &str) -> bool {
-    [SERVER, ACCOUNT, PORT, USER, PASSWORD, TOKEN, KEY, WAY].iter().any(|names| names.contains(&name))
-        || name == "url"
-        || name == "dsn"
+    [SERVER, ACCOUNT, PORT, USER, PASSWORD, TOKEN, KEY, WAY].iter().any(|names| names.contains(&name)) || name == "dsn"
 }
 
-/// Whether a name is that of a user or a secret, or may be.
+/// Whether a name, in small letters, is that of a user or a secret, or may be.
 pub(super) fn is_secret_or_user(name: &str) -> bool {
     [USER, PASSWORD, TOKEN].iter().any(|names| names.contains(&name)) || is_telling(name)
 }
 
-/// Whether a name may be that of a user or a secret, and is none that is known.
+/// Whether a name, in small letters, may be that of a user or a secret, and is none that is known.
 pub(super) fn is_telling(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    let known = [USER, PASSWORD, TOKEN, KEY, WAY, TOKEN_FILE].iter().any(|names| names.contains(&lower.as_str()));
-    !known && TELLING.iter().any(|word| lower.contains(word))
+    let known = [USER, PASSWORD, TOKEN, KEY, WAY, TOKEN_FILE].iter().any(|names| names.contains(&name));
+    !known && TELLING.iter().any(|word| name.contains(word))
 }
 
 /// Whether a text is a host of Snowflake's.
@@ -108,18 +105,14 @@ impl<'a> Login<'a> {
     /// What settings say, if they are a login to Snowflake, or to the gate under this name.
     pub(super) fn of(settings: &'a Settings, gate: Option<&str>) -> Option<Self> {
         let literal = |names| settings.get(names).filter(|spot| is_literal(spot, &settings.form));
-        let server = literal(SERVER);
-        let host = server.map(|spot| bare_host(spot.value.expose()));
-        let at_gate = || host.zip(gate).is_some_and(|(host, gate)| host.eq_ignore_ascii_case(gate));
-        let account = literal(ACCOUNT);
-        // A host under another name: a person has to look at it.
-        let elsewhere = settings.entries.iter().any(|(_, spot)| is_host(spot.value.expose(), gate));
-        if !settings.known && !elsewhere && !at_gate() {
+        // It may stand under a name that is not known: then a person has to look at it.
+        let has_host = settings.entries.iter().any(|(_, spot)| is_host(spot.value.expose(), gate));
+        if !settings.known && !has_host {
             return None;
         }
         // A login needs a place: one that stands in the file, or one that the file leaves to something else.
         let placed = settings.get(SERVER).or(settings.get(ACCOUNT)).is_some();
-        if !placed && !elsewhere && !settings.entries.is_empty() {
+        if !placed && !has_host && !settings.entries.is_empty() {
             return None;
         }
         let named = |kind, names: &[&str]| -> Vec<Found<'a>> {
@@ -128,8 +121,8 @@ impl<'a> Login<'a> {
         };
         Some(Self {
             settings,
-            server,
-            account,
+            server: literal(SERVER),
+            account: literal(ACCOUNT),
             port: literal(PORT),
             user: literal(USER).map(|spot| spot.value.expose()).filter(|user| !user.is_empty()),
             secrets: [named("token", TOKEN), named("password", PASSWORD)].concat(),
@@ -172,8 +165,7 @@ fn unfit(settings: &Settings) -> Option<&'static str> {
     if from_elsewhere(SERVER) || from_elsewhere(ACCOUNT) || from_elsewhere(PORT) || from_elsewhere(USER) {
         return Some("its host or its user comes from a variable");
     }
-    let way = settings.get(WAY).map(|spot| spot.value.expose().to_ascii_lowercase()).unwrap_or_default();
-    if matches!(settings.form, Form::Yaml(_)) && way.contains("programmatic") {
+    if matches!(settings.form, Form::Yaml(_)) && way(settings).contains("programmatic") {
         return Some("dbt sends no token with this authenticator: take both out, and write the key as `password`");
     }
     if from_elsewhere(TOKEN) || from_elsewhere(PASSWORD) {
@@ -194,8 +186,13 @@ fn is_literal(spot: &Spot, form: &Form) -> bool {
     !template && !value.contains("${") && !value.contains("{{")
 }
 
+/// How it logs in, in small letters; empty if it does not say.
+fn way(settings: &Settings) -> String {
+    settings.get(WAY).map(|spot| spot.value.expose().to_ascii_lowercase()).unwrap_or_default()
+}
+
 fn other_way(settings: &Settings) -> Option<&'static str> {
-    let way = settings.get(WAY).map(|spot| spot.value.expose().to_ascii_lowercase()).unwrap_or_default();
+    let way = way(settings);
     if settings.get(TOKEN_FILE).is_some() {
         return Some("a token in a file of its own");
     }

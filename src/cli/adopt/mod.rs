@@ -73,9 +73,14 @@ pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CommandError> {
 /// A text, with what becomes of the logins in it.
 type Planned<'a> = (&'a Part, Vec<(Login<'a>, Plan)>);
 
+/// The host of the gate, by which a login that was moved is known again.
+fn gate_of(targets: &[Target]) -> Option<&str> {
+    targets.first().map(|target| target.host.as_str())
+}
+
 /// Looks at one file, and writes it if that is asked.
 fn look(path: &Path, format: Format, targets: &[Target], write: bool, key: Option<&Secret>) -> FileReport {
-    let gate = targets.first().map(|target| target.host.as_str());
+    let gate = gate_of(targets);
     let Content { bytes, parts } = match read(path, format, gate) {
         Ok(content) => content,
         Err(error) => return FileReport::failed(path, error),
@@ -124,7 +129,7 @@ fn speaks_of_snowflake(bytes: &[u8]) -> bool {
 }
 
 fn logins<'a>(part: &'a Part, targets: &[Target]) -> Vec<(Login<'a>, Plan)> {
-    let gate = targets.first().map(|target| target.host.as_str());
+    let gate = gate_of(targets);
     let all = part.settings.iter().filter_map(|settings| Login::of(settings, gate));
     all.map(|login| {
         let plan = Plan::of(&login, targets, part.fixed);
@@ -166,8 +171,9 @@ fn new_content(
         (_, [(_, text)]) => std::mem::take(text),
         _ => return Err("it has more than one text".to_owned()),
     };
-    let gate = targets.first().map(|target| target.host.as_str());
-    let parts = format.read(path, &new, gate).map_err(|error| format!("the new content would be wrong: {error}"))?;
+    let parts = format
+        .read(path, &new, gate_of(targets))
+        .map_err(|error| format!("the new content would be wrong: {error}"))?;
     let again: Vec<_> = parts.iter().flat_map(|part| logins(part, targets)).collect();
     let before: Vec<_> = planned.iter().flat_map(|(_, logins)| logins).collect();
     let all_as_planned = before.len() == again.len()

@@ -112,6 +112,16 @@ impl Format {
     }
 }
 
+/// What a part of a file is called, below what holds it.
+fn below(label: &str, name: &str) -> String {
+    if label.is_empty() { name.to_owned() } else { format!("{label}.{name}") }
+}
+
+/// Where the line of a place begins.
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |end| end + 1)
+}
+
 /// Settings, with those in their values apart: a connection string is a connection of its own. User and secret beside
 /// it, as Azure Data Factory and Spring have them, belong to it.
 fn with_strings(mut settings: Settings, gate: Option<&str>) -> Vec<Settings> {
@@ -121,7 +131,6 @@ fn with_strings(mut settings: Settings, gate: Option<&str>) -> Vec<Settings> {
         .enumerate()
         .filter_map(|(index, (_, spot))| Some((index, pairs::read(&settings.label, spot, gate)?)))
         .collect();
-    let several = strings.len() > 1;
     let mut found = Vec::new();
     for (index, one) in strings.into_iter().rev() {
         settings.entries.remove(index);
@@ -136,8 +145,8 @@ fn with_strings(mut settings: Settings, gate: Option<&str>) -> Vec<Settings> {
         let tells = beside.iter().any(|(name, _)| is_secret_or_user(name));
         match &mut found[..] {
             [one] => one.entries.extend(beside),
-            all if several && tells => {
-                all.iter_mut().for_each(|one| one.unfit = Some("it shares a user or a secret with another string"));
+            several if tells => {
+                several.iter_mut().for_each(|one| one.unfit = Some("it shares a user or a secret with another string"));
             }
             _ => {}
         }

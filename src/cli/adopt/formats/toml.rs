@@ -2,6 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::{below, line_start};
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 /// Each table; `file` is the file's name.
@@ -18,7 +19,7 @@ fn walk(text: &str, table: &DeTable<'_>, label: &str, known: bool, found: &mut V
     let mut first = None;
     for (name, value) in table {
         let (lower, span) = (name.get_ref().to_ascii_lowercase(), value.span());
-        let path = || if label.is_empty() { name.get_ref().to_string() } else { format!("{label}.{}", name.get_ref()) };
+        let path = || below(label, name.get_ref());
         let inside = known || lower == "connections" || lower.contains("snowflake");
         match value.get_ref() {
             DeValue::Table(inner) => {
@@ -42,7 +43,7 @@ fn walk(text: &str, table: &DeTable<'_>, label: &str, known: bool, found: &mut V
         first = first.or(Some(name.span().start));
     }
     if let Some(first) = first {
-        let at = text[..first].rfind('\n').map_or(0, |end| end + 1);
+        let at = line_start(text, first);
         // `a = { … }`, or `a.b = …` in the table above: a new line would stand in another table.
         let alone = text[at..first].trim().is_empty();
         let unfit = (!alone).then_some("its table is written inside another one; give it a header of its own");

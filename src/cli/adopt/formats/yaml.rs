@@ -2,6 +2,7 @@
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+use super::{below, line_start};
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 /// The widest indentation that is read, in columns.
@@ -44,15 +45,14 @@ fn walk(text: &str, bytes: &[usize], node: &MarkedYaml<'_>, label: &str, found: 
             }
             YamlData::Tagged(..) => tagged = true,
             _ => {
-                let path = if label.is_empty() { name.to_owned() } else { format!("{label}.{name}") };
-                walk(text, bytes, value, &path, found);
+                walk(text, bytes, value, &below(label, name), found);
             }
         }
     }
     let is_dbt = |(name, spot): &(String, Spot)| name == "type" && spot.value.expose() == "snowflake";
     let known = entries.iter().any(is_dbt);
     let at = at.unwrap_or_default();
-    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = line_start(text, at);
     let form = Form::Yaml(text[line..at].to_owned());
     // The mapping begins behind a dash or in braces.
     let unfit = (!text[line..at].trim().is_empty()).then_some("its settings do not stand in lines of their own");
