@@ -10,7 +10,7 @@ use super::guide::{Guide, Proven, RESULTS};
 
 /// The settings that every tool has, by common names.
 pub(super) fn common(end: &Endpoint) -> Value {
-    json!({ "account": end.account, "host": end.host, "port": end.port, "user": end.user, "password": KEY })
+    json!({ "account": end.way.account, "host": end.way.host, "port": end.way.port, "user": end.user, "password": KEY })
 }
 
 /// How Linux comes to trust a root.
@@ -27,8 +27,12 @@ pub(super) fn windows(end: &Endpoint) -> String {
 
 /// The names of the four places that are set.
 fn places(end: &Endpoint) -> impl Iterator<Item = (&'static str, &str)> {
-    let all =
-        [("warehouse", &end.warehouse), ("database", &end.database), ("schema", &end.schema), ("role", &end.role)];
+    let all = [
+        ("warehouse", &end.way.warehouse),
+        ("database", &end.way.database),
+        ("schema", &end.way.schema),
+        ("role", &end.way.role),
+    ];
     all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
 }
 
@@ -45,9 +49,9 @@ fn driver(title: &'static str, end: &Endpoint) -> Guide {
         proven: Proven::ByTests,
         steps: Vec::new(),
         fields: vec![
-            ("account", end.account.clone()),
-            ("host", end.host.clone()),
-            ("port", end.port.to_string()),
+            ("account", end.way.account.clone()),
+            ("host", end.way.host.clone()),
+            ("port", end.way.port.to_string()),
             ("user", end.user.clone()),
             ("password", KEY.to_owned()),
         ],
@@ -65,7 +69,7 @@ fn driver(title: &'static str, end: &Endpoint) -> Guide {
 pub(super) fn odbc(end: &Endpoint) -> Guide {
     let mut dsn = format!(
         "[Snowflake through patgate]\nDriver = Snowflake\nSERVER = {}\nPORT = {}\nACCOUNT = {}\nUID = {}\nSSL = on\n",
-        end.host, end.port, end.account, end.user
+        end.way.host, end.way.port, end.way.account, end.user
     );
     let mut registry = String::from(
         "Windows Registry Editor Version 5.00\n\n[HKEY_LOCAL_MACHINE\\SOFTWARE\\ODBC\\ODBC.INI\\ODBC Data Sources]\n\
@@ -74,9 +78,9 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
     );
     let values = [
         ("Driver", r"C:\\Program Files\\Snowflake ODBC Driver\\bin\\SnowflakeDSII.dll"),
-        ("Server", end.host.as_str()),
-        ("Port", &end.port.to_string()),
-        ("Account", &end.account),
+        ("Server", end.way.host.as_str()),
+        ("Port", &end.way.port.to_string()),
+        ("Account", &end.way.account),
         ("UID", &end.user),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -120,7 +124,7 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
 
 pub(super) fn jdbc(end: &Endpoint) -> Guide {
     let more: String = short_places(end).map(|(name, value)| format!("&{name}={value}")).collect();
-    let url = format!("jdbc:snowflake://{}:{}/?account={}{more}", end.host, end.port, end.account);
+    let url = format!("jdbc:snowflake://{}:{}/?account={}{more}", end.way.host, end.way.port, end.way.account);
     let mut settings = common(end);
     settings["url"] = url.clone().into();
     settings["ssl"] = "on".into();
@@ -200,9 +204,9 @@ pub(super) fn adbc(end: &Endpoint) -> Guide {
     let prefix = "adbc.snowflake.sql.";
     let mut settings = common(end);
     let own = [
-        ("account".to_owned(), end.account.clone()),
-        ("uri.host".to_owned(), end.host.clone()),
-        ("uri.port".to_owned(), end.port.to_string()),
+        ("account".to_owned(), end.way.account.clone()),
+        ("uri.host".to_owned(), end.way.host.clone()),
+        ("uri.port".to_owned(), end.way.port.to_string()),
         ("uri.protocol".to_owned(), "https".to_owned()),
     ];
     for (name, value) in own {
@@ -212,9 +216,9 @@ pub(super) fn adbc(end: &Endpoint) -> Guide {
     short_places(end).for_each(|(name, value)| settings[format!("{prefix}{name}")] = value.into());
     Guide {
         fields: vec![
-            ("adbc.snowflake.sql.account", end.account.clone()),
-            ("adbc.snowflake.sql.uri.host", end.host.clone()),
-            ("adbc.snowflake.sql.uri.port", end.port.to_string()),
+            ("adbc.snowflake.sql.account", end.way.account.clone()),
+            ("adbc.snowflake.sql.uri.host", end.way.host.clone()),
+            ("adbc.snowflake.sql.uri.port", end.way.port.to_string()),
             ("adbc.snowflake.sql.uri.protocol", "https".to_owned()),
             ("username", end.user.clone()),
             ("password", KEY.to_owned()),
@@ -242,14 +246,14 @@ pub(super) fn adbc(end: &Endpoint) -> Guide {
 
 pub(super) fn node(end: &Endpoint) -> Guide {
     let mut settings = common(end);
-    settings["accessUrl"] = format!("https://{}:{}", end.host, end.port).into();
+    settings["accessUrl"] = format!("https://{}:{}", end.way.host, end.way.port).into();
     settings["username"] = end.user.clone().into();
     places(end).for_each(|(name, value)| settings[name] = value.into());
     let environment = end.ca.iter().map(|ca| ("NODE_EXTRA_CA_CERTS", ca.clone())).collect();
     Guide {
         fields: vec![
-            ("account", end.account.clone()),
-            ("accessUrl", format!("https://{}:{}", end.host, end.port)),
+            ("account", end.way.account.clone()),
+            ("accessUrl", format!("https://{}:{}", end.way.host, end.way.port)),
             ("username", end.user.clone()),
             ("password", KEY.to_owned()),
         ],
@@ -264,7 +268,8 @@ pub(super) fn node(end: &Endpoint) -> Guide {
 }
 
 pub(super) fn go(end: &Endpoint) -> Guide {
-    let dsn = format!("{}:{KEY}@{}:{}?account={}&protocol=https", end.user, end.host, end.port, end.account);
+    let dsn =
+        format!("{}:{KEY}@{}:{}?account={}&protocol=https", end.user, end.way.host, end.way.port, end.way.account);
     let mut settings = common(end);
     settings["dsn"] = dsn.clone().into();
     Guide {
@@ -292,7 +297,7 @@ pub(super) fn dotnet(end: &Endpoint) -> Guide {
     let more: String = short_places(end).map(|(name, value)| format!("{name}={value};")).collect();
     let text = format!(
         "account={};host={};port={};scheme=https;user={};password={KEY};{more}",
-        end.account, end.host, end.port, end.user
+        end.way.account, end.way.host, end.way.port, end.user
     );
     let mut settings = common(end);
     settings["connection_string"] = text.clone().into();
@@ -311,9 +316,9 @@ pub(super) fn dbt(end: &Endpoint) -> Guide {
          {}\n      \
          port: {}\n      protocol: https\n      user: {}\n      password: \"{KEY}\"\n      database: {}\n      \
          schema: {}\n",
-        end.account,
-        end.host,
-        end.port,
+        end.way.account,
+        end.way.host,
+        end.way.port,
         end.user,
         end.database(),
         end.schema()
@@ -334,12 +339,12 @@ pub(super) fn dbt(end: &Endpoint) -> Guide {
 pub(super) fn snowsql(end: &Endpoint) -> Guide {
     let mut text = format!(
         "[connections.patgate]\naccount = \"{}\"\nhost = \"{}\"\nport = {}\nuser = \"{}\"\npassword = \"{KEY}\"\n",
-        end.account, end.host, end.port, end.user
+        end.way.account, end.way.host, end.way.port, end.user
     );
     places(end).for_each(|(name, value)| text.push_str(&format!("{name} = \"{value}\"\n")));
     let classic = format!(
         "[connections.patgate]\naccountname = {}\nhost = {}\nport = {}\nusername = {}\npassword = \"{KEY}\"\n",
-        end.account, end.host, end.port, end.user
+        end.way.account, end.way.host, end.way.port, end.user
     );
     Guide {
         proven: Proven::NotRun("the command line tools use the Python connector, which the tests do run"),

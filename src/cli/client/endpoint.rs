@@ -10,30 +10,17 @@ const USER: &str = "reports";
 /// What a tool has to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Endpoint {
-    /// The client.
-    pub client: String,
-    /// The gate's name, which its certificate has.
-    pub host: String,
-    /// The gate's port.
-    pub port: u16,
-    /// The account, as drivers want to have one.
-    pub account: String,
+    /// The gate, and what sessions get there.
+    pub way: WayIn,
     /// The user name.
     pub user: String,
     /// Where the roots of the gate's certificate lie on the tool's machine; `None`: a root that the machine trusts.
     pub ca: Option<String>,
-    /// What sessions get whatever the tool asks for, or what it should ask for.
-    pub role: Option<String>,
-    pub warehouse: Option<String>,
-    pub database: Option<String>,
-    pub schema: Option<String>,
 }
 
 impl From<WayIn> for Endpoint {
     fn from(way: WayIn) -> Self {
-        let WayIn { client, host, port, account, role, warehouse, database, schema } = way;
-        let user = USER.to_owned();
-        Self { client, host, port, account, user, ca: None, role, warehouse, database, schema }
+        Self { way, user: USER.to_owned(), ca: None }
     }
 }
 
@@ -41,38 +28,37 @@ impl Endpoint {
     /// One for the pages in `deploy/guides`.
     #[cfg(test)]
     pub(super) fn example() -> Self {
-        Self {
+        let way = WayIn {
             client: "powerbi-gateway".to_owned(),
             host: "gate.example.com".to_owned(),
             port: 443,
             account: "myorg-prod".to_owned(),
-            user: USER.to_owned(),
-            ca: Some("ca.pem".to_owned()),
             role: None,
             warehouse: Some("BI_WH".to_owned()),
             database: Some("SALES".to_owned()),
             schema: Some("MART".to_owned()),
-        }
+        };
+        Self { ca: Some("ca.pem".to_owned()), ..way.into() }
     }
 
     /// What a tool calls the server.
     pub(super) fn server(&self) -> String {
-        server(&self.host, self.port)
+        server(&self.way.host, self.way.port)
     }
 
     /// The warehouse, or what stands for it.
     pub(super) fn warehouse(&self) -> &str {
-        self.warehouse.as_deref().unwrap_or("<WAREHOUSE>")
+        self.way.warehouse.as_deref().unwrap_or("<WAREHOUSE>")
     }
 
     /// The database, or what stands for it.
     pub(super) fn database(&self) -> &str {
-        self.database.as_deref().unwrap_or("<DATABASE>")
+        self.way.database.as_deref().unwrap_or("<DATABASE>")
     }
 
     /// The schema, or what stands for it.
     pub(super) fn schema(&self) -> &str {
-        self.schema.as_deref().unwrap_or("PUBLIC")
+        self.way.schema.as_deref().unwrap_or("PUBLIC")
     }
 
     /// Where the roots lie, or the name of their file.

@@ -23,7 +23,7 @@ fn proven(guide: &Guide) -> String {
 
 /// For a terminal.
 pub(super) fn text(guide: &Guide, end: &Endpoint) -> String {
-    let mut out = format!("{} as client {}\n", guide.title, end.client);
+    let mut out = format!("{} as client {}\n", guide.title, end.way.client);
     // Writing to memory does not fail.
     for (number, step) in guide.steps.iter().enumerate() {
         let _written = writeln!(out, "  {}. {step}", number + 1);
@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn every_tool_says_what_it_needs() {
-        let end = Endpoint { port: 8443, ..Endpoint::example() };
+        let mut end = Endpoint::example();
+        end.way.port = 8443;
         for tool in Tool::value_variants() {
             let guide = tool.guide(&end);
             let (text, json) = (text(&guide, &end), json(&guide, *tool));

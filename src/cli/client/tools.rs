@@ -34,8 +34,8 @@ fn tool(title: &'static str, end: &Endpoint) -> Guide {
 
 fn snowflake_dialog(end: &Endpoint) -> Vec<(&'static str, String)> {
     let mut fields = vec![("Server", end.server()), ("Warehouse", end.warehouse().to_owned())];
-    fields.extend(end.role.clone().map(|role| ("Role name (advanced options)", role)));
-    fields.extend(end.database.clone().map(|database| ("Database (advanced options)", database)));
+    fields.extend(end.way.role.clone().map(|role| ("Role name (advanced options)", role)));
+    fields.extend(end.way.database.clone().map(|database| ("Database (advanced options)", database)));
     fields
 }
 
@@ -154,7 +154,7 @@ pub(super) fn adf(end: &Endpoint) -> Guide {
         "properties": {
             "type": "SnowflakeV2",
             "typeProperties": {
-                "accountIdentifier": end.account, "host": end.server(), "database": end.database(),
+                "accountIdentifier": end.way.account, "host": end.server(), "database": end.database(),
                 "warehouse": end.warehouse(), "authenticationType": "Basic", "user": end.user,
                 "password": {
                     "type": "AzureKeyVaultSecret", "secretName": "patgate-client-key",
@@ -172,7 +172,7 @@ pub(super) fn adf(end: &Endpoint) -> Guide {
                 .to_owned(),
         ],
         fields: vec![
-            ("Account name", end.account.clone()),
+            ("Account name", end.way.account.clone()),
             ("Host (additional property)", end.server()),
             ("User name", end.user.clone()),
             ("Password", "Azure Key Vault: patgate-client-key".to_owned()),
@@ -192,16 +192,16 @@ pub(super) fn adf(end: &Endpoint) -> Guide {
 
 /// A data source of Tableau.
 fn data_source(end: &Endpoint) -> String {
-    let role = end.role.as_deref().unwrap_or_default();
+    let role = end.way.role.as_deref().unwrap_or_default();
     format!(
         "<?xml version='1.0' encoding='utf-8' ?>\n<datasource formatted-name='patgate' inline='true' \
          version='18.1'>\n  \
          <connection authentication='Username Password' class='snowflake' dbname='{}' odbc-connect-string-extras='' \
          port='{}' schema='{}' server='{}' service='{role}' username='{}' warehouse='{}' />\n</datasource>\n",
         end.database(),
-        end.port,
+        end.way.port,
         end.schema(),
-        end.host,
+        end.way.host,
         end.user,
         end.warehouse()
     )
@@ -209,7 +209,7 @@ fn data_source(end: &Endpoint) -> String {
 
 pub(super) fn tableau(end: &Endpoint) -> Guide {
     let mut fields = vec![("Server", end.server())];
-    fields.extend(end.role.clone().map(|role| ("Role", role)));
+    fields.extend(end.way.role.clone().map(|role| ("Role", role)));
     fields.extend([
         ("Authentication", "Username and Password".to_owned()),
         ("Username", end.user.clone()),
@@ -246,8 +246,8 @@ pub(super) fn tableau_server(end: &Endpoint) -> Guide {
                 .to_owned(),
         ],
         fields: vec![
-            ("Server name", end.host.clone()),
-            ("Port", end.port.to_string()),
+            ("Server name", end.way.host.clone()),
+            ("Port", end.way.port.to_string()),
             ("Username", end.user.clone()),
             ("Password", KEY.to_owned()),
         ],
