@@ -238,7 +238,7 @@ pub(super) fn split(opened: Opened) -> (Outcome, Result<OwnSession, Fault>) {
 
 impl Guard {
     /// Takes the place of the gate's own login, if nothing speaks against one.
-    fn own_login_begins(self: &Arc<Self>, name: &ServiceUser, id: &PatId) -> Result<Sending, NotSent> {
+    pub(super) fn own_login_begins(self: &Arc<Self>, name: &ServiceUser, id: &PatId) -> Result<Sending, NotSent> {
         let mut state = self.state.lock();
         let now = self.clock.now();
         state.ledgers.catch_up(&*self.clock);

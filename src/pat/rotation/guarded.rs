@@ -59,7 +59,7 @@ impl Inner {
             if let Some(number) = self.guard.sends_beside(user, version) {
                 return Ok(begun(Way::Beside(number)));
             }
-            match self.own_login_begins(user, version, Duration::ZERO).await {
+            match self.guard.own_login_begins(user, version) {
                 Ok(sending) => return Ok(begun(Way::Alone(sending))),
                 Err(NotSent::Never(kind, cause)) => {
                     return Err(RotationFailure::paused(kind, &format!("the rotator {rotator}: {cause}"), credential));
