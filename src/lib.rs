@@ -140,6 +140,9 @@ pub mod internal {
         pub mod ids {
             pub use crate::base::ids::{KeyTag, PatId, SessionId, UserTag};
         }
+        pub mod tunnel_target {
+            pub use crate::base::tunnel_target::TunnelTarget;
+        }
         pub mod login_names {
             pub use crate::base::login_names::LoginName;
         }
@@ -158,8 +161,8 @@ pub mod internal {
     }
     pub mod config {
         pub use crate::config::{
-            Account, Bind, Client, ClientLimits, Config, Credential, ForwardProxy, History, KeyPair, Limits, Listen,
-            Rates, Rotation, Rotator, Seal, SecretSource, State, Store,
+            Account, Bind, Client, ClientLimits, Config, Connect, Credential, ForwardProxy, History, KeyPair, Kind,
+            Limits, Listen, Rates, Rotation, Rotator, Seal, SecretSource, State, Store,
         };
         pub mod units {
             pub use crate::config::units::{Rate, rate};
@@ -219,6 +222,9 @@ pub mod internal {
         pub use crate::ticket::{Bound, Keyring, Sealer, Ticket, TokenKind};
     }
     pub mod tls {
+        pub mod local_ca {
+            pub use crate::tls::local_ca::LocalCa;
+        }
         pub use crate::tls::{client, client_as, server};
     }
 }

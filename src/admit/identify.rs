@@ -23,20 +23,30 @@ pub struct Shown<'a> {
 impl Admission {
     /// Identifies the client.
     pub(super) fn identify(&self, peer: &Peer, shown: &Shown<'_>) -> Result<(&Entry, Grant), Fault> {
-        let key = shown.secret.map(ClientKey::parse);
-        if let Some(Err(NoKey::Damaged)) = key {
-            return Err(Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not match"));
-        }
-        let Some(Ok(key)) = key else {
-            // Without a client key, only the connection can identify the client.
-            if let Some((entry, grant)) = self.without_key(peer, shown)? {
-                return Ok((entry, grant.of_login(KeyTag::NONE, entry.bound(peer))));
-            }
-            return Err(match shown.secret {
-                None => Fault::new(Kind::KeyMissing).detail("no client key"),
-                Some(_) => Fault::new(Kind::KeyForeign).with_cause("the credential does not begin with pgk_"),
-            });
+        let named = match shown.secret {
+            Some(secret) => self.by_key(peer, secret),
+            None => Err(Fault::new(Kind::KeyMissing).detail("no client key")),
         };
+        match named {
+            Ok((entry, grant)) => {
+                entry.allows(shown.login_name, grant.client())?;
+                Ok((entry, grant))
+            }
+            // Without a client key, only the connection can identify the client.
+            Err(fault) if matches!(fault.kind(), Kind::KeyMissing | Kind::KeyForeign) => {
+                let (entry, grant) = self.without_key(peer, shown)?.ok_or(fault)?;
+                Ok((entry, grant.of_login(KeyTag::NONE, entry.bound(peer))))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Identifies the client by its key.
+    pub(super) fn by_key(&self, peer: &Peer, secret: &Secret) -> Result<(&Entry, Grant), Fault> {
+        let key = ClientKey::parse(secret).map_err(|error| match error {
+            NoKey::Damaged => Fault::new(Kind::KeyDamaged).with_cause("the key's check digits do not match"),
+            NoKey::Foreign => Fault::new(Kind::KeyForeign).with_cause("the credential does not begin with pgk_"),
+        })?;
         let known = self.clients.get(&key.client);
         let entry = known.unwrap_or(&self.nobody);
         let fits = entry.hashes.iter().fold(Choice::from(0), |fits, hash| fits | hash.ct_eq(&key.hash));
@@ -50,7 +60,6 @@ impl Admission {
             }
         };
         entry.fits(peer, &key.client)?;
-        entry.allows(shown.login_name, &key.client)?;
         Ok((entry, grant.of_login(KeyTag::of_hash(&key.hash), entry.bound(peer))))
     }
 

@@ -13,6 +13,7 @@
 //! sessions at their next request.
 
 mod counted;
+mod entry;
 mod grant;
 mod identify;
 pub mod key;
@@ -31,19 +32,19 @@ use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use counted::Counted;
+use entry::{Entry, denied};
 pub use grant::Grant;
 pub use identify::Shown;
-pub use peer::{LocalUser, Peer, PeerCertificate};
+pub use peer::{LocalUser, Peer, PeerCertificate, ProxyWay};
 
 use crate::base::clock::Clock;
 use crate::base::fault::{Fault, Kind};
 use crate::base::ids::KeyTag;
-use crate::base::login_names::LoginName;
-use crate::base::names::{CertificateName, ClientName};
+use crate::base::names::ClientName;
 use crate::base::secret::Secret;
 use crate::config::{self, Bind, Config};
 use crate::replicas::Replicas;
-use crate::ticket::{Bound, Ticket};
+use crate::ticket::Ticket;
 use key::ClientKey;
 use limits::{Action, ConcurrencyLimit, Limits, RateLimits};
 use upkeep::Upkeep;
@@ -91,25 +92,6 @@ impl Refusal {
 #[derive(Default)]
 pub struct RequestPermit {
     _place: Option<OwnedSemaphorePermit>,
-}
-
-struct Entry {
-    hashes: [[u8; 32]; 2],
-    keyed: bool,
-    certificates: Vec<CertificateName>,
-    /// Programs on this machine need no key; the users whose programs may log in, if that is limited.
-    trusted: Option<Vec<String>>,
-    networks: Vec<IpNet>,
-    /// The user names that its tools may type; none means all.
-    login_names: Vec<LoginName>,
-    /// The listeners that it may use; none means all.
-    listeners: Vec<Arc<str>>,
-    bind: Bind,
-    rates: RateLimits,
-    credential: Arc<RateLimits>,
-    concurrency: ConcurrencyLimit,
-    upkeep: Upkeep,
-    grant: Option<Grant>,
 }
 
 impl Admission {
@@ -184,6 +166,33 @@ impl Admission {
         self.networks.iter().any(|network| network.contains(&peer.ip))
     }
 
+    /// Decides whose a CONNECT is, by the client's name and key that it shows to the proxy.
+    ///
+    /// # Errors
+    /// Like [`Admission::log_in`]; [`Kind::ClientMixed`] if the name is not that of the key's client.
+    pub fn at_proxy(&self, peer: &Peer, user: &str, key: &Secret) -> Result<ClientName, Refusal> {
+        let (_, grant) = self.counted(peer, Some(key), self.by_key(peer, key))?;
+        if grant.client().as_str() != user {
+            let fault = Fault::new(Kind::ClientMixed)
+                .detail("the proxy's user name is not the name of the client whose key is its password")
+                .with_cause(format_args!("the key is that of client {}", grant.client()));
+            return Err(Refusal { fault, delay: Duration::ZERO });
+        }
+        Ok(grant.client().clone())
+    }
+
+    /// Whether any client may come from this address to this listener.
+    ///
+    /// # Errors
+    /// [`Kind::NetworkDenied`].
+    pub fn may_tunnel(&self, peer: &Peer) -> Result<(), Fault> {
+        let here = |entry: &Entry| entry.listeners.is_empty() || entry.listeners.contains(&peer.listener);
+        match self.clients.values().any(|entry| here(entry) && entry.admits(peer)) {
+            true => Ok(()),
+            false => Err(denied(peer).with_cause("no client may come to this listener from this address")),
+        }
+    }
+
     fn address(&self, peer: &Peer) -> Result<(), Fault> {
         if self.is_expected(peer) {
             Ok(())
@@ -248,15 +257,20 @@ impl Admission {
 
     /// Identifies the client.
     fn admit(&self, peer: &Peer, shown: &Shown<'_>) -> Result<(&Entry, Grant), Refusal> {
-        let identified = self.identify(peer, shown).map_err(|fault| {
-            let guessed =
-                matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign);
-            let name = shown.secret.and_then(|secret| ClientKey::parse(secret).ok()).map(|key| key.client);
-            let delay = if guessed { self.limits.slow_down(peer, name.as_ref()) } else { Duration::ZERO };
-            Refusal { fault, delay }
-        })?;
+        let identified = self.counted(peer, shown.secret, self.identify(peer, shown))?;
         peer.admit();
         Ok(identified)
+    }
+
+    /// Counts a wrong key, of which many make the answer late.
+    fn counted<T>(&self, peer: &Peer, secret: Option<&Secret>, identified: Result<T, Fault>) -> Result<T, Refusal> {
+        identified.map_err(|fault| {
+            let guessed =
+                matches!(fault.kind(), Kind::KeyWrong | Kind::ClientUnknown | Kind::KeyDamaged | Kind::KeyForeign);
+            let name = secret.and_then(|secret| ClientKey::parse(secret).ok()).map(|key| key.client);
+            let delay = if guessed { self.limits.slow_down(peer, name.as_ref()) } else { Duration::ZERO };
+            Refusal { fault, delay }
+        })
     }
 
     async fn permit(&self, entry: &Entry, client: &ClientName, credential: &str) -> Result<RequestPermit, Fault> {
@@ -332,73 +346,6 @@ impl Admission {
         peer.admit();
         Ok(&entry.concurrency.sessions)
     }
-}
-
-impl Entry {
-    /// The binding of a session that opens from this peer.
-    fn bound(&self, peer: &Peer) -> Bound {
-        let network = match self.bind {
-            Bind::Client | Bind::Certificate => None,
-            Bind::Network => self.networks.iter().find(|network| network.contains(&peer.ip)).copied(),
-            Bind::Address => Some(IpNet::from(peer.ip)),
-        };
-        let shown = peer.certificate.as_ref().filter(|_| self.bind == Bind::Certificate);
-        Bound { network, certificate: shown.map(|shown| shown.fingerprint) }
-    }
-
-    /// Whether the rules need more than the address.
-    fn asks_for_something(&self) -> bool {
-        !self.certificates.is_empty() || self.trusted.is_some()
-    }
-
-    fn admits(&self, peer: &Peer) -> bool {
-        self.networks.iter().any(|network| network.contains(&peer.ip))
-    }
-
-    /// Checks whether this client may use the connection: its network, its listener, its certificate, its user.
-    fn fits(&self, peer: &Peer, name: &ClientName) -> Result<(), Fault> {
-        if !self.admits(peer) {
-            return Err(denied(peer).with_cause(format_args!("the address is not in the networks of client {name}")));
-        }
-        let refused = |action: &str, cause: &str| {
-            Err(Fault::new(Kind::PeerDenied).detail(action).with_cause(format_args!("client {name}: {cause}")))
-        };
-        if !self.listeners.is_empty() && !self.listeners.contains(&peer.listener) {
-            return refused(
-                "it must use another listener",
-                &format!("it used {} and may use only {:?}", peer.listener, self.listeners),
-            );
-        }
-        if !self.certificates.is_empty() && !peer.shows(&self.certificates) {
-            let cause = match &peer.certificate {
-                None => "the connection has no certificate".to_owned(),
-                Some(shown) => format!("the certificate is for {:?}", shown.names),
-            };
-            return refused("it must show a TLS certificate of its own", &cause);
-        }
-        if self.bind == Bind::Certificate && peer.certificate.is_none() {
-            return refused("it must show a TLS certificate", "the connection has no certificate");
-        }
-        if let Some(users) = &self.trusted {
-            if !peer.is_local() {
-                return refused(
-                    "only programs on the gate's machine may use it",
-                    "the connection is not from this machine",
-                );
-            }
-            if !users.is_empty() && !peer.user.as_ref().is_some_and(|user| users.iter().any(|one| user.is(one))) {
-                return refused(
-                    "only programs of certain users may use it",
-                    &format!("the socket belongs to {:?}", peer.user),
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-fn denied(peer: &Peer) -> Fault {
-    Fault::new(Kind::NetworkDenied).detail(peer.ip)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
-use crate::base::names::CertificateName;
+use crate::base::names::{CertificateName, ClientName};
 use crate::base::trace::{SpanId, TraceId};
 use crate::tls;
 
@@ -29,6 +29,8 @@ pub struct Peer {
     pub certificate: Option<Arc<PeerCertificate>>,
     /// The user of its socket, if it is on this machine and a client's rules need the user.
     pub user: Option<LocalUser>,
+    /// What its CONNECT said, where the listener is a proxy's way in.
+    pub way: Option<ProxyWay>,
     /// Whether a request of its connection was admitted; [`Peer::admit`] sets it.
     pub admitted: Arc<AtomicBool>,
 }
@@ -44,6 +46,15 @@ pub struct PeerCertificate {
     pub ends: SystemTime,
     /// Its issuer's name and its serial number, in DER form.
     pub issued: (Box<[u8]>, Box<[u8]>),
+}
+
+/// What a CONNECT said of the connection behind it. It limits what may follow, and never takes the place of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyWay {
+    /// The account that the tool connects to; more, where they have one host.
+    pub accounts: Vec<Arc<str>>,
+    /// The client whose key it showed to the proxy.
+    pub client: Option<ClientName>,
 }
 
 /// A user of this machine.
@@ -66,6 +77,7 @@ impl Peer {
             proxied: false,
             certificate: None,
             user: None,
+            way: None,
             admitted: Arc::default(),
         }
     }

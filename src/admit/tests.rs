@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::base::clock::{ManualClock, SystemRandom};
+use crate::base::names::CertificateName;
 
 fn key(name: &str) -> Secret {
     key::issue(&ClientName::parse(name).unwrap(), &SystemRandom).unwrap()

@@ -7,23 +7,23 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::listeners::{self, Contents};
 use crate::base::clock::Clock;
 use crate::base::fault::chain;
 use crate::base::names::LoginRefs;
-use crate::config::{Config, Listen, change};
+use crate::config::{Config, change};
 use crate::listen::ListenerState;
 use crate::pat::{Accounts, Pats, references};
 use crate::proxy::{Current, Generation, Services};
 use crate::stores::{self, Resolver, SetupError};
 use crate::telemetry::act::{self, Act};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{self, Crls, ServerCertificate, TlsError};
+use crate::tls::ServerCertificate;
 
 /// The published parts of a configuration, and the state behind them.
 pub struct Generations {
@@ -36,8 +36,6 @@ pub struct Generations {
     /// The contents of certificate, key, client roots and revocation lists that each listener uses.
     contents: Mutex<BTreeMap<Arc<str>, Contents>>,
 }
-
-type Contents = [[u8; 32]; 4];
 
 /// The outcome of a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -57,14 +55,14 @@ impl Generations {
         let accounts = Generation::accounts(&config, None).map_err(broken)?;
         let pats = Pats::new(&config, &accounts, services.pat_parts(resolver));
         let generation = Generation::new(config.clone(), accounts, pats, services.clone(), None);
-        let (mut listeners, mut contents) = (BTreeMap::new(), BTreeMap::new());
+        let (mut all, mut contents) = (BTreeMap::new(), BTreeMap::new());
         for listen in config.all_listeners() {
-            let (state, content) = listener_state(listen, None, None).map_err(broken)?;
-            listeners.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(state)));
-            contents.extend(content.map(|content| (listen.name.clone(), content)));
+            let (state, content) = listeners::state(listen, &config, None, &services).map_err(broken)?;
+            all.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(state)));
+            contents.insert(listen.name.clone(), content);
         }
         let current = Arc::new(ArcSwap::from_pointee(generation));
-        Ok(Self { current, listeners, services, contents: Mutex::new(contents) })
+        Ok(Self { current, listeners: all, services, contents: Mutex::new(contents) })
     }
 
     /// Replaces the configuration in use.
@@ -85,18 +83,19 @@ impl Generations {
                 "`seal` can be switched at a start only, since open sessions do not survive it",
             ));
         }
-        let (mut next, now) = (Vec::new(), self.services.env.clock.wall());
+        let mut next = Vec::new();
         for listen in config.all_listeners() {
             let Some(place) = self.listeners.get(&listen.name) else { continue };
-            if place.load().tls.is_some() != listen.tls.is_some() {
+            let old = place.load_full();
+            if old.tls.is_some() != listen.tls.is_some() || old.connect.is_some() != listen.connect().is_some() {
                 // The socket may have another address than the file has now.
                 return Err(io::Error::other(format!(
-                    "the listener {} can switch TLS on or off at a start only",
+                    "the listener {} can switch its kind, and TLS on or off, at a start only",
                     listen.name
                 )));
             }
-            let before = contents.get(&listen.name).map(|content| (place.load_full(), *content));
-            next.push((place, listener_state(listen, before, Some(now)).map_err(broken)?));
+            let before = contents.get(&listen.name).map(|content| (old, *content));
+            next.push((place, listeners::state(listen, &config, before, &self.services).map_err(broken)?));
         }
         let accounts = Generation::accounts(&config, Some(&old)).map_err(broken)?;
         let pats = self.pats(&old, &config, &accounts).await?;
@@ -109,26 +108,23 @@ impl Generations {
         generation.pats.keep_rotating();
         self.current.store(Arc::new(generation));
         for (place, (state, content)) in next {
-            match content {
-                Some(content) => {
-                    let before = contents.insert(state.listen.name.clone(), content);
-                    if before.is_some_and(|before| before != content) {
-                        self.services.act(Act::of(act::CERTIFICATE, format!("listener {}", state.listen.name)));
-                    }
-                }
-                None => drop(contents.remove(&state.listen.name)),
+            let before = contents.insert(state.listen.name.clone(), content);
+            if before.is_some_and(|before| before != content) {
+                self.services.act(Act::of(act::CERTIFICATE, format!("listener {}", state.listen.name)));
             }
             place.store(Arc::new(state));
         }
         Ok(reloaded)
     }
 
-    /// The certificates in use, by the names of their listeners.
+    /// The certificates in use, by the names of their listeners; the CA of a proxy's way in is `NAME.ca`.
     pub(super) fn certificates(&self) -> impl Iterator<Item = (Arc<str>, Arc<ServerCertificate>)> {
         let of = |(name, state): (&Arc<str>, &Arc<ArcSwap<ListenerState>>)| {
-            Some((name.clone(), state.load().certificate.clone()?))
+            let state = state.load();
+            let ca = state.connect.as_ref().map(|connect| (format!("{name}.ca").into(), connect.intercept.ca.clone()));
+            state.certificate.clone().map(|own| (name.clone(), own)).into_iter().chain(ca)
         };
-        self.listeners.iter().filter_map(of)
+        self.listeners.iter().flat_map(of)
     }
 
     /// The PATs of a configuration: those in memory if nothing about them has changed.
@@ -155,41 +151,6 @@ impl Generations {
 pub fn resolver(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<Resolver>, SetupError> {
     let stores = stores::stores(config, clock)?;
     Ok(Arc::new(Resolver::new(stores, config.pat.read, clock.clone(), metrics.clone())))
-}
-
-/// The settings for new connections of a listener. It keeps a certificate with unchanged files, so that clients can
-/// still resume TLS sessions. With a time it refuses a new certificate that no client accepts at that time. One that
-/// has ended in use stays, so that a reload of something else still works.
-fn listener_state(
-    listen: &Listen,
-    before: Option<(Arc<ListenerState>, Contents)>,
-    now: Option<SystemTime>,
-) -> Result<(ListenerState, Option<Contents>), TlsError> {
-    let listen = listen.clone();
-    let Some(pair) = &listen.tls else {
-        let state = ListenerState { listen, tls: None, certificate: None, roots: [0; 32], crls: Crls::default() };
-        return Ok((state, None));
-    };
-    let client_ca = listen.client_ca.as_deref();
-    let roots = client_ca.map(tls::fingerprint).transpose()?.unwrap_or_default();
-    let revoked = listen.client_crl.as_deref().map(tls::fingerprint).transpose()?.unwrap_or_default();
-    let crls = listen.client_crl.as_deref().map(Crls::read).transpose()?.unwrap_or_default();
-    let content = [tls::fingerprint(&pair.certificate)?, tls::fingerprint(&pair.key)?, roots, revoked];
-    let is_new = before.as_ref().is_none_or(|(_, before)| before[0] != content[0]);
-    let kept = before.filter(|(_, before)| *before == content).map(|(before, _)| before);
-    let certificate = match kept.as_ref().and_then(|kept| kept.certificate.clone()) {
-        Some(kept) => kept,
-        None => Arc::new(ServerCertificate::read(pair)?),
-    };
-    if let Some(now) = now.filter(|_| is_new) {
-        certificate.check_time(now)?;
-    }
-    let tls = match kept.and_then(|kept| kept.tls.clone()) {
-        Some(kept) => kept,
-        None => tls::server_with(pair, client_ca, &crls)?,
-    };
-    let state = ListenerState { tls: Some(tls), certificate: Some(certificate), roots, crls, listen };
-    Ok((state, Some(content)))
 }
 
 fn broken(error: impl std::error::Error) -> io::Error {

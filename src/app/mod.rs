@@ -11,6 +11,7 @@
 //! | `certificates` | what the log says of the certificates | 2 |
 //! | `pat_ends` | what the log says of PATs that end soon | 2 |
 //! | `startup` | what the gate opens before it serves | 2 |
+//! | `listeners` | the settings for new connections of a listener | 0 |
 //! | `generations` | the configuration in use, and its replacement | 1 |
 //! | `alone` | the PATs of a command, where no gate runs | 3 |
 //! | `reload` | when the gate reads the file again | 2 |
@@ -30,6 +31,7 @@ mod certificates;
 #[cfg_attr(windows, path = "descriptors_windows.rs")]
 mod descriptors;
 mod generations;
+mod listeners;
 mod metrics;
 pub mod operator;
 mod pat_ends;
@@ -53,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub use admin::Verb;
 pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
+pub use listeners::proxy_way;
 pub use reload::Seen;
 pub use startup::{Listeners, room_for_connections};
 pub use way_in::WayIn;

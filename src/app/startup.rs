@@ -243,7 +243,9 @@ impl Listeners {
             if address.ip().is_loopback() { Ok(()) } else { Err(io::Error::other(text)) }
         };
         private("the admin address", self.admin.local_addr()?)?;
-        for listen in config.all_listeners().filter(|listen| listen.tls.is_none()) {
+        // A proxy's way in may be plain elsewhere too: what goes through it is encrypted.
+        let private_ones = |listen: &&Listen| listen.tls.is_none() && listen.connect().is_none();
+        for listen in config.all_listeners().filter(private_ones) {
             if let Some(listener) = self.drivers.get(&listen.name) {
                 private("a listener without TLS", listener.local_addr()?)?;
             }

@@ -59,7 +59,7 @@ impl WayIn {
 /// The first listener that the client may use, that of `[listen]` before all others.
 fn listener<'a>(config: &'a Config, client: &Client) -> &'a Listen {
     let allowed = |listen: &&Listen| client.listeners.is_empty() || client.listeners.contains(&listen.name);
-    config.all_listeners().find(allowed).unwrap_or(&config.listen)
+    config.all_listeners().filter(|listen| listen.connect().is_none()).find(allowed).unwrap_or(&config.listen)
 }
 
 /// What tools connect to: `public`, else the first name of the certificate, else the address.

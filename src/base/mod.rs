@@ -15,4 +15,5 @@ pub mod source;
 pub mod text;
 pub mod trace;
 pub mod trial;
+pub mod tunnel_target;
 pub mod verdict;

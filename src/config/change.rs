@@ -174,6 +174,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         reuse_port,
         // A reload applies it.
         name: _,
+        // [listen] has one kind.
+        kind: _,
         public: _,
         tls: _,
         client_ca: _,
@@ -190,11 +192,12 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Pat { widths, refresh: _, pace: _, watch: _, stale: _, read: _, warn: _ } = pat;
     // The keeper of the ring still uses the stores that it started with.
     let in_store = new.seal.as_ref().is_some_and(|seal| seal.keys.is_some());
-    let addresses = |all: &BTreeMap<_, Listen>| -> Vec<_> {
-        all.values().map(|listen| (listen.name.clone(), listen.address)).collect()
+    let at_start = |all: &BTreeMap<_, Listen>| -> Vec<_> {
+        let kind = |listen: &Listen| listen.connect().map(|connect| connect.tunnels);
+        all.values().map(|listen| (listen.name.clone(), (listen.address, kind(listen)))).collect()
     };
     [
-        ("listeners", addresses(listeners) != addresses(&new.listeners)),
+        ("listeners", at_start(listeners) != at_start(&new.listeners)),
         ("listen.address", *address != new.listen.address),
         ("listen.workers", *workers != new.listen.workers),
         ("listen.connections", *connections != new.listen.connections),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::Account;
 use super::admin::{admin, health};
 use super::clients::client;
 use super::entries::{account, credential, known};
@@ -158,6 +159,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     if seal.is_none() {
         unsealed(&top, accounts.values.len(), &clients.values);
     }
+    tunnels(&top, listeners.values(), &accounts.values);
     admission(&top, listen.iter().chain(listeners.values()), &clients.values);
     let names =
         clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
@@ -194,6 +196,20 @@ fn addresses(top: &Section<'_>, all: impl Iterator<Item = SocketAddr>) {
     let again = |(number, address): &(usize, &SocketAddr)| address.port() != 0 && all[..*number].contains(address);
     if let Some((_, twice)) = all.iter().enumerate().find(again) {
         top.error(format!("two listeners have the address {twice}"), "Give each a port of its own");
+    }
+}
+
+/// No tunnel leads past the gate to an account.
+fn tunnels<'a>(top: &Section<'_>, listeners: impl Iterator<Item = &'a Listen>, accounts: &BTreeMap<Arc<str>, Account>) {
+    for (listen, connect) in listeners.filter_map(|listen| Some((listen, listen.connect()?))) {
+        for (name, account) in accounts {
+            if connect.tunnel.iter().any(|target| target.is(&account.host.to_ascii_lowercase(), account.port)) {
+                top.error(
+                    format!("listeners.{}.tunnel covers the host of accounts.{name}", listen.name),
+                    "Name the stages' hosts alone: the gate opens what goes to an account, and tunnels nothing there",
+                );
+            }
+        }
     }
 }
 

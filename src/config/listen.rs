@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::connect::connect;
 use super::entries::{NETWORK, host_bits, network};
 use super::read::Section;
-use super::{KeyPair, Listen};
+use super::{KeyPair, Kind, Listen};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The keys that every listener may set.
-struct OwnSettings {
-    address: SocketAddr,
-    public: Option<(String, u16)>,
-    tls: Option<KeyPair>,
-    client_ca: Option<std::path::PathBuf>,
-    client_crl: Option<std::path::PathBuf>,
-    proxy: Vec<IpNet>,
+pub(super) struct OwnSettings {
+    pub address: SocketAddr,
+    pub public: Option<(String, u16)>,
+    pub tls: Option<KeyPair>,
+    pub client_ca: Option<std::path::PathBuf>,
+    pub client_crl: Option<std::path::PathBuf>,
+    pub proxy: Vec<IpNet>,
 }
 
 /// `[listen]`.
@@ -32,9 +33,11 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         }
         return None;
     };
-    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own_settings(&section, None);
+    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own_settings(&section, Kind::DRIVER, None);
+    let (handshake, admission, head) = deadlines(&section);
     let read = Listen {
         name: Listen::MAIN.into(),
+        kind: Kind::Driver,
         address,
         public,
         tls,
@@ -43,9 +46,9 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         proxy,
         workers: section.count("workers", 1..1024).map(|found| found.value),
         connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
-        handshake: section.duration("handshake", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
-        admission: section.duration("admission", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
-        head: section.duration("head", 10 * SECOND, Duration::from_millis(50)..5 * MINUTE),
+        handshake,
+        admission,
+        head,
         idle: section.duration("idle", 10 * MINUTE, Duration::from_millis(50)..24 * HOUR),
         notice: section.duration("notice", Duration::ZERO, Duration::ZERO..5 * MINUTE),
         reuse_port: section.flag("reuse_port").is_some_and(|flag| flag.value),
@@ -61,7 +64,14 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
         section.error("this is the name of [listen]", "Choose another name");
     }
     let name: Arc<str> = name.into();
-    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own_settings(&section, main.tls.as_ref());
+    let kind = section.parsed("kind", "\"driver\" or \"connect\"", |text| {
+        [Kind::DRIVER, Kind::CONNECT].into_iter().find(|kind| *kind == text)
+    });
+    if kind.is_some_and(|kind| kind.value == Kind::CONNECT) {
+        return connect(name, section, main);
+    }
+    let own = own_settings(&section, Kind::DRIVER, main.tls.as_ref());
+    let OwnSettings { address, public, tls, client_ca, client_crl, proxy } = own;
     // Without roots of its own a listener has the lists of the main one too.
     let client_crl = if client_ca.is_some() { client_crl } else { client_crl.or_else(|| main.client_crl.clone()) };
     let client_ca = client_ca.or_else(|| main.client_ca.clone());
@@ -70,7 +80,14 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
     Some((name.clone(), Listen { name, address, public, tls, client_ca, client_crl, proxy, ..main.clone() }))
 }
 
-fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
+/// How long a handshake, a connection before it is admitted, and a head may take.
+pub(super) fn deadlines(section: &Section<'_>) -> (Duration, Duration, Duration) {
+    let read = |key| section.duration(key, 10 * SECOND, Duration::from_millis(50)..5 * MINUTE);
+    (read("handshake"), read("admission"), read("head"))
+}
+
+/// The keys that listeners of both kinds have; `usual` are the certificate and the key of one that names none.
+pub(super) fn own_settings(section: &Section<'_>, kind: &str, usual: Option<&KeyPair>) -> OwnSettings {
     let address = section.required_parsed("address", "an address and a port, such as \"127.0.0.1:8443\"", |text| {
         text.parse::<SocketAddr>().ok()
     });
@@ -93,6 +110,7 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
             }
             if let Some(address) = &address
                 && !address.value.ip().is_loopback()
+                && kind == Kind::DRIVER
             {
                 section.error_at(
                     &flag.span,
@@ -104,6 +122,14 @@ fn own_settings(section: &Section<'_>, usual: Option<&KeyPair>) -> OwnSettings {
             None
         }
         _ if usual.is_some() && !section.has("certificate") && !section.has("key") => usual.cloned(),
+        // What a tool says to the proxy itself stays on this machine.
+        _ if kind == Kind::CONNECT
+            && !section.has("certificate")
+            && !section.has("key")
+            && address.as_ref().is_none_or(|address| address.value.ip().is_loopback()) =>
+        {
+            None
+        }
         _ => {
             let pem = "the path of a PEM file";
             let (certificate, key) = (section.required_path("certificate", pem), section.required_path("key", pem));

@@ -6,6 +6,7 @@
 mod admin;
 pub mod change;
 mod clients;
+mod connect;
 mod entries;
 pub mod file;
 mod forward_proxy;
@@ -33,6 +34,7 @@ use ipnet::IpNet;
 use crate::base::login_names::LoginName;
 use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRefs};
 use crate::base::pins::Pins;
+pub use connect::{Connect, Kind};
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
 pub use pat::Pat;
 pub use rotation::{Rotation, Rotator};
@@ -100,7 +102,11 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let of = |listen: &'_ Listen| -> Vec<PathBuf> {
             let pair = listen.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
-            pair.chain(listen.client_ca.clone()).chain(listen.client_crl.clone()).collect()
+            let own = listen.connect().into_iter().flat_map(|connect| {
+                let KeyPair { certificate, key } = connect.ca.clone();
+                [certificate, key].into_iter().chain(connect.allowlist.clone())
+            });
+            pair.chain(listen.client_ca.clone()).chain(listen.client_crl.clone()).chain(own).collect()
         };
         let listeners = self.all_listeners().flat_map(of);
         let of = |account: &'_ Account| -> Vec<PathBuf> {
@@ -120,6 +126,8 @@ impl Config {
 pub struct Listen {
     /// The name for `listeners` of a client.
     pub name: Arc<str>,
+    /// What it speaks.
+    pub kind: Kind,
     /// The address for drivers.
     pub address: SocketAddr,
     /// What tools are told to connect to; `None`: what the certificate and the address say.

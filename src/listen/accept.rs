@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::ListenerState;
+use super::state::ListenerState;
 use super::worker::Workers;
 use crate::base::shutdown::ShutdownWatch;
 use crate::telemetry::log_throttle::LogThrottle;

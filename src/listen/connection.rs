@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,25 +17,27 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::proxy_way::{self, Asked, Way};
 use super::slot::ConnectionSlot;
-use super::unadmitted::{Stranger, Unadmitted};
+use super::state::{ListenerState, WorkerContext};
+use super::unadmitted::Stranger;
 use super::watched_stream::{Activity, Waiting, WatchedStream};
 use super::{peer_user, proxy_header};
 use crate::admit::{LocalUser, Peer, PeerCertificate};
-use crate::base::fault::{Fault, Kind, Owner, chain};
+use crate::base::fault::{Kind, Owner, chain};
 use crate::base::shutdown::ShutdownWatch;
 use crate::base::source::Source;
 use crate::config::Listen;
-use crate::proxy::{AnswerBody, BrokeOff, WorkerSlot};
+use crate::proxy::{AnswerBody, BrokeOff};
 use crate::telemetry::connection_record::ConnectionRecord;
+use crate::tls::HandshakeFailure;
 use crate::tls::transport::Transport;
-use crate::tls::{Crls, HandshakeFailure, ServerCertificate};
 
 /// The largest head: four times what drivers send with sealed tokens and long traces.
 const HEAD_CAP: usize = 64 << 10;
@@ -48,35 +50,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a connection must be idle before a drain closes it.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// The settings for new connections. The gate replaces them whole; a connection keeps those that it began with.
-pub struct ListenerState {
-    /// Deadlines.
-    pub listen: Listen,
-    /// The gate's certificate; `None` with `danger_plaintext`.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// What that certificate says of itself.
-    pub certificate: Option<Arc<ServerCertificate>>,
-    /// The content of the client certificates' roots.
-    pub roots: [u8; 32],
-    /// Revoked client certificates.
-    pub crls: Crls,
-}
-
-impl ListenerState {
-    /// Whether a certificate that was verified under `before` still counts: TLS verifies it in a full handshake alone.
-    fn still_trusts(&self, shown: &PeerCertificate, before: &Self, now: SystemTime) -> bool {
-        let (issuer, serial) = &shown.issued;
-        self.roots == before.roots && now <= shown.ends && !self.crls.revoke(issuer, serial)
-    }
-}
-
-/// The state that all connections of a worker share.
-pub(super) struct WorkerContext {
-    pub slot: WorkerSlot,
-    /// The places of connections that are not admitted.
-    pub unadmitted: Arc<Unadmitted>,
-}
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(
@@ -111,55 +84,109 @@ pub(super) async fn serve(
         return context.refused(&mut record, Kind::NoPlace, "no place within listen.admission");
     }
     peer.user = context.user(&stream, from, &peer).await;
-    let stranger = (stranger, until);
-    let transport = Transport::new(stream);
-    let Some(acceptor) = listener.tls.clone().map(TlsAcceptor::from) else {
-        peer.tls = false;
-        record.ready();
-        let from = (peer, record, stranger);
-        return requests(&context, (&published, &listener), transport, from, shutdown, Transport::get_ref).await;
+    let arrived = Arrived { peer, record, stranger: (stranger, until) };
+    let (states, transport) = ((&*published, &*listener), Transport::new(stream));
+    let Some(config) = listener.tls.clone() else {
+        return spoken(&context, states, transport, arrived, shutdown, Transport::get_ref).await;
     };
-    let handshake = until.min(Instant::now() + listener.listen.handshake);
-    match timeout_at(handshake, acceptor.accept(transport).into_fallible()).await {
-        Ok(Ok(tls)) => {
-            let shown = tls.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
-            peer.certificate = shown.map(Arc::new);
-            record.ready();
-            requests(&context, (&published, &listener), tls, (peer, record, stranger), shutdown, tcp_below).await;
-        }
-        // A balancer or a monitor looks whether the port is open.
-        Ok(Err((_closed, transport))) if !transport.has_read() => record.probed(),
-        // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
-        Ok(Err((error, _transport))) => {
-            let HandshakeFailure { kind, cause } = HandshakeFailure::of(&error);
-            context.slot.worker().services().metrics.handshake_failed(kind);
-            context.refused(&mut record, kind, &cause);
-        }
-        Err(_late) => {
-            context.slot.worker().services().metrics.handshake_failed(Kind::TlsSlow);
-            context.refused(&mut record, Kind::TlsSlow, "no handshake within listen.handshake");
-        }
+    let (listen, mut arrived) = (&listener.listen, arrived);
+    let tls = handshake(&context, config, transport, (listen, until), &mut arrived.record, Transport::has_read).await;
+    if let Some(tls) = tls {
+        let shown = tls.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
+        arrived.peer.certificate = shown.map(Arc::new);
+        spoken(&context, states, tls, arrived, shutdown, |tls| tls.get_ref().0.get_ref()).await;
     }
 }
 
-/// The socket below a TLS stream.
-fn tcp_below(tls: &TlsStream<Transport<TcpStream>>) -> &TcpStream {
-    tls.get_ref().0.get_ref()
+/// A connection that has a place, until it is admitted.
+struct Arrived {
+    peer: Peer,
+    record: ConnectionRecord,
+    stranger: (Stranger, Instant),
+}
+
+/// Serves a connection by what its listener speaks; `tcp` is the socket below the stream.
+async fn spoken<T>(
+    context: &WorkerContext,
+    (published, listener): (&ArcSwap<ListenerState>, &ListenerState),
+    stream: T,
+    mut arrived: Arrived,
+    shutdown: ShutdownWatch,
+    tcp: impl Fn(&T) -> &TcpStream,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(connect) = &listener.connect else {
+        arrived.peer.tls = listener.tls.is_some();
+        arrived.record.ready();
+        return requests(context, (published, listener), stream, arrived, shutdown, tcp).await;
+    };
+    let (listen, until) = (&listener.listen, arrived.stranger.1);
+    let head = until.min(Instant::now() + listen.head);
+    let who = (&arrived.peer, arrived.record.ids().0);
+    let (asked, mut stream) = proxy_way::ask(context, connect, stream, who, head).await;
+    match asked {
+        Asked::Way(Way::Account(config, way)) => {
+            arrived.peer.way = Some(way);
+            let tls = handshake(context, config, stream, (listen, until), &mut arrived.record, |_| true).await;
+            if let Some(tls) = tls {
+                arrived.record.ready();
+                requests(context, (published, listener), tls, arrived, shutdown, |tls| tcp(tls.get_ref().0.get_ref()))
+                    .await;
+            }
+        }
+        Asked::Way(Way::Tunnel(tunnel)) => {
+            let Arrived { mut record, .. } = arrived;
+            let services = context.slot.worker().services().clone();
+            let broke_off = tunnel.carry(&mut stream, listen.idle, &shutdown, (&services.metrics, &mut record)).await;
+            if broke_off {
+                // What the host did not finish must not look finished.
+                let _closed_anyway = tcp(stream.get_ref()).set_zero_linger();
+            }
+        }
+        Asked::Refused(fault) => {
+            arrived.record.refused(fault);
+            let _gone_anyway = timeout(LINGER, stream.shutdown()).await;
+            linger(tcp(stream.get_ref())).await;
+        }
+        Asked::Late => context.refused(&mut arrived.record, Kind::Unadmitted, "no CONNECT in time"),
+        Asked::Gone(Some(error)) => arrived.record.ended(Owner::Network, "a connection failed", &chain(&error)),
+        Asked::Gone(None) => arrived.record.probed(),
+    }
+}
+
+/// Shakes hands as a server, within a deadline; what fails is told and counted.
+async fn handshake<T>(
+    context: &WorkerContext,
+    config: Arc<ServerConfig>,
+    stream: T,
+    (listen, until): (&Listen, Instant),
+    record: &mut ConnectionRecord,
+    has_read: impl Fn(&T) -> bool,
+) -> Option<TlsStream<T>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let failed = |record: &mut ConnectionRecord, kind, cause: &str| {
+        context.slot.worker().services().metrics.handshake_failed(kind);
+        context.refused(record, kind, cause);
+    };
+    let until = until.min(Instant::now() + listen.handshake);
+    match timeout_at(until, TlsAcceptor::from(config).accept(stream).into_fallible()).await {
+        Ok(Ok(tls)) => return Some(tls),
+        // A balancer or a monitor looks whether the port is open.
+        Ok(Err((_closed, stream))) if !has_read(&stream) => record.probed(),
+        // The most frequent problem of a new set-up: the tool does not trust the gate's certificate.
+        Ok(Err((error, _stream))) => {
+            let HandshakeFailure { kind, cause } = HandshakeFailure::of(&error);
+            failed(record, kind, &cause);
+        }
+        Err(_late) => failed(record, Kind::TlsSlow, "no handshake within listen.handshake"),
+    }
+    None
 }
 
 impl WorkerContext {
-    /// Counts a connection that is closed before its first request, and writes a line about it.
-    fn refused(&self, record: &mut ConnectionRecord, kind: Kind, cause: &str) {
-        record.refused(Fault::new(kind).with_cause(cause));
-    }
-
-    /// The record of a new connection.
-    fn record(&self, listener: &Arc<str>, from: SocketAddr) -> ConnectionRecord {
-        let worker = self.slot.worker();
-        let services = worker.services();
-        ConnectionRecord::open(worker.new_ids(), listener, from.ip(), (&services.sinks, &services.env.clock))
-    }
-
     /// Identifies the peer, as far as possible before TLS; `None` if a balancer's PROXY header is missing.
     async fn who(
         &self,
@@ -213,12 +240,13 @@ async fn requests<T>(
     context: &WorkerContext,
     (published, listener): (&ArcSwap<ListenerState>, &ListenerState),
     stream: T,
-    (peer, mut record, (stranger, until)): (Peer, ConnectionRecord, (Stranger, Instant)),
+    arrived: Arrived,
     shutdown: ShutdownWatch,
-    tcp: fn(&T) -> &TcpStream,
+    tcp: impl Fn(&T) -> &TcpStream,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Arrived { peer, mut record, stranger: (stranger, until) } = arrived;
     let (activity, unread) = (Activity::new(), Arc::new(AtomicBool::new(false)));
     let listen = &listener.listen;
     let peer = Arc::new(peer);

@@ -10,12 +10,17 @@ mod connection;
 #[cfg_attr(windows, path = "peer_user_windows.rs")]
 pub mod peer_user;
 mod proxy_header;
+mod proxy_way;
+mod rewound;
 mod slot;
+mod state;
+mod tunnels;
 mod unadmitted;
 mod watched_stream;
 mod worker;
 
 pub use accept::{Acceptor, bind};
-pub use connection::ListenerState;
+pub use state::{ConnectState, Host, ListenerState};
+pub use tunnels::Tunnels;
 pub use unadmitted::Unadmitted;
 pub use worker::Workers;

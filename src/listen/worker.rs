@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::connection::{self, ListenerState, WorkerContext};
+use super::connection;
 use super::slot::ConnectionSlot;
+use super::state::{ListenerState, WorkerContext};
 use super::unadmitted::Unadmitted;
 use crate::base::shutdown::ShutdownWatch;
 use crate::proxy::{Current, WorkerSlot};

@@ -150,7 +150,7 @@ fn refusal(fault: &Fault, route: Route, trace: TraceId) -> Response<Content> {
         Reply::Refusal(code) => (StatusCode::OK, code, None),
         Reply::GiveUp => (StatusCode::OK, answer::give_up(route), None),
         Reply::Retry(status, usual) => (status_of(status), 390_999, Some(fault.retry_after(usual))),
-        Reply::Status(status) => (status_of(status), rule.status_code(), None),
+        Reply::Status(status) | Reply::Proxy(status) => (status_of(status), rule.status_code(), None),
     };
     let mut response = json(answer::failure(code, &fault.sentence(trace)));
     *response.status_mut() = status;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::Services;
 use super::generation::{Current, Generation};
 use super::trace_ids::TraceIds;
-use crate::admit::Peer;
+use crate::admit::{Admission, Peer};
 use crate::base::fault::{Fault, Kind};
 use crate::base::trace::{SpanId, TraceId};
 use crate::upstream::AccountClient;
@@ -62,6 +62,11 @@ impl Worker {
         }
         let traces = before.map(|before| before.traces.clone()).unwrap_or_default();
         Ok(Arc::new(Self { generation, accounts, traces }))
+    }
+
+    /// Who may enter.
+    pub fn admission(&self) -> &Admission {
+        &self.generation.admission
     }
 
     /// Whether a client's rules need the user of a local connection.

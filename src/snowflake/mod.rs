@@ -36,6 +36,7 @@
 //! 390112 and 390114 start renewals, and 390195, 390303 and 390318 a new login with another authenticator
 //! (`py:network.py`, `node:lib/services/sf.js`): the gate never refuses with one of these if a driver would act on it.
 
+pub mod allowlist;
 pub mod answer;
 pub mod body;
 pub mod granted;

@@ -12,6 +12,7 @@ use super::story::{FaultStory, StepTimes, Story, micros};
 use crate::base::clock::Clock;
 use crate::base::epoch::{EpochMillis, millis};
 use crate::base::fault::{Fault, Level, Owner};
+use crate::base::names::ClientName;
 use crate::base::text::capped;
 use crate::base::trace::{SpanId, TraceId};
 
@@ -27,6 +28,8 @@ pub struct ConnectionRecord {
     started: Instant,
     /// When it was ready for requests.
     ready: Option<Duration>,
+    /// Where it led, if it was a tunnel: the host and port, whose it was, and the bytes that the host sent.
+    tunnel: Option<(String, Option<ClientName>, u64)>,
     sinks: Arc<Sinks>,
     clock: Arc<dyn Clock>,
 }
@@ -40,7 +43,17 @@ impl ConnectionRecord {
         (sinks, clock): (&Arc<Sinks>, &Arc<dyn Clock>),
     ) -> Self {
         let (listener, peer, started) = (listener.clone(), peer.to_canonical(), Instant::now());
-        Self { trace, span, listener, peer, started, ready: None, sinks: sinks.clone(), clock: clock.clone() }
+        Self {
+            trace,
+            span,
+            listener,
+            peer,
+            started,
+            ready: None,
+            tunnel: None,
+            sinks: sinks.clone(),
+            clock: clock.clone(),
+        }
     }
 
     /// Its trace and its span, to which its requests link.
@@ -56,6 +69,11 @@ impl ConnectionRecord {
     /// Sets the address from a balancer's PROXY header.
     pub fn source(&mut self, peer: IpAddr) {
         self.peer = peer;
+    }
+
+    /// It was a tunnel to this `HOST:PORT`, of this client if it said so, and so many bytes came from there.
+    pub fn tunnelled(&mut self, target: String, client: Option<ClientName>, bytes: u64) {
+        self.tunnel = Some((target, client, bytes));
     }
 
     /// The connection was closed before its first request. The count has all of them; the log, which a scan must not
@@ -94,7 +112,11 @@ impl ConnectionRecord {
 
     fn story(&self, fault: Option<&Fault>) -> Story {
         let took = self.started.elapsed();
+        let tunnel = self.tunnel.as_ref();
         Story {
+            target: tunnel.map(|(target, _, _)| target.clone()),
+            client: tunnel.and_then(|(_, client, _)| client.as_ref().map(ToString::to_string)),
+            bytes: tunnel.map_or(0, |(_, _, bytes)| *bytes),
             trace: self.trace.to_string(),
             span: self.span.to_string(),
             at: EpochMillis::of(self.clock.wall() - took),

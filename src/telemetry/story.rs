@@ -39,6 +39,9 @@ pub struct Story {
     /// The trace and the span of the connection that a request came on, in hex digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<(String, String)>,
+    /// The host and port that a connection was a tunnel to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
@@ -216,6 +219,7 @@ impl Story {
             route: facts.route.as_str().to_owned(),
             outcome: facts.ending.as_str().to_owned(),
             peer: facts.peer.to_string(),
+            target: None,
             listener: facts.listener.to_string(),
             connection: facts.connection.map(|(trace, span)| (trace.to_string(), span.to_string())),
             client: facts.client.as_ref().map(ToString::to_string),

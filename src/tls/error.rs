@@ -89,6 +89,21 @@ pub enum TlsError {
         /// Since when, or until when.
         when: String,
     },
+    /// A CA may not sign for a host.
+    #[error(
+        "the CA in {} may not sign for {host}, so no tool would accept what it signs; make one for the accounts' \
+         hosts, \
+         as `patgate cert init --name {host}` does",
+        path.display()
+    )]
+    CannotSign {
+        /// The CA's file.
+        path: PathBuf,
+        /// The host.
+        host: String,
+        /// The cause.
+        source: rustls::Error,
+    },
     /// The platform has no roots, or the TLS library refuses what it got.
     #[error("the trusted roots cannot be used")]
     Roots(#[source] rustls::Error),

@@ -53,15 +53,8 @@ impl LocalCa {
     pub fn sign(ca_key: &Secret, names: &[String], valid: Range<SystemTime>) -> io::Result<Signed> {
         let issuer = Issuer::new(Self::params(), KeyPair::from_pem(ca_key.expose()).map_err(failed)?);
         let key = KeyPair::generate().map_err(failed)?;
-        let mut server = CertificateParams::new(names).map_err(failed)?;
-        // Without a DNS name OpenSSL holds this one against the CA's limits, unless it cannot be a host's.
-        let named = names.iter().find(|name| name.parse::<IpAddr>().is_err());
-        server.distinguished_name.push(DnType::CommonName, named.map_or("a gate of patgate", String::as_str));
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        server.use_authority_key_identifier_extension = true;
-        (server.not_before, server.not_after) = (valid.start.into(), valid.end.into());
-        let certificate = server.signed_by(&key, &issuer).map_err(failed)?.pem();
+        let certificate =
+            server(names, valid).and_then(|server| server.signed_by(&key, &issuer)).map_err(failed)?.pem();
         Ok(Signed { certificate, key: Secret::new(key.serialize_pem()) })
     }
 
@@ -71,6 +64,22 @@ impl LocalCa {
         params.distinguished_name.push(DnType::CommonName, "patgate's own CA");
         params
     }
+}
+
+/// A server's certificate for these names, before it is signed.
+///
+/// # Errors
+/// If a name is none.
+pub(super) fn server(names: &[String], valid: Range<SystemTime>) -> Result<CertificateParams, rcgen::Error> {
+    let mut server = CertificateParams::new(names)?;
+    // Without a DNS name OpenSSL holds this one against the CA's limits, unless it cannot be a host's.
+    let named = names.iter().find(|name| name.parse::<IpAddr>().is_err());
+    server.distinguished_name.push(DnType::CommonName, named.map_or("a gate of patgate", String::as_str));
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.use_authority_key_identifier_extension = true;
+    (server.not_before, server.not_after) = (valid.start.into(), valid.end.into());
+    Ok(server)
 }
 
 /// All names of a kind that the gate has none of: a kind that is in no list is not limited at all (RFC 5280, section

@@ -10,6 +10,7 @@ pub mod crl;
 mod error;
 pub mod expiry;
 mod handshake;
+mod intercept;
 pub mod local_ca;
 mod shown;
 pub mod transport;
@@ -24,6 +25,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use secrecy::zeroize::Zeroizing;
 
@@ -33,6 +35,7 @@ pub use crl::Crls;
 pub use error::TlsError;
 use error::unread;
 pub use handshake::HandshakeFailure;
+pub use intercept::Intercept;
 pub use shown::{Shown, is_trusted_here, recording};
 
 fn provider() -> Arc<CryptoProvider> {
@@ -64,14 +67,21 @@ pub fn server_with(pair: &KeyPair, client_ca: Option<&Path>, crls: &Crls) -> Res
             built.map_err(|error| TlsError::Roots(rustls::Error::General(error.to_string())))?
         }
     };
+    serving(verifier, chain, key).map_err(unusable)
+}
+
+/// The server's side with this chain and key.
+fn serving(
+    verifier: Arc<dyn ClientCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
+        .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(unusable)?;
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(unusable)?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
 }
 

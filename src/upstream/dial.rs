@@ -48,6 +48,14 @@ pub(super) async fn dial(address: &str, hop: &mut Hop) -> io::Result<TcpStream> 
     Ok(tcp)
 }
 
+/// Connects to the `HOST:PORT` of a tunnel that the gate does not read.
+///
+/// # Errors
+/// Like [`dial`].
+pub async fn dial_host(target: &str) -> io::Result<TcpStream> {
+    dial(target, &mut Hop::Resolve).await
+}
+
 /// Lets the families take turns (RFC 8305, section 4).
 fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let Some(first) = addresses.first().copied() else { return VecDeque::new() };

@@ -35,6 +35,7 @@ mod whole;
 pub use account::{AccountClient, AccountError, AccountState};
 pub use body::RequestBody;
 pub use client_body::{BodySlot, ClientBody};
+pub use dial::dial_host;
 pub use failure::Failure;
 pub use hold::Held;
 pub use in_flight::InFlightPermit;

@@ -15,6 +15,7 @@ mod login;
 mod operator;
 mod peers;
 mod planted;
+mod proxy_way;
 mod refusals;
 mod reload;
 mod rest;

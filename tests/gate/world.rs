@@ -321,7 +321,14 @@ pub fn asked(method: Method, path: &str, token: &str, body: impl Into<Bytes>) ->
 /// The address of the tests' clients.
 pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-async fn exchange(stream: Tls, mut request: Request<Bytes>) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+/// One request on a connection.
+pub async fn exchange<T>(
+    stream: T,
+    mut request: Request<Bytes>,
+) -> Result<Got, Box<dyn std::error::Error + Send + Sync>>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
     request.headers_mut().entry("host").or_insert_with(|| "gate.test".parse().unwrap());
@@ -333,7 +340,8 @@ async fn exchange(stream: Tls, mut request: Request<Bytes>) -> Result<Got, Box<d
     Ok(Got { status: head.status.as_u16(), headers: head.headers, body })
 }
 
-fn connector(ca: &Path) -> TlsConnector {
+/// A client that trusts this CA alone.
+pub fn connector(ca: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(tls::client(Some(ca)).unwrap()))
 }
 

@@ -13,6 +13,7 @@ fn table() -> String {
             Reply::Refusal(code) => format!("200 {code}"),
             Reply::Retry(status, after) => format!("{status} retry {after}"),
             Reply::Status(status) => status.to_string(),
+            Reply::Proxy(status) => format!("{status} as a proxy"),
             Reply::GiveUp => "give up".to_owned(),
         };
         let (login, elsewhere) = (reply(rule.at_login), reply(rule.elsewhere));

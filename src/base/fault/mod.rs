@@ -102,6 +102,8 @@ pub enum Reply {
     Retry(u16, u16),
     /// This status: for requests that no driver makes.
     Status(u16),
+    /// This status, in plain text, for a CONNECT: no driver has spoken yet.
+    Proxy(u16),
     /// HTTP 200, `success:false` and the code that makes the driver drop the session here: "log in again" for a query,
     /// "the master token has expired" for a renewal, "gone" for a logout (`crate::snowflake::answer::give_up`). Never
     /// 401, which starts renewals.
@@ -135,7 +137,7 @@ impl Rule {
     /// The answer to a REST request. Its clients read the status; drivers do not.
     pub fn at_rest(&self) -> Reply {
         match (self.elsewhere, self.owner) {
-            (reply @ (Reply::Retry(..) | Reply::Status(_)), _) => reply,
+            (reply @ (Reply::Retry(..) | Reply::Status(_) | Reply::Proxy(_)), _) => reply,
             (Reply::Refusal(390_400), _) => Reply::Status(400),
             (_, Owner::Client) => Reply::Status(401),
             (_, Owner::Network | Owner::Policy) => Reply::Status(403),
@@ -148,7 +150,7 @@ impl Rule {
         match (self.at_login, self.elsewhere) {
             (Reply::Refusal(code), _) | (_, Reply::Refusal(code)) => code,
             (_, Reply::Retry(..)) => 390_999,
-            (Reply::Retry(..) | Reply::Status(_) | Reply::GiveUp, Reply::Status(_) | Reply::GiveUp) => 390_400,
+            _ => 390_400,
         }
     }
 }
@@ -294,8 +296,12 @@ impl Fault {
 
     /// The sentence for the user of the tool: the program, the message, the next step, and the trace id, once.
     pub fn sentence(&self, trace: TraceId) -> String {
-        let rule = self.kind.rule();
-        format!("patgate: {}. {} (trace {trace})", rule.message.replacen("{}", &self.detail, 1), rule.client_step)
+        format!("patgate: {}. {} (trace {trace})", self.message(), self.kind.rule().client_step)
+    }
+
+    /// What happened, without a next step: for places that hold a few words.
+    pub fn message(&self) -> String {
+        self.kind.rule().message.replacen("{}", &self.detail, 1)
     }
 }
 
@@ -334,6 +340,7 @@ mod tests {
                     Reply::Retry(status, _) => assert!([429, 502, 503, 504].contains(&status), "{kind:?}"),
                     Reply::GiveUp => {}
                     Reply::Status(status) => assert!(![400, 401, 403].contains(&status), "{kind:?}"),
+                    Reply::Proxy(status) => assert!([403, 407, 502, 503, 504].contains(&status), "{kind:?}"),
                 }
             }
             assert!(rule.message.matches("{}").count() <= 1 && !rule.message.ends_with('.'), "{kind:?}");

@@ -79,6 +79,48 @@ impl Kind {
                 "Tell the client to enter the gate as the server, not as a proxy.",
                 &["the gate's address is in the tool's proxy setting or in HTTPS_PROXY"],
             ),
+            Self::ProxyRequest => page(
+                "Tell the client to use the gate as the proxy for https alone (HTTPS_PROXY, not HTTP_PROXY). \
+                 Drivers ask \
+                 cloud metadata and OCSP by plain http: leave those without a proxy.",
+                &["HTTP_PROXY names the gate too", "a scanner that looks for an open proxy"],
+            ),
+            Self::ProxyKeyMissing => page(
+                "Tell the client to set the proxy's user name and password, or take `auth` from the listener: the \
+                 login shows the key in any case.",
+                &["the tool has no setting for the proxy's user", "the first try of a program that waits for the 407"],
+            ),
+            Self::ClientMixed => page(
+                "Compare the client of the proxy's key with that of the login's key, both in the record.",
+                &["one proxy setting for all tools of a host", "the key of one of them was replaced"],
+            ),
+            Self::AccountOther => page(
+                "Compare the account that the CONNECT named with the account of the client's credential.",
+                &["the tool's server is another account's", "the key of another environment: test and production"],
+            ),
+            Self::HostUnlisted => page(
+                "Nothing, if no tool needs the host. If it is a stage of the account (`SELECT SYSTEM$ALLOWLIST()` says \
+                 so), add HOST:PORT to the listener's `tunnel`, or the whole list as `allowlist`. Give tools the PAC \
+                 file of `patgate proxy pac`, so that only the accounts' hosts come here.",
+                &[
+                    "a stage that is not listed yet",
+                    "a host of the tool's own: updates, telemetry, sign-on",
+                    "a scanner",
+                ],
+            ),
+            Self::TunnelsFull => page(
+                "Look at patgate_tunnels_open, and whose they are. Raise the listener's `tunnels` (half of \
+                 listen.connections at most), or lower its `idle`.",
+                &["one client downloads from many hosts at once", "tools that keep idle connections for long"],
+            ),
+            Self::HostAway | Self::HostSilent => page(
+                "Try to reach the host from the gate's machine; the cause in the record says how far it came. \
+                 Tunnels go straight out, not through an account's forward proxy.",
+                &[
+                    "a firewall between the gate and the stage",
+                    "a private link's name that this machine cannot resolve",
+                ],
+            ),
             Self::TlsDistrusted => page(
                 "Add the root to the store that this tool reads (each driver has its own), and check that the gate \
                  sends its whole chain: `patgate check` opens the certificate.",

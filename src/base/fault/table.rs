@@ -24,7 +24,7 @@ macro_rules! faults {
 
             /// Its row in the table.
             pub fn rule(self) -> Rule {
-                use Reply::{GiveUp, Refusal, Retry, Status};
+                use Reply::{GiveUp, Proxy, Refusal, Retry, Status};
                 match self {
                     $( Self::$kind => Rule {
                         name: $name,
@@ -166,6 +166,22 @@ faults! {
     ClientLeft = 131, "client_left", Client, Warn, Status(408), Status(408),
         "the tool closed the connection before the answer was complete",
         "Look at the tool's own timeout, and whether somebody cancelled.";
+    /// Anything but a CONNECT with a host and a port, at the proxy way in.
+    ProxyRequest = 132, "proxy_request", Client, Warn, Proxy(403), Proxy(403),
+        "this proxy takes CONNECT alone: {}",
+        "Set the gate as the tool's proxy for https, and for nothing else.";
+    /// A CONNECT that does not say whose it is, where the listener asks for that (`auth = true`).
+    ProxyKeyMissing = 133, "proxy_key_missing", Client, Warn, Proxy(407), Proxy(407),
+        "this proxy asks for a client's name and key",
+        "Enter the client's name as the proxy's user name, and its client key as the proxy's password.";
+    /// Names and keys of two clients, in the proxy's setting and in the login.
+    ClientMixed = 134, "client_mixed", Client, Warn, DENIED, DENIED,
+        "two clients are named: {}",
+        "Put the name and the key of one client into the tool's proxy setting, and its key into the password.";
+    /// A key for another account than the one that a CONNECT named.
+    AccountOther = 135, "account_other", Client, Warn, DENIED, DENIED,
+        "the client key is for another account than the one that the tool connects to",
+        "Correct the account or the server in the tool's settings, or ask for a key for this account.";
     /// The source address is in none of the networks that the client may come from.
     NetworkDenied = 201, "network_denied", Network, Warn, DENIED, Refusal(390_111),
         "your address {} is not in a network that this client may use",
@@ -194,6 +210,14 @@ faults! {
     NoPlace = 207, "no_place", Network, Warn, Status(429), Status(429),
         "too many connections wait for a place",
         "Try again.";
+    /// A host that the proxy may open a tunnel to, and that does not answer.
+    HostAway = 208, "host_away", Network, Warn, Proxy(502), Proxy(502),
+        "the proxy does not reach {}",
+        "Try again; if it lasts, give the trace id to the operator of the gate.";
+    /// The same, without a word for 8 s.
+    HostSilent = 209, "host_silent", Network, Warn, Proxy(504), Proxy(504),
+        "{} does not answer the proxy",
+        "Try again; if it lasts, give the trace id to the operator of the gate.";
     /// The client must use another listener, show a certificate of its own, or be a program of certain users on this
     /// machine.
     PeerDenied = 301, "peer_denied", Policy, Warn, DENIED, Refusal(390_111),
@@ -259,6 +283,14 @@ faults! {
         "your key is fine, but an operator has revoked the token that the gate holds, and no newer one is in the \
          secrets manager",
         "Give the trace id to the operator: a new programmatic access token is needed.";
+    /// A CONNECT to a host that is neither an account's nor listed.
+    HostUnlisted = 316, "host_unlisted", Policy, Warn, Proxy(403), Proxy(403),
+        "this proxy opens no way to {}",
+        "If the tool needs this host, ask the operator of the gate to list it; else send it past this proxy.";
+    /// All tunnels are in use, or the client has its share of them.
+    TunnelsFull = 317, "tunnels_full", Policy, Warn, Proxy(503), Proxy(503),
+        "the proxy has no place for another tunnel",
+        "Try again when other downloads have ended.";
     /// Too many logins of one service user wait for their turn.
     GateBusy = 401, "gate_busy", Gate, Error, BEHIND, Retry(503, 5),
         "too many logins of this gate are waiting for Snowflake",

@@ -11,14 +11,14 @@ use super::access::{may_write, open_to_all};
 use super::addresses;
 use super::finding::Finding;
 use super::sources::sources;
-use crate::app::resolver;
+use crate::app::{proxy_way, resolver};
 use crate::base::cipher::LEAST_SECRET;
 use crate::base::clock::Clock;
 use crate::base::fault::{Owner, chain};
 use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::rfc3339;
 use crate::config::stores::VaultLogin;
-use crate::config::{Config, KeyPair, Listen, SecretSource, Store};
+use crate::config::{Config, Connect, KeyPair, Listen, SecretSource, Store};
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::metrics::Metrics;
 use crate::ticket::Keyring;
@@ -34,6 +34,9 @@ pub(in crate::cli) async fn inspect(config: &Config, clock: &Arc<dyn Clock>) -> 
     let mut seen = BTreeSet::new();
     for listen in config.all_listeners() {
         listener(listen, clock.wall(), &mut seen, &mut found);
+        if let Some(connect) = listen.connect() {
+            way_in(&listen.name, connect, (config, clock.wall()), &mut found);
+        }
     }
     for (name, account) in &config.accounts {
         let key = format!("accounts.{name}");
@@ -97,6 +100,25 @@ fn listener(listen: &Listen, now: SystemTime, seen: &mut BTreeSet<String>, found
     match tls::server_with(pair, listen.client_ca.as_deref(), &crls) {
         Ok(_) => roots(&format!("{table}.client_ca"), listen.client_ca.as_deref(), now, found),
         Err(error) => found.push(Finding::error(format!("{table}.client_ca"), chain(&error), "")),
+    }
+}
+
+/// The CA of a proxy's way in, and its list of hosts.
+fn way_in(name: &str, connect: &Connect, (config, now): (&Config, SystemTime), found: &mut Vec<Finding>) {
+    let (ca, targets) = proxy_way(connect, config, now);
+    match ca {
+        Ok(ca) => certificate(&format!("listeners.{name}.ca"), &ca, now, found),
+        Err(error) => found.push(Finding::error(format!("listeners.{name}.ca"), chain(&error), "")),
+    }
+    private(&format!("listeners.{name}.ca_key"), &connect.ca.key, found);
+    match targets {
+        Ok(0) => {
+            let (what, remedy) =
+                ("no tunnel is open to any host", "Results of 1 MB and more come from a stage: list it");
+            found.push(Finding::warning(format!("listeners.{name}.tunnel"), what, remedy));
+        }
+        Ok(_) => {}
+        Err(error) => found.push(Finding::error(format!("listeners.{name}.allowlist"), error.to_string(), "")),
     }
 }
 

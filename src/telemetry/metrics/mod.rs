@@ -4,9 +4,10 @@
 //! for counters. What is counted as it happens is here; what a scrape asks the gate for is in [`Gauges`].
 
 mod gauges;
+mod tunnels;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use gauges::{Gauges, PatGauges};
+pub use tunnels::{TunnelBytes, TunnelMetrics};
 
 use super::facts::{Facts, Step};
 use super::log_sink::DroppedLines;
@@ -48,6 +50,7 @@ pub struct Metrics {
     refused_connections: Family<ReasonLabel, Counter>,
     handshakes: Family<ReasonLabel, Counter>,
     connections: Gauge,
+    tunnels: OnceLock<TunnelMetrics>,
     log_dropped: DroppedLines,
     history_lost: Counter,
     spans: Family<OutcomeLabel, Counter>,
@@ -134,12 +137,19 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// An open connection; dropping it counts it no more.
-pub struct OpenConnection(Arc<Metrics>);
+/// Something that is open; dropping it counts it no more.
+pub struct Open(Gauge);
 
-impl Drop for OpenConnection {
+impl Open {
+    fn one_of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.0.dec();
     }
 }
 
@@ -241,9 +251,13 @@ impl Metrics {
     }
 
     /// Counts a connection as open until the guard is dropped.
-    pub fn connection(self: &Arc<Self>) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.clone())
+    pub fn connection(&self) -> Open {
+        Open::one_of(&self.connections)
+    }
+
+    /// Those of tunnels: from the first call on a scrape has them, so a gate without a proxy way in has none.
+    pub fn tunnels(&self) -> &TunnelMetrics {
+        self.tunnels.get_or_init(TunnelMetrics::default)
     }
 
     /// All metrics, in the form for a scrape.
@@ -267,6 +281,9 @@ impl Metrics {
         registry.register("config_reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
         let refused = "Connections that were closed before their first request, by reason";
         registry.register("connections_refused", refused, self.refused_connections.clone());
+        if let Some(tunnels) = self.tunnels.get() {
+            tunnels.register(&mut registry);
+        }
         let handshakes = "TLS handshakes that failed, by reason";
         registry.register("tls_handshakes_failed", handshakes, self.handshakes.clone());
         let dropped = "Lines of the log that were dropped because stderr was not read";
