@@ -24,6 +24,7 @@ mod place;
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]
 mod private;
+mod proxy;
 mod reload;
 mod run;
 #[cfg_attr(unix, path = "service_unix.rs")]
@@ -95,6 +96,9 @@ enum Command {
     /// Manage clients and their keys, and set up their tools.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// What tools need that enter the gate as their proxy.
+    #[command(subcommand)]
+    Proxy(proxy::ProxyCommand),
     /// Print the completions of a shell.
     Completions(pages::CompletionsArgs),
     /// Print the manual, as man(1) reads it.
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Adopt(args) => adopt::adopt(&args),
         Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
+        Command::Proxy(command) => proxy::proxy(&command),
         Command::Completions(args) => pages::completions(&args, Cli::command()),
         Command::Man(args) => pages::man(&args, Cli::command()),
         #[cfg(feature = "demo")]
