@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -220,6 +221,14 @@ fn attention(status: &Status, generations: &Generations, pats: &[PatStatus], now
         let what = "no state directory can be written: history and audit log are off, and a restart forgets bad logins \
                     and sessions; look at state.directory";
         all.push(what.to_owned());
+    }
+    let space = "free space in the state directory, or mend its rights";
+    let sinks = &generations.services.sinks;
+    if !generations.services.audit_works() {
+        all.push(format!("the audit log cannot be written: {space}"));
+    }
+    if sinks.history_fails.load(Ordering::Relaxed) {
+        all.push(format!("the history cannot be written, and `patgate explain` will miss requests: {space}"));
     }
     let wrong = |pat: &PatStatus| Some(format!("credential {}: {}", pat.credential, pat.attention(now)?));
     all.extend(pats.iter().filter_map(wrong));

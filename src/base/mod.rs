@@ -8,6 +8,7 @@ pub mod ids;
 pub mod login_names;
 pub mod names;
 pub mod pins;
+pub mod redact;
 pub mod rfc3339;
 pub mod secret;
 pub mod shutdown;

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// entered by mistake.
 pub const CLIENT_KEY_PREFIX: &str = "pgk_";
 
+/// The prefix of every sealed token, for secret scanners, and to tell it from Snowflake's tokens.
+pub const SEALED_PREFIX: &str = "pgs1_";
+
 /// The name of a client in the configuration and in its key.
 ///
 /// 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. An underscore is not among them, because it

@@ -11,7 +11,7 @@ use crate::telemetry::audit::{DIRECTORY, verify};
 /// Commands on the audit log.
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {
-    /// Check that no line of the audit log was changed, removed or put in.
+    /// Check that from the first line that is there to the last none was changed, removed or put in.
     Verify(VerifyArgs),
 }
 
@@ -39,6 +39,24 @@ fn checkpoint(text: &str) -> Result<(u64, String), String> {
     Ok((number, hash.to_ascii_lowercase()))
 }
 
+/// What a whole chain does not say.
+fn not_proven(first: u64, last: u64, with_checkpoint: bool) -> Vec<String> {
+    let mut all = Vec::new();
+    if first > 1 {
+        all.push(format!(
+            "that what was before number {first} was removed by its age (audit.keep), and not by hand. A gate removes whole \
+             days: if the oldest file is younger than that, somebody else did it."
+        ));
+    }
+    if !with_checkpoint {
+        all.push(format!(
+            "that lines after number {last} were not cut off, and that the log was not written anew as a whole. Hold a \
+             line \"audit checkpoint\" of the gate's log against it: --checkpoint NUMBER:HASH."
+        ));
+    }
+    all
+}
+
 /// The commands.
 pub(super) fn audit(command: &AuditCommand) -> Result<(), CommandError> {
     let AuditCommand::Verify(args) = command;
@@ -58,6 +76,7 @@ pub(super) fn audit(command: &AuditCommand) -> Result<(), CommandError> {
             .as_ref()
             .map(|broken| serde_json::json!({ "file": broken.file, "line": broken.line, "why": broken.why }));
         let told = serde_json::json!({
+            "not_proven": not_proven(first, last.0, args.checkpoint.is_some()),
             "ok": proof.broken.is_none(), "lines": proof.lines, "first": first, "last": last.0, "hash": last.1,
             "broken": broken,
         });
@@ -69,15 +88,8 @@ pub(super) fn audit(command: &AuditCommand) -> Result<(), CommandError> {
             proof.lines,
             last.0
         ));
-        if first > 1 {
-            say(&format!("What was before number {first} is not there: those days were removed."));
-        }
-        if args.checkpoint.is_none() {
-            say(&format!(
-                "Not proven: that lines after number {} were not cut off, and that the log was not written anew as a \
-                 whole. Hold a line \"audit checkpoint\" of the gate's log against it: --checkpoint NUMBER:HASH.",
-                last.0
-            ));
+        for what in not_proven(first, last.0, args.checkpoint.is_some()) {
+            say(&format!("Not proven: {what}"));
         }
     }
     match proof.broken {

@@ -41,14 +41,11 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
         return status.state.ok_or_else(|| CommandError::gate("the running gate has no state directory"));
     }
     if let Some(file) = &args.config {
-        // Another gate's state would tell another story.
-        let of_file = of_file(file);
-        return if of_file.is_dir() { Ok(of_file) } else { Err(missing(&of_file, file)) };
+        return of_file(file).ok_or_else(|| missing(file));
     }
     let usual = Some(PathBuf::from(USUAL)).filter(|usual| usual.exists());
-    let of_system = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    let all = [usual.as_deref().map(of_file), of_system, Some(PathBuf::from(PACKAGED))];
-    all.into_iter().flatten().find(|place| place.is_dir()).ok_or_else(|| {
+    let packaged = || Some(PathBuf::from(PACKAGED)).filter(|place| place.is_dir());
+    usual.as_deref().and_then(of_file).or_else(of_system).or_else(packaged).ok_or_else(|| {
         CommandError::gate(
             "cannot find the gate's state directory. Name it with --state DIR, the file with --config FILE, or the \
              running gate with --admin ADDRESS.",
@@ -56,17 +53,36 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
     })
 }
 
-fn missing(directory: &Path, file: &Path) -> CommandError {
+fn missing(file: &Path) -> CommandError {
     CommandError::gate(format!(
-        "there is no state directory at {}, where {} has it. Name it with --state DIR, or the running gate with \
+        "cannot find the state directory of the gate with {}: the file names none that is there, none is beside it, and \
+         no running gate at its admin address says where it is. Name it with --state DIR, or the running gate with \
          --admin ADDRESS.",
-        directory.display(),
         file.display()
     ))
 }
 
-/// The directory that a file names, else the one beside it.
-fn of_file(config: &Path) -> PathBuf {
-    let named = file::load(config).ok().and_then(|(config, _)| config.state.directory);
-    named.unwrap_or_else(|| config.parent().unwrap_or(Path::new("")).join("state"))
+/// The directory that a file names, else the one beside it, else that of the gate that runs by this file, else the one
+/// that systemd makes. Another gate's state would tell another story: what the file says goes first, also where it has
+/// errors elsewhere.
+fn of_file(config: &Path) -> Option<PathBuf> {
+    let (named, admin) = file::named_in_part(config);
+    if let Some(named) = named {
+        return Some(named).filter(|place| place.is_dir());
+    }
+    let beside = config.parent().unwrap_or(Path::new("")).join("state");
+    if beside.is_dir() {
+        return Some(beside);
+    }
+    let running = || {
+        let (_, status) = admin_client::ask::<Status>(&GateArgs::at(Place::of(admin)), Verb::Status, "").ok()?;
+        status.state
+    };
+    let packaged = || Some(PathBuf::from(PACKAGED)).filter(|place| config == Path::new(USUAL) && place.is_dir());
+    running().or_else(of_system).or_else(packaged)
+}
+
+/// The directory that systemd made for this process.
+fn of_system() -> Option<PathBuf> {
+    std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|place| place.is_dir())
 }

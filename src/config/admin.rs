@@ -1,17 +1,25 @@
 //! `[admin]` and `[health]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::Admin;
 use super::read::Section;
 
+/// The address where the file names none.
+const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8444));
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: USUAL, socket: None, users: Vec::new() }
+    }
+}
+
 /// `[admin]`, or its defaults.
 pub(super) fn admin(section: Option<Section<'_>>) -> Admin {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 8444));
-    let Some(section) = section else { return Admin { address: usual, socket: None, users: Vec::new() } };
+    let Some(section) = section else { return Admin::default() };
     let wanted = "a loopback address and a port, such as \"127.0.0.1:8444\"";
     let local = |text: &str| text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
-    let address = section.parsed("address", wanted, local).map_or(usual, |found| found.value);
+    let address = section.parsed("address", wanted, local).map_or(USUAL, |found| found.value);
     let socket = section.path("socket");
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let users = section.list("users", "the name or number of a user of this machine", some);

@@ -3,13 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::Account;
 use super::admin::{admin, health};
 use super::clients::client;
 use super::entries::{account, credential, known};
@@ -23,6 +22,7 @@ use super::report::Report;
 use super::rotation::{Rotations, rotator};
 use super::secret_source::secret_source;
 use super::stores::store;
+use super::{Account, Admin};
 use super::{
     Client, Config, Level, Listen, Log, LogFormat, Login, Pat, Reload, Seal, State, Upstream, forward_proxy, syntax,
 };
@@ -78,6 +78,24 @@ pub fn load(file: &Path) -> Result<(Config, Report), LoadError> {
         })
     })?;
     parse(file, &text).map_err(LoadError::Wrong)
+}
+
+/// What a command needs of a file that may have errors elsewhere: the state directory that it names, and where the gate
+/// takes commands.
+pub fn named_in_part(file: &Path) -> (Option<PathBuf>, Admin) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let value = |table: &str, key: &str| {
+        let table = document.get_ref().iter().find(|(name, _)| name.get_ref() == table)?.1.get_ref().as_table()?;
+        table.iter().find(|(name, _)| name.get_ref() == key)?.1.get_ref().as_str()
+    };
+    let base = file.parent().unwrap_or(Path::new(""));
+    let state = value("state", "directory").map(|directory| base.join(directory));
+    let mut admin = Admin { socket: value("admin", "socket").map(|socket| base.join(socket)), ..Admin::default() };
+    if let Some(address) = value("admin", "address").and_then(|address| address.parse().ok()) {
+        admin.address = address;
+    }
+    (state, admin)
 }
 
 /// Reads the text of a configuration file. `file` is its name in errors, and relative paths are relative to it.

@@ -33,6 +33,8 @@ impl Generation {
     pub fn new(config: Arc<Config>, accounts: Accounts, pats: Pats, services: Services, before: Option<&Self>) -> Self {
         let (replicas, clock) = (services.replicas.clone(), &services.env.clock);
         let admission = Admission::new(&config, replicas, before.map(|before| &before.admission), clock);
+        let rotated = config.credentials.iter().filter(|(_, one)| one.rotation.is_some()).map(|(name, _)| &**name);
+        services.metrics.expects(config.clients.keys(), rotated);
         Self { config, admission, pats, services, accounts }
     }
 

@@ -167,7 +167,7 @@ mod tests {
         for code in ["390189", r#""390189""#] {
             let body = body(code);
             let Some(LoginAnswer::Refused(refusal)) = LoginAnswer::read(&body) else { panic!() };
-            assert_eq!((refusal.code.as_str(), refusal.text.as_str()), ("390189", "m"));
+            assert_eq!((refusal.code.as_str(), refusal.said().text.as_str()), ("390189", "m"));
         }
         for junk in [&b"<html>"[..], b"{}", b"[]", b"", br#"{"success":true}"#, b"\xff"] {
             assert!(LoginAnswer::read(junk).is_none());

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use super::login_secret::Presented;
 use crate::base::fault::{Kind, Said};
+use crate::base::redact::{TAKEN_OUT, redacted};
 use crate::base::secret::Secret;
 
 /// The most characters of Snowflake's text that the gate keeps for its log.
@@ -40,8 +41,8 @@ pub struct Refusal {
     pub about: About,
     /// Snowflake's code.
     pub code: String,
-    /// Snowflake's text, shortened.
-    pub text: String,
+    /// Snowflake's text, whole: a secret in it can be found only before it is cut.
+    text: String,
     /// Whether it answers a token of a key pair; of PATs until something else is known.
     to_key_pair: bool,
 }
@@ -103,7 +104,7 @@ impl Refusal {
         Self {
             about,
             code: code.chars().take(20).collect(),
-            text: message.chars().take(TEXT).map(printable).collect(),
+            text: redacted(message).chars().map(printable).collect(),
             to_key_pair: false,
         }
     }
@@ -129,7 +130,7 @@ impl Refusal {
 
     /// Snowflake's words, for the record.
     pub fn said(&self) -> Said {
-        Said { code: self.code.clone(), text: self.text.clone() }
+        Said { code: self.code.clone(), text: self.short().collect() }
     }
 
     /// The address of the gate that Snowflake's network policy refuses, as the text names it.
@@ -172,13 +173,18 @@ impl Refusal {
     /// Takes a secret out of Snowflake's text.
     pub fn without(&mut self, secret: &Secret) {
         if self.text.contains(secret.expose()) {
-            self.text = self.text.replace(secret.expose(), "***");
+            self.text = self.text.replace(secret.expose(), TAKEN_OUT);
         }
     }
 
     /// For the log.
     pub fn cause(&self) -> String {
-        format!("Snowflake says {} \"{}\"", self.code, self.text)
+        format!("Snowflake says {} \"{}\"", self.code, self.short().collect::<String>())
+    }
+
+    /// As much of the text as is written down.
+    fn short(&self) -> impl Iterator<Item = char> {
+        self.text.chars().take(TEXT)
     }
 }
 
@@ -211,6 +217,10 @@ mod tests {
             assert_eq!((refusal.is_known(), refusal.condemns()), (known, known), "{code}");
         }
         assert_eq!(Refusal::read("390144", "JWT k is invalid").to(&key).text, "JWT *** is invalid");
-        assert_eq!(Refusal::read("1", &"x\n".repeat(1000)).text.len(), TEXT);
+        assert_eq!(Refusal::read("1", &"x\n".repeat(1000)).said().text.len(), TEXT);
+        // A long token goes whole, wherever the text is cut afterwards, and so does what has the form of a secret.
+        let long = Presented::pat(Secret::new("p".repeat(400)));
+        let refusal = Refusal::read("394400", &format!("token {} of pgk_bi_xyz is no good", "p".repeat(400))).to(&long);
+        assert_eq!(refusal.said().text, "token *** of *** is no good");
     }
 }

@@ -58,7 +58,8 @@ impl StateDir {
         if !path.is_dir() {
             private::directory(path)?;
         }
-        let state = Self { path: path.to_owned() };
+        // Commands in other directories ask the gate for it.
+        let state = Self { path: std::path::absolute(path)? };
         drop(state.lock("probe")?);
         Ok(state)
     }

@@ -295,10 +295,11 @@ impl Vault {
         path: impl Iterator<Item = &'a str>,
         body: Bytes,
     ) -> Result<Response<Bytes>, StoreError> {
+        // Nothing is sent then: it is a secret, or a setting, of the gate's own.
         let header = |text: &str| {
             let value = HeaderValue::from_str(text);
             value.map_err(|_| {
-                StoreError::Refused("the Vault token, or the namespace, does not fit into a header".into())
+                StoreError::OwnSecret("the Vault token, or the namespace, holds more than one line of ASCII".into())
             })
         };
         let mut headers = HeaderMap::new();

@@ -11,6 +11,7 @@ use crate::base::fault::{Fault, Kind, Said};
 use crate::base::ids::{PatId, SessionId};
 use crate::base::names::ClientName;
 use crate::base::pins::ContextField;
+use crate::base::redact::{holds_secret, redacted};
 use crate::base::text::cut;
 use crate::base::trace::{SpanId, TraceId};
 use crate::config::SqlRecord;
@@ -104,7 +105,7 @@ impl Statement {
         match self.wanted {
             SqlRecord::Off => None,
             SqlRecord::Fingerprint => Some(sql_text::fingerprint(&text)),
-            SqlRecord::Full => Some(text),
+            SqlRecord::Full => Some(redacted(&text).into_owned()),
         }
     }
 }
@@ -390,10 +391,12 @@ impl Facts {
 
 /// A fact of the client's own, bounded; `None` if it could hold a key.
 pub fn fact(text: String) -> Option<String> {
+    // Somebody may have pasted the key, or a token, into the wrong field.
+    if holds_secret(&text) {
+        return None;
+    }
     // A terminal may show it, and a line of the log must stay one.
-    let text = cut(text, FACT).replace(char::is_control, " ");
-    // Somebody may have pasted the key into the wrong field.
-    (!text.contains("pgk_")).then_some(text)
+    Some(cut(text, FACT).replace(char::is_control, " "))
 }
 
 /// A cause, bounded.

@@ -110,6 +110,8 @@ fn directives(text: &str) -> Result<String, String> {
         };
         all.push_str(&format!(",{target}={level}"));
     }
+    // What the audit log is held against must be in the log, whatever its level.
+    all.push_str(",patgate::telemetry::audit=info");
     SILENT.iter().for_each(|name| all.push_str(&format!(",{name}=off")));
     Ok(all)
 }
@@ -120,8 +122,12 @@ mod tests {
 
     #[test]
     fn a_level_is_for_all_modules_or_for_one() {
-        assert!(directives("info").unwrap().starts_with("warn,patgate=info,aws=off"));
-        assert!(directives("warn, pat=debug").unwrap().starts_with("warn,patgate=warn,patgate::pat=debug,"));
+        assert!(directives("info").unwrap().starts_with("warn,patgate=info,patgate::telemetry::audit=info,aws=off"));
+        assert!(
+            directives("warn, pat=debug")
+                .unwrap()
+                .starts_with("warn,patgate=warn,patgate::pat=debug,patgate::telemetry::audit=info,")
+        );
         for wrong in ["", "loud", "pat=loud", "hyper=trace", "nothing=info", "info,"] {
             assert!(directives(wrong).is_err(), "{wrong}");
         }

@@ -73,7 +73,7 @@ impl Observer {
                 // Asked before the queues are taken: what came before the end is then in them.
                 let last = theirs.load(Ordering::Acquire);
                 sinks.looked(&*clock);
-                desk.write(observations, &sinks);
+                desk.write(observations, &sinks, last);
                 if last {
                     return;
                 }
@@ -123,7 +123,7 @@ impl Desk {
         }
     }
 
-    fn write(&mut self, observations: &Observations, sinks: &Sinks) {
+    fn write(&mut self, observations: &Observations, sinks: &Sinks, last: bool) {
         let (now, wall) = (self.clock.now(), EpochMillis::of(self.clock.wall()));
         let (mut stories, mut acts) = (Vec::new(), Vec::new());
         let (taken, dropped) = observations.take();
@@ -140,18 +140,8 @@ impl Desk {
             }
         }
         self.share(&mut stories, now);
-        self.audit(&stories, &acts, wall, sinks);
-        if let Some(history) = &mut self.writers.history
-            && !(stories.is_empty() && acts.is_empty())
-            && let Err(error) = history.write(&Batch { stories: &stories, acts: &acts })
-        {
-            sinks.metrics.history_lost(stories.len() + acts.len());
-            if self.complaints[0].now() {
-                let next_step =
-                    "free space in the state directory, or mend its rights; requests are served all the same";
-                tracing::error!(owner = "gate", cause = %error, next_step, "the history cannot be written");
-            }
-        }
+        self.audit(&stories, &acts, wall, (sinks, last));
+        self.history(&stories, &acts, sinks);
         if let Some(spans) = &self.writers.spans {
             spans.add(&stories, &acts);
         }
@@ -175,7 +165,28 @@ impl Desk {
         }
     }
 
-    fn audit(&mut self, stories: &[Story], acts: &[(EpochMillis, Act)], wall: EpochMillis, sinks: &Sinks) {
+    fn history(&mut self, stories: &[Story], acts: &[(EpochMillis, Act)], sinks: &Sinks) {
+        let Some(history) = self.writers.history.as_mut().filter(|_| !(stories.is_empty() && acts.is_empty())) else {
+            return;
+        };
+        let written = history.write(&Batch { stories, acts });
+        sinks.history_fails.store(written.is_err(), Ordering::Relaxed);
+        let Err(error) = written else { return };
+        sinks.metrics.history_lost(stories.len() + acts.len());
+        if self.complaints[0].now() {
+            let next_step = "free space in the state directory, or mend its rights; requests are served all the same";
+            tracing::error!(owner = "gate", cause = %error, next_step, "the history cannot be written");
+        }
+    }
+
+    /// Writes what waits; at the end of the process it tries even if it failed a moment ago, and says what is lost.
+    fn audit(
+        &mut self,
+        stories: &[Story],
+        acts: &[(EpochMillis, Act)],
+        wall: EpochMillis,
+        (sinks, last): (&Sinks, bool),
+    ) {
         let Some(audit) = &mut self.writers.audit else { return };
         let (held, lost) = &mut self.unwritten;
         let acts = acts.iter().map(|(at, act)| Entry::of_act(*at, act));
@@ -191,7 +202,7 @@ impl Desk {
         }
         let now = self.clock.now();
         // To make the same lines again and again would cost a core.
-        if self.failed.is_some_and(|failed| now.saturating_duration_since(failed) < BACK_OFF) {
+        if !last && self.failed.is_some_and(|failed| now.saturating_duration_since(failed) < BACK_OFF) {
             return;
         }
         match audit.append(held, wall) {
@@ -205,7 +216,10 @@ impl Desk {
             Err(error) => {
                 self.failed = Some(now);
                 sinks.audit_fails.store(true, Ordering::Relaxed);
-                if self.complaints[1].now() {
+                if last {
+                    let lost = held.len() as u64 + *lost;
+                    tracing::error!(owner = "gate", cause = %error, lost, "the end of the audit log was not written");
+                } else if self.complaints[1].now() {
                     let next_step = "free space in the state directory, or mend its rights";
                     let waiting = held.len();
                     tracing::error!(

@@ -32,7 +32,7 @@ pub struct MetricsExport {
     headers: HeaderMap,
     /// How often they are sent.
     pub every: Duration,
-    service: String,
+    resource: Vec<KeyValue>,
 }
 
 impl MetricsExport {
@@ -50,14 +50,19 @@ impl MetricsExport {
             variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or_else(all).filter(|_| !disabled)
         };
         let Some(url) = settings.otlp.clone().map(below).or_else(by_variable) else { return Ok(None) };
+        if settings.otlp.is_none() && !traces::is_address(&url) {
+            traces::not_an_address("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT");
+            return Ok(None);
+        }
         let client = traces::client(settings.ca.as_deref(), PATIENCE)
             .map_err(|cause| io::Error::other(format!("metrics: {cause}")))?;
         let named = ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
         let headers = named.iter().find_map(|name| variable(name)).map(|text| headers(&text)).unwrap_or_default();
         let interval = variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|value| value.parse().ok());
         let every = settings.every.or(interval.map(Duration::from_millis)).unwrap_or(Duration::from_secs(60));
-        let service = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "patgate".to_owned());
-        Ok(Some(Self { client, url, headers, every: every.max(Duration::from_secs(1)), service }))
+        let resource = traces::resource();
+        let resource = resource.iter().map(|(key, value)| attribute(key.as_str(), value.as_str().as_ref())).collect();
+        Ok(Some(Self { client, url, headers, every: every.max(Duration::from_secs(1)), resource }))
     }
 
     /// Sends the text of a scrape; `times` are the start of the process and now.
@@ -65,11 +70,11 @@ impl MetricsExport {
     /// # Errors
     /// Why the collector did not take it.
     pub async fn send(&self, text: &str, times: (SystemTime, SystemTime)) -> Result<(), String> {
-        let body = request(text, times, &self.service).encode_to_vec();
+        let body = request(text, times, self.resource.clone()).encode_to_vec();
         let request = self.client.post(&self.url).headers(self.headers.clone());
         let sent = request.header(header::CONTENT_TYPE, "application/x-protobuf").body(body).send().await;
-        // The error's own text may hold the address, which is the operator's.
-        let answer = sent.map_err(|error| error.to_string())?;
+        // The address may hold a password.
+        let answer = sent.map_err(|error| error.without_url().to_string())?;
         if answer.status().is_success() { Ok(()) } else { Err(format!("the collector answers {}", answer.status())) }
     }
 }
@@ -87,11 +92,8 @@ fn headers(text: &str) -> HeaderMap {
 }
 
 /// The request with all metrics of a text in the form of OpenMetrics.
-fn request(text: &str, times: (SystemTime, SystemTime), service: &str) -> ExportMetricsServiceRequest {
-    let resource = Resource {
-        attributes: vec![attribute("service.name", service), attribute("service.version", env!("CARGO_PKG_VERSION"))],
-        ..Resource::default()
-    };
+fn request(text: &str, times: (SystemTime, SystemTime), attributes: Vec<KeyValue>) -> ExportMetricsServiceRequest {
+    let resource = Resource { attributes, ..Resource::default() };
     let scope = InstrumentationScope { name: "patgate".to_owned(), ..InstrumentationScope::default() };
     let metrics = families(text).into_iter().map(|family| family.metric(times)).collect();
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
@@ -254,7 +256,7 @@ mod tests {
             "patgate_s_bucket{le=\"0.1\",side=\"gate\"} 1 # {trace_id=\"x\"} 0.05\n",
             "patgate_s_bucket{le=\"1.0\",side=\"gate\"} 3\npatgate_s_bucket{le=\"+Inf\",side=\"gate\"} 4\n# EOF\n",
         );
-        let sent = request(text, (UNIX_EPOCH, UNIX_EPOCH + PATIENCE), "patgate");
+        let sent = request(text, (UNIX_EPOCH, UNIX_EPOCH + PATIENCE), vec![attribute("service.name", "patgate")]);
         let metrics = &sent.resource_metrics[0].scope_metrics[0].metrics;
         let [logins, up, seconds] = &metrics[..] else { panic!("{metrics:?}") };
         let Some(metric::Data::Sum(sum)) = &logins.data else { panic!() };

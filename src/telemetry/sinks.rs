@@ -32,6 +32,8 @@ pub struct Sinks {
     pub sample: Option<f64>,
     /// Whether the audit log cannot be written now.
     pub audit_fails: AtomicBool,
+    /// Whether the history cannot be written now.
+    pub history_fails: AtomicBool,
     /// When the observer last looked at the queues.
     pub looked: Mutex<Option<Instant>>,
 }

@@ -11,9 +11,8 @@ use tokio::time::timeout;
 
 use super::content::Ticket;
 use super::keyring::{Keyring, KeyringError, name_in};
+use crate::base::names::SEALED_PREFIX;
 
-/// The prefix of a sealed token, for secret scanners, and to tell it from Snowflake's tokens.
-const PREFIX: &str = "pgs1_";
 /// The longest token that the gate reads. The gate's own have some 600 characters.
 const LONGEST: usize = 16 << 10;
 /// How long a request waits for the next read of the ring.
@@ -94,8 +93,8 @@ impl Sealer {
     /// [`KeyringError::Crypto`], [`KeyringError::TooLong`].
     pub fn seal(&self, ticket: &Ticket) -> Result<String, KeyringError> {
         let sealed = self.keyring.load().seal(&ticket.write().ok_or(KeyringError::TooLong)?)?;
-        let mut text = String::with_capacity(PREFIX.len() + sealed.len().div_ceil(3) * 4);
-        text.push_str(PREFIX);
+        let mut text = String::with_capacity(SEALED_PREFIX.len() + sealed.len().div_ceil(3) * 4);
+        text.push_str(SEALED_PREFIX);
         BASE64_URL_SAFE_NO_PAD.encode_string(sealed, &mut text);
         // The gate must not send a token that it cannot open again.
         if text.len() > LONGEST { Err(KeyringError::TooLong) } else { Ok(text) }
@@ -107,7 +106,7 @@ impl Sealer {
     /// # Errors
     /// [`NotOpened`].
     pub async fn open(&self, text: &str) -> Result<Ticket, NotOpened> {
-        let encoded = text.strip_prefix(PREFIX).filter(|_| text.len() <= LONGEST).ok_or(NotOpened::Foreign)?;
+        let encoded = text.strip_prefix(SEALED_PREFIX).filter(|_| text.len() <= LONGEST).ok_or(NotOpened::Foreign)?;
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| NotOpened::Foreign)?;
         let id = name_in(&sealed).ok_or(NotOpened::Foreign)?;
         let read = self.keyring.load().knows(id) || self.read_again().await;

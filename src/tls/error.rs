@@ -79,8 +79,7 @@ pub enum TlsError {
     },
     /// A new certificate has no use now.
     #[error(
-        "the certificate in {} {when}; every tool would refuse it, so the gate does not take it up; get one that is \
-         valid now",
+        "the certificate in {} {when}; every tool refuses it; get one that is valid now",
         path.display()
     )]
     Time {

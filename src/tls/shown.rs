@@ -27,6 +27,8 @@ pub struct Shown {
     pub top: String,
     /// The names that it is valid for.
     pub names: Vec<String>,
+    /// From when it is valid.
+    pub starts: SystemTime,
     /// When it ends.
     pub ends: SystemTime,
     /// How many certificates the server has sent.
@@ -44,6 +46,7 @@ impl Shown {
             issuer: certificate.issuer().to_string(),
             top: last.issuer().to_string(),
             names: names(&certificate),
+            starts: at(certificate.validity().not_before),
             ends: at(certificate.validity().not_after),
             sent: 1 + chain.len(),
             der: own.to_vec(),

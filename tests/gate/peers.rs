@@ -192,7 +192,7 @@ async fn programs_of_this_machine_are_told_apart_by_the_user_name_that_they_type
     };
     for (name, client) in [("sales_emea", "sales"), ("Hr", "hr")] {
         let (_, before) = world.operator(&world.app, Method::GET, "/metrics").await;
-        assert!(!before.contains(&format!("client=\"{client}\",outcome=\"success\"")), "{before}");
+        assert!(before.contains(&format!("client=\"{client}\",outcome=\"success\"}} 0")), "{before}");
         assert_eq!(typed(name).await.json()["success"], true, "{name}");
         let (_, after) = world.operator(&world.app, Method::GET, "/metrics").await;
         assert!(

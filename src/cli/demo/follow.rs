@@ -1,6 +1,7 @@
 //! What happens to the tools that the reader connects while the demo stays up: a line for each login, and for each
 //! failure what it is and what to do.
 
+use crate::base::fault::Owner;
 use serde_json::{Map, Value};
 
 use super::ink::Ink;
@@ -15,6 +16,11 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// Whose failure it is.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        serde_json::from_value(self.fields.get("owner")?.clone()).ok()
+    }
+
     /// Reads a line; `None` if it is about no request.
     pub(super) fn read(line: &str) -> Option<Self> {
         let fields: Map<String, Value> = serde_json::from_str(line).ok()?;

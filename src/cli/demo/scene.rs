@@ -10,6 +10,7 @@ use super::ink::Ink;
 use super::set_up::{CLIENT, Stage};
 use crate::admit::key;
 use crate::base::clock::SystemRandom;
+use crate::base::fault::Owner;
 use crate::base::names::{CLIENT_KEY_PREFIX, ClientName};
 use crate::cli::shell::{CommandError, say};
 use crate::standin::StandIn;
@@ -150,8 +151,9 @@ fn accepted_or_explained(answer: Answered, log: &Captured) -> Result<Answered, C
     accepted(answer).map_err(|said| {
         let lines = log.lines_with(&trace).into_iter();
         let failed = lines.filter_map(|line| Told::read(&line)).find(|told| told.next_step.is_some());
-        let told = failed.map_or_else(String::new, |told| format!("\n{}", told.explained().join("\n")));
-        unexpected(format!("{said}{told}"))
+        let text = failed.as_ref().map_or_else(String::new, |told| format!("\n{}", told.explained().join("\n")));
+        let owner = failed.and_then(|told| told.owner());
+        CommandError { code: owner.unwrap_or(Owner::Gate).exit_code(), ..unexpected(format!("{said}{text}")) }
     })
 }
 

@@ -128,14 +128,24 @@ fn of_look(gate: &str, look: &Look, env: &Env) -> Vec<Step> {
 }
 
 fn of_distrust(gate: &str, look: &Look, env: &Env) -> Step {
-    let ended = look.shown.as_ref().is_some_and(|shown| shown.ends <= env.clock.wall());
+    let now = env.clock.wall();
+    // One that is not valid yet is refused by the same words of some drivers, and is the gate's to mend as well.
+    let ended = look.shown.as_ref().is_some_and(|shown| shown.ends <= now || shown.starts > now);
     let (kind, why) = match look.tls.kind {
         Some(Kind::UpstreamTls) if ended => (Kind::CertificateExpired, Some(Refusal::Time)),
         Some(Kind::UpstreamTls) if look.tls.what.contains("another name") => (Kind::TlsDistrusted, Some(Refusal::Name)),
         Some(Kind::UpstreamTls) => (Kind::TlsDistrusted, Some(Refusal::Issuer)),
         _ => (Kind::TlsFailed, None),
     };
-    let step = Step::failed(Link::Tls, gate, kind, &*look.tls.what).with(why.map(drivers::words).unwrap_or_default());
+    let what = look.tls.what.replace("the account's host", "the one that the tool connects to");
+    let step = Step::failed(Link::Tls, gate, kind, what).with(why.map(drivers::words).unwrap_or_default());
+    let names = look.shown.as_ref().map(|shown| shown.names.join(", ")).unwrap_or_default();
+    let step = match why {
+        Some(Refusal::Name) if !names.is_empty() => {
+            step.next(format!("Connect by a name that the certificate holds: {names}; or get one for this name too."))
+        }
+        _ => step,
+    };
     step.took(ms(&look.tls))
 }
 
@@ -184,8 +194,9 @@ async fn log_in(gate: &str, state: &Arc<AccountState>, key: &Secret, within: Dur
 
 /// A refusal: the gate's sentence says which kind it is; another is Snowflake's own, which the gate has passed on.
 fn of_refusal(gate: &str, refusal: &Refused) -> Step {
-    match Kind::of_sentence(&refusal.text) {
-        Some(kind) => Step::failed(Link::ClientLogin, gate, kind, &*refusal.text).next(kind.rule().client_step),
+    let said = refusal.said().text;
+    match Kind::of_sentence(&said) {
+        Some(kind) => Step::failed(Link::ClientLogin, gate, kind, said).next(kind.rule().client_step),
         None => Step::failed(Link::ClientLogin, gate, refusal.client_kind(), refusal.cause()),
     }
 }

@@ -5,8 +5,11 @@ use crate::base::trace::TraceId;
 use crate::snowflake::refusal::Refusal;
 
 /// What drivers and TLS libraries say where the gate could send no text of its own.
-const OF_TOOLS: [(&str, Kind); 20] = [
+const OF_TOOLS: [(&str, Kind); 23] = [
     ("certificate has expired", Kind::CertificateExpired),
+    ("certificate is not yet valid", Kind::CertificateExpired),
+    ("invalid peer certificate: expired", Kind::CertificateExpired),
+    ("validity check failed", Kind::CertificateExpired),
     ("certificate_expired", Kind::CertificateExpired),
     ("certificate verify failed", Kind::TlsDistrusted),
     ("unable to get local issuer", Kind::TlsDistrusted),
@@ -26,6 +29,13 @@ const OF_TOOLS: [(&str, Kind); 20] = [
     ("wrong version number", Kind::TlsAbsent),
     ("eof occurred in violation of protocol", Kind::AddressUnexpected),
     ("incorrect username or password was specified", Kind::KeyWrong),
+];
+
+/// What the texts of limits say, whose messages are made of the limit alone (`crate::admit`).
+const OF_LIMITS: [(&str, Kind); 3] = [
+    ("has made too many logins", Kind::LoginLimit),
+    ("has made too many", Kind::RequestLimit),
+    ("under way; the next is possible", Kind::RequestLimit),
 ];
 
 /// What is to be explained.
@@ -73,12 +83,19 @@ fn kind(text: &str) -> Option<Kind> {
     }
     // Drivers break the lines of a text.
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let says = |kind: &Kind| {
+    // How much of the text is the gate's own for this kind; of two that fit, the one that says more is meant.
+    let says = |kind: Kind| {
         let parts: Vec<_> = kind.rule().message.split("{}").map(str::trim).filter(|part| part.len() > 12).collect();
-        !parts.is_empty() && parts.iter().all(|part| flat.contains(part))
+        let all = !parts.is_empty() && parts.iter().all(|part| flat.contains(part));
+        all.then(|| (parts.iter().map(|part| part.len()).sum::<usize>(), kind))
     };
-    if let Some(kind) = all().find(says) {
+    // The first of those that say the same.
+    let best = all().rev().filter_map(says).max_by_key(|(length, _)| *length);
+    if let Some((_, kind)) = best {
         return Some(kind);
+    }
+    if let Some((_, kind)) = OF_LIMITS.iter().find(|(words, _)| flat.contains(words)) {
+        return Some(*kind);
     }
     // What tools say of a handshake that they gave up themselves.
     let lower = flat.to_lowercase();
@@ -123,6 +140,22 @@ mod tests {
                 "SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer",
                 Kind::TlsDistrusted,
             ),
+            (
+                "your key is fine, but Snowflake refuses the role or the context that the gate is set to ask for. Give it",
+                Kind::CredentialContext,
+            ),
+            ("Snowflake refuses the role. Check the role", Kind::RoleRefused),
+            (
+                "390100 (08004): patgate: this client has made too many logins; the next is possible in 5 s",
+                Kind::LoginLimit,
+            ),
+            (
+                "patgate: this client has 32 requests under way; the next is possible when one of them ends",
+                Kind::RequestLimit,
+            ),
+            ("PKIX path validation failed: validity check failed", Kind::CertificateExpired),
+            ("invalid peer certificate: Expired", Kind::CertificateExpired),
+            ("certificate verify failed: certificate is not yet valid", Kind::CertificateExpired),
             ("your address 10.0.0.1 is not in a network that\n  this client may use", Kind::NetworkDenied),
         ] {
             assert_eq!(subject(text), Subject::Kind(kind), "{text}");

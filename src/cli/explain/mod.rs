@@ -57,15 +57,24 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), CommandError> {
             ));
         }
     };
+    let written = match (&args.bundle, &tale) {
+        (Some(file), Some(tale)) => Some((file, bundle::write(file, tale, args.state.config.as_deref())?)),
+        _ => None,
+    };
     match (&tale, &subject) {
-        (Some(tale), _) if args.json => say(&tale.json().to_string()),
+        (Some(tale), _) if args.json => {
+            let mut told = tale.json();
+            if let Some((file, bytes)) = &written {
+                told["bundle"] = serde_json::json!({ "file": file.display().to_string(), "bytes": bytes });
+            }
+            say(&told.to_string());
+        }
         (Some(tale), _) => say(tale.text().trim_end()),
         (None, Subject::Kind(kind)) if args.json => say(&page::json(*kind).to_string()),
         (None, Subject::Kind(kind)) => say(page::text(*kind).trim_end()),
         (None, _) => {}
     }
-    if let (Some(file), Some(tale)) = (&args.bundle, &tale) {
-        let size = bundle::write(file, tale, args.state.config.as_deref())?;
+    if let Some((file, size)) = written.filter(|_| !args.json) {
         say(&format!("\nWritten to {}: {size} bytes, without secrets and key hashes.", file.display()));
     }
     Ok(())

@@ -118,7 +118,7 @@ impl Gauges {
         if let Some(up) = self.audit {
             let one = Floats::default();
             one.set(f64::from(u8::from(up)));
-            add(registry, ("audit_up", "Whether records and the audit log are written"), one);
+            add(registry, ("audit_up", "Whether the audit log is written"), one);
         }
         if let Some((up, errors)) = self.replicas {
             let one = Floats::default();

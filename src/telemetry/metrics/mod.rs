@@ -164,6 +164,24 @@ impl Metrics {
         self.stale.get_or_create(&of(credential)).inc();
     }
 
+    /// Makes the series of what is configured: a rate, and an alert on it, need a zero before the first one.
+    pub fn expects<'a>(&self, clients: impl Iterator<Item = &'a ClientName>, rotated: impl Iterator<Item = &'a str>) {
+        for client in clients {
+            for outcome in ["success", "failed"] {
+                drop(self.logins.get_or_create(&LoginLabels { client: client.shared(), outcome }));
+            }
+        }
+        for credential in rotated {
+            for outcome in ["ok", "failed"] {
+                let labels = RotationLabels { credential: credential.to_owned(), outcome };
+                drop(self.rotations.get_or_create(&labels));
+            }
+        }
+        for outcome in ["ok", "refused"] {
+            drop(self.reloads.get_or_create(&OutcomeLabel { outcome }));
+        }
+    }
+
     /// Counts a refusal of a PAT by Snowflake.
     pub fn pat_refused(&self, credential: &str) {
         self.refused.get_or_create(&of(credential)).inc();

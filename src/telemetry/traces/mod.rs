@@ -65,6 +65,11 @@ impl SpanQueue {
         if settings.otlp.is_none() && !by_variable {
             return Ok(None);
         }
+        let in_use = named.iter().find(|name| variable(name).is_some()).filter(|_| settings.otlp.is_none());
+        if let Some(name) = in_use.filter(|name| !variable(name).is_some_and(|value| is_address(&value))) {
+            not_an_address(name);
+            return Ok(None);
+        }
         let exporter = exporter(settings).map_err(|cause| io::Error::other(format!("traces: {cause}")))?;
         let sampler = || match variable("OTEL_TRACES_SAMPLER")?.trim_start_matches("parentbased_") {
             "always_off" => Some(0.0),
@@ -142,13 +147,35 @@ fn exporter(settings: &config::Traces) -> Result<SpanExporter, Box<dyn std::erro
         builder = builder.with_endpoint(format!("{}/v1/traces", address.trim_end_matches('/')));
     }
     let mut exporter = builder.build()?;
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    // The detectors of the builder read the variables, which go before.
-    let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
-    let resource = Resource::builder().with_attribute(version);
-    let resource = if named { resource } else { resource.with_service_name("patgate") };
-    exporter.set_resource(&resource.build());
+    exporter.set_resource(&resource());
     Ok(exporter)
+}
+
+/// What the gate is to a collector: the variables go before (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES).
+pub(super) fn resource() -> Resource {
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let in_attributes =
+        || variable("OTEL_RESOURCE_ATTRIBUTES").split(',').any(|pair| pair.trim().starts_with("service.name="));
+    let named = !variable("OTEL_SERVICE_NAME").is_empty() || in_attributes();
+    let resource = Resource::builder().with_attribute(version);
+    if named { resource } else { resource.with_service_name("patgate") }.build()
+}
+
+/// Whether a variable's value is the address of a collector.
+pub(super) fn is_address(value: &str) -> bool {
+    let uri = value.parse::<http::Uri>();
+    uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}
+
+/// A variable that somebody else set must not keep the gate from its work. Its value may hold a password.
+pub(super) fn not_an_address(variable: &str) {
+    tracing::error!(
+        owner = "gate",
+        variable,
+        next_step = "write it as http://HOST:4318 or https://HOST:4318, or name the collector in the file",
+        "this variable is not the address of a collector, so nothing is sent there"
+    );
 }
 
 /// Sends what waits, batch after batch, until there is no more to come.
