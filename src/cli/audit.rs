@@ -44,7 +44,8 @@ fn not_proven(first: u64, last: u64, with_checkpoint: bool) -> Vec<String> {
     let mut all = Vec::new();
     if first > 1 {
         all.push(format!(
-            "that what was before number {first} was removed by its age (audit.keep), and not by hand. A gate removes whole \
+            "that what was before number {first} was removed by its age (audit.keep), and not by hand. A gate \
+             removes whole \
              days: if the oldest file is younger than that, somebody else did it."
         ));
     }

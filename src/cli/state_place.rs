@@ -55,7 +55,8 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
 
 fn missing(file: &Path) -> CommandError {
     CommandError::gate(format!(
-        "cannot find the state directory of the gate with {}: the file names none that is there, none is beside it, and \
+        "cannot find the state directory of the gate with {}: the file names none that is there, none is beside it, \
+         and \
          no running gate at its admin address says where it is. Name it with --state DIR, or the running gate with \
          --admin ADDRESS.",
         file.display()

@@ -54,11 +54,13 @@ impl PatStatus {
         let Some(cached) = self.cached.as_ref().filter(|_| self.ready) else { return PatState::Missing };
         let token = self.token.as_ref().map(|token| token.state.as_str());
         match (cached.expires, token) {
-            _ if cached.refused => PatState::Refused,
+            // An operator's word goes first; then what says why Snowflake refuses it.
+            _ if cached.revoked => PatState::Refused,
             (_, Some("gone")) => PatState::Gone,
             (_, Some("disabled")) => PatState::Disabled,
             (Some(end), _) if end <= now => PatState::Expired,
             (_, Some("expired")) => PatState::Expired,
+            _ if cached.refused => PatState::Refused,
             _ if self.is_paused() => PatState::Refused,
             _ if self.pause.is_some() => PatState::Unknown,
             (_, Some("rotated")) => PatState::Rotated,
@@ -70,6 +72,11 @@ impl PatStatus {
     /// Whether Snowflake has refused this version for good.
     fn is_condemned(&self) -> bool {
         self.cached.as_ref().is_some_and(|cached| cached.refused)
+    }
+
+    /// Whether an operator has revoked it.
+    fn is_revoked(&self) -> bool {
+        self.cached.as_ref().is_some_and(|cached| cached.revoked)
     }
 
     /// Whether no login goes to Snowflake with it for a while.
@@ -130,14 +137,14 @@ impl PatStatus {
             PatState::Refused | PatState::Unknown if self.pause.is_some() && !self.is_condemned() => {
                 self.pause.as_ref()?.attention()
             }
-            PatState::Refused if self.kind == "key_pair" => format!(
+            PatState::Refused if self.kind == "key_pair" && !self.is_revoked() => format!(
                 "Snowflake refuses its key pair, so its logins fail; compare RSA_PUBLIC_KEY_FP of DESC USER with the \
                  key in the store, and run `patgate pat retry {}`",
                 self.credential
             ),
-            PatState::Refused if self.cached.as_ref().is_some_and(|cached| cached.revoked) => format!(
-                "an operator has revoked its PAT at this gate, so its logins fail; {new}. If the token is good again \
-                 at Snowflake, run `patgate pat retry {}`",
+            PatState::Refused if self.is_revoked() => format!(
+                "an operator has revoked its {what} at this gate, so its logins fail; {new}. If it is good again at \
+                 Snowflake, run `patgate pat retry {}`",
                 self.credential
             ),
             PatState::Refused | PatState::Unknown => format!(
@@ -193,6 +200,18 @@ mod tests {
                 "usable": true, "overdue": false, "warm": false, "refused": refused
             })
         };
+        let listed = |state: &str| {
+            let mut pat = pat(held(true, None), true);
+            let token = serde_json::json!({
+                "name": "T", "state": state, "created": null, "expires": null, "role": null, "seen": null
+            });
+            pat.token = serde_json::from_value(token).unwrap();
+            pat
+        };
+        // What Snowflake lists says why it refuses, also after the first refusal.
+        assert_eq!(listed("disabled").state(now), PatState::Disabled);
+        assert_eq!(listed("gone").state(now), PatState::Gone);
+        assert_eq!(pat(held(true, Some("2026-10-01T00:00:00Z")), true).state(now), PatState::Expired);
         for (pat, wanted) in [
             (pat(held(false, None), true), None),
             (pat(held(false, Some("2026-11-15T00:00:00Z")), true), None),

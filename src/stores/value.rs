@@ -109,14 +109,22 @@ pub fn replaced(value: &Secret, field: Option<&str>, token: &Secret) -> Result<S
     }))
 }
 
-/// Whether it is a line of an environment file, such as `SNOWFLAKE_PAT=…`.
-fn is_assignment(token: &str) -> bool {
+/// Whether it is a line of an environment file or of YAML, such as `SNOWFLAKE_PAT=…`, `export pat=…`, `token: …`.
+fn is_assignment(line: &str) -> bool {
+    let line = line.strip_prefix("export ").unwrap_or(line);
     let is_name = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.contains('_')
-            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        let name = name.trim_end();
+        let words = || name.split(['_', '-']).filter(|word| !word.is_empty());
+        let upper = name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase());
+        let telling = |word: &str| ["pat", "token", "password", "secret"].contains(&word.to_ascii_lowercase().as_str());
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+            && (upper || words().any(telling))
     };
-    token.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.is_empty())
+    let of = |separator: &str| {
+        line.split_once(separator).is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
+    };
+    of("=") || of(": ")
 }
 
 /// The PAT in a store's value.
@@ -137,6 +145,7 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
         _ if token.starts_with('{') => {
             unusable("the value is a JSON object; name its member with #FIELD in the reference")
         }
+        _ if is_assignment(token) => unusable("the value is a line NAME=TOKEN; store the token alone"),
         _ if token.bytes().any(|b| !(0x21..0x7f).contains(&b)) => {
             unusable("the value holds spaces or characters that no token has")
         }
@@ -146,7 +155,6 @@ pub fn pat(value: &Secret, field: Option<&str>) -> Result<Secret, StoreError> {
         _ if token.starts_with("your") || token.contains(['<', '>', '$', '%', '*', '"', '\'', '`', '[', ']']) => {
             unusable("the value is a placeholder, or has quotes or brackets that no token has")
         }
-        _ if is_assignment(token) => unusable("the value is a line NAME=TOKEN; store the token alone"),
         // What every token that is a JWT begins with, encoded once more.
         _ if token.starts_with("ZXlK") => unusable("the value is a token in base64; store the token itself"),
         _ if PLACEHOLDERS.contains(&token.to_ascii_lowercase().as_str()) => unusable("the value is a placeholder"),
@@ -198,6 +206,24 @@ mod tests {
         assert_eq!(line(&managed, Some("passphrase")).unwrap().expose(), " p ");
         assert_eq!(line(&Secret::new("p\r\n".into()), None).unwrap().expose(), "p");
         assert!(key(&managed, None).is_err() && line(&Secret::new("a\nb".into()), None).is_err());
+    }
+
+    #[test]
+    fn a_pasted_line_is_named_as_that() {
+        for line in [
+            "SNOWFLAKE_PAT=canary",
+            "PAT=canary",
+            "snowflake_pat=canary",
+            "export SNOWFLAKE_PAT=canary",
+            "SNOWFLAKE_PAT: canary",
+            "token: canary",
+        ] {
+            let why = read(line, None).unwrap_err();
+            assert!(why.contains("NAME=TOKEN") && !why.contains("canary"), "{line}: {why}");
+        }
+        for token in ["pat==", "a-token==", "abc=def"] {
+            assert_eq!(read(token, None).unwrap(), token);
+        }
     }
 
     #[test]

@@ -212,7 +212,17 @@ async fn a_revoked_token_is_disabled_and_its_sessions_end() {
     let clock = ManualClock::start();
     let world = world(&clock, DAY).await;
     let (session, _) = world.session().await;
+    // All credentials of the user feel it.
+    world
+        .reload(|config| {
+            config.add_credential("same").rotation = None;
+            config.add_client("other").credential = "same".into();
+        })
+        .await
+        .unwrap();
     let (status, preview) = order(&world, "revoke?dry_run=true&").await;
+    let felt: Vec<_> = preview["clients"].as_array().unwrap().iter().map(|one| one["client"].clone()).collect();
+    assert_eq!(felt, ["bi", "other"], "{preview}");
     assert_eq!((status, &preview["revocation"]["rotator"]), (200, &"admin".into()), "{preview}");
     assert_eq!((&preview["clients"][0]["client"], &preview["clients"][0]["sessions"]), (&"bi".into(), &1.into()));
     assert_eq!(stored(&world).status.as_str(), "ACTIVE");

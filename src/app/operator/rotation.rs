@@ -77,7 +77,11 @@ impl Operator {
         Ok(RevocationReport { revocation, clients, ended })
     }
 
+    /// The clients of all credentials of the same service user: what ends for one ends for all of them.
     async fn clients_of(&self, credential: &str) -> Vec<ClientLogin> {
-        self.clients().await.into_iter().filter(|one| one.credential == credential).collect()
+        let generation = self.generation();
+        let pats = &generation.pats;
+        let same = |other: &str| other == credential || pats.have_one_user(credential, other);
+        self.clients().await.into_iter().filter(|one| same(&one.credential)).collect()
     }
 }

@@ -40,6 +40,16 @@ const BY_SECRET: &[&str] = &[
 ];
 /// Words in names of what may say who logs in, or with what.
 const TELLING: &[&str] = &["user", "login", "uid", "pass", "pwd", "secret", "token", "credential", "private"];
+/// Settings of drivers that have such a word in their names, and say neither, without what separates their words.
+const HARMLESS: &[&str] = &[
+    "logintimeout",
+    "clientstoretemporarycredential",
+    "clientrequestmfatoken",
+    "allowunderscoresinhost",
+    "passcodeinpassword",
+    "tokencachedir",
+    "credentialcachedir",
+];
 /// A part of an account's host, in files of old drivers.
 const REGION: &[&str] = &["region"];
 
@@ -56,7 +66,8 @@ pub(super) fn is_secret_or_user(name: &str) -> bool {
 /// Whether a name, in small letters, may be that of a user or a secret, and is none that is known.
 pub(super) fn is_telling(name: &str) -> bool {
     let known = [USER, PASSWORD, TOKEN, KEY, WAY, TOKEN_FILE].iter().any(|names| names.contains(&name));
-    !known && TELLING.iter().any(|word| name.contains(word))
+    let plain = name.replace(['_', '-', ' '], "");
+    !known && !HARMLESS.contains(&plain.as_str()) && TELLING.iter().any(|word| name.contains(word))
 }
 
 /// Whether a text is a host of Snowflake's.
@@ -74,7 +85,8 @@ pub(super) fn is_host(text: &str, gate: Option<&str>) -> bool {
 pub(super) fn bare_host(text: &str) -> &str {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let text = &text[..text.find('/').unwrap_or(text.len())];
+    let over = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#');
+    let text = &text[..text.find(over).unwrap_or(text.len())];
     let text = text.rsplit_once('@').map_or(text, |(_, host)| host);
     &text[..text.find(':').unwrap_or(text.len())]
 }

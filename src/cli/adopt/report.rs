@@ -190,7 +190,10 @@ pub(super) fn json(reports: &[FileReport]) -> Value {
         .filter(|report| !report.is_empty())
         .map(|report| {
             let logins: Vec<_> = report.logins.iter().map(LoginReport::json).collect();
-            json!({ "file": report.path, "logins": logins, "error": report.error, "backup": report.backup })
+            let backup = report.backup.as_ref().map(|path| path.display().to_string());
+            // A name need not be UTF-8; JSON's texts are.
+            let file = report.path.display().to_string();
+            json!({ "file": file, "logins": logins, "error": report.error, "backup": backup })
         })
         .collect();
     json!({ "looked_at": reports.len(), "files": files })

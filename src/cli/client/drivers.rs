@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::endpoint::{Endpoint, KEY};
 use super::guide::{Guide, Proven, RESULTS};
 
@@ -58,7 +60,11 @@ fn driver(title: &'static str, end: &Endpoint) -> Guide {
         trust: Vec::new(),
         minds: vec![RESULTS],
         shows: SHOWS,
-        moving: Vec::new(),
+        moving: vec![
+            "`patgate adopt PATH` finds connections in the files of tools and drivers, and with --write moves them; \
+             the old file stays beside the new one. In code: the gate's host and port, and the key as the password.",
+            "Back: the old file, or the account's host and the old secret.",
+        ],
         files: Vec::new(),
         settings: common(end),
         environment: BTreeMap::new(),
@@ -122,8 +128,16 @@ pub(super) fn odbc(end: &Endpoint) -> Guide {
     }
 }
 
+/// What a value of a query need not encode (RFC 3986, section 2.3).
+const IN_QUERY: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.').remove(b'~');
+
 pub(super) fn jdbc(end: &Endpoint) -> Guide {
-    let more: String = short_places(end).map(|(name, value)| format!("&{name}={value}")).collect();
+    // What is to be filled in stands there to be read.
+    let coded = |value: &str| match value.starts_with('<') {
+        true => value.to_owned(),
+        false => utf8_percent_encode(value, &IN_QUERY).to_string(),
+    };
+    let more: String = short_places(end).map(|(name, value)| format!("&{name}={}", coded(value))).collect();
     let url = format!("jdbc:snowflake://{}:{}/?account={}{more}", end.way.host, end.way.port, end.way.account);
     let mut settings = common(end);
     settings["url"] = url.clone().into();

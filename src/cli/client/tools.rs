@@ -15,6 +15,9 @@ const BUNDLED: &str = "The tool's bundled ODBC driver has a list of roots of its
 and does not ask Windows: append the root to it, again after each update of the tool.";
 const IN_PLACE: &str = "One connection is shared by all that use it: change it once, and every report follows.";
 
+/// How one comes back.
+const BACK: &str = "Back: the account's host and the old secret, in the same place.";
+
 fn tool(title: &'static str, end: &Endpoint) -> Guide {
     Guide {
         title,
@@ -25,7 +28,7 @@ fn tool(title: &'static str, end: &Endpoint) -> Guide {
         minds: vec![PUBLIC, PORT, RESULTS],
         shows: "The tool shows the gate's sentence with the trace id, behind words of its own: `patgate explain \
         \"TEXT\"`.",
-        moving: Vec::new(),
+        moving: vec![BACK],
         files: Vec::new(),
         settings: common(end),
         environment: BTreeMap::new(),
@@ -99,6 +102,7 @@ pub(super) fn powerbi_service(end: &Endpoint) -> Guide {
         moving: vec![
             "The server in the report must be the same text as in the connection: change the report first (powerbi).",
             IN_PLACE,
+            BACK,
         ],
         ..tool("Power BI service", end)
     }
@@ -123,6 +127,7 @@ pub(super) fn powerbi_gateway(end: &Endpoint) -> Guide {
             "The server in the report and in the connection must be the same text, with or without the port: change \
              both.",
             IN_PLACE,
+            BACK,
         ],
         ..tool("On-premises data gateway (Power BI)", end)
     }
@@ -143,6 +148,7 @@ pub(super) fn fabric(end: &Endpoint) -> Guide {
         moving: vec![
             "Make the new connection, choose it in each dataflow and pipeline, and delete the old one last: forgotten \
              copies of an old token are the usual outage.",
+            "Back: as long as the old connection is there, choose it again.",
         ],
         ..tool("Microsoft Fabric", end)
     }
@@ -192,18 +198,20 @@ pub(super) fn adf(end: &Endpoint) -> Guide {
 
 /// A data source of Tableau.
 fn data_source(end: &Endpoint) -> String {
-    let role = end.way.role.as_deref().unwrap_or_default();
+    // What the gate does not know Tableau asks for.
+    let of = |place: &Option<String>| quick_xml::escape::escape(place.as_deref().unwrap_or_default()).into_owned();
+    let way = &end.way;
+    let (host, user) = (quick_xml::escape::escape(&way.host), quick_xml::escape::escape(&end.user));
     format!(
         "<?xml version='1.0' encoding='utf-8' ?>\n<datasource formatted-name='patgate' inline='true' \
          version='18.1'>\n  \
          <connection authentication='Username Password' class='snowflake' dbname='{}' odbc-connect-string-extras='' \
-         port='{}' schema='{}' server='{}' service='{role}' username='{}' warehouse='{}' />\n</datasource>\n",
-        end.database(),
-        end.way.port,
-        end.schema(),
-        end.way.host,
-        end.user,
-        end.warehouse()
+         port='{}' schema='{}' server='{host}' service='{}' username='{user}' warehouse='{}' />\n</datasource>\n",
+        of(&way.database),
+        way.port,
+        of(&way.schema),
+        of(&way.role),
+        of(&way.warehouse)
     )
 }
 
@@ -256,6 +264,7 @@ pub(super) fn tableau_server(end: &Endpoint) -> Guide {
             "With the REST API (or tabcmd) all connections of a server: query the data sources, update each \
              connection's serverAddress, serverPort and password.",
             "The key does not end: Tableau's saved credentials need nobody every 90 days.",
+            BACK,
         ],
         ..tool("Tableau Server, Tableau Cloud and Bridge", end)
     }
@@ -281,8 +290,40 @@ pub(super) fn excel(end: &Endpoint) -> Guide {
         moving: vec![
             "Workbooks that use a data source by name follow it: change the data source alone.",
             "Others: Data, Queries & Connections, Properties, Definition: SERVER in the connection string.",
+            BACK,
         ],
         files: odbc.files.into_iter().filter(|(name, _)| name.ends_with(".reg")).collect(),
         ..tool("Excel", end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quick_xml::Reader;
+    use quick_xml::events::Event;
+
+    use super::*;
+
+    #[test]
+    fn a_data_source_is_xml_whatever_the_names_are() {
+        let mut end = Endpoint::example();
+        end.way.role = Some("R&D 'x' <y>".to_owned());
+        (end.way.warehouse, end.way.database) = (None, None);
+        let text = data_source(&end);
+        let mut reader = Reader::from_str(&text);
+        let mut found = Vec::new();
+        loop {
+            match reader.read_event().unwrap() {
+                Event::Empty(tag) => found.extend(tag.attributes().map(|one| {
+                    let one = one.unwrap();
+                    let value = quick_xml::escape::unescape(&one.value).unwrap().into_owned();
+                    (one.key.as_ref().to_owned(), value)
+                })),
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        let value = |name: &str| found.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        assert_eq!((value("service"), value("dbname"), value("schema")), (Some("R&D 'x' <y>"), Some(""), Some("MART")));
     }
 }

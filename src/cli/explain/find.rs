@@ -141,7 +141,8 @@ mod tests {
                 Kind::TlsDistrusted,
             ),
             (
-                "your key is fine, but Snowflake refuses the role or the context that the gate is set to ask for. Give it",
+                "your key is fine, but Snowflake refuses the role or the context that the gate is set to ask for. \
+                 Give it",
                 Kind::CredentialContext,
             ),
             ("Snowflake refuses the role. Check the role", Kind::RoleRefused),

@@ -50,7 +50,7 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), CommandError> {
     match done.revocation.rotator {
         Some(_) => Ok(()),
         None => Err(CommandError::attention(
-            "The token lives at Snowflake, and works elsewhere, until somebody runs the statements above there.",
+            "It lives at Snowflake, and works elsewhere, until somebody runs the statements above there.",
         )),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::statements::{Login, RotatorUser, Setup, Uses};
+use super::statements::{Login, RotatorLogin, RotatorUser, Setup, Uses};
 use crate::app::resolver;
 use crate::base::clock::Env;
 use crate::base::fault::Owner;
@@ -45,12 +45,19 @@ enum Preset {
 
 /// Prints the statements.
 pub(super) fn setup(args: &SetupArgs) -> Result<(), CommandError> {
-    with_setup(args, None, |setup| say(setup.statements().trim_end()))
+    with_setup(args, None, |setup| told(args, "statements", &setup.statements()))
 }
 
 /// Prints the queries. They show the role, so that none has to be named.
 pub(super) fn check(args: &SetupArgs) -> Result<(), CommandError> {
-    with_setup(args, Some("<ROLE>"), |setup| say(setup.checks().trim_end()))
+    with_setup(args, Some("<ROLE>"), |setup| told(args, "queries", &setup.checks()))
+}
+
+fn told(args: &SetupArgs, what: &str, sql: &str) {
+    match args.config.json {
+        true => say(&serde_json::json!({ "credential": args.credential, what: sql.trim_end() }).to_string()),
+        false => say(sql.trim_end()),
+    }
 }
 
 /// `any` stands for the role where neither the file nor the command line names one.
@@ -87,7 +94,13 @@ fn with_setup(args: &SetupArgs, any: Option<&str>, then: impl FnOnce(&Setup<'_>)
             LoginRefs::Pat(_) => Login::Pat { token: &token, days },
             LoginRefs::KeyPair(..) => Login::KeyPair(own_key.as_deref()),
         },
-        rotator: rotator.map(|rotator| RotatorUser { user: &rotator.user, public_key: rotator_key.as_deref() }),
+        rotator: rotator.map(|rotator| RotatorUser {
+            user: &rotator.user,
+            login: match &rotator.login {
+                LoginRefs::Pat(_) => RotatorLogin::Pat(days),
+                LoginRefs::KeyPair(..) => RotatorLogin::KeyPair(rotator_key.as_deref()),
+            },
+        }),
     });
     Ok(())
 }

@@ -53,11 +53,18 @@ pub(super) enum Login<'a> {
     KeyPair(Option<&'a str>),
 }
 
+/// What a rotator logs in with.
+pub(super) enum RotatorLogin<'a> {
+    /// A token of its own, of so many days.
+    Pat(u64),
+    /// A key pair with this public key; `None` if it could not be read.
+    KeyPair(Option<&'a str>),
+}
+
 /// A user who rotates the tokens of others.
 pub(super) struct RotatorUser<'a> {
     pub user: &'a str,
-    /// Its public key; `None` if it could not be read.
-    pub public_key: Option<&'a str>,
+    pub login: RotatorLogin<'a>,
 }
 
 impl Setup<'_> {
@@ -187,7 +194,8 @@ impl Setup<'_> {
     fn authentication(&self, user: &str) -> String {
         let (policy, methods, tokens) = match self.login {
             Login::Pat { days, .. } => (
-                "PATGATE_PAT",
+                // A policy of its own for each lifetime: CREATE IF NOT EXISTS leaves one that is there as it is.
+                format!("PATGATE_PAT_{days}"),
                 "PROGRAMMATIC_ACCESS_TOKEN",
                 format!(
                     "\n  PAT_POLICY = (\n    DEFAULT_EXPIRY_IN_DAYS = {days}\n    MAX_EXPIRY_IN_DAYS = {days}\n    \
@@ -195,7 +203,7 @@ impl Setup<'_> {
                      REQUIRE_ROLE_RESTRICTION_FOR_SERVICE_USERS = TRUE\n    BLOCKED_ROLES_LIST = ({BLOCKED})\n  )"
                 ),
             ),
-            Login::KeyPair(_) => ("PATGATE_KEY_PAIR", "KEYPAIR", String::new()),
+            Login::KeyPair(_) => ("PATGATE_KEY_PAIR".to_owned(), "KEYPAIR", String::new()),
         };
         format!(
             "CREATE AUTHENTICATION POLICY IF NOT EXISTS {SCHEMA}.{policy}\n  AUTHENTICATION_METHODS = \
@@ -234,13 +242,27 @@ impl Setup<'_> {
             "The role has the warehouse, the database and the tables.",
             &format!("SHOW GRANTS TO ROLE {role};"),
         );
-        if let Some(rotator) = &self.rotator {
-            let rotator = identifier(rotator.user);
+        if let Some(RotatorUser { user: rotator, login }) = &self.rotator {
+            let rotator = identifier(rotator);
             part(
                 &mut out,
-                "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; compare \
-                 RSA_PUBLIC_KEY_FP.",
-                &format!("SHOW GRANTS ON USER {user};\nDESC USER {rotator};"),
+                match login {
+                    RotatorLogin::KeyPair(_) => {
+                        "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; compare \
+                         RSA_PUBLIC_KEY_FP."
+                    }
+                    RotatorLogin::Pat(_) => {
+                        "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; its own \
+                         token is \
+                         ACTIVE."
+                    }
+                },
+                &match login {
+                    RotatorLogin::KeyPair(_) => format!("SHOW GRANTS ON USER {user};\nDESC USER {rotator};"),
+                    RotatorLogin::Pat(_) => {
+                        format!("SHOW GRANTS ON USER {user};\nSHOW USER PROGRAMMATIC ACCESS TOKENS FOR USER {rotator};")
+                    }
+                },
             );
         }
         if let Login::Pat { .. } = self.login {
@@ -267,15 +289,23 @@ impl Setup<'_> {
 
 fn rotator_statements(rotator: &RotatorUser<'_>, user: &str) -> String {
     let (name, role) = (identifier(rotator.user), identifier(&format!("{}_ROLE", rotator.user)));
+    let login = match rotator.login {
+        RotatorLogin::KeyPair(key) => format!("ALTER USER {name} SET RSA_PUBLIC_KEY = {};", public_key(key)),
+        // Nobody rotates the rotator: its token needs a hand, and a key pair does not.
+        RotatorLogin::Pat(days) => format!(
+            "ALTER USER {name} ADD PROGRAMMATIC ACCESS TOKEN PATGATE_ROTATOR ROLE_RESTRICTION = {} DAYS_TO_EXPIRY = \
+             {days};",
+            text(&format!("{}_ROLE", rotator.user.to_uppercase()))
+        ),
+    };
     format!(
         "CREATE ROLE IF NOT EXISTS {role};\n\
          CREATE USER IF NOT EXISTS {name} TYPE = SERVICE DEFAULT_ROLE = {} COMMENT = 'rotates tokens for patgate';\n\
          GRANT ROLE {role} TO USER {name};\n\
          ALTER USER {name} SET NETWORK_POLICY = {NETWORK_POLICY};\n\
-         ALTER USER {name} SET RSA_PUBLIC_KEY = {};\n\
+         {login}\n\
          GRANT MODIFY PROGRAMMATIC AUTHENTICATION METHODS ON USER {user} TO ROLE {role};",
-        text(&format!("{}_ROLE", rotator.user.to_uppercase())),
-        public_key(rotator.public_key)
+        text(&format!("{}_ROLE", rotator.user.to_uppercase()))
     )
 }
 

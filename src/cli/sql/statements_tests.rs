@@ -7,7 +7,7 @@ fn setup<'a>(egress: &'a [IpNet], login: Login<'a>) -> Setup<'a> {
         uses: Uses { warehouse: Some("BI_WH"), database: Some("SALES"), schema: Some("MART") },
         egress,
         login,
-        rotator: Some(RotatorUser { user: "PATGATE_ROTATOR", public_key: Some("MFkw") }),
+        rotator: Some(RotatorUser { user: "PATGATE_ROTATOR", login: RotatorLogin::KeyPair(Some("MFkw")) }),
     }
 }
 
@@ -31,6 +31,23 @@ fn a_token_is_made_after_all_that_it_depends_on() {
     for invented in ["GENERATE_PROGRAMMATIC_ACCESS_TOKEN", "SET PROGRAMMATIC_ACCESS_TOKEN"] {
         assert!(!text.contains(invented), "{invented}");
     }
+}
+
+#[test]
+fn a_rotator_with_a_token_of_its_own_is_given_one_and_each_lifetime_has_its_policy() {
+    let rotator = Some(RotatorUser { user: "PATGATE_ROTATOR", login: RotatorLogin::Pat(180) });
+    let setup = Setup { rotator, ..setup(&[], Login::Pat { token: "T", days: 180 }) };
+    let text = setup.statements();
+    assert!(
+        text.contains(
+            "ALTER USER \"PATGATE_ROTATOR\" ADD PROGRAMMATIC ACCESS TOKEN PATGATE_ROTATOR ROLE_RESTRICTION = \
+             'PATGATE_ROTATOR_ROLE' DAYS_TO_EXPIRY = 180;"
+        ) && !text.contains("RSA_PUBLIC_KEY"),
+        "{text}"
+    );
+    assert!(text.contains("PATGATE_PAT_180\n"), "{text}");
+    let checks = setup.checks();
+    assert!(checks.contains("TOKENS FOR USER \"PATGATE_ROTATOR\"") && !checks.contains("RSA_PUBLIC_KEY"), "{checks}");
 }
 
 #[test]

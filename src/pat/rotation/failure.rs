@@ -108,6 +108,10 @@ impl RotationFailure {
         let next_step = if status == 401 {
             "Compare the rotator's key with RSA_PUBLIC_KEY_FP of DESC USER, and its network and authentication policy; \
              `patgate sql setup` prints what it needs"
+        } else if refusal.code == "099203" {
+            "A service user's token is restricted to a role: set rotation.role (and rotation.lifetime, else the new \
+             token \
+             lives as long as Snowflake's default) of this credential, and try again"
         } else {
             "Grant it MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the service user, or mend what the text says; \
              `patgate sql setup` prints what it needs"

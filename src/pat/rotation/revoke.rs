@@ -8,7 +8,7 @@ use super::statements::NotRun;
 use super::tidy::rotated;
 use crate::base::ids::{PatId, ServiceUser};
 use crate::pat::{Inner, Pats};
-use crate::snowflake::token_statement::TokenStatement;
+use crate::snowflake::token_statement::{TokenStatement, identifier, text};
 use crate::telemetry::act;
 
 /// What ends a PAT. Nothing in it is secret.
@@ -35,6 +35,12 @@ impl Pats {
     pub async fn revocation(&self, credential: &str, remove: bool) -> Option<Result<Revocation, RotationFailure>> {
         let user = self.inner.users.get(credential)?;
         Some(self.inner.revocation(credential, user, remove).await)
+    }
+
+    /// Whether two credentials log in as one service user, so that a verdict about its PAT is about both.
+    pub fn have_one_user(&self, one: &str, other: &str) -> bool {
+        let users = &self.inner.users;
+        users.get(one).is_some_and(|user| users.get(other).is_some_and(|other| user.tag() == other.tag()))
     }
 
     /// Ends it: at Snowflake where there is a rotator, and at this gate and its replicas in any case.
@@ -80,10 +86,11 @@ impl Inner {
         user: &ServiceUser,
         remove: bool,
     ) -> Result<Revocation, RotationFailure> {
-        let version = match self.cache.of(credential).await {
-            Some(Ok(pat)) => Some(pat.fetched.id.clone()),
-            Some(Err(_)) | None => None,
-        };
+        let cached = self.cache.of(credential).await.and_then(Result::ok);
+        let version = cached.as_ref().map(|pat| pat.fetched.id.clone());
+        if cached.is_some_and(|pat| pat.fetched.secret.pat().is_none()) {
+            return Ok(of_key_pair(credential, version, user));
+        }
         let token = self.rotations.tokens.get(credential);
         let names = match token {
             // Where the rotator cannot look, the token has the name of the configuration.
@@ -123,6 +130,20 @@ impl Inner {
     }
 }
 
+/// What ends a key pair. It has two places at Snowflake, so that one can be replaced while the other serves (`docs`
+/// "Key-pair authentication and key-pair rotation").
+fn of_key_pair(credential: &str, version: Option<PatId>, user: &ServiceUser) -> Revocation {
+    let name = identifier(user.user());
+    let statements = ["RSA_PUBLIC_KEY", "RSA_PUBLIC_KEY_2"].map(|place| format!("ALTER USER {name} UNSET {place}"));
+    let query = format!(
+        "SELECT event_timestamp, client_ip, reported_client_type, reported_client_version, is_success\n\
+         FROM snowflake.account_usage.login_history\nWHERE user_name = {} AND first_authentication_factor = \
+         'RSA_KEYPAIR'\nORDER BY event_timestamp DESC",
+        text(user.user())
+    );
+    Revocation { credential: credential.to_owned(), version, statements: statements.into(), rotator: None, query }
+}
+
 fn end(token: &str, remove: bool) -> TokenStatement<'_> {
     match remove {
         true => TokenStatement::Remove { token },
@@ -132,7 +153,6 @@ fn end(token: &str, remove: bool) -> TokenStatement<'_> {
 
 /// The logins of a user with these tokens (`docs` "LOGIN_HISTORY view", "CREDENTIALS view").
 fn query(user: &ServiceUser, tokens: &[String]) -> String {
-    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let names: Vec<_> = tokens.iter().map(|token| text(token)).collect();
     format!(
         "SELECT l.event_timestamp, l.client_ip, l.reported_client_type, l.reported_client_version, l.is_success, \

@@ -16,7 +16,7 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
         let export = bare.strip_prefix("export ").map_or(0, |_| "export ".len());
         let Some((name, value)) = bare[export..].split_once('=').filter(|_| !bare.starts_with('#')) else { continue };
         let from = start + lead + export + name.len() + 1 + (value.len() - value.trim_start().len());
-        let spot = unquoted(text, from, value.trim());
+        let spot = unquoted(text, from, without_comment(value.trim()));
         let lower = name.trim().to_ascii_lowercase();
         let (family, setting) = match split(&lower) {
             Some(place) => place,
@@ -50,6 +50,16 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
         }
     }
     found.into_values().collect()
+}
+
+/// A value without the comment behind it: after a blank, and after the closing quote.
+fn without_comment(value: &str) -> &str {
+    let quoted = value.chars().next().filter(|quote| matches!(quote, '"' | '\''));
+    let from = quoted.and_then(|quote| value[1..].find(quote)).map_or(0, |end| end + 2);
+    let comment = value[from..]
+        .char_indices()
+        .find(|(at, c)| *c == '#' && value[..from + at].ends_with(|c: char| c.is_whitespace()));
+    comment.map_or(value, |(at, _)| value[..from + at].trim_end())
 }
 
 /// What comes before the name of a setting, and the setting.

@@ -53,7 +53,7 @@ pub(super) struct Part {
 impl Format {
     /// The format of a file; `None` if it is none of these.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
         let end = name.rsplit_once('.').map_or("", |(_, end)| end);
         if name.ends_with(BACKUP) {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::cli::adopt::login::is_host;
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 const JDBC: &str = "jdbc:snowflake://";
@@ -16,6 +17,8 @@ pub(super) fn read(label: &str, spot: &Spot, gate: Option<&str>) -> Option<Setti
     } else if let Some(at) = value.find(ALCHEMY) {
         // What others have as a host is the account here: <https://github.com/snowflakedb/snowflake-sqlalchemy>.
         (url(spot, at + ALCHEMY.len(), "account"), Form::Fixed)
+    } else if let Some(at) = value.find("://").map(|at| at + "://".len()).filter(|at| is_http(value, *at, gate)) {
+        (url(spot, at, "server"), Form::Fixed)
     } else if value.contains(';') && value.contains('=') {
         let entries = pairs(spot);
         let has = |names: &[&str]| entries.iter().any(|(name, _)| names.contains(&name.as_str()));
@@ -33,6 +36,12 @@ pub(super) fn read(label: &str, spot: &Spot, gate: Option<&str>) -> Option<Setti
     };
     let unfit = (value.matches("://").count() > 1).then_some("it has more than one URL");
     Some(Settings { label: label.to_owned(), entries, known: true, at: spot.range.start, form, unfit })
+}
+
+/// Whether it is an address of the web that says more than a host, which begins at this place.
+fn is_http(value: &str, host: usize, gate: Option<&str>) -> bool {
+    let is_address = value.starts_with("https://") || value.starts_with("http://");
+    is_address && value[host..].contains(['?', '@']) && is_host(value, gate)
 }
 
 /// `[USER:PASSWORD@]HOST[:PORT]/…?NAME=VALUE&…`; `host_name` is what the host is here.
@@ -67,7 +76,8 @@ fn url(spot: &Spot, from: usize, host_name: &str) -> Vec<(String, Spot)> {
 }
 
 /// `NAME=VALUE;…`. A value in braces or quotes may hold the character that ends others.
-fn pairs(spot: &Spot) -> Vec<(String, Spot)> {
+/// The settings of `name=value;…`.
+pub(super) fn pairs(spot: &Spot) -> Vec<(String, Spot)> {
     let value = spot.value.expose();
     let mut entries = Vec::new();
     let mut from = 0;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::pairs::pairs;
+use crate::cli::adopt::login::is_secret_or_user;
 use crate::cli::adopt::settings::{Form, Settings, Spot};
 
 pub(super) fn read(text: &str) -> Result<Vec<Settings>, String> {
@@ -34,7 +36,14 @@ fn connection(text: &str, tag: &BytesStart<'_>, source: &str) -> Option<Settings
         entries.push((one.key.as_ref().to_ascii_lowercase(), Spot::spelt(text, range, &value)));
     }
     let known = entries.iter().any(|(name, spot)| name == "class" && spot.value.expose() == "snowflake");
-    Some(Settings { label: source.to_owned(), entries, known, at, form: Form::Xml, unfit: None })
+    // Tableau hands these to the driver beside its own: a secret there goes past the fields.
+    let extras = entries.iter().find(|(name, _)| name == "odbc-connect-string-extras").map(|(_, spot)| pairs(spot));
+    let hidden = known && extras.iter().flatten().any(|(name, _)| is_secret_or_user(name));
+    let unfit = hidden.then_some("odbc-connect-string-extras has a user or a secret of its own: take it out");
+    if hidden {
+        entries.extend(extras.into_iter().flatten());
+    }
+    Some(Settings { label: source.to_owned(), entries, known, at, form: Form::Xml, unfit })
 }
 
 fn attribute(tag: &BytesStart<'_>, names: &[&str]) -> Option<String> {

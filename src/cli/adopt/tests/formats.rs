@@ -122,6 +122,24 @@ fn files_of_environment_variables() {
         &format!("SNOWFLAKE_ACCOUNT=myorg-prod\nSNOWFLAKE_TOKEN={CANARY}\n"),
         &["by hand it has no host, and one cannot be added here"],
     );
+    // A comment is not of the value, and may hold anything.
+    moves(
+        "comments.env",
+        &format!(
+            "SNOWFLAKE_HOST=\"{HOST}\" # prod\nSNOWFLAKE_PORT=443 # usual\nSNOWFLAKE_USER=BI_SERVICE # {CANARY}\n\
+             SNOWFLAKE_PASSWORD='{CANARY}#x' # rotate soon\n"
+        ),
+        &format!(
+            "SNOWFLAKE_HOST=\"gate.example.com\" # prod\nSNOWFLAKE_PORT=8443 # usual\nSNOWFLAKE_USER=BI_SERVICE # \
+             {CANARY}\nSNOWFLAKE_PASSWORD='{KEY}' # rotate soon\n"
+        ),
+    );
+    // What an address says beside its host is no part of the place, and a secret in it is one.
+    let place =
+        Place::new("url.env", format!("SNOWFLAKE_URL=https://{HOST}?user=BI_SERVICE&token={CANARY}\n").as_bytes());
+    let told = report::json(&[place.look(false)]);
+    let login = &told["files"][0]["logins"][0];
+    assert_eq!((&login["host"], login["secrets"].as_array().map(Vec::len)), (&HOST.into(), Some(1)), "{told}");
     moves(
         "jdbc.env",
         &format!("DB_URL=\"jdbc:snowflake://{HOST}:443/?db=D&user=BI_SERVICE&password={CANARY}\"\n"),
@@ -140,6 +158,17 @@ fn workbooks_of_tableau_also_in_packages() {
     };
     let (before, after) = (book(HOST, ""), book("gate.example.com", "port='8443' "));
     moves("Sales.twb", &before, &after);
+
+    let extras = format!("odbc-connect-string-extras='UID=BI_SERVICE;PWD={CANARY}' ");
+    finds("Hidden.twb", &book(HOST, &extras), &["odbc-connect-string-extras has a user or a secret"]);
+    moves(
+        "Plain.twb",
+        &book(HOST, "odbc-connect-string-extras='CLIENT_SESSION_KEEP_ALIVE=TRUE;LOGIN_TIMEOUT=60' "),
+        &book(
+            "gate.example.com",
+            "port='8443' odbc-connect-string-extras='CLIENT_SESSION_KEEP_ALIVE=TRUE;LOGIN_TIMEOUT=60' ",
+        ),
+    );
 
     let package = packed(&[("Sales.twb", before.as_bytes()), ("Data/extract.hyper", b"\x00\x01binary")]);
     let place = Place::new("Sales.twbx", &package);
@@ -246,6 +275,28 @@ fn what_is_not_the_gate_s_to_move_is_said_and_left() {
     finds("config.toml", inside, &["its table is written inside another one", "none of the gate's"]);
     assert!(Place::new("broken.json", b"{\"a\": \"Snowflake\" ").look(false).error.is_some());
     assert!(Place::new("other.json", b"{\"a\": ").look(false).error.is_none());
+}
+
+#[test]
+fn settings_of_drivers_that_sound_like_secrets_are_none() {
+    let toml = |host: &str, key: &str| {
+        format!(
+            "[x]\nhost = \"{host}\"\nport = 8443\nlogin_timeout = 60\nclient_store_temporary_credential = \
+             true\npassword = \"{key}\"\n"
+        )
+    };
+    moves("connections.toml", &toml(HOST, CANARY), &toml("gate.example.com", KEY));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf_8_is_looked_at_and_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new("connections.toml", format!("[x]\nhost = \"{HOST}\"\npassword = \"{CANARY}\"\n").as_bytes());
+    let file = place.home.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.toml"));
+    std::fs::rename(&place.file, &file).unwrap();
+    let moved = Place { file, ..place };
+    assert_eq!(moved.look(false).logins.len(), 1);
 }
 
 #[test]
