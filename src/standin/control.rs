@@ -10,6 +10,7 @@
 //! | `POST /standin/delay` | `{"place":"login","ms":…}` |
 //! | `POST /standin/role` | `{"role":…,"code":…,"text":…}`: refuses logins in that role; without a code it ends that |
 //! | `POST /standin/user` | `{"user":…,"code":…,"text":…}`: refuses logins of that user in the same way |
+//! | `POST /standin/stage` | `{"url":…,"parts":4,"bytes":…,"format":"json"\|"arrow"}`: many rows lie at `URL0` and on |
 //! | `POST /standin/lock` | `{"lock":false}`: bad logins lock nobody |
 //! | `POST /standin/users` | `{"user":…,"type":"SERVICE","disabled":false,…}`: makes or changes a user; see below |
 //! | `POST /standin/key` | `{"user":…,"public_key":…}`: PEM, or its lines without the first and the last |
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 
 use super::asked::Asked;
 use super::knob::{Knob, RouteName};
+use super::query::Stage;
 use super::state::{PatState, Saying, State};
 
 pub(super) fn answer(state: &State, request: &Asked) -> Value {
@@ -63,6 +65,10 @@ pub(super) fn answer(state: &State, request: &Asked) -> Value {
         }
         (&Method::POST, "/standin/role") => state.refuse_role(text("role"), refusal()),
         (&Method::POST, "/standin/user") => state.refuse_user(text("user"), refusal()),
+        (&Method::POST, "/standin/stage") => {
+            let [parts, bytes] = ["parts", "bytes"].map(|name| asked[name].as_u64().unwrap_or(1));
+            state.stage(Some(Stage { url: text("url").to_owned(), parts, bytes, format: text("format").to_owned() }));
+        }
         (&Method::POST, "/standin/lock") => state.lock_users(asked["lock"].as_bool().unwrap_or(true)),
         (&Method::POST, "/standin/knob") if text("knob") == "none" => {
             state.turn_back(&RouteName(text("place").to_owned()));

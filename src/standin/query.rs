@@ -3,7 +3,7 @@
 //! | statement | answer |
 //! |---|---|
 //! | `select N` | one row with the number |
-//! | `select repeat('x', K) … generator(rowcount => N)` | N rows of K characters |
+//! | `select repeat('x', K) … generator(rowcount => N)` | N rows of K characters; in a stage, if a test has set one |
 //! | `select system$wait(N [, 'SECONDS' \| 'MILLISECONDS'])` | after that time |
 //! | `select 'standin:expire'` | as text, and the session token expires |
 //! | `select current_ip_address()` | 192.0.2.1 |
@@ -11,6 +11,8 @@
 //! | anything else | "Statement executed successfully." |
 
 use std::time::Duration;
+
+use serde_json::json;
 
 use super::body::Source;
 use crate::snowflake::members::quoted;
@@ -30,6 +32,31 @@ pub(super) enum Rows {
     Text(String),
     /// Many texts.
     Many { count: u64, length: usize },
+    /// Many texts that lie in a stage, in so many parts of equal size.
+    Staged { count: u64, stage: Stage },
+}
+
+/// Where many rows lie, if not in the answer.
+#[derive(Clone)]
+pub struct Stage {
+    /// The address of the first part without its number, such as `https://stage.example.com/part-`.
+    pub url: String,
+    /// How many parts there are.
+    pub parts: u64,
+    /// How large each is before compression.
+    pub bytes: u64,
+    /// `json` or `arrow`.
+    pub format: String,
+}
+
+impl Rows {
+    /// The same rows in a stage, if they are many and there is one.
+    pub(super) fn staged(self, stage: Option<&Stage>) -> Self {
+        match (self, stage) {
+            (Self::Many { count, .. }, Some(stage)) => Self::Staged { count, stage: stage.clone() },
+            (rows, _) => rows,
+        }
+    }
 }
 
 /// Whether a statement asks for the hosts that drivers need.
@@ -71,7 +98,7 @@ pub(super) fn result(rows: &Rows, query: &str) -> Source {
     let (kind, count) = match rows {
         Rows::Number(_) => (r#""type":"fixed","scale":0,"precision":38,"length":null,"byteLength":null"#, 1),
         Rows::Text(_) => (TEXT, 1),
-        Rows::Many { count, .. } => (TEXT, *count),
+        Rows::Many { count, .. } | Rows::Staged { count, .. } => (TEXT, *count),
     };
     let head = format!(
         concat!(
@@ -99,6 +126,25 @@ pub(super) fn result(rows: &Rows, query: &str) -> Source {
             left: *count,
             tail: tail.into(),
         },
+        Rows::Staged { count, stage: Stage { url, parts, bytes, format } } => {
+            let part = |number: u64| {
+                json!({
+                    "url": format!("{url}{number}"), "rowCount": count / parts, "uncompressedSize": bytes,
+                    "compressedSize": bytes,
+                })
+            };
+            let chunks = json!((0..*parts).map(part).collect::<Vec<_>>());
+            let (head, tail) = match format.as_str() {
+                "arrow" => (
+                    head.replace("rowset\":[", "rowsetBase64\":\"\",\"rowset\":["),
+                    tail.replace("at\":\"json", "at\":\"arrow"),
+                ),
+                _ => (head, tail),
+            };
+            let chunks = format!(r#"],"chunks":{chunks},"chunkHeaders":{{}},"qrmk":"none""#);
+            let tail = tail.replacen(']', &chunks, 1);
+            Source::Whole(format!("{head}{tail}").into())
+        }
     }
 }
 

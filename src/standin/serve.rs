@@ -246,7 +246,8 @@ async fn run_query(state: &Arc<State>, asked: &Asked, session: &Session) -> Resp
         return respond(state, 200, query::result(&Rows::Text(hosts), &id));
     }
     if plan.wait.is_zero() {
-        return respond(state, 200, query::result(&plan.rows, &id));
+        let rows = plan.rows.staged(state.lock().stage.as_ref());
+        return respond(state, 200, query::result(&rows, &id));
     }
     let running = Running {
         sql: sql.to_owned(),

@@ -95,7 +95,7 @@ async fn plain(state: &Arc<State>, sql: &str) -> Table {
         _ if query::asks_for_hosts(sql) => state.lock().allowlist.clone(),
         Rows::Number(number) => number.to_string(),
         Rows::Text(text) => text,
-        Rows::Many { count, .. } => format!("{count} rows"),
+        Rows::Many { count, .. } | Rows::Staged { count, .. } => format!("{count} rows"),
     };
     Table::row(&["C"], vec![value])
 }

@@ -10,6 +10,7 @@ use std::task::Poll;
 use tokio::sync::Notify;
 
 use super::knob::{Knob, RouteName};
+use super::query::Stage;
 use super::sessions::Session;
 use super::token_run::Mishap;
 use super::users::User;
@@ -91,6 +92,8 @@ pub(super) struct Inner {
     pub panics: Vec<String>,
     /// What `SYSTEM$ALLOWLIST` answers.
     pub allowlist: String,
+    /// Where many rows lie; `None`: in the answer.
+    pub stage: Option<Stage>,
     /// The users with tokens of their own, by their names in capitals.
     pub users: HashMap<String, User>,
     /// Every secret of a token of theirs, also of one that is no more.
@@ -236,6 +239,11 @@ impl State {
         let host =
             |(kind, host, port): &(&str, &str, u16)| serde_json::json!({ "type": kind, "host": host, "port": port });
         self.lock().allowlist = serde_json::Value::from_iter(hosts.iter().map(host)).to_string();
+    }
+
+    /// Sets where many rows lie; what lies there is the test's.
+    pub fn stage(&self, stage: Option<Stage>) {
+        self.lock().stage = stage;
     }
 
     /// Closes all connections, idle and busy.

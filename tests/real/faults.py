@@ -23,7 +23,7 @@ from pathlib import Path
 import install
 import world
 from load import free_port
-from matrix import drivers, rare
+from matrix import drivers, proxied, rare
 from matrix.place import LOGIN, Answer, Matrix, Place
 from vault import Vault
 from world import Checks, Collector, Config, Ground, Process, run, same, wait_for
@@ -514,6 +514,7 @@ def main() -> None:
         rare.main_gate(matrix, ground, place, keys, waiting)
         tiny = Place(ground, collector, "small", rare.small(ground))
         rare.small_gate(matrix, ground, tiny, place)
+        by_proxy = proxied.rows(matrix, ground, collector)
         rare.address(checks, ground, tiny)
         rare.late_store(checks, ground, collector, server)
         full_disk(checks, matrix, ground, collector)
@@ -526,7 +527,7 @@ def main() -> None:
         checks.check("every kind of the table was made", lambda: same(sorted(all_kinds() - matrix.told.keys()), []))
         seen = ground.place / "state-main" / "shown.txt"
         checks.check("the admin address and a bundle show what they show", lambda: seen.write_text(shown_to_operators(place, matrix)))
-        for one in (place, other, tiny):
+        for one in (place, other, tiny, by_proxy):
             checks.check(f"{one.gate.name} ends with 0", lambda: same(one.gate.stop(), 0))
             checks.check(f"the audit log of {one.gate.name} proves itself", lambda: run(world.BINARY, "audit", "verify", "--state", one.state))
         collector.stop()
