@@ -139,7 +139,7 @@ class Hostile:
     """Threads that misbehave until told to stop."""
 
     def __init__(self, way: Way, certificates: Certificates, keys: dict[str, str]):
-        self.way, self.keys, self.stop, self.done = gate, keys, threading.Event(), 0
+        self.way, self.keys, self.stop, self.done = way, keys, threading.Event(), 0
         self.wrong: list[str] = []
         self.context = ssl.create_default_context(cafile=str(certificates.ca))
         body = json.dumps({"data": {"PASSWORD": world.new_key("stranger")[0], "LOGIN_NAME": "u"}}).encode()
@@ -282,7 +282,8 @@ def beside(checks: Checks, door: str, seconds: float, proxied: bool) -> None:
         check("the hostile ones got what they should", lambda: world.same(hostile.wrong[:5], []))
         check("its memory is flat", lambda: world.same(late < early * 1.25 + 4096, True))
         check("the gate answers its operator", lambda: world.same(gate.ready(), 200))
-        check("lines of its log were dropped and counted", lambda: world.same(dropped(gate) > 0, True))
+        if not proxied:  # In its time the other one's log does not fill a pipe.
+            check("lines of its log were dropped and counted", lambda: world.same(dropped(gate) > 0, True))
         # A refused context costs one bad login, and one more each time that its memory of it ends: 60 s, 2, 4, 8, 15 minutes.
         check("it costs few bad logins", lambda: world.same(1 <= bad <= 8, True))
         check("and ends with 0", lambda: world.same(gate.stop(), 0))
