@@ -98,6 +98,7 @@ pub struct App {
     stopping: CancellationToken,
     observer: Option<Observer>,
     drain: CancellationToken,
+    workers: Workers,
 }
 
 impl App {
@@ -176,6 +177,7 @@ impl App {
             stopping,
             observer,
             drain,
+            workers,
         })
     }
 
@@ -204,6 +206,11 @@ impl App {
         generation.pats.first_reads(generation.config.pat.read).await;
     }
 
+    /// Whether every worker looks after its connections, for a watchdog.
+    pub fn is_alive(&self) -> bool {
+        self.workers.are_alive()
+    }
+
     /// Returns when an operator drains the gate.
     pub async fn drained(&self) {
         self.drain.cancelled().await;
@@ -224,6 +231,8 @@ impl App {
         self.stopping.cancel();
         self.generations.current.load().pats.stop_rotating();
         tokio::time::sleep(listen.notice).await;
+        // The threads end with the last handle to them.
+        drop(self.workers);
         let clean = self.shutdown.stop(listen.drain).await;
         if clean {
             // Only the end of the threads is left to wait for.

@@ -61,10 +61,18 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Re
     tracing::info!(address = %app.address, admin = %app.admin, health, version, "listening");
     app.settled().await;
     service::tell(&Phase::Ready);
+    let mut watchdog = service::watchdog().map(tokio::time::interval);
     let signal = loop {
         let event = tokio::select! {
             event = signals.next() => event,
             () = app.drained() => break "the operator's command",
+            () = due(&mut watchdog) => {
+                // The service manager ends a gate that says nothing, and starts it again.
+                if app.is_alive() {
+                    service::tell(&Phase::Alive);
+                }
+                continue;
+            }
         };
         match event {
             SystemEvent::Stop(signal) => break signal,
@@ -83,6 +91,14 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Re
     };
     tracing::info!(clean, "stopped");
     Ok(())
+}
+
+/// The next time that the watchdog wants to hear something; never without one.
+async fn due(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
 fn load(file: &Path) -> Result<(Config, Report), CommandError> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -14,6 +15,14 @@ pub(super) enum Phase {
     Reloading,
     /// It stops.
     Stopping,
+    /// It is still at work.
+    Alive,
+}
+
+/// How often the service manager wants to hear that the gate is at work; `None` if it does not. Half of what it waits,
+/// as `sd_watchdog_enabled(3)` has it.
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|patience| patience / 2).filter(|every| !every.is_zero())
 }
 
 /// The sockets from the service manager: the first for drivers, the second for the operator.
@@ -36,6 +45,7 @@ pub(super) fn tell(phase: &Phase) {
             now.and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
         }
         Phase::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+        Phase::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     };
     if let Err(error) = told {
         tracing::warn!(cause = %error, "cannot notify the service manager");

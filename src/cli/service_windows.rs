@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 /// The notifications to the service manager.
 pub(super) enum Phase {
@@ -11,6 +12,13 @@ pub(super) enum Phase {
     Reloading,
     /// It stops.
     Stopping,
+    /// It is still at work.
+    Alive,
+}
+
+/// It does not ask.
+pub(super) fn watchdog() -> Option<Duration> {
+    None
 }
 
 /// None.

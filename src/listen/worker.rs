@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 
 use super::connection;
 use super::slot::ConnectionSlot;
@@ -22,6 +23,8 @@ use crate::telemetry::log_throttle::LogThrottle;
 
 /// How often a worker checks waiting connections.
 const SWEEP: Duration = Duration::from_secs(10);
+/// A worker that has not done so for this long hangs.
+const LATE: Duration = Duration::from_secs(30);
 
 /// The worker threads. They stop when the last handle is dropped and their connections have ended.
 #[derive(Clone)]
@@ -30,6 +33,24 @@ pub struct Workers(Arc<[WorkerHandle]>);
 struct WorkerHandle {
     sender: UnboundedSender<Arrival>,
     connections: Arc<AtomicUsize>,
+    swept: Arc<Swept>,
+}
+
+/// When a worker last checked its connections, in milliseconds since its start.
+struct Swept {
+    start: Instant,
+    last: AtomicU64,
+}
+
+impl Swept {
+    fn now(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    fn ago(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
 }
 
 /// A connection on its way to its worker. The permits limit the queue.
@@ -58,11 +79,18 @@ impl Workers {
             let context = WorkerContext { slot: WorkerSlot::new(current.clone())?, unadmitted: unadmitted.clone() };
             let (sender, arrivals) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || runtime.block_on(serve(arrivals, context));
+            let swept = Arc::new(Swept { start: Instant::now(), last: AtomicU64::new(0) });
+            let theirs = swept.clone();
+            let run = move || runtime.block_on(serve(arrivals, context, &theirs));
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
-            handles.push(WorkerHandle { sender, connections: Arc::default() });
+            handles.push(WorkerHandle { sender, connections: Arc::default(), swept });
         }
         Ok((Self(handles.into()), threads))
+    }
+
+    /// Whether none of them hangs.
+    pub fn are_alive(&self) -> bool {
+        self.0.iter().all(|worker| worker.swept.ago() < LATE)
     }
 
     /// Gives a connection, in non-blocking mode, to the worker with the fewest connections.
@@ -84,7 +112,7 @@ impl Workers {
     }
 }
 
-async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext) {
+async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext, swept: &Swept) {
     let (context, failed) = (Arc::new(context), LogThrottle::default());
     let mut connections = tokio::task::JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
@@ -102,7 +130,10 @@ async fn serve(mut arrivals: UnboundedReceiver<Arrival>, context: WorkerContext)
                 None => break,
             },
             Some(_ended) = connections.join_next() => {}
-            _ = sweep.tick() => context.slot.worker().sweep(),
+            _ = sweep.tick() => {
+                context.slot.worker().sweep();
+                swept.now();
+            }
         }
     }
     while connections.join_next().await.is_some() {}

@@ -13,6 +13,7 @@ mod explain;
 mod gate;
 mod log;
 mod operator;
+mod service;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz debian]
 """
 
 import hashlib
@@ -40,6 +40,9 @@ APT = {
     "prometheus": "prometheus",
     "chromium": "chromium",
     "promtool": "prometheus",
+    "debootstrap": "debootstrap",
+    "strip": "binutils",
+    "fakeroot": "fakeroot",
 }
 
 
@@ -232,7 +235,23 @@ def fuzz(root: Path) -> Path:
     return place / triple / "release"
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz)}
+def debian(root: Path) -> Path:
+    """A fresh Debian with systemd, as its installer makes it, from the mirror that this machine uses; only root can."""
+    need("debootstrap")
+    if os.geteuid() != 0:
+        raise InstallError("a fresh Debian can be made by root alone")
+    release, packages = "bookworm", "ca-certificates,systemd"
+
+    def build(place: Path) -> None:
+        sites = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE)"], capture_output=True, text=True, check=True).stdout.split()
+        if not sites:
+            raise InstallError("apt has no mirror: apt-get update")
+        run("debootstrap", "--variant=minbase", f"--include={packages}", release, place / "root", sites[0])
+
+    return once(root, "debian", f"{release} {packages}", build) / "root"
+
+
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz, debian)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():
