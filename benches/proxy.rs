@@ -6,9 +6,10 @@
 //! the ratio to nginx in the same round, with the least and the greatest: absolute figures drift with the machine,
 //! ratios less. nginx is in the list twice, so that its second column shows the noise.
 //!
-//! The gate is in the list five times: with defaults (history and audit log on), without either, with traces as well,
-//! without sealed tokens, and with a limit of every kind over each request. `BASELINE=PROGRAM` adds another build of
-//! it, to measure a change in one run.
+//! The gate is in the list six times: with defaults (history and audit log on), the same by its proxy way in (CONNECT,
+//! then TLS), without history and audit log, with traces as well, without sealed tokens, and with a limit of every kind
+//! over each request. `BASELINE=PROGRAM` adds another build of it, to measure a change in one run. `ONLY=plain` leaves
+//! the last four out.
 //!
 //! At the end one client sends one query after the other, while another client's 200 connections refresh their reports
 //! at once, and back off for a second on 429, as drivers do. The result is the first client's p99, compared with that
@@ -20,7 +21,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,12 +33,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use patgate::internal::admit::key;
-use patgate::internal::base::clock::SystemRandom;
+use patgate::internal::base::clock::{Clock, SystemClock, SystemRandom};
 use patgate::internal::base::names::ClientName;
 use patgate::internal::base::secret::Secret;
 use patgate::internal::standin::Certificates;
 use patgate::internal::tls;
+use patgate::internal::tls::local_ca::LocalCa;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -61,12 +64,14 @@ fn main() {
     let keys: Vec<_> = (0..users).map(issue).collect();
     let nginx = Proxy::nginx(home.path(), origin, "a");
     let again = Proxy::nginx(home.path(), origin, "b");
-    let connector = TlsConnector::from(Arc::new(tls::client(Some(&certificates.ca)).unwrap()));
+    let trusted = intercept_ca(home.path(), &certificates);
+    let connector = TlsConnector::from(Arc::new(tls::client(Some(&trusted)).unwrap()));
     let gate = |name: &str, top: &str, client: &str, tables: &str| {
         let gate = Proxy::gate(home.path(), origin, &keys, name, [top, client, tables]);
         runtime.block_on(gate.logged_in(&connector, &keys[0]))
     };
     let plain = gate("patgate", "", "", "");
+    let by_proxy = runtime.block_on(Proxy::by_connect(home.path(), origin, &keys).logged_in(&connector, &keys[0]));
     let baseline = std::env::var("BASELINE").ok().map(|program| {
         let gate = Proxy::gate_of(&program, home.path(), origin, &keys, "baseline", ["", "", ""]);
         runtime.block_on(gate.logged_in(&connector, &keys[0]))
@@ -82,22 +87,26 @@ fn main() {
     let login = |key: &Secret| request("/session/v1/login-request?requestId=1", login_body(key.expose()));
     let login: Vec<_> = keys.iter().map(login).collect();
     println!("{rounds} rounds, {CONNECTIONS} connections, {users} service users, slices of {} ms", slice.as_millis());
-    for name in ["small request", "login"] {
-        let mut proxies = vec![&nginx, &plain];
+    for name in ["small request", "login", "new connection with a small request"] {
+        let mut proxies = vec![&nginx, &plain, &by_proxy];
         proxies.extend(&baseline);
-        proxies.extend([&unrecorded, &traced, &unsealed, &limited, &again]);
+        if std::env::var_os("ONLY").is_none() {
+            proxies.extend([&unrecorded, &traced, &unsealed, &limited]);
+        }
+        proxies.push(&again);
         let mut figures = vec![Vec::new(); proxies.len()];
         for round in 0..rounds {
             for turn in 0..proxies.len() {
                 let i = (turn + round) % proxies.len();
                 let small = vec![query(&proxies[i].token)];
                 let requests = if name == "login" { &login } else { &small };
-                figures[i].push(runtime.block_on(measure(proxies[i], &connector, requests, slice)));
+                let fresh = name.starts_with("new");
+                figures[i].push(runtime.block_on(measure(proxies[i], &connector, (requests, fresh), slice)));
             }
         }
         println!("\n{name}: µs of the proxy's CPU time a request (median), ratio to nginx (median, least, greatest)");
         if baseline.is_some() {
-            let ratios: Vec<f64> = figures[1].iter().zip(&figures[2]).map(|(new, old)| new / old).collect();
+            let ratios: Vec<f64> = figures[1].iter().zip(&figures[3]).map(|(new, old)| new / old).collect();
             println!("  patgate to baseline: {:.3}", median(&ratios));
         }
         for (i, proxy) in proxies.iter().enumerate() {
@@ -181,13 +190,37 @@ async fn storm(gate: &Proxy, connector: &TlsConnector, storming: &str) {
     );
 }
 
-async fn connect(proxy: &Proxy, connector: &TlsConnector) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
-    let tcp = TcpStream::connect(proxy.address).await.unwrap();
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+async fn connect(proxy: &Proxy, connector: &TlsConnector) -> Sender {
+    connect_to(proxy.address, proxy.by_connect, connector).await
+}
+
+async fn connect_to(address: SocketAddr, by_connect: bool, connector: &TlsConnector) -> Sender {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
+    if by_connect {
+        tcp.write_all(b"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n").await.unwrap();
+        let mut answer = [0; 512];
+        let length = tcp.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+    }
     let tls = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
     tokio::spawn(connection);
     sender
+}
+
+/// Makes the CA of the proxy way in; returns a file with it and the other one, for clients.
+fn intercept_ca(home: &Path, certificates: &Certificates) -> PathBuf {
+    let now = SystemClock.wall();
+    let valid = now - Duration::from_secs(3600)..now + Duration::from_secs(86_400);
+    let made = LocalCa::new(&["localhost".to_owned()], valid).unwrap();
+    std::fs::write(home.join("intercept.pem"), &made.certificate).unwrap();
+    std::fs::write(home.join("intercept.key"), made.key.expose()).unwrap();
+    let both = home.join("both.pem");
+    std::fs::write(&both, std::fs::read_to_string(&certificates.ca).unwrap() + &made.certificate).unwrap();
+    both
 }
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
@@ -207,6 +240,8 @@ struct Proxy {
     address: SocketAddr,
     /// The authorization of a request in a session.
     token: String,
+    /// Whether it takes a CONNECT first.
+    by_connect: bool,
 }
 
 impl Drop for Proxy {
@@ -252,6 +287,17 @@ impl Proxy {
     /// A gate with more text at the top of its configuration, in each client's table, and after all tables.
     fn gate(home: &Path, origin: SocketAddr, keys: &[Secret], name: &str, more: [&str; 3]) -> Self {
         Self::gate_of(env!("CARGO_BIN_EXE_patgate"), home, origin, keys, name, more)
+    }
+
+    /// A gate that tools enter as their proxy.
+    fn by_connect(home: &Path, origin: SocketAddr, keys: &[Secret]) -> Self {
+        let address = free();
+        let listener = format!(
+            "[listeners.proxy]\nkind='connect'\naddress='{address}'\nca='intercept.pem'\nca_key='intercept.key'\n"
+        );
+        let mut gate = Self::gate(home, origin, keys, "by CONNECT", ["", "", &listener]);
+        (gate.address, gate.by_connect) = (address, true);
+        gate
     }
 
     /// The same of another build.
@@ -302,7 +348,7 @@ impl Proxy {
     fn ready(name: String, process: Child, address: SocketAddr) -> Self {
         for _ in 0..500 {
             if std::net::TcpStream::connect(address).is_ok() {
-                return Self { name, process, address, token: "t".repeat(250) };
+                return Self { name, process, address, token: "t".repeat(250), by_connect: false };
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -423,15 +469,24 @@ fn login_body(key: &str) -> Vec<u8> {
 }
 
 /// CPU µs per request of a proxy under 64 busy connections.
-async fn measure(proxy: &Proxy, connector: &TlsConnector, requests: &[Request<Bytes>], slice: Duration) -> f64 {
+async fn measure(
+    proxy: &Proxy,
+    connector: &TlsConnector,
+    (requests, fresh): (&[Request<Bytes>], bool),
+    slice: Duration,
+) -> f64 {
     let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = Vec::new();
     for connection in 0..CONNECTIONS {
         let request = requests[connection % requests.len()].clone();
-        let mut sender = connect(proxy, connector).await;
-        let (done, stop) = (done.clone(), stop.clone());
+        let (done, stop, connector) = (done.clone(), stop.clone(), connector.clone());
+        let (address, by_connect) = (proxy.address, proxy.by_connect);
+        let mut sender = connect_to(address, by_connect, &connector).await;
         clients.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
+                if fresh {
+                    sender = connect_to(address, by_connect, &connector).await;
+                }
                 let response = sender.send_request(request.clone().map(Full::new)).await.unwrap();
                 assert_eq!(response.status(), 200);
                 let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -167,6 +167,9 @@ pub mod internal {
         pub mod units {
             pub use crate::config::units::{Rate, rate};
         }
+        pub mod keys {
+            pub use crate::config::keys::all_keys;
+        }
         pub mod file {
             pub use crate::config::file::parse;
         }

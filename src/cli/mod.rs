@@ -6,6 +6,7 @@ mod audit;
 mod cert;
 mod check;
 mod client;
+mod config;
 mod console;
 #[cfg(feature = "demo")]
 mod demo;
@@ -99,6 +100,9 @@ enum Command {
     /// What tools need that enter the gate as their proxy.
     #[command(subcommand)]
     Proxy(proxy::ProxyCommand),
+    /// Print the keys of the configuration: a schema for editors, a reference for people.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Print the completions of a shell.
     Completions(pages::CompletionsArgs),
     /// Print the manual, as man(1) reads it.
@@ -131,6 +135,10 @@ pub fn main() -> ExitCode {
         Command::Cert(command) => cert::cert(&command),
         Command::Client(command) => client::client(&command),
         Command::Proxy(command) => proxy::proxy(&command),
+        Command::Config(command) => {
+            config::config(&command);
+            Ok(())
+        }
         Command::Completions(args) => pages::completions(&args, Cli::command()),
         Command::Man(args) => pages::man(&args, Cli::command()),
         #[cfg(feature = "demo")]

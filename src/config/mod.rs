@@ -10,6 +10,7 @@ mod connect;
 mod entries;
 pub mod file;
 mod forward_proxy;
+pub mod keys;
 mod limits;
 mod listen;
 mod observe;

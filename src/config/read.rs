@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::report::Report;
+use super::report::{Form, Report};
 use super::units;
 
 /// The state that all sections of one file share.
@@ -72,13 +72,15 @@ impl<'a> Section<'a> {
     }
 
     /// Makes a key known, whether it is there or not.
-    fn know(&self, key: &'static str) {
-        self.known.borrow_mut().push(key);
-        self.context.report.borrow_mut().asked(joined(&self.kind, key), self.has(key));
+    fn know(&self, key: &'static str, form: Form, wanted: &str) {
+        if !self.known.borrow().contains(&key) {
+            self.known.borrow_mut().push(key);
+        }
+        self.context.report.borrow_mut().asked(joined(&self.kind, key), self.has(key), form, wanted);
     }
 
-    fn get(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
-        self.know(key);
+    fn get(&self, key: &'static str, form: Form, wanted: &str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
+        self.know(key, form, wanted);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some((value.get_ref(), value.span()))
     }
@@ -86,10 +88,11 @@ impl<'a> Section<'a> {
     fn typed<T>(
         &self,
         key: &'static str,
+        form: Form,
         wanted: &str,
         read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Option<Found<T>> {
-        let (value, span) = self.get(key)?;
+        let (value, span) = self.get(key, form, wanted)?;
         if let Some(value) = read(value) {
             return Some(Found { value, span });
         }
@@ -100,13 +103,13 @@ impl<'a> Section<'a> {
     /// A string.
     pub fn text(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         let fits = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);
-        self.typed(key, wanted, |value| value.as_str().filter(fits).map(str::to_owned))
+        self.typed(key, Form::Text, wanted, |value| value.as_str().filter(fits).map(str::to_owned))
     }
 
     /// A required string.
     pub fn required(&self, key: &'static str, wanted: &str) -> Option<Found<String>> {
         if !self.has(key) {
-            self.know(key);
+            self.know(key, Form::Text, wanted);
             self.error(format!("`{key}` is missing"), format!("Write {key} = … with {wanted}."));
             return None;
         }
@@ -120,7 +123,7 @@ impl<'a> Section<'a> {
         wanted: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<Found<T>> {
-        self.typed(key, wanted, |value| parse(value.as_str()?))
+        self.typed(key, Form::Text, wanted, |value| parse(value.as_str()?))
     }
 
     /// Like [`Section::parsed`], for a required value.
@@ -159,7 +162,7 @@ impl<'a> Section<'a> {
     /// A whole number in a range.
     pub fn count(&self, key: &'static str, range: Range<usize>) -> Option<Found<usize>> {
         let wanted = format!("a whole number from {} to {}", range.start, range.end);
-        self.typed(key, &wanted, |value| {
+        self.typed(key, Form::Integer, &wanted, |value| {
             let number = value.as_integer().filter(|number| number.radix() == 10)?;
             number.as_str().parse().ok().filter(|n| *n >= range.start && *n <= range.end)
         })
@@ -167,7 +170,7 @@ impl<'a> Section<'a> {
 
     /// A number with or without a fraction.
     pub fn number(&self, key: &'static str, wanted: &str, fits: impl Fn(f64) -> bool) -> Option<Found<f64>> {
-        self.typed(key, wanted, |value| {
+        self.typed(key, Form::Number, wanted, |value| {
             let text = match (value.as_float(), value.as_integer()) {
                 (Some(float), _) => float.as_str(),
                 (None, Some(integer)) => integer.as_str(),
@@ -179,7 +182,7 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub fn flag(&self, key: &'static str) -> Option<Found<bool>> {
-        self.typed(key, "true or false, without quotes", DeValue::as_bool)
+        self.typed(key, Form::Flag, "true or false, without quotes", DeValue::as_bool)
     }
 
     /// A path, made absolute against the file's directory.
@@ -196,7 +199,8 @@ impl<'a> Section<'a> {
 
     /// A list of strings, each parsed; every bad element is reported.
     pub fn list<T>(&self, key: &'static str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Found<Vec<T>>> {
-        let found = self.typed(key, &format!("a list in brackets, each element {wanted}"), DeValue::as_array)?;
+        let brackets = format!("a list in brackets, each element {wanted}");
+        let found = self.typed(key, Form::List, &brackets, DeValue::as_array)?;
         let mut values = Vec::new();
         let mut whole = true;
         for element in found.value.iter() {
@@ -219,8 +223,10 @@ impl<'a> Section<'a> {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<Found<Vec<T>>> {
         if self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_array()) {
+            self.know(key, Form::Text, wanted);
             return self.list(key, wanted, parse);
         }
+        self.know(key, Form::List, wanted);
         let found = self.parsed(key, wanted, parse)?;
         Some(Found { value: vec![found.value], span: found.span })
     }
@@ -234,9 +240,11 @@ impl<'a> Section<'a> {
     ) -> Option<Found<Vec<T>>> {
         let is_list = self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_array());
         if !is_list {
+            self.know(key, Form::List, wanted);
             let found = self.required_parsed(key, wanted, parse)?;
             return Some(Found { value: vec![found.value], span: found.span });
         }
+        self.know(key, Form::Text, wanted);
         let found = self.list(key, wanted, parse)?;
         if found.value.is_empty() {
             self.error_at(&found.span, key, "the list is empty", format!("Write {wanted}."));
@@ -247,7 +255,7 @@ impl<'a> Section<'a> {
 
     /// A table below this one.
     pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
-        let found = self.typed(key, "a table", DeValue::as_table)?;
+        let found = self.typed(key, Form::Table, "a table", DeValue::as_table)?;
         Some(self.below(self.name_of(key), key, found.value, found.span))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It never quotes a value: the operator may have written a secret in place of a reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -13,7 +13,35 @@ pub struct Report {
     lines: Vec<usize>,
     length: usize,
     problems: Vec<Problem>,
-    keys: BTreeMap<String, bool>,
+    keys: BTreeMap<String, Asked>,
+}
+
+/// A key that the reader asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Whether the file has it.
+    pub there: bool,
+    /// What it may be in TOML.
+    pub forms: BTreeSet<Form>,
+    /// What to write, for people.
+    pub wanted: String,
+}
+
+/// What a value is in TOML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Integer,
+    /// A number with or without a fraction.
+    Number,
+    /// A list of strings.
+    List,
+    /// A table.
+    Table,
 }
 
 /// One problem.
@@ -64,14 +92,19 @@ impl Report {
     }
 
     /// The reader asked for a key, which was there or not.
-    pub(super) fn asked(&mut self, key: String, there: bool) {
-        *self.keys.entry(key).or_default() |= there;
+    pub(super) fn asked(&mut self, key: String, there: bool, form: Form, wanted: &str) {
+        let asked = self.keys.entry(key).or_default();
+        asked.there |= there;
+        asked.forms.insert(form);
+        // A key that is read in several ways says the most in the longest of them.
+        if asked.wanted.len() < wanted.len() {
+            wanted.clone_into(&mut asked.wanted);
+        }
     }
 
-    /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose), and whether the
-    /// file has it.
-    pub fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.keys.iter().map(|(key, there)| (key.as_str(), *there))
+    /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose).
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Asked)> {
+        self.keys.iter().map(|(key, asked)| (key.as_str(), asked))
     }
 
     /// Whether there is an error among the problems.

@@ -3,24 +3,10 @@
 use std::path::Path;
 
 use patgate::internal::config::file;
+use patgate::internal::config::keys::all_keys;
 
 fn example() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/patgate.toml")).unwrap()
-}
-
-/// The example with its commented keys and tables taken in: lines such as `# key = value` and `# [table]`.
-fn all_keys(text: &str) -> String {
-    let is_key = |rest: &str| {
-        let name = rest.split(" = ").next().unwrap_or_default();
-        rest.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-    };
-    text.lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if is_key(rest) || rest.starts_with('[') => rest,
-            _ => line,
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 #[test]
@@ -44,8 +30,9 @@ fn no_key_is_missing_from_the_example() {
     // A key of several tables is shown in one of them.
     let shown = |key: &str| {
         let own = key.rsplit('.').next().unwrap();
-        asked.iter().any(|(other, there)| *there && other.rsplit('.').next().unwrap() == own)
+        asked.iter().any(|(other, asked)| asked.there && other.rsplit('.').next().unwrap() == own)
     };
-    let missing: Vec<_> = asked.iter().filter(|(key, there)| !there && !shown(key)).map(|(key, _)| *key).collect();
+    let missing: Vec<_> =
+        asked.iter().filter(|(key, asked)| !asked.there && !shown(key)).map(|(key, _)| *key).collect();
     assert!(missing.is_empty(), "config/patgate.toml does not show {missing:?}");
 }
