@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::listeners::{self, Contents};
 use crate::base::clock::Clock;
@@ -33,6 +33,8 @@ pub struct Generations {
     pub listeners: BTreeMap<Arc<str>, Arc<ArcSwap<ListenerState>>>,
     /// The state that outlives a configuration.
     pub services: Services,
+    /// The tunnels of all listeners: half of the connections at most.
+    tunnels: Arc<Semaphore>,
     /// The contents of certificate, key, client roots and revocation lists that each listener uses.
     contents: Mutex<BTreeMap<Arc<str>, Contents>>,
 }
@@ -47,22 +49,28 @@ pub struct Reloaded {
 }
 
 impl Generations {
-    /// Makes the first generation.
+    /// Makes the first generation, for a gate that has room for so many connections.
     ///
     /// # Errors
     /// If a file that the configuration names is unusable.
-    pub fn first(config: Arc<Config>, resolver: Arc<Resolver>, services: Services) -> io::Result<Self> {
+    pub fn first(
+        config: Arc<Config>,
+        resolver: Arc<Resolver>,
+        services: Services,
+        connections: usize,
+    ) -> io::Result<Self> {
         let accounts = Generation::accounts(&config, None).map_err(broken)?;
         let pats = Pats::new(&config, &accounts, services.pat_parts(resolver));
         let generation = Generation::new(config.clone(), accounts, pats, services.clone(), None);
         let (mut all, mut contents) = (BTreeMap::new(), BTreeMap::new());
+        let tunnels = Arc::new(Semaphore::new((connections / 2).max(1)));
         for listen in config.all_listeners() {
-            let (state, content) = listeners::state(listen, &config, None, &services).map_err(broken)?;
+            let (state, content) = listeners::state(listen, &config, None, (&services, &tunnels)).map_err(broken)?;
             all.insert(listen.name.clone(), Arc::new(ArcSwap::from_pointee(state)));
             contents.insert(listen.name.clone(), content);
         }
         let current = Arc::new(ArcSwap::from_pointee(generation));
-        Ok(Self { current, listeners: all, services, contents: Mutex::new(contents) })
+        Ok(Self { current, listeners: all, services, tunnels, contents: Mutex::new(contents) })
     }
 
     /// Replaces the configuration in use.
@@ -95,7 +103,10 @@ impl Generations {
                 )));
             }
             let before = contents.get(&listen.name).map(|content| (old, *content));
-            next.push((place, listeners::state(listen, &config, before, &self.services).map_err(broken)?));
+            next.push((
+                place,
+                listeners::state(listen, &config, before, (&self.services, &self.tunnels)).map_err(broken)?,
+            ));
         }
         let accounts = Generation::accounts(&config, Some(&old)).map_err(broken)?;
         let pats = self.pats(&old, &config, &accounts).await?;

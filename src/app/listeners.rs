@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
+
 use crate::base::fault::chain;
 use crate::base::tunnel_target::TunnelTarget;
 use crate::config::{Config, Connect, KeyPair, Listen};
@@ -27,10 +29,11 @@ pub(super) fn state(
     listen: &Listen,
     config: &Config,
     before: Option<(Arc<ListenerState>, Contents)>,
-    services: &Services,
+    (services, tunnels): (&Services, &Arc<Semaphore>),
 ) -> io::Result<(ListenerState, Contents)> {
     let content = contents(listen).map_err(unusable)?;
-    let is_new = before.as_ref().is_some_and(|(_, before)| before[0] != content[0]);
+    let is_new = |at: usize| before.as_ref().is_some_and(|(_, before)| before[at] != content[at]);
+    let [new_certificate, new_ca] = [is_new(0), is_new(4)];
     let [_, _, roots, ..] = content;
     let crls = listen.client_crl.as_deref().map(Crls::read).transpose().map_err(unusable)?.unwrap_or_default();
     let (old, same) = before.map_or((None, false), |(old, before)| (Some(old), before == content));
@@ -41,7 +44,7 @@ pub(super) fn state(
             Some(kept) => kept,
             None => Arc::new(ServerCertificate::read(pair).map_err(unusable)?),
         };
-        if is_new {
+        if new_certificate {
             own.check_time(services.env.clock.wall()).map_err(unusable)?;
         }
         server = Some(match kept.and_then(|kept| kept.tls.clone()) {
@@ -50,7 +53,10 @@ pub(super) fn state(
         });
         certificate = Some(own);
     }
-    let connect = connect(listen, config, (old.as_deref(), same), services)?;
+    let connect = connect(listen, config, (old.as_deref(), same), (services, tunnels))?;
+    if let Some(connect) = connect.as_ref().filter(|_| new_ca) {
+        connect.intercept.ca.check_time(services.env.clock.wall()).map_err(unusable)?;
+    }
     let state = ListenerState { listen: listen.clone(), tls: server, certificate, roots, crls, connect };
     Ok((state, content))
 }
@@ -71,7 +77,7 @@ fn connect(
     listen: &Listen,
     config: &Config,
     (old, same): (Option<&ListenerState>, bool),
-    services: &Services,
+    (services, all): (&Services, &Arc<Semaphore>),
 ) -> io::Result<Option<ConnectState>> {
     let Some(settings) = listen.connect().cloned() else { return Ok(None) };
     let old = old.and_then(|old| old.connect.as_ref());
@@ -83,7 +89,7 @@ fn connect(
     };
     // From here on a scrape has them.
     services.metrics.tunnels();
-    let tunnels = old.map_or_else(|| Tunnels::new(settings.tunnels), |old| old.tunnels.clone());
+    let tunnels = old.map_or_else(|| Tunnels::new(settings.tunnels, all), |old| old.tunnels.clone());
     Ok(Some(ConnectState { settings, intercept, accounts, targets, tunnels }))
 }
 

@@ -118,9 +118,9 @@ impl App {
     pub async fn start_on(listeners: Listeners, config: Config, env: Env, log: LogControl) -> io::Result<Self> {
         let config = Arc::new(config);
         let (services, resolver, observer) = startup::services(&config, env, log).await?;
-        let generations = Arc::new(Generations::first(config.clone(), resolver, services)?);
-        listeners.check_private(&config)?;
         let connections = startup::connections(config.listen.connections);
+        let generations = Arc::new(Generations::first(config.clone(), resolver, services, connections)?);
+        listeners.check_private(&config)?;
         let unadmitted = Unadmitted::new(config.limits.unadmitted, connections);
         let (workers, threads) = Workers::start(config.listen.workers, &generations.current, &unadmitted)?;
         let pats = generations.current.load().pats.clone();

@@ -19,6 +19,9 @@ pub struct WayIn {
     pub host: String,
     /// The gate's port.
     pub port: u16,
+    /// The proxy that its tools set, where it may use a proxy's way in alone; host and port are then the account's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// The account, as drivers want to have one.
     pub account: String,
     /// What sessions get whatever the tool asks for, or what it should ask for.
@@ -38,15 +41,22 @@ impl WayIn {
         let (name, client) = config.clients.iter().find(|(name, _)| name.as_str() == client)?;
         let listen = listener(config, client);
         let bound = bound.iter().find(|(name, _)| *name == listen.name).map(|(_, address)| *address);
-        let (host, port) = address(listen, bound.unwrap_or(listen.address));
+        let (mut host, mut port) = address(listen, bound.unwrap_or(listen.address));
         let credential = config.credentials.get(&client.credential);
         let account = credential.and_then(|one| config.accounts.get(&one.account));
+        let mut proxy = None;
+        if let Some(account) = account.filter(|_| listen.connect().is_some()) {
+            let scheme = if listen.tls.is_some() { "https" } else { "http" };
+            proxy = Some(format!("{scheme}://{host}:{port}"));
+            (host, port) = (account.host.clone(), account.port);
+        }
         let place = |of_client: &Pin, of_credential: Option<&Pin>| first(of_client).or_else(|| first(of_credential?));
         let pins = credential.map(|one| &one.pins);
         Some(Self {
             client: name.to_string(),
             host,
             port,
+            proxy,
             account: account.map_or_else(String::new, |account| account.name.clone()),
             role: place(&client.pins.role, pins.map(|pins| &pins.role)),
             warehouse: place(&client.pins.warehouse, pins.map(|pins| &pins.warehouse)),
@@ -56,10 +66,11 @@ impl WayIn {
     }
 }
 
-/// The first listener that the client may use, that of `[listen]` before all others.
+/// The first listener that the client may use, that of `[listen]` before all others, a proxy's way in last.
 fn listener<'a>(config: &'a Config, client: &Client) -> &'a Listen {
     let allowed = |listen: &&Listen| client.listeners.is_empty() || client.listeners.contains(&listen.name);
-    config.all_listeners().filter(|listen| listen.connect().is_none()).find(allowed).unwrap_or(&config.listen)
+    let drivers = config.all_listeners().filter(|listen| listen.connect().is_none());
+    drivers.chain(config.all_listeners()).find(allowed).unwrap_or(&config.listen)
 }
 
 /// What tools connect to: `public`, else the first name of the certificate, else the address.
@@ -82,5 +93,33 @@ fn first(pin: &Pin) -> Option<String> {
         Pin::Free => None,
         Pin::Fixed(value) => Some(value.to_string()),
         Pin::OneOf(values) => values.first().cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::file;
+
+    #[test]
+    fn who_may_come_by_the_proxy_alone_keeps_the_account_and_is_told_its_proxy() {
+        let config = |listeners: &str| {
+            let text = format!(
+                "[listen]\naddress = '127.0.0.1:8443'\ndanger_plaintext = true\npublic = 'gate.example.com:443'\n\
+                 [listeners.proxy]\nkind = 'connect'\naddress = '127.0.0.1:3128'\nca = 'c'\nca_key = 'k'\n\
+                 [accounts.a]\nhost = 'myorg-a.snowflakecomputing.com'\n[stores.e.env]\n[credentials.c]\naccount = \
+                 'a'\n\
+                 user = 'U'\npat = 'e:P'\n[clients.x]\ncredential = 'c'\nkeys = ['sha256:{}']\n{listeners}",
+                "0".repeat(64)
+            );
+            file::parse(Path::new("patgate.toml"), &text).unwrap_or_else(|report| panic!("{report}")).0
+        };
+        let of = |listeners: &str| WayIn::of(&config(listeners), &[], "x").unwrap();
+        let (any, proxied) = (of(""), of("listeners = ['proxy']\n"));
+        assert_eq!((any.host.as_str(), any.proxy), ("gate.example.com", None));
+        assert_eq!((proxied.host.as_str(), proxied.port), ("myorg-a.snowflakecomputing.com", 443));
+        assert_eq!(proxied.proxy.as_deref(), Some("http://localhost:3128"));
     }
 }

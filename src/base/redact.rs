@@ -43,16 +43,14 @@ pub fn holds_secret(text: &str) -> bool {
 
 /// The next secret from this place on: where it begins and ends.
 fn next(text: &str, from: usize) -> Option<(usize, usize)> {
-    let starts = [CLIENT_KEY_PREFIX, SEALED_PREFIX, JWT].iter().flat_map(|prefix| {
-        text[from..].match_indices(prefix).map(|(at, _)| from + at).find(|at| is_one(text, *at, prefix))
-    });
-    let start = starts.min()?;
-    Some((start, end_of(text, start)))
-}
-
-fn is_one(text: &str, at: usize, prefix: &str) -> bool {
-    let before = text[..at].bytes().next_back();
-    prefix != JWT || (!before.is_some_and(is_of_token) && end_of(text, at) - at >= LEAST_JWT)
+    let bytes = text.as_bytes();
+    (from..bytes.len()).find_map(|at| {
+        let rest = &bytes[at..];
+        let is_key = [CLIENT_KEY_PREFIX, SEALED_PREFIX].iter().any(|prefix| rest.starts_with(prefix.as_bytes()));
+        let begins = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+        let is_one = is_key || (begins && rest.starts_with(JWT.as_bytes()));
+        is_one.then(|| (at, end_of(text, at))).filter(|(start, end)| is_key || end - start >= LEAST_JWT)
+    })
 }
 
 fn end_of(text: &str, start: usize) -> usize {
@@ -69,6 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_full_of_them_is_read_once() {
+        let many = "pgk_ eyJ ".repeat(200_000);
+        assert_eq!(redacted(&many).len(), "*** eyJ ".len() * 200_000);
+    }
+
+    #[test]
     fn each_form_is_found_wherever_it_stands() {
         let jwt = format!("eyJraWQiOiI{}.e30.c2ln", "x".repeat(300));
         for (text, clean) in [
@@ -78,6 +82,7 @@ mod tests {
             ("password=pgk_bi_x;", "password=***;"),
             (&format!("token <{jwt}> is invalid: {jwt}"), "token <***> is invalid: ***"),
             ("xeyJraWQiOiIxxxxxxxxxxxxxxxx", "xeyJraWQiOiIxxxxxxxxxxxxxxxx"),
+            (&format!("call f('token={jwt}', '/{jwt}', 'a-{jwt}')"), "call f('token=***', '/***', 'a-***')"),
             ("Jürgen: pgk_é", "Jürgen: ***é"),
         ] {
             assert_eq!(redacted(text), clean);

@@ -18,8 +18,12 @@ impl TunnelTarget {
             Some(domain) => (true, domain),
             None => (false, host.as_str()),
         };
-        let is_name =
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        let is_ipv6 = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|inner| !below && inner.parse::<std::net::Ipv6Addr>().is_ok());
+        let is_name = is_ipv6
+            || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         let whole = !below || name.split('.').filter(|label| !label.is_empty()).count() >= 2;
         (is_name && whole).then(|| Self { host: name.to_owned(), port, below })
     }
@@ -76,6 +80,8 @@ mod tests {
             ("*.blob.core.windows.net:443", ".blob.core.windows.net:443", false),
             ("*.blob.core.windows.net:443", "evilblob.core.windows.net:443", false),
             ("10.0.0.5:8443", "10.0.0.5:8443", true),
+            ("[fd00::1]:443", "[FD00::1]:443", true),
+            ("[fd00::1]:443", "[fd00::2]:443", false),
         ] {
             assert_eq!(is(target, asked), fits, "{target} {asked}");
         }

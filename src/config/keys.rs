@@ -194,8 +194,10 @@ pub fn reference() -> String {
         tables.entry(table).or_default().push(key);
     }
     let mut out = String::from(
-        "# The configuration, key by key\n\nMade of the program's own key table (`patgate config reference`). `*` stands for \
-         a name of your choice. [config/patgate.toml](../../config/patgate.toml) says how the keys belong together; `patgate check` \
+        "# The configuration, key by key\n\nMade of the program's own key table (`patgate config reference`). `*` \
+         stands for \
+         a name of your choice. [config/patgate.toml](../../config/patgate.toml) says how the keys belong together; \
+         `patgate check` \
          says what is wrong in a file. For editors: `patgate config schema > patgate.schema.json`, and the line \
          `#:schema patgate.schema.json` at the top of the file (Taplo, Even Better TOML).\n",
     );

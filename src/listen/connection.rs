@@ -124,7 +124,8 @@ async fn spoken<T>(
     let (listen, until) = (&listener.listen, arrived.stranger.1);
     let head = until.min(Instant::now() + listen.head);
     let who = (&arrived.peer, arrived.record.ids().0);
-    let (asked, mut stream) = proxy_way::ask(context, connect, stream, who, head).await;
+    let (asked, said, mut stream) = proxy_way::ask(context, connect, stream, who, head).await;
+    arrived.record.connects(said.target, said.client);
     match asked {
         Asked::Way(Way::Account(config, way)) => {
             arrived.peer.way = Some(way);
@@ -136,7 +137,9 @@ async fn spoken<T>(
             }
         }
         Asked::Way(Way::Tunnel(tunnel)) => {
-            let Arrived { mut record, .. } = arrived;
+            // It is admitted: its place among strangers is free for the next.
+            let Arrived { mut record, stranger, .. } = arrived;
+            drop(stranger);
             let services = context.slot.worker().services().clone();
             let broke_off = tunnel.carry(&mut stream, listen.idle, &shutdown, (&services.metrics, &mut record)).await;
             if broke_off {

@@ -64,28 +64,38 @@ pub(super) enum Asked {
     Gone(Option<hyper::Error>),
 }
 
-/// Reads a connection's CONNECT and answers it; also returns the stream behind it.
+/// What a CONNECT said, as far as it was understood.
+#[derive(Default)]
+pub(super) struct Said {
+    /// `HOST:PORT`.
+    pub target: Option<String>,
+    /// Whose key it showed.
+    pub client: Option<ClientName>,
+}
+
+/// Reads a connection's CONNECT and answers it; also returns what it said, and the stream behind it.
 pub(super) async fn ask<T>(
     context: &WorkerContext,
     state: &ConnectState,
     stream: T,
     (peer, trace): (&Peer, TraceId),
     until: Instant,
-) -> (Asked, Rewound<T>)
+) -> (Asked, Said, Rewound<T>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let (found, has_come) = (Mutex::new(None), AtomicBool::new(false));
+    let (found, has_come) = (Mutex::new((None, Said::default())), AtomicBool::new(false));
     let service = service_fn(|request: Request<_>| {
         has_come.store(true, Ordering::Relaxed);
         let found = &found;
         Box::pin(async move {
-            let way = decide(context, state, peer, &request).await;
+            let mut said = Said::default();
+            let way = decide(context, state, peer, &request, &mut said).await;
             let response = match &way {
                 Ok(_) => Response::new(Full::default()),
                 Err(fault) => refusal(fault, trace),
             };
-            *found.lock() = Some(way);
+            *found.lock() = (Some(way), said);
             Ok::<_, std::convert::Infallible>(response)
         })
     });
@@ -104,13 +114,14 @@ where
     };
     let parts = connection.into_parts();
     let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
-    let asked = match (found.lock().take(), ended) {
+    let (way, said) = std::mem::take(&mut *found.lock());
+    let asked = match (way, ended) {
         (Some(Err(fault)), _) => Asked::Refused(fault),
         (Some(Ok(way)), Some(Ok(()))) => Asked::Way(way),
         (_, None) => Asked::Late,
         (_, Some(ended)) => Asked::Gone(ended.err()),
     };
-    (asked, stream)
+    (asked, said, stream)
 }
 
 /// Finds the way of a request, and opens it.
@@ -119,6 +130,7 @@ async fn decide<B>(
     state: &ConnectState,
     peer: &Peer,
     request: &Request<B>,
+    said: &mut Said,
 ) -> Result<Way, Fault> {
     let wrong = |what: &str| Fault::new(Kind::ProxyRequest).detail(what);
     if request.method() != Method::CONNECT {
@@ -131,6 +143,7 @@ async fn decide<B>(
     if [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| request.headers().contains_key(name)) {
         return Err(wrong("the CONNECT has a body"));
     }
+    said.target = Some(format!("{host}:{port}"));
     let worker = context.slot.worker();
     let admission = worker.admission();
     admission.may_tunnel(peer)?;
@@ -142,6 +155,7 @@ async fn decide<B>(
         None if state.settings.auth => return Err(Fault::new(Kind::ProxyKeyMissing)),
         None => None,
     };
+    said.client.clone_from(&client);
     if let Some((_, _, accounts)) = state.accounts.iter().find(|(name, own, _)| (name, *own) == (&host, port)) {
         let tls = state.intercept.server(&host, context.wall());
         let tls = tls.map_err(|error| Fault::new(Kind::GateBroken).with_cause(chain(&error)))?;
@@ -172,7 +186,7 @@ async fn tunnel(
     let place = state.tunnels.place(owner).ok_or_else(|| Fault::new(Kind::TunnelsFull).with_cause(&target))?;
     let silent = |cause: &str| Fault::new(Kind::HostSilent).detail(&target).with_cause(cause);
     match timeout(DIAL, dial_host(&target)).await {
-        Ok(Ok(host)) => Ok(Tunnel::new(host, target, place)),
+        Ok(Ok(host)) => Ok(Tunnel::new(host, place)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(silent(&chain(&error))),
         Ok(Err(error)) => Err(Fault::new(Kind::HostAway).detail(target).with_source(&error)),
         Err(_late) => Err(silent("no connection within 8 s")),

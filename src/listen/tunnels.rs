@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::fault;
@@ -48,6 +48,8 @@ pub(super) enum Owner {
 
 /// The places of a listener's tunnels.
 pub struct Tunnels {
+    /// The places of all listeners.
+    all: Arc<Semaphore>,
     places: usize,
     share: usize,
     owners: Mutex<(usize, HashMap<Owner, usize>)>,
@@ -57,12 +59,14 @@ pub struct Tunnels {
 pub(super) struct Place {
     tunnels: Arc<Tunnels>,
     owner: Owner,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl Tunnels {
-    /// So many places.
-    pub fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { places, share: (places / SHARE).max(FEW), owners: Mutex::default() })
+    /// So many places at this listener, of those of all.
+    pub fn new(places: usize, all: &Arc<Semaphore>) -> Arc<Self> {
+        let share = (places.min(all.available_permits()) / SHARE).max(FEW);
+        Arc::new(Self { all: all.clone(), places, share, owners: Mutex::default() })
     }
 
     /// A place, at once or not at all: a tool that waits would hold a connection meanwhile.
@@ -73,9 +77,10 @@ impl Tunnels {
         if *all >= self.places || own >= self.share {
             return None;
         }
+        let of_all = self.all.clone().try_acquire_owned().ok()?;
         *all += 1;
         of.insert(owner.clone(), own + 1);
-        Some(Place { tunnels: self.clone(), owner })
+        Some(Place { tunnels: self.clone(), owner, _of_all: of_all })
     }
 }
 
@@ -94,16 +99,13 @@ impl Drop for Place {
 /// An open tunnel.
 pub(super) struct Tunnel {
     host: TcpStream,
-    /// `HOST:PORT`.
-    target: String,
-    owner: Owner,
     _place: Place,
 }
 
 impl Tunnel {
-    /// A tunnel to a host, which `target` names.
-    pub(super) fn new(host: TcpStream, target: String, place: Place) -> Self {
-        Self { host, target, owner: place.owner.clone(), _place: place }
+    /// A tunnel to a host.
+    pub(super) fn new(host: TcpStream, place: Place) -> Self {
+        Self { host, _place: place }
     }
 
     /// Carries it until it ends, and writes down what came of it; `true` if a side broke off.
@@ -127,11 +129,7 @@ impl Tunnel {
             Ended::Broken(error) => ("broken", Some(error)),
         };
         metrics.ended(outcome);
-        let client = match self.owner {
-            Owner::Client(name) => Some(name),
-            Owner::Source(_) => None,
-        };
-        record.tunnelled(self.target, client, from_host);
+        record.tunnelled(from_host);
         if let Some(error) = &broken {
             record.ended(fault::Owner::Network, "a tunnel broke off", &fault::chain(error));
         }
@@ -264,7 +262,8 @@ mod tests {
 
     #[test]
     fn an_owner_has_a_share_and_gives_it_back() {
-        let tunnels = Tunnels::new(80);
+        let all = Arc::new(Semaphore::new(85));
+        let tunnels = Tunnels::new(80, &all);
         let source = |last| Owner::Source(Source::of(IpAddr::from([10, 0, 0, last])));
         let many = |owner: &Owner| (0..100).map_while(|_| tunnels.place(owner.clone())).collect::<Vec<_>>();
         let one = many(&source(1));
@@ -273,11 +272,16 @@ mod tests {
         assert_eq!(others, [20; 8], "each gives its places back");
         let held: Vec<_> = (2..=4).map(|last| many(&source(last))).collect();
         assert!(tunnels.place(Owner::Client(ClientName::parse("bi").unwrap())).is_none(), "all are in use");
-        drop((one, held));
+        // Another listener has what is left of all.
+        let other = Tunnels::new(80, &all);
+        let rest: Vec<_> = (0..100).map_while(|_| other.place(source(1))).collect();
+        assert_eq!(rest.len(), 5);
+        drop((one, held, rest));
+        assert_eq!(all.available_permits(), 85);
         assert_eq!(*tunnels.owners.lock(), (0, HashMap::new()));
         // A small pool still has enough for one driver.
         assert_eq!(many(&source(1)).len(), 20);
-        assert_eq!(Tunnels::new(4).share, FEW);
+        assert_eq!(Tunnels::new(4, &all).share, FEW);
     }
 
     #[tokio::test(start_paused = true)]

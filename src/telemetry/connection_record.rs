@@ -28,8 +28,10 @@ pub struct ConnectionRecord {
     started: Instant,
     /// When it was ready for requests.
     ready: Option<Duration>,
-    /// Where it led, if it was a tunnel: the host and port, whose it was, and the bytes that the host sent.
-    tunnel: Option<(String, Option<ClientName>, u64)>,
+    /// What its CONNECT named, `HOST:PORT`, and whose it is.
+    connect: (Option<String>, Option<ClientName>),
+    /// The bytes that the host sent, if it was a tunnel.
+    bytes: u64,
     sinks: Arc<Sinks>,
     clock: Arc<dyn Clock>,
 }
@@ -50,7 +52,8 @@ impl ConnectionRecord {
             peer,
             started,
             ready: None,
-            tunnel: None,
+            connect: (None, None),
+            bytes: 0,
             sinks: sinks.clone(),
             clock: clock.clone(),
         }
@@ -71,9 +74,14 @@ impl ConnectionRecord {
         self.peer = peer;
     }
 
-    /// It was a tunnel to this `HOST:PORT`, of this client if it said so, and so many bytes came from there.
-    pub fn tunnelled(&mut self, target: String, client: Option<ClientName>, bytes: u64) {
-        self.tunnel = Some((target, client, bytes));
+    /// It began with a CONNECT to this `HOST:PORT`, of this client if it said so.
+    pub fn connects(&mut self, target: Option<String>, client: Option<ClientName>) {
+        self.connect = (target, client);
+    }
+
+    /// It was a tunnel, and so many bytes came from the host.
+    pub fn tunnelled(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 
     /// The connection was closed before its first request. The count has all of them; the log, which a scan must not
@@ -90,14 +98,14 @@ impl ConnectionRecord {
         if !written {
             return;
         }
-        let ms = millis(self.started.elapsed());
+        let (ms, client) = (millis(self.started.elapsed()), self.connect.1.as_ref().map(ClientName::as_str));
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     trace = %self.trace, kind = rule.name, code = %rule.code, owner = rule.owner.as_str(),
                     cause = fault.cause(), peer = %self.peer, listener = &*self.listener, ms,
-                    next_step = fault.kind().page().next_step,
-                    "connection refused: {}", rule.message
+                    next_step = fault.kind().page().next_step, target = self.connect.0, client,
+                    "connection refused: {}", fault.message()
                 )
             };
         }
@@ -112,11 +120,11 @@ impl ConnectionRecord {
 
     fn story(&self, fault: Option<&Fault>) -> Story {
         let took = self.started.elapsed();
-        let tunnel = self.tunnel.as_ref();
+        let (target, client) = &self.connect;
         Story {
-            target: tunnel.map(|(target, _, _)| target.clone()),
-            client: tunnel.and_then(|(_, client, _)| client.as_ref().map(ToString::to_string)),
-            bytes: tunnel.map_or(0, |(_, _, bytes)| *bytes),
+            target: target.clone(),
+            client: client.as_ref().map(ToString::to_string),
+            bytes: self.bytes,
             trace: self.trace.to_string(),
             span: self.span.to_string(),
             at: EpochMillis::of(self.clock.wall() - took),

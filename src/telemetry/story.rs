@@ -39,7 +39,7 @@ pub struct Story {
     /// The trace and the span of the connection that a request came on, in hex digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<(String, String)>,
-    /// The host and port that a connection was a tunnel to.
+    /// The host and port that the CONNECT of a connection named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Whose it is.

@@ -245,7 +245,12 @@ async fn a_listed_host_is_tunnelled_unopened_and_counted() {
 async fn a_source_has_a_share_of_the_tunnels_and_a_client_its_own() {
     let listener_there = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener_there.local_addr().unwrap().to_string();
-    let world = World::with(|config| listener(config, std::slice::from_ref(&target), |_| {})).await;
+    let world = World::with(|config| {
+        listener(config, std::slice::from_ref(&target), |_| {});
+        // A tunnel counts as admitted: it keeps no place among strangers, of whom a source has two here.
+        config.limits.unadmitted = 16;
+    })
+    .await;
     let mut open = Vec::new();
     for _ in 0..16 {
         let (answer, stream) = asked_of(proxy(&world), &head(&target)).await;
@@ -349,6 +354,18 @@ async fn a_reload_and_a_drain_break_no_tunnel() {
     world.reload(|config| listener(config, &[], |_| {})).await.unwrap();
     asked_of(proxy(&world), &head(&target)).await.0.refused(403, "PG-316");
     assert_eq!(through(&world, &head("localhost:443"), login(&world)).await.json()["success"], true);
+    // A CA that no tool accepts is not taken up, and the one in use stays.
+    let ended = world
+        .reload(|config| {
+            listener(config, &[], |_| {});
+            let now = SystemClock.wall();
+            let day = Duration::from_secs(86_400);
+            let made = LocalCa::new(&["localhost".to_owned()], now - 9 * day..now - day).unwrap();
+            std::fs::write(home(config).join("intercept.pem"), made.certificate).unwrap();
+            std::fs::write(home(config).join("intercept.key"), made.key.expose()).unwrap();
+        })
+        .await;
+    assert!(ended.unwrap_err().to_string().contains("ended at"), "an ended CA was taken up");
     tool.write_all(b"more").await.unwrap();
     far.read_exact(&mut [0; 4]).await.unwrap();
     // In a drain it may say what it has to say.

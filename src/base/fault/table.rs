@@ -214,7 +214,7 @@ faults! {
     HostAway = 208, "host_away", Network, Warn, Proxy(502), Proxy(502),
         "the proxy does not reach {}",
         "Try again; if it lasts, give the trace id to the operator of the gate.";
-    /// The same, without a word for 8 s.
+    /// A host that the proxy may open a tunnel to, and that says nothing for 8 s.
     HostSilent = 209, "host_silent", Network, Warn, Proxy(504), Proxy(504),
         "{} does not answer the proxy",
         "Try again; if it lasts, give the trace id to the operator of the gate.";

@@ -168,7 +168,8 @@ fn of_client(config: &Config, name: &str) -> Option<Target> {
     let (name, client) = config.clients.iter().find(|(own, _)| own.as_str() == name)?;
     let credential = config.credentials.get(&client.credential)?;
     let account = config.accounts.get(&credential.account)?;
-    let WayIn { host, port, .. } = WayIn::of(config, &[], name.as_str())?;
+    // What enters the gate as a proxy keeps the account's host: there is nothing to move.
+    let WayIn { host, port, proxy: None, .. } = WayIn::of(config, &[], name.as_str())? else { return None };
     let mut accounts = names_of(&account.host);
     accounts.push(account.name.to_ascii_lowercase());
     let keys = client.keys.iter().map(|hash| format!("sha256:{}", hex::encode(hash))).collect();

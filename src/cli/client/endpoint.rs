@@ -32,6 +32,7 @@ impl Endpoint {
             client: "powerbi-gateway".to_owned(),
             host: "gate.example.com".to_owned(),
             port: 443,
+            proxy: None,
             account: "myorg-prod".to_owned(),
             role: None,
             warehouse: Some("BI_WH".to_owned()),

@@ -94,7 +94,16 @@ fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
     let here = |ca: &str| std::path::absolute(ca).ok().filter(|path| path.exists());
     let whole = |ca: &str| here(ca).map_or_else(|| ca.to_owned(), |path| path.display().to_string());
     let end = Endpoint { ca: ca.map(whole), ..way.into() };
-    let guide = tool.guide(&end);
+    let mut guide = tool.guide(&end);
+    if let Some(proxy) = &end.way.proxy {
+        guide.fields.push(("Proxy (or HTTPS_PROXY)", proxy.clone()));
+        guide.environment.insert("HTTPS_PROXY", proxy.clone());
+        guide.minds.push(
+            "The tool keeps the account as its server, and the gate is its proxy: deploy/guides/proxy.md has each \
+             driver's \
+             setting, and which roots it must trust.",
+        );
+    }
     (end, guide)
 }
 

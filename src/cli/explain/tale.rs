@@ -177,6 +177,7 @@ fn request(text: &mut String, story: &Story) {
     }
     line(text, "who", &who);
     let with = [
+        ("CONNECT to ", &story.target),
         ("account ", &story.account),
         ("the gate's own address ", &story.gate_address),
         ("credential ", &story.credential),

@@ -128,6 +128,7 @@ fn attributes(story: &Story) -> Vec<KeyValue> {
     let mut add = |name: &'static str, value: &Option<String>| {
         all.extend(value.clone().map(|value| KeyValue::new(name, value)));
     };
+    add("patgate.connect.target", &story.target);
     add("patgate.client", &story.client);
     add("patgate.account", &story.account);
     add("patgate.credential", &story.credential);

@@ -97,4 +97,13 @@ def rows(matrix: Matrix, ground: Ground, collector: Collector) -> Place:
             return ask(f"127.0.0.1:{held}")
 
     matrix.row("tunnels_full", place, full)
+
+    def named() -> None:
+        line = place.logged("host_unlisted")
+        world.same(line["target"], "elsewhere.test:443")
+        assert "no way to elsewhere.test:443" in line["message"], line
+        told = world.run(world.BINARY, "explain", line["trace"], "--state", place.state)
+        assert "CONNECT to elsewhere.test:443" in told, told
+
+    matrix.checks.check("a refused CONNECT is told with its host, in the log and in explain", named)
     return place

@@ -52,14 +52,29 @@ pub(super) fn read(text: &str, gate: Option<&str>) -> Vec<Settings> {
     found.into_values().collect()
 }
 
-/// A value without the comment behind it: after a blank, and after the closing quote.
+/// A value without the comment behind it: after a blank, and after the closing quote. Where quotes begin within a word,
+/// or do not end, only a shell knows, and nothing is taken off.
 fn without_comment(value: &str) -> &str {
     let quoted = value.chars().next().filter(|quote| matches!(quote, '"' | '\''));
-    let from = quoted.and_then(|quote| value[1..].find(quote)).map_or(0, |end| end + 2);
-    let comment = value[from..]
-        .char_indices()
-        .find(|(at, c)| *c == '#' && value[..from + at].ends_with(|c: char| c.is_whitespace()));
-    comment.map_or(value, |(at, _)| value[..from + at].trim_end())
+    let from = match quoted {
+        Some(quote) => {
+            let mut escaped = false;
+            let end = value[1..].find(|c| {
+                let ends = c == quote && !escaped;
+                escaped = c == '\\' && quote == '"' && !escaped;
+                ends
+            });
+            let Some(end) = end else { return value };
+            end + 2
+        }
+        None => 0,
+    };
+    let is_comment = |at: usize| value[..from + at].ends_with(|c: char| c.is_whitespace());
+    let comment = value[from..].match_indices('#').map(|(at, _)| at).find(|at| is_comment(*at));
+    match comment.map(|at| value[..from + at].trim_end()) {
+        Some(bare) if quoted.is_some() || !bare.contains(['"', '\'']) => bare,
+        _ => value,
+    }
 }
 
 /// What comes before the name of a setting, and the setting.

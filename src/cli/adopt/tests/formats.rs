@@ -134,6 +134,15 @@ fn files_of_environment_variables() {
              {CANARY}\nSNOWFLAKE_PASSWORD='{KEY}' # rotate soon\n"
         ),
     );
+    for secret in ["\"ab\\\"c # dEF123\"", "'ab # c'"] {
+        let env = |host: &str, secret: &str| {
+            format!(
+                "SNOWFLAKE_HOST={host}\nSNOWFLAKE_PORT=8443\nSNOWFLAKE_USER=BI_SERVICE\nSNOWFLAKE_PASSWORD={secret}\n"
+            )
+        };
+        let quote = &secret[..1];
+        moves("quoted.env", &env(HOST, secret), &env("gate.example.com", &format!("{quote}{KEY}{quote}")));
+    }
     // What an address says beside its host is no part of the place, and a secret in it is one.
     let place =
         Place::new("url.env", format!("SNOWFLAKE_URL=https://{HOST}?user=BI_SERVICE&token={CANARY}\n").as_bytes());
