@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 import time
 from pathlib import Path
 
@@ -444,8 +445,10 @@ def prometheus(checks: Checks, ground: Ground, place: Place) -> None:
 
     def query(text: str) -> list:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=world.PATIENCE)
-        connection.request("GET", f"/api/v1/query?query={text}")
-        return json.loads(connection.getresponse().read())["data"]["result"]
+        connection.request("GET", f"/api/v1/query?query={urllib.parse.quote(text)}")
+        answer = json.loads(connection.getresponse().read())
+        assert answer["status"] == "success", (text, answer)
+        return answer["data"]["result"]
 
     def scraped() -> None:
         wait_for(lambda: query("patgate_build_info"))
@@ -460,7 +463,25 @@ def prometheus(checks: Checks, ground: Ground, place: Place) -> None:
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
         same(done.stderr, "")
 
+    def board() -> None:
+        """Every query of the board is one that Prometheus answers, and all but those of what this gate has not got have an answer."""
+        dashboard = json.loads((world.ROOT / "deploy" / "grafana.json").read_text())
+        exprs = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+        ask = lambda text: query(text.replace("$__rate_interval", "1m").replace("$instance", ".*"))  # noqa: E731
+        # No Redis, no rotation, no proxy way in.
+        absent = ("patgate_replicas_up", "patgate_pat_rotations_total", "patgate_tunnels_open", "patgate_tunnel_bytes_total")
+        wait_for(lambda: ask('sum(rate(patgate_requests_total{instance=~"$instance"}[$__rate_interval]))'))
+        empty = [text for text in exprs if not ask(text)]
+        same([text for text in empty if not any(name in text for name in absent)], [])
+        assert len(exprs) > 20, exprs
+        # What the alerts and the board are made of, the gate has.
+        named = {name for text in [*exprs, rules.read_text()] for name in re.findall(r"patgate_\w+", text)}
+        known = set(re.findall(r"^# TYPE (\S+)", place.metrics(), re.MULTILINE))
+        ending = re.compile(r"_(total|bucket|info)$")
+        same({name for name in named if ending.sub("", name) not in known and not name.startswith(absent)}, set())
+
     checks.check("a real Prometheus reads every metric of the design", scraped)
+    checks.check("every query of the Grafana board is answered", board)
     checks.check("promtool finds no fault in the metrics", linted)
     checks.check("promtool finds no fault in the alert rules", lambda: run("promtool", "check", "rules", rules))
     server.stop()

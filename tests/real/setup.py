@@ -349,6 +349,34 @@ def statements(checks: Checks, place: Place) -> None:
     checks.check("sqlglot reads the statements of sql setup and sql check that it knows", test)
 
 
+SCHEMA = """
+import json, pathlib, sys, tomllib
+import jsonschema
+
+schema = json.loads(sys.argv[1])
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+print(json.dumps([[error.message for error in validator.iter_errors(tomllib.loads(pathlib.Path(file).read_text()))] for file in sys.argv[2:]]))
+"""
+
+
+def schema(checks: Checks, place: Place) -> None:
+    """A validator of JSON schemas reads files with the schema of the configuration, as an editor does."""
+
+    def test() -> None:
+        tests = world.ROOT / "tests" / "config"
+        good = [world.ROOT / "config" / "patgate.toml", place.gate.file, tests / "admission.toml"]
+        bad = {"unknown_keys.toml": "'adress', 'idel'", "bad_values.toml": "'vaultt'", "listeners.toml": "'reuse_port'"}
+        told = run(world.BINARY, "config", "schema")
+        # dbt brings the validator along.
+        found = json.loads(run(install.dbt(place.tools), "-c", SCHEMA, told, *good, *(tests / name for name in bad)))
+        same(found[: len(good)], [[]] * len(good))
+        for errors, name in zip(found[len(good) :], bad.values()):
+            assert any(name in error for error in errors), errors
+
+    checks.check("the schema of the configuration takes what is right and refuses keys that are not known", test)
+
+
 def main() -> None:
     tools = Path(sys.argv[1])
     checks = Checks("setup")
@@ -362,6 +390,7 @@ def main() -> None:
         certificate(checks, place)
         from_nothing(checks, place)
         adopted(checks, place)
+        schema(checks, place)
         checks.check("the gate ends with 0", lambda: same(place.gate.stop(), 0))
         ground.end(checks)
     checks.end()
