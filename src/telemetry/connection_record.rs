@@ -104,7 +104,7 @@ impl ConnectionRecord {
                 tracing::$level!(
                     trace = %self.trace, kind = rule.name, code = %rule.code, owner = rule.owner.as_str(),
                     cause = fault.cause(), peer = %self.peer, listener = &*self.listener, ms,
-                    next_step = fault.kind().page().next_step, target = self.connect.0, client,
+                    next_step = fault.kind().page().next_step, host = self.connect.0, client,
                     "connection refused: {}", fault.message()
                 )
             };

@@ -100,7 +100,7 @@ def rows(matrix: Matrix, ground: Ground, collector: Collector) -> Place:
 
     def named() -> None:
         line = place.logged("host_unlisted")
-        world.same(line["target"], "elsewhere.test:443")
+        world.same(line["host"], "elsewhere.test:443")
         assert "no way to elsewhere.test:443" in line["message"], line
         told = world.run(world.BINARY, "explain", line["trace"], "--state", place.state)
         assert "CONNECT to elsewhere.test:443" in told, told
