@@ -159,7 +159,9 @@ pub(super) fn connections(wanted: usize) -> usize {
             descriptors,
             wanted,
             connections,
-            "the limit of descriptors is too small for listen.connections: raise LimitNOFILE or the hard ulimit -n"
+            needed = wanted * 2 + KEPT,
+            "the limit of descriptors is too small for listen.connections: raise LimitNOFILE or the hard ulimit -n to \
+             what is needed, or lower listen.connections"
         );
     }
     connections

@@ -46,6 +46,9 @@ pub(super) struct InitArgs {
     /// Make the gate's certificate and key anew, with the CA that is there and for the same names.
     #[arg(long)]
     renew: bool,
+    /// Make a CA alone, which signs for a proxy's way in: the names are the hosts of the accounts.
+    #[arg(long, conflicts_with = "renew")]
+    proxy: bool,
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -75,6 +78,9 @@ impl Files {
 }
 
 fn init(args: &InitArgs) -> Result<(), CommandError> {
+    if args.proxy {
+        return for_proxy(args);
+    }
     make(&args.dir, &args.names, args.days)?;
     told(args, &Files::of(&args.dir))
 }
@@ -87,24 +93,61 @@ pub(super) fn check_name(name: &str) -> Result<(), CommandError> {
     })
 }
 
-/// Makes a CA and the gate's certificate for these names, in a directory that has neither.
-pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), CommandError> {
-    let files = Files::of(dir);
+/// Makes the CA of a proxy's way in. The gate itself signs with it, so its key stays on the gate's machine.
+fn for_proxy(args: &InitArgs) -> Result<(), CommandError> {
+    let files = Files::of(&args.dir);
+    check_new(&args.names, &[&files.ca, &files.ca_key])?;
+    let now = Env::default().clock.wall();
+    let ca = LocalCa::new(&args.names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
+    fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, &error))?;
+    public(&files.ca, &ca.certificate)?;
+    secret(&files.ca_key, &ca.key)?;
+    let ends = rfc3339::show(now + CA_LIFE);
+    if args.json {
+        let told = json!({ "ca": files.ca, "ca_key": files.ca_key, "names": args.names, "ends": ends });
+        say(&told.to_string());
+        return Ok(());
+    }
+    say(&format!(
+        "{ca} may sign for {names}, and names below them, alone; it ends at {ends}.\n\nFor the configuration:\n\n  \
+         [listeners.proxy]\n  kind = \"connect\"\n  ca = \"{ca}\"\n  ca_key = \"{key}\"\n\n\
+         {key} stays on the gate's machine, readable for the gate's user alone: whoever has it can stand in the \
+         account's \
+         place for all who trust {ca}. Every tool's machine that uses the proxy has to trust {ca}, beside what it \
+         trusts \
+         already; deploy/guides/proxy.md has the rest.",
+        ca = files.ca.display(),
+        key = files.ca_key.display(),
+        names = args.names.join(", "),
+    ));
+    Ok(())
+}
+
+/// Refuses to make something for no name, or over what is there.
+fn check_new(names: &[String], files: &[&PathBuf]) -> Result<(), CommandError> {
     if names.is_empty() {
         return Err(CommandError::of(Owner::Client, "name what tools connect to: --name gate.example.com"));
     }
     names.iter().try_for_each(|name| check_name(name))?;
-    let all = [&files.ca, &files.ca_key, &files.server, &files.server_key];
-    if let Some(there) = all.iter().find(|path| path.exists()) {
-        return Err(CommandError::gate(format!(
+    match files.iter().find(|path| path.exists()) {
+        Some(there) => Err(CommandError::gate(format!(
             "{} is there already, and nothing is overwritten. With --renew the gate's certificate is made anew by the \
              CA that is there.",
             there.display()
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+/// Makes a CA and the gate's certificate for these names, in a directory that has neither.
+pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), CommandError> {
+    let files = Files::of(dir);
+    let all = [&files.ca, &files.ca_key, &files.server, &files.server_key];
+    check_new(names, &all)?;
     let now = Env::default().clock.wall();
     let ca = LocalCa::new(names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
-    let signed = LocalCa::sign(&ca.key, names, now - BEFORE..now + DAY * days).map_err(CommandError::gate)?;
+    let valid = now - BEFORE..now + DAY * days;
+    let signed = LocalCa::sign(&ca.certificate, &ca.key, names, valid).map_err(CommandError::gate)?;
     fs::create_dir_all(dir).map_err(|error| cannot(dir, &error))?;
     let written = || -> Result<(), CommandError> {
         public(&files.ca, &ca.certificate)?;
@@ -130,10 +173,12 @@ fn renew(args: &InitArgs) -> Result<(), CommandError> {
         );
         return Err(CommandError::of(Owner::Client, text));
     }
-    let ca_key = fs::read_to_string(&files.ca_key).map_err(|error| cannot(&files.ca_key, &error))?;
+    let [ca, ca_key] =
+        [&files.ca, &files.ca_key].map(|file| fs::read_to_string(file).map_err(|error| cannot(file, &error)));
+    let (ca, ca_key) = (ca?, ca_key?);
     let now = Env::default().clock.wall();
     let valid = now - BEFORE..now + DAY * args.days;
-    let signed = LocalCa::sign(&Secret::new(ca_key), &names, valid).map_err(CommandError::gate)?;
+    let signed = LocalCa::sign(&ca, &Secret::new(ca_key), &names, valid).map_err(CommandError::gate)?;
     write(&files, &signed)?;
     told(args, &files)
 }
@@ -201,7 +246,7 @@ mod tests {
 
     fn args(dir: &Path, names: &[&str], renew: bool) -> InitArgs {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        InitArgs { dir: dir.to_owned(), names, days: 90, renew, json: true }
+        InitArgs { dir: dir.to_owned(), names, days: 90, renew, proxy: false, json: true }
     }
 
     #[test]

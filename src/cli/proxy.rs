@@ -78,6 +78,11 @@ fn pac(config: &Config, listen: &Listen, host: Option<&str>) -> Result<String, C
         None => own.to_string(),
     };
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host };
+    let elsewhere = own.is_loopback() && bracketed != "localhost" && bracketed.parse() != Ok(listen.address.ip());
+    let note = match elsewhere {
+        true => format!("// The listener takes connections of its own machine alone ({}).\n", listen.address),
+        false => String::new(),
+    };
     // HTTPS: the tool speaks TLS to the proxy itself.
     let how = if listen.tls.is_some() { "HTTPS" } else { "PROXY" };
     let mut hosts: Vec<_> = config.accounts.values().map(|account| account.host.to_ascii_lowercase()).collect();
@@ -85,7 +90,7 @@ fn pac(config: &Config, listen: &Listen, host: Option<&str>) -> Result<String, C
     hosts.dedup();
     let tests: Vec<_> = hosts.iter().map(|name| format!("host === \"{name}\"")).collect();
     Ok(format!(
-        "// Snowflake through patgate; everything else directly.\nfunction FindProxyForURL(url, host) {{\n    \
+        "// Snowflake through patgate; everything else directly.\n{note}function FindProxyForURL(url, host) {{\n    \
          host = host.toLowerCase();\n    if ({}) {{\n        return \"{how} {bracketed}:{port}\";\n    }}\n    \
          return \"DIRECT\";\n}}\n",
         tests.join(" ||\n        ")
@@ -131,6 +136,8 @@ mod tests {
         assert!(of(wide.clone(), None).is_err());
         assert!(of(wide.clone(), Some("gate\"; alert(1)")).is_err());
         assert!(of(wide.clone(), Some("gate.example.com")).unwrap().contains("\"HTTPS gate.example.com:3128\""));
+        let far = format!("[listeners.proxy]\naddress = '127.0.0.1:3128'\n{connect}");
+        assert!(of(far, Some("gate.example.com")).unwrap().contains("of its own machine alone (127.0.0.1:3128)"));
         let public = wide.replace("kind", "public = 'gate.example.com:443'\nkind");
         assert!(of(public, None).unwrap().contains("\"HTTPS gate.example.com:443\""));
         assert!(of(String::new(), None).is_err());

@@ -48,6 +48,10 @@ impl HandshakeFailure {
             AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
                 (Kind::TlsDistrusted, "it does not accept the gate's certificate: the issuer or the name")
             }
+            AlertDescription::DecryptError => (
+                Kind::TlsDistrusted,
+                "it finds the signature of the gate's certificate bad: it trusts another CA with the same name",
+            ),
             AlertDescription::UnsupportedCertificate => {
                 (Kind::TlsDistrusted, "it does not support the kind of the gate's certificate")
             }
@@ -116,6 +120,7 @@ mod tests {
             (Error::AlertReceived(AlertDescription::CertificateExpired), Kind::CertificateExpired),
             (Error::AlertReceived(AlertDescription::ProtocolVersion), Kind::TlsTooOld),
             (Error::AlertReceived(AlertDescription::DecodeError), Kind::TlsFailed),
+            (Error::AlertReceived(AlertDescription::DecryptError), Kind::TlsDistrusted),
             (Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType), Kind::TlsAbsent),
             (CertificateError::Expired.into(), Kind::ClientCertificateExpired),
             (CertificateError::Revoked.into(), Kind::ClientCertificateRevoked),

@@ -159,6 +159,7 @@ mod tests {
             let error = Intercept::new(pair, hosts(&["other.example.com"]), now).err().unwrap();
             assert!(error.to_string().contains("may not sign for other.example.com"), "{error}");
             let signed = LocalCa::sign(
+                &std::fs::read_to_string(&pair.certificate).unwrap(),
                 &crate::base::secret::Secret::new(std::fs::read_to_string(&pair.key).unwrap()),
                 &["a.example.com".to_owned()],
                 now - DAY..now + DAY,

@@ -36,7 +36,8 @@ impl LocalCa {
     /// If no key can be made.
     pub fn new(names: &[String], valid: Range<SystemTime>) -> io::Result<Self> {
         let key = KeyPair::generate().map_err(failed)?;
-        let mut ca = Self::params();
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, ca_name(names));
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let permitted_subtrees = names.iter().map(|name| subtree(name)).collect();
@@ -46,24 +47,27 @@ impl LocalCa {
         Ok(Self { certificate, key: Secret::new(key.serialize_pem()) })
     }
 
-    /// A certificate for these names, signed with the CA's key.
+    /// A certificate for these names, signed by the CA with this certificate, in PEM, and this key.
     ///
     /// # Errors
     /// If the key is damaged, or a name is none.
-    pub fn sign(ca_key: &Secret, names: &[String], valid: Range<SystemTime>) -> io::Result<Signed> {
-        let issuer = Issuer::new(Self::params(), KeyPair::from_pem(ca_key.expose()).map_err(failed)?);
+    pub fn sign(ca: &str, ca_key: &Secret, names: &[String], valid: Range<SystemTime>) -> io::Result<Signed> {
+        let key = KeyPair::from_pem(ca_key.expose()).map_err(failed)?;
+        let issuer = Issuer::from_ca_cert_pem(ca, key).map_err(failed)?;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate =
             server(names, valid).and_then(|server| server.signed_by(&key, &issuer)).map_err(failed)?.pem();
         Ok(Signed { certificate, key: Secret::new(key.serialize_pem()) })
     }
+}
 
-    /// What its certificate and all that it signs have in common: the issuer's name.
-    fn params() -> CertificateParams {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "patgate's own CA");
-        params
-    }
+/// The name of a CA. Each has its own: of two CAs with one name a tool that trusts the other one says that the
+/// signature
+/// is bad, and not that it does not know the issuer.
+fn ca_name(names: &[String]) -> String {
+    let first = names.first().map_or("gates", String::as_str);
+    // At most 64 characters (RFC 5280, appendix A.1, ub-common-name).
+    format!("patgate CA of {first}").chars().take(64).collect()
 }
 
 /// A server's certificate for these names, before it is signed.

@@ -148,8 +148,7 @@ fn a_secret_file_that_all_may_read_is_a_warning_with_the_remedy() {
     ] {
         mode(&home.path(name), 0o644);
         let (code, said) = home.check(&[]);
-        let wanted =
-            format!("{key}: warning: every user of this machine may read or write {name} (mode 0644). chmod 0600");
+        let wanted = format!("{key}: warning: every user of this machine may read {name} (mode 0644). chmod 0600");
         assert!(code == 0 && said.contains(&wanted), "{said}");
     }
 }

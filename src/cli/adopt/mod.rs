@@ -65,7 +65,17 @@ pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CommandError> {
     }
     match args.json {
         true => say(&report::json(&reports).to_string()),
-        false => say(report::text(&reports, args.write).trim_end()),
+        false => {
+            say(report::text(&reports, args.write).trim_end());
+            let old: Vec<_> = args.paths.iter().flat_map(|path| walk::old_files(path)).collect();
+            if let Some(first) = old.first().filter(|_| !args.write) {
+                say(&format!(
+                    "Old files that may still hold old secrets: {}, such as {}. Delete them when the tools work.",
+                    old.len(),
+                    first.display()
+                ));
+            }
+        }
     }
     report::verdict(&reports, args.json)
 }

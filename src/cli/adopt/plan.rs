@@ -6,6 +6,9 @@ use super::login::{Login, bare_host};
 use super::settings::{Form, Spot};
 use super::target::Target;
 
+/// Why a login has to be changed by hand that names no port.
+const NO_PORT: &str = "it has no port, and the gate's is not 443";
+
 /// A change of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
@@ -69,13 +72,12 @@ impl Plan {
             _ if login.unfit.is_some() => login.unfit,
             _ if spots.any(|spot| !spot.plain) => Some("its values are spelt with escapes"),
             Form::Fixed if login.server.is_none() => Some("it has no host, and one cannot be added here"),
-            Form::Fixed if login.port.is_none() && host_stands_bare(login) && target.port != 443 => {
-                Some("it has no port, and the gate's is not 443")
-            }
+            Form::Fixed if login.port.is_none() && host_stands_bare(login) && target.port != 443 => Some(NO_PORT),
             _ => None,
         };
         match unfit {
             None => Self::Move { client: target.client.clone(), changes },
+            Some(NO_PORT) => Self::ByHand { client, changes, why: format!("{NO_PORT}: add {}", target.port) },
             Some(why) => Self::ByHand { client, changes, why: why.to_owned() },
         }
     }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::formats::Format;
+use super::written::BACKUP;
 
 /// Directories of programs, in which nobody keeps a connection.
 const SKIPPED: [&str; 6] = [".git", "node_modules", "target", ".venv", "__pycache__", "site-packages"];
@@ -23,6 +24,24 @@ pub(super) fn files(path: &Path) -> Vec<Found> {
             None => Err((path.to_owned(), format!("its name is none that adopt knows: {}", super::formats::KNOWN))),
         }),
     }
+    found
+}
+
+/// Files below a directory that a run before left beside the new ones, with the old secrets.
+pub(super) fn old_files(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) => {
+                found.extend(old_files(&path));
+            }
+            Ok(kind) if kind.is_file() && name.to_string_lossy().ends_with(BACKUP) => found.push(path),
+            _ => {}
+        }
+    }
+    found.sort();
     found
 }
 

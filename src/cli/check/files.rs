@@ -177,7 +177,12 @@ fn secret(key: &str, source: &SecretSource, found: &mut Vec<Finding>) {
 /// A secret file that others may read.
 fn private(key: &str, path: &Path, found: &mut Vec<Finding>) {
     if let Some(mode) = open_to_all(path) {
-        let what = format!("every user of this machine may read or write {} (mode {mode:04o})", path.display());
+        let may = match (mode & 0o004 != 0, mode & 0o002 != 0) {
+            (true, true) => "read and write",
+            (false, true) => "write",
+            _ => "read",
+        };
+        let what = format!("every user of this machine may {may} {} (mode {mode:04o})", path.display());
         let remedy = format!("chmod 0600 {0}, or 0640 with the gate's group; it may have been read", path.display());
         found.push(Finding::warning(key, what, remedy));
     }

@@ -90,10 +90,8 @@ fn in_file(file: &Path, client: &str) -> Result<WayIn, CommandError> {
 
 /// The guide of a tool for a way in; `ca` is where the gate's roots lie on the tool's machine.
 fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
-    // A file that is not on this machine has its path on the tool's.
-    let here = |ca: &str| std::path::absolute(ca).ok().filter(|path| path.exists());
-    let whole = |ca: &str| here(ca).map_or_else(|| ca.to_owned(), |path| path.display().to_string());
-    let end = Endpoint { ca: ca.map(whole), ..way.into() };
+    // As it is typed: it is the path on the tool's machine, which may be another one.
+    let end = Endpoint { ca: ca.map(str::to_owned), ..way.into() };
     let mut guide = tool.guide(&end);
     if let Some(proxy) = &end.way.proxy {
         guide.fields.push(("Proxy (or HTTPS_PROXY)", proxy.clone()));

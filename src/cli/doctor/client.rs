@@ -144,6 +144,11 @@ fn of_distrust(gate: &str, look: &Look, env: &Env) -> Step {
         Some(Refusal::Name) if !names.is_empty() => {
             step.next(format!("Connect by a name that the certificate holds: {names}; or get one for this name too."))
         }
+        Some(Refusal::Issuer) => step.next(
+            "Add the root to the store that this tool reads (each driver has its own). To go on here, name the root \
+             with \
+             --ca FILE.",
+        ),
         _ => step,
     };
     step.took(ms(&look.tls))

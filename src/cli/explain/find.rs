@@ -5,7 +5,7 @@ use crate::base::trace::TraceId;
 use crate::snowflake::refusal::Refusal;
 
 /// What drivers and TLS libraries say where the gate could send no text of its own.
-const OF_TOOLS: [(&str, Kind); 23] = [
+const OF_TOOLS: [(&str, Kind); 24] = [
     ("certificate has expired", Kind::CertificateExpired),
     ("certificate is not yet valid", Kind::CertificateExpired),
     ("invalid peer certificate: expired", Kind::CertificateExpired),
@@ -15,6 +15,7 @@ const OF_TOOLS: [(&str, Kind); 23] = [
     ("unable to get local issuer", Kind::TlsDistrusted),
     ("pkix path building failed", Kind::TlsDistrusted),
     ("unknown_ca", Kind::TlsDistrusted),
+    ("badsignature", Kind::TlsDistrusted),
     ("unknownissuer", Kind::TlsDistrusted),
     ("self signed certificate", Kind::TlsDistrusted),
     ("signed by unknown authority", Kind::TlsDistrusted),
