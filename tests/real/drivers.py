@@ -34,6 +34,21 @@ def sentence(gate: Gate, answer: dict, kind: str, says: str) -> None:
     assert line["kind"] == kind and line["owner"] and "cause" in line, line
 
 
+def by_user_name(gate: Gate, client, certificates: Certificates) -> None:
+    """Without a key the user name, in any spelling, says which client it is; another name is refused."""
+    since = len(gate.lines())
+    answer = client.run("login", client.hows[0], "no-key-at-all", gate.port, certificates)
+    assert answer["ok"], answer
+    line = gate.logged(lambda line: line.get("message") == "login", since)
+    world.same((line["client"], line["typed_user"].lower()), ("reports", "whoever"))
+    client.env["GATE_USER"] = "stranger"
+    try:
+        answer = client.run("login", client.hows[0], "no-key-at-all", gate.port, certificates)
+    finally:
+        del client.env["GATE_USER"]
+    sentence(gate, answer, "key_foreign", "the password is not a client key of this gate")
+
+
 # What each driver calls itself in its login.
 CALLED = {
     "snowflake-connector-python 4": "PythonConnector", "snowflake-connector-python 5": "PythonConnector",
@@ -107,6 +122,9 @@ def main() -> None:
         upstreams = {"stand-in": standin.port, "fakesnow": int(fakesnow.line("ready ").split()[1])}
         collector = Collector(place, install.otel(tools), collector_port)
         gates = {upstream: Gate(place, f"gate-{upstream}", config(port)) for upstream, port in upstreams.items()}
+        # Two clients without a key on this machine: the user name that a tool types says which.
+        by_name = lambda pattern: {"credential": "good", "trust": "loopback", "login_names": [pattern]}  # noqa: E731
+        named = Gate(place, "gate-named", config(standin.port).but(clients__reports=by_name("WHO*"), clients__others=by_name("ETL_*"), traces=None))
         # Nothing listens on port 1 of a loopback that is the test's own.
         down = Gate(place, "gate-down", config(1))
         shown = {"good_wrong": wrong, "stranger": stranger, **{client: key for client, (key, _) in keys.items()}}
@@ -129,6 +147,7 @@ def main() -> None:
                 lambda: sentence(gate, client.run("login", "foreign", "token", gate.port, certificates),
                                  "authenticator_foreign", "does not log in with authenticator OAUTH"),
             )  # fmt: skip
+            checks.check(f"{client.name} is known by its user name alone", lambda: by_user_name(named, client, certificates))
             checks.check(
                 f"{client.name} shows: upstream down for good",
                 lambda: sentence(down, client.run("login", client.hows[-1], keys["good"][0], down.port, certificates),
