@@ -22,6 +22,9 @@ pub struct WayIn {
     /// The proxy that its tools set, where it may use a proxy's way in alone; host and port are then the account's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// Whether it has no key: its connection, or the user name that its tools type, says who it is.
+    #[serde(default)]
+    pub keyless: bool,
     /// The account, as drivers want to have one.
     pub account: String,
     /// What sessions get whatever the tool asks for, or what it should ask for.
@@ -57,6 +60,7 @@ impl WayIn {
             host,
             port,
             proxy,
+            keyless: client.keys.is_empty(),
             account: account.map_or_else(String::new, |account| account.name.clone()),
             role: place(&client.pins.role, pins.map(|pins| &pins.role)),
             warehouse: place(&client.pins.warehouse, pins.map(|pins| &pins.warehouse)),

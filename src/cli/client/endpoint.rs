@@ -33,6 +33,7 @@ impl Endpoint {
             host: "gate.example.com".to_owned(),
             port: 443,
             proxy: None,
+            keyless: false,
             account: "myorg-prod".to_owned(),
             role: None,
             warehouse: Some("BI_WH".to_owned()),

@@ -102,6 +102,12 @@ fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
              setting, and which roots it must trust.",
         );
     }
+    if end.way.keyless {
+        guide.minds.push(
+            "This client has no key: its connection, or the user name that is typed, says who it is. Where a tool wants a \
+             password, any text will do.",
+        );
+    }
     (end, guide)
 }
 
