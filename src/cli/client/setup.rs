@@ -104,7 +104,8 @@ fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
     }
     if end.way.keyless {
         guide.minds.push(
-            "This client has no key: its connection, or the user name that is typed, says who it is. Where a tool wants a \
+            "This client has no key: its connection, or the user name that is typed, says who it is. Where a tool \
+             wants a \
              password, any text will do.",
         );
     }
