@@ -162,6 +162,21 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
         world.wait_for(lambda: gate.logged(lambda line: line["message"] == "listening"))
 
     def one_limit():
+        """A gate that Redis does not answer in time counts for itself, as it says: a moment of that on a busy machine is no measure."""
+        errors = lambda: sum(metric(gate, "patgate_replicas_errors_total") for gate in gates)  # noqa: E731
+        for _ in range(5):
+            before = errors()
+            allowed, offered, wanted = measured()
+            alone = errors() - before
+            print(f"       {sum(allowed)} of {sum(offered)} let through by three, {allowed}; the limit is {wanted}; Redis was late {alone:.0f} times")
+            if alone == 0:
+                break
+            time.sleep(2)  # The bucket fills again, in a second.
+        assert alone == 0, f"Redis was late {alone:.0f} times, five times in a row"
+        assert sum(offered) > 1.3 * wanted, offered
+        assert abs(sum(allowed) - wanted) <= 0.02 * wanted, allowed
+
+    def measured() -> tuple[list[int], list[int], int]:
         allowed, offered = [0] * len(gates), [0] * len(gates)
         token = world.login(gates[0], certificates.ca, limited)["data"]["token"]
         start = threading.Barrier(len(gates) + 1)
@@ -183,10 +198,7 @@ def shared(checks: Checks, ground: Ground, config: Config) -> None:
         for thread in threads:
             thread.join()
         # A full bucket at the beginning, and what runs in while it is emptied.
-        wanted = RATE + RATE * SECONDS
-        print(f"       {sum(allowed)} of {sum(offered)} let through by three, {allowed}; the limit is {wanted}")
-        assert sum(offered) > 1.3 * wanted, offered
-        assert abs(sum(allowed) - wanted) <= 0.02 * wanted, allowed
+        return allowed, offered, RATE + RATE * SECONDS
 
     def dead_pat():
         for gate in gates * 3:

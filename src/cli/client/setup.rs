@@ -98,15 +98,13 @@ fn guide(way: WayIn, tool: Tool, ca: Option<&str>) -> (Endpoint, Guide) {
         guide.environment.insert("HTTPS_PROXY", proxy.clone());
         guide.minds.push(
             "The tool keeps the account as its server, and the gate is its proxy: deploy/guides/proxy.md has each \
-             driver's \
-             setting, and which roots it must trust.",
+             driver's setting, and which roots it must trust.",
         );
     }
     if end.way.keyless {
         guide.minds.push(
             "This client has no key: its connection, or the user name that is typed, says who it is. Where a tool \
-             wants a \
-             password, any text will do.",
+             wants a password, any text will do.",
         );
     }
     (end, guide)
