@@ -34,8 +34,7 @@ impl TunnelTarget {
     }
 
     /// Splits `HOST:PORT`, as a CONNECT and a list of targets have it; the host in small letters, without the dot of
-    /// the
-    /// root. An IPv6 address has brackets (RFC 3986, section 3.2.2), which stay.
+    /// the root. An IPv6 address has brackets (RFC 3986, section 3.2.2), which stay.
     pub fn split(text: &str) -> Option<(String, u16)> {
         let (host, port) = text.rsplit_once(':')?;
         let bracketed = host.starts_with('[') && host.ends_with(']');

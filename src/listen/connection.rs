@@ -140,8 +140,8 @@ async fn spoken<T>(
             // It is admitted: its place among strangers is free for the next.
             let Arrived { mut record, stranger, .. } = arrived;
             drop(stranger);
-            let services = context.slot.worker().services().clone();
-            let broke_off = tunnel.carry(&mut stream, listen.idle, &shutdown, (&services.metrics, &mut record)).await;
+            let metrics = context.slot.worker().services().metrics.clone();
+            let broke_off = tunnel.carry(&mut stream, listen.idle, &shutdown, (&metrics, &mut record)).await;
             if broke_off {
                 // What the host did not finish must not look finished.
                 let _closed_anyway = tcp(stream.get_ref()).set_zero_linger();

@@ -143,7 +143,8 @@ async fn decide<B>(
     if [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| request.headers().contains_key(name)) {
         return Err(wrong("the CONNECT has a body"));
     }
-    said.target = Some(format!("{host}:{port}"));
+    let target = format!("{host}:{port}");
+    said.target = Some(target.clone());
     let worker = context.slot.worker();
     let admission = worker.admission();
     admission.may_tunnel(peer)?;
@@ -162,7 +163,7 @@ async fn decide<B>(
         let tls = tls.ok_or_else(|| Fault::new(Kind::GateBroken).with_cause("no certificate for an account's host"))?;
         return Ok(Way::Account(tls, ProxyWay { accounts: accounts.clone(), client }));
     }
-    let opened = tunnel(context, state, peer, (host, port), client).await;
+    let opened = tunnel(context, state, peer, (&host, port, &target), client).await;
     opened.map(Way::Tunnel).inspect_err(|fault| {
         let away = matches!(fault.kind(), Kind::HostAway | Kind::HostSilent);
         worker.services().metrics.tunnels().ended(if away { "away" } else { "refused" });
@@ -174,18 +175,17 @@ async fn tunnel(
     context: &WorkerContext,
     state: &ConnectState,
     peer: &Peer,
-    (host, port): (String, u16),
+    (host, port, target): (&str, u16, &str),
     client: Option<ClientName>,
 ) -> Result<Tunnel, Fault> {
-    let target = format!("{host}:{port}");
-    if !state.targets.iter().any(|listed| listed.is(&host, port)) {
+    if !state.targets.iter().any(|listed| listed.is(host, port)) {
         return Err(Fault::new(Kind::HostUnlisted).detail(target));
     }
     context.slot.worker().admission().arrives_with_request(peer).await?;
     let owner = client.map_or_else(|| Owner::Source(Source::of(peer.ip)), Owner::Client);
-    let place = state.tunnels.place(owner).ok_or_else(|| Fault::new(Kind::TunnelsFull).with_cause(&target))?;
-    let silent = |cause: &str| Fault::new(Kind::HostSilent).detail(&target).with_cause(cause);
-    match timeout(DIAL, dial_host(&target)).await {
+    let place = state.tunnels.place(owner).ok_or_else(|| Fault::new(Kind::TunnelsFull).with_cause(target))?;
+    let silent = |cause: &str| Fault::new(Kind::HostSilent).detail(target).with_cause(cause);
+    match timeout(DIAL, dial_host(target)).await {
         Ok(Ok(host)) => Ok(Tunnel::new(host, place)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(silent(&chain(&error))),
         Ok(Err(error)) => Err(Fault::new(Kind::HostAway).detail(target).with_source(&error)),

@@ -369,9 +369,10 @@ async fn a_reload_and_a_drain_break_no_tunnel() {
     tool.write_all(b"more").await.unwrap();
     far.read_exact(&mut [0; 4]).await.unwrap();
     // In a drain it may say what it has to say.
+    let way_in = proxy(&world);
     let ending = tokio::spawn(world.app.stop());
+    until(async || TcpStream::connect(way_in).await.is_err()).await;
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
         far.write_all(b"still here").await.unwrap();
         tool.read_exact(&mut [0; 10]).await.unwrap();
     }

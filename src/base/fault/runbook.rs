@@ -81,8 +81,7 @@ impl Kind {
             ),
             Self::ProxyRequest => page(
                 "Tell the client to use the gate as the proxy for https alone (HTTPS_PROXY, not HTTP_PROXY). \
-                 Drivers ask \
-                 cloud metadata and OCSP by plain http: leave those without a proxy.",
+                 Drivers ask cloud metadata and OCSP by plain http: leave those without a proxy.",
                 &["HTTP_PROXY names the gate too", "a scanner that looks for an open proxy"],
             ),
             Self::ProxyKeyMissing => page(

@@ -253,8 +253,7 @@ impl Setup<'_> {
                     }
                     RotatorLogin::Pat(_) => {
                         "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; its own \
-                         token is \
-                         ACTIVE."
+                         token is ACTIVE."
                     }
                 },
                 &match login {
