@@ -244,24 +244,16 @@ impl Setup<'_> {
         );
         if let Some(RotatorUser { user: rotator, login }) = &self.rotator {
             let rotator = identifier(rotator);
+            let (own, look) = match login {
+                RotatorLogin::KeyPair(_) => ("compare RSA_PUBLIC_KEY_FP", format!("DESC USER {rotator};")),
+                RotatorLogin::Pat(_) => {
+                    ("its own token is ACTIVE", format!("SHOW USER PROGRAMMATIC ACCESS TOKENS FOR USER {rotator};"))
+                }
+            };
             part(
                 &mut out,
-                match login {
-                    RotatorLogin::KeyPair(_) => {
-                        "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; compare \
-                         RSA_PUBLIC_KEY_FP."
-                    }
-                    RotatorLogin::Pat(_) => {
-                        "The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; its own \
-                         token is ACTIVE."
-                    }
-                },
-                &match login {
-                    RotatorLogin::KeyPair(_) => format!("SHOW GRANTS ON USER {user};\nDESC USER {rotator};"),
-                    RotatorLogin::Pat(_) => {
-                        format!("SHOW GRANTS ON USER {user};\nSHOW USER PROGRAMMATIC ACCESS TOKENS FOR USER {rotator};")
-                    }
-                },
+                &format!("The rotator's role has MODIFY PROGRAMMATIC AUTHENTICATION METHODS on the user; {own}."),
+                &format!("SHOW GRANTS ON USER {user};\n{look}"),
             );
         }
         if let Login::Pat { .. } = self.login {
