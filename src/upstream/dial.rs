@@ -11,22 +11,22 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::failure::Hop;
 
-#[cfg_attr(unix, path = "unanswered_unix.rs")]
-#[cfg_attr(windows, path = "unanswered_windows.rs")]
-mod unanswered;
+#[cfg_attr(unix, path = "watched_unix.rs")]
+#[cfg_attr(windows, path = "watched_windows.rs")]
+mod watched;
 
 /// The connection attempt delay of RFC 8305, section 5.
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long an idle connection is quiet before the system asks whether the other side is still there.
 const QUIET: Duration = Duration::from_secs(10);
-/// How soon, and how often, it asks again.
-const PROBES: (Duration, u32) = (Duration::from_secs(3), 3);
+/// How soon it asks again.
+const AGAIN: Duration = Duration::from_secs(3);
 /// How long data may stay unacknowledged before the system gives up a connection.
 pub(super) const UNANSWERED: Duration = Duration::from_secs(12);
 
@@ -41,10 +41,7 @@ pub(super) async fn dial(address: &str, hop: &mut Hop) -> io::Result<TcpStream> 
     *hop = Hop::Connect;
     let tcp = first(addresses, TcpStream::connect).await?;
     tcp.set_nodelay(true)?;
-    let socket = SockRef::from(&tcp);
-    let (interval, retries) = PROBES;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(interval).with_retries(retries))?;
-    unanswered::limit(&socket, UNANSWERED)?;
+    watched::watch(&SockRef::from(&tcp), QUIET, AGAIN, UNANSWERED)?;
     Ok(tcp)
 }
 
@@ -156,6 +153,7 @@ mod tests {
         let tcp = dial(&listener.local_addr().unwrap().to_string(), &mut Hop::Resolve).await.unwrap();
         let socket = SockRef::from(&tcp);
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        #[cfg(unix)] // Windows does not say it.
         assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
     }
 }
