@@ -49,7 +49,7 @@ mod tests {
     fn a_time_is_read_and_shown_to_the_second() {
         let at = parse("2026-11-25T03:51:00.123456789+01:00").unwrap();
         assert_eq!(show(at), "2026-11-25T02:51:00Z");
-        assert_eq!(show(UNIX_EPOCH + std::time::Duration::from_secs(u64::from(u32::MAX) * 1000)), "never");
+        assert_eq!(show(UNIX_EPOCH + std::time::Duration::from_secs(600_000_000_000)), "never");
         assert!(parse("").is_none() && parse("yesterday").is_none());
     }
 }

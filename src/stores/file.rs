@@ -91,10 +91,6 @@ pub(super) fn read(path: &Path) -> Result<StoredSecret, StoreError> {
 mod tests {
     use super::*;
 
-    async fn read(store: &File) -> Result<String, StoreError> {
-        store.read("data/token").await.map(|fetched| fetched.value.expose().to_owned())
-    }
-
     #[tokio::test]
     async fn nothing_beside_the_directory_is_read() {
         let home = tempfile::tempdir().unwrap();
@@ -112,6 +108,10 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn a_missing_file_comes_and_a_swapped_link_is_followed() {
+        async fn read(store: &File) -> Result<String, StoreError> {
+            store.read("data/token").await.map(|fetched| fetched.value.expose().to_owned())
+        }
+
         let home = tempfile::tempdir().unwrap();
         let store = File::new(home.path().to_owned());
         assert!(matches!(read(&store).await, Err(StoreError::Missing(_))));

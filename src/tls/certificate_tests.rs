@@ -77,7 +77,7 @@ fn said(outcome: Result<ServerCertificate, TlsError>, home: &Path) -> String {
     for raw in ["KeyMismatch", "Other(", "InvalidCertificate", "CertificateError", "BadEncoding"] {
         assert!(!text.contains(raw), "{text}");
     }
-    text.replace(&format!("{}/", home.display()), "")
+    text.replace(&format!("{}{}", home.display(), std::path::MAIN_SEPARATOR), "")
 }
 
 #[test]
@@ -122,7 +122,8 @@ fn what_tools_refuse_is_found_although_tls_can_use_it() {
 fn what_tls_cannot_use_is_told_in_words() {
     let chain = Chain::new(|_| {});
     let (own, between) = (chain.own.pem(), chain.between.pem());
-    let key = chain.key.serialize_pem();
+    // On Windows its lines end otherwise.
+    let key = chain.key.serialize_pem().replace("\r\n", "\n");
     let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let legacy = key.replace("-----\n", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n");
     let damaged = format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", "MAUCAQE=\n");
