@@ -8,13 +8,13 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::private::new_file;
 use super::shell::{CommandError, say};
 use crate::base::clock::Env;
 use crate::base::fault::Owner;
 use crate::base::rfc3339;
 use crate::base::secret::Secret;
 use crate::config::KeyPair;
+use crate::state::private;
 use crate::tls::ServerCertificate;
 use crate::tls::local_ca::{LocalCa, Signed};
 
@@ -101,7 +101,7 @@ fn for_proxy(args: &InitArgs) -> Result<(), CommandError> {
     let ca = LocalCa::new(&args.names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
     fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, &error))?;
     public(&files.ca, &ca.certificate)?;
-    secret(&files.ca_key, &ca.key)?;
+    secret(&files.ca_key, &ca.key, None)?;
     let ends = rfc3339::show(now + CA_LIFE);
     if args.json {
         let told = json!({ "ca": files.ca, "ca_key": files.ca_key, "names": args.names, "ends": ends });
@@ -151,7 +151,7 @@ pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), Comman
     fs::create_dir_all(dir).map_err(|error| cannot(dir, &error))?;
     let written = || -> Result<(), CommandError> {
         public(&files.ca, &ca.certificate)?;
-        secret(&files.ca_key, &ca.key)?;
+        secret(&files.ca_key, &ca.key, None)?;
         write(&files, &signed)
     };
     written().inspect_err(|_| {
@@ -188,17 +188,23 @@ fn write(files: &Files, signed: &Signed) -> Result<(), CommandError> {
     let beside = |path: &Path| path.with_extension("new");
     let (certificate, key) = (beside(&files.server), files.server_key.with_extension("key.new"));
     public(&certificate, &signed.certificate)?;
-    secret(&key, &signed.key)?;
-    fs::rename(&key, &files.server_key).map_err(|error| cannot(&files.server_key, &error))?;
-    fs::rename(&certificate, &files.server).map_err(|error| cannot(&files.server, &error))
+    secret(&key, &signed.key, Some(&files.server_key))?;
+    private::rename(&key, &files.server_key).map_err(|error| cannot(&files.server_key, &error))?;
+    private::rename(&certificate, &files.server).map_err(|error| cannot(&files.server, &error))
 }
 
 fn public(path: &Path, text: &str) -> Result<(), CommandError> {
     fs::write(path, text).map_err(|error| cannot(path, &error))
 }
 
-fn secret(path: &Path, secret: &Secret) -> Result<(), CommandError> {
-    let written = new_file(path).and_then(|mut file| file.write_all(secret.expose().as_bytes()));
+/// Writes a key; one that replaces another has that one's rights, since the gate's user reads it.
+fn secret(path: &Path, secret: &Secret, old: Option<&Path>) -> Result<(), CommandError> {
+    let written = private::new_file(path).and_then(|mut file| {
+        if let Some(old) = old.filter(|old| old.exists()) {
+            private::like(&file, path, old)?;
+        }
+        file.write_all(secret.expose().as_bytes())
+    });
     written.map_err(|error| cannot(path, &error))
 }
 

@@ -22,9 +22,6 @@ mod logins;
 mod pages;
 mod pat;
 mod place;
-#[cfg_attr(unix, path = "private_unix.rs")]
-#[cfg_attr(windows, path = "private_windows.rs")]
-mod private;
 mod proxy;
 mod reload;
 mod run;

@@ -7,9 +7,15 @@
 //! Several gates may share a directory: two on one host, or one and its successor. A [`Scratch`] belongs to one
 //! process; when that process has died, the next one finds it.
 
+#[cfg(windows)]
+#[path = "access_list_windows.rs"]
+pub mod access_list;
+#[cfg(windows)]
+#[path = "account_windows.rs"]
+pub mod account;
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]
-mod private;
+pub mod private;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -208,7 +214,7 @@ impl Locked<'_> {
     pub fn replace(&self, content: &[u8]) -> io::Result<()> {
         let new = self.state.path.join(format!("{}.new", self.name));
         private::file(&new)?.write_all(content)?;
-        std::fs::rename(&new, self.state.path.join(self.name))
+        private::rename(&new, &self.state.path.join(self.name))
     }
 
     /// The same, and returns when it is on the disk, so that a power failure does not bring the old content back.
@@ -220,7 +226,7 @@ impl Locked<'_> {
         let mut file = private::file(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&new, self.state.path.join(self.name))?;
+        private::rename(&new, &self.state.path.join(self.name))?;
         private::sync_directory(&self.state.path)
     }
 }

@@ -1,13 +1,13 @@
-//! Files and directories for the process's own user: mode 0600 and 0700.
+//! Files and directories for one user: mode 0600 and 0700.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// An empty file to write to; empties an existing one.
+/// An empty file of the state directory; empties an existing one.
 pub(super) fn file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    new_file(path)
 }
 
 /// A directory with its parents.
@@ -15,12 +15,52 @@ pub(super) fn directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A file to read and write; keeps its content.
+/// A file of the state directory to read and write; keeps its content.
 pub(super) fn scratch(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// Returns when what a directory holds is on the disk.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+/// An empty file in any directory; one that is there is emptied, and its rights stay.
+///
+/// # Errors
+/// The operating system's error.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// The same, where nothing may be yet; a link counts as something.
+///
+/// # Errors
+/// The operating system's error.
+pub fn fresh_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces. Where the owner cannot be the same, nobody but
+/// the new owner may read it: the mode was meant for another group.
+///
+/// # Errors
+/// The operating system's error.
+pub fn like(new: &File, _path: &Path, old: &Path) -> io::Result<()> {
+    let (own, old) = (new.metadata()?, std::fs::metadata(old)?);
+    let same =
+        (own.uid(), own.gid()) == (old.uid(), old.gid()) || fchown(new, Some(old.uid()), Some(old.gid())).is_ok();
+    let mode = old.mode() & if same { 0o777 } else { 0o600 };
+    new.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Puts a new file in the place of an old one, in one step.
+///
+/// # Errors
+/// The operating system's error.
+pub fn rename(new: &Path, old: &Path) -> io::Result<()> {
+    std::fs::rename(new, old)
+}
+
+/// Returns when what a directory holds is on the disk, so that a rename lasts over a power failure.
+///
+/// # Errors
+/// The operating system's error.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -1,9 +1,5 @@
-//! Replaces a file of the `file` store: a new file beside it, with the same mode and owner, synchronised and renamed.
+//! Replaces a file of the `file` store: a new file beside it, with the same rights and owner, synchronised and renamed.
 //! Whoever reads sees the old content or the new one, also after a power failure.
-
-#[cfg_attr(unix, path = "file_write_unix.rs")]
-#[cfg_attr(windows, path = "file_write_windows.rs")]
-mod system;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
@@ -12,6 +8,7 @@ use super::file::read;
 use super::write::WriteError;
 use super::{StoreError, StoredSecret};
 use crate::base::secret::Secret;
+use crate::state::private;
 
 /// Writes a new value in place of the version that was read.
 pub(super) fn replace(path: &Path, value: &Secret, before: &str) -> Result<String, WriteError> {
@@ -26,12 +23,12 @@ pub(super) fn replace(path: &Path, value: &Secret, before: &str) -> Result<Strin
     };
     let new = directory.join(format!(".{}.new", name.to_string_lossy()));
     written(&new, &target, value).map_err(|error| failed(&new, &error))?;
-    if let Err(error) = std::fs::rename(&new, &target) {
+    if let Err(error) = private::rename(&new, &target) {
         // It holds the secret.
         let _gone = std::fs::remove_file(&new);
         return Err(failed(&target, &error).into());
     }
-    system::sync_directory(directory).map_err(|error| WriteError::Unknown(failed(directory, &error)))?;
+    private::sync_directory(directory).map_err(|error| WriteError::Unknown(failed(directory, &error)))?;
     Ok(StoredSecret::content_version(value))
 }
 
@@ -41,9 +38,8 @@ fn written(new: &Path, old: &Path, value: &Secret) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let old = std::fs::metadata(old)?;
-    let written = system::private(new).and_then(|mut file| {
-        system::like(&file, &old)?;
+    let written = private::fresh_file(new).and_then(|mut file| {
+        private::like(&file, new, old)?;
         file.write_all(value.expose().as_bytes())?;
         file.sync_all()
     });

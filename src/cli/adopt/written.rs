@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::cli::private::fresh_file;
+use crate::state::private::fresh_file;
 
 /// What the old file is called, behind its own name.
 pub(super) const BACKUP: &str = ".before-patgate";

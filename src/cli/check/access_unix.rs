@@ -5,10 +5,24 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
-/// The permission bits of a file that every user of the machine may read or write; `None` for any other.
-pub(super) fn open_to_all(path: &Path) -> Option<u32> {
+/// That every user of the machine may read or write a file, and what to do; `None` for any other.
+pub(super) fn exposed(path: &Path) -> Option<(String, String)> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    (mode & 0o006 != 0).then_some(mode)
+    let may = match (mode & 0o004 != 0, mode & 0o002 != 0) {
+        (true, true) => "read and write",
+        (false, true) => "write",
+        (true, false) => "read",
+        (false, false) => return None,
+    };
+    Some((
+        format!("every user of this machine may {may} {} (mode {mode:04o})", path.display()),
+        format!("chmod 0600 {0}, or 0640 with the gate's group; it may have been read", path.display()),
+    ))
+}
+
+/// Nothing: each file in the state directory has a mode of its own.
+pub(super) fn exposed_directory(_path: &Path) -> Option<(String, String)> {
+    None
 }
 
 /// Whether this process may make files in a directory. It makes none: the gate may run as another user, who could not

@@ -1,13 +1,36 @@
-//! The same on Windows, whose access lists the gate does not read.
+//! Who may read a file, and whether this process may write to a directory, on Windows.
 
 use std::path::Path;
 
-/// Nothing: permission bits do not exist here.
-pub(super) fn open_to_all(_path: &Path) -> Option<u32> {
-    None
+use crate::state::access_list::strangers;
+
+/// That others than the system, the administrators, the owner and services may read or write a file, and what to do;
+/// `None` for any other, and where this process may not see the list.
+pub(super) fn exposed(path: &Path) -> Option<(String, String)> {
+    let strangers = strangers(path).ok()?;
+    let names: Vec<_> = strangers.iter().map(|one| one.account.shown()).collect();
+    let may = match (strangers.iter().any(|one| one.reads), strangers.iter().any(|one| one.writes)) {
+        (true, true) => "read or write",
+        (false, true) => "write",
+        (true, false) => "read",
+        (false, false) => return None,
+    };
+    Some((
+        format!("{} may {may} {}", names.join(", "), path.display()),
+        format!(
+            "icacls \"{}\" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F \"NT SERVICE\\patgate:R\", with the \
+             account of your gate's service; it may have been read",
+            path.display()
+        ),
+    ))
 }
 
-/// Whether the directory is there, and not marked as read-only.
+/// The same of a directory, whose list the files in it inherit.
+pub(super) fn exposed_directory(path: &Path) -> Option<(String, String)> {
+    exposed(path)
+}
+
+/// Whether the directory is there, and not marked as read-only. It makes no file: the gate may run as another account.
 pub(super) fn may_write(directory: &Path) -> bool {
     std::fs::metadata(directory).is_ok_and(|metadata| metadata.is_dir() && !metadata.permissions().readonly())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::access::{may_write, open_to_all};
+use super::access::{exposed, exposed_directory, may_write};
 use super::addresses;
 use super::finding::Finding;
 use super::sources::sources;
@@ -176,14 +176,7 @@ fn secret(key: &str, source: &SecretSource, found: &mut Vec<Finding>) {
 
 /// A secret file that others may read.
 fn private(key: &str, path: &Path, found: &mut Vec<Finding>) {
-    if let Some(mode) = open_to_all(path) {
-        let may = match (mode & 0o004 != 0, mode & 0o002 != 0) {
-            (true, true) => "read and write",
-            (false, true) => "write",
-            _ => "read",
-        };
-        let what = format!("every user of this machine may {may} {} (mode {mode:04o})", path.display());
-        let remedy = format!("chmod 0600 {0}, or 0640 with the gate's group; it may have been read", path.display());
+    if let Some((what, remedy)) = exposed(path) {
         found.push(Finding::warning(key, what, remedy));
     }
 }
@@ -195,6 +188,9 @@ fn state(config: &Config, found: &mut Vec<Finding>) {
     let directory = named.unwrap_or(&config.state.beside);
     let there = directory.ancestors().find(|one| one.exists() || one.as_os_str().is_empty());
     let there = there.map(|one| if one.as_os_str().is_empty() { Path::new(".") } else { one });
+    if let Some((what, remedy)) = exposed_directory(directory) {
+        found.push(Finding::warning("state.directory", what, remedy));
+    }
     let what = format!("this user cannot write to {}", directory.display());
     match (there.is_some_and(|one| one.is_dir() && may_write(one)), named.is_some()) {
         (true, _) => found.push(Finding::ok("state.directory", format!("{} can be written", directory.display()))),

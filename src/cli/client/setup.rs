@@ -12,9 +12,9 @@ use super::render;
 use crate::app::{Verb, WayIn};
 use crate::base::fault::Owner;
 use crate::cli::admin_client::{self, NoAnswer, encoded};
-use crate::cli::private::new_file;
 use crate::cli::shell::{CommandError, GateArgs, say};
 use crate::config::file;
+use crate::state::private::new_file;
 
 /// How long the running gate may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

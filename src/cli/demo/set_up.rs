@@ -13,6 +13,7 @@ use crate::base::secret::Secret;
 use crate::cli::shell::CommandError;
 use crate::config::file;
 use crate::standin::{self, Certificates, PatState, StandIn, write_private};
+use crate::state::private;
 use crate::tls;
 
 /// The admin address's usual port: the operator's commands then need no address.
@@ -117,7 +118,7 @@ async fn stand_in(certificates: &Certificates, user: &str, pat: &Secret) -> Resu
 fn store(home: &Home, pat: &Secret) -> Result<(), CommandError> {
     let (new, path) = (home.path().join("secrets/powerbi.new"), home.path().join("secrets/powerbi.json"));
     let text = format!("{{\"token\":{}}}\n", crate::snowflake::members::quoted(pat.expose()));
-    write_private(&new, &text).and_then(|()| std::fs::rename(&new, &path)).map_err(CommandError::gate)
+    write_private(&new, &text).and_then(|()| private::rename(&new, &path)).map_err(CommandError::gate)
 }
 
 fn new_pat() -> Result<Secret, CommandError> {

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::tale::Tale;
-use crate::cli::private::new_file;
 use crate::cli::shell::CommandError;
+use crate::state::private::new_file;
 
 /// The most bytes of a bundle.
 const LARGEST: usize = 1_000_000;

@@ -1,0 +1,343 @@
+//! Access lists of Windows: who may read and write a file or a directory.
+//!
+//! What is private belongs to the system, the administrators and one account, as OpenSSH for Windows wants it of keys:
+//! an administrator may take every file anyway. The list is protected, so that nothing is inherited from above; what is
+//! made in a private directory inherits its list.
+#![expect(unsafe_code, reason = "no safe crate that is kept reads and writes access lists")]
+
+use std::io;
+use std::os::windows::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW, EXPLICIT_ACCESS_W, GRANT_ACCESS,
+    GetNamedSecurityInfoW, NO_MULTIPLE_TRUSTEE, SDDL_REVISION_1, SE_FILE_OBJECT, SetEntriesInAclW,
+    SetNamedSecurityInfoW, TRUSTEE_IS_SID, TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
+};
+use windows_sys::Win32::Security::{
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
+    INHERIT_ONLY_ACE, NO_INHERITANCE, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
+    PSECURITY_DESCRIPTOR, PSID, SUB_CONTAINERS_AND_OBJECTS_INHERIT,
+};
+use windows_sys::Win32::Storage::FileSystem::{DELETE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE};
+
+use super::account::{ADMINISTRATORS, Account, SYSTEM, wide};
+
+/// ACCESS_ALLOWED_ACE_TYPE (Win32, ACE_HEADER).
+const ALLOWED: u8 = 0;
+/// FILE_READ_DATA, GENERIC_READ, GENERIC_ALL (Win32, file access rights).
+const READ: u32 = 0x1 | 0x8000_0000 | 0x1000_0000;
+/// FILE_WRITE_DATA, FILE_APPEND_DATA, WRITE_DAC, WRITE_OWNER, GENERIC_WRITE, GENERIC_ALL.
+const WRITE: u32 = 0x2 | 0x4 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
+/// CREATOR OWNER and OWNER RIGHTS: the owner under another name.
+const OWNERS: [&str; 2] = ["S-1-3-0", "S-1-3-4"];
+/// What the SIDs of services begin with; the group of all of them is S-1-5-80-0.
+const SERVICE: &str = "S-1-5-80-";
+
+/// Somebody who may read or write what is private.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Who.
+    pub account: Account,
+    /// Whether it may read.
+    pub reads: bool,
+    /// Whether it may write, or give itself the right to.
+    pub writes: bool,
+}
+
+/// Makes a file or a directory private: for the system, the administrators and these accounts, by SID.
+///
+/// # Errors
+/// The operating system's error.
+pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
+    let inherited = if path.is_dir() { "OICI" } else { "" };
+    let entries = [SYSTEM, ADMINISTRATORS].iter().chain(accounts).map(|sid| format!("(A;{inherited};FA;;;{sid})"));
+    let text = format!("D:P{}", entries.collect::<String>());
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    // SAFETY: the text ends with a zero; the system allocates the descriptor, which `Descriptor` frees.
+    let read = unsafe {
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            wide(&text).as_ptr(),
+            SDDL_REVISION_1,
+            &mut descriptor,
+            ptr::null_mut(),
+        )
+    };
+    if read == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let descriptor = Descriptor(descriptor);
+    let (mut present, mut list, mut defaulted) = (0, ptr::null_mut(), 0);
+    // SAFETY: the descriptor is valid; the list lies in it and is used while it lives.
+    unsafe {
+        if GetSecurityDescriptorDacl(descriptor.0, &mut present, &mut list, &mut defaulted) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        set(path, list)
+    }
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Read, and list a directory.
+    Read,
+    /// Also write, make and remove.
+    Write,
+}
+
+/// Lets an account, by SID, read or write a file, or a directory and what is in it, beside those who may already.
+///
+/// # Errors
+/// The operating system's error.
+pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
+    let (mut list, mut descriptor, mut new) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut account: PSID = ptr::null_mut();
+    // SAFETY: the texts end with a zero; the system allocates SID, descriptor and new list, which are freed below, and
+    // the old list lies in the descriptor.
+    unsafe {
+        if ConvertStringSidToSidW(wide(sid).as_ptr(), &mut account) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let _account = Descriptor(account);
+        done(GetNamedSecurityInfoW(
+            path_of(path).as_ptr(),
+            SE_FILE_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut list,
+            ptr::null_mut(),
+            &mut descriptor,
+        ))?;
+        let _descriptor = Descriptor(descriptor);
+        let entry = EXPLICIT_ACCESS_W {
+            grfAccessPermissions: match right {
+                Right::Read => FILE_GENERIC_READ | FILE_GENERIC_EXECUTE,
+                Right::Write => FILE_GENERIC_READ | FILE_GENERIC_EXECUTE | FILE_GENERIC_WRITE | DELETE,
+            },
+            grfAccessMode: GRANT_ACCESS,
+            grfInheritance: if path.is_dir() { SUB_CONTAINERS_AND_OBJECTS_INHERIT } else { NO_INHERITANCE },
+            Trustee: TRUSTEE_W {
+                pMultipleTrustee: ptr::null_mut(),
+                MultipleTrusteeOperation: NO_MULTIPLE_TRUSTEE,
+                TrusteeForm: TRUSTEE_IS_SID,
+                TrusteeType: TRUSTEE_IS_UNKNOWN,
+                ptstrName: account.cast(),
+            },
+        };
+        done(SetEntriesInAclW(1, &entry, list, &mut new))?;
+        let _new = Descriptor(new.cast());
+        // What is inherited from above stays so.
+        done(SetNamedSecurityInfoW(
+            path_of(path).as_ptr().cast_mut(),
+            SE_FILE_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            new,
+            ptr::null(),
+        ))
+    }
+}
+
+/// Gives a file the access list of another, as its own: nothing is inherited then.
+///
+/// # Errors
+/// The operating system's error.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut list, mut descriptor) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the path ends with a zero; the system allocates the descriptor, in which the list lies.
+    let failed = unsafe {
+        GetNamedSecurityInfoW(
+            path_of(from).as_ptr(),
+            SE_FILE_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut list,
+            ptr::null_mut(),
+            &mut descriptor,
+        )
+    };
+    done(failed)?;
+    let _freed = Descriptor(descriptor);
+    // SAFETY: the list is valid while the descriptor lives.
+    unsafe { set(to, list) }
+}
+
+/// Sets a list that inherits nothing.
+///
+/// # Safety
+/// The list is null or valid.
+unsafe fn set(path: &Path, list: *const ACL) -> io::Result<()> {
+    // SAFETY: the path ends with a zero, and the caller gives a valid list.
+    done(unsafe {
+        SetNamedSecurityInfoW(
+            path_of(path).as_ptr().cast_mut(),
+            SE_FILE_OBJECT,
+            DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            list,
+            ptr::null(),
+        )
+    })
+}
+
+/// Who may read or write a file beside the system, the administrators, its owner, this process's account and services'
+/// own accounts.
+///
+/// # Errors
+/// The operating system's error, also where this process may not see the list.
+pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
+    let (mut owner, mut list, mut descriptor) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the path ends with a zero; the system allocates the descriptor, in which owner and list lie.
+    let failed = unsafe {
+        GetNamedSecurityInfoW(
+            path_of(path).as_ptr(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
+            &mut owner,
+            ptr::null_mut(),
+            &mut list,
+            ptr::null_mut(),
+            &mut descriptor,
+        )
+    };
+    done(failed)?;
+    let _freed = Descriptor(descriptor);
+    if list.is_null() {
+        // Without a list everybody may do everything (Win32, null DACLs).
+        return Ok(vec![Stranger { account: Account::known("S-1-1-0"), reads: true, writes: true }]);
+    }
+    // SAFETY: the call gave a valid owner, which lies in the descriptor.
+    let owner = unsafe { Account::of_sid(owner) }?;
+    let own = Account::own()?;
+    let expected = |sid: &str| {
+        [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid)
+            || OWNERS.contains(&sid)
+            || (sid.starts_with(SERVICE) && sid != "S-1-5-80-0")
+    };
+    // SAFETY: the list is valid while the descriptor lives.
+    let entries = unsafe { entries(list) }?;
+    let stranger = |(account, mask): (Account, u32)| {
+        let (reads, writes) = (mask & READ != 0, mask & WRITE != 0);
+        (!expected(&account.sid) && (reads || writes)).then_some(Stranger { account, reads, writes })
+    };
+    Ok(entries.into_iter().filter_map(stranger).collect())
+}
+
+/// The accounts that a list allows something, with what.
+///
+/// # Safety
+/// The list is valid.
+unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
+    let mut found = Vec::new();
+    // SAFETY: the list is valid, so that every entry below its count is; an entry that allows has the SID at its end.
+    unsafe {
+        for at in 0..u32::from((*list).AceCount) {
+            let mut entry = ptr::null_mut();
+            if GetAce(list, at, &mut entry) == 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let header = &*entry.cast::<ACE_HEADER>();
+            if header.AceType == ALLOWED && u32::from(header.AceFlags) & INHERIT_ONLY_ACE == 0 {
+                let allowed = entry.cast::<ACCESS_ALLOWED_ACE>();
+                let sid = (&raw mut (*allowed).SidStart).cast();
+                found.push((Account::of_sid(sid)?, (*allowed).Mask));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What the system allocated.
+struct Descriptor(PSECURITY_DESCRIPTOR);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: the system allocated it, and nobody else frees it.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+fn path_of(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+fn done(code: u32) -> io::Result<()> {
+    match code {
+        ERROR_SUCCESS => Ok(()),
+        failed => Err(io::Error::from_raw_os_error(failed.cast_signed())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wine keeps Unix modes in place of access lists, and gives everybody what it gives the administrators: there the
+    /// calls are made, and only Windows shows what comes of them.
+    fn under_wine() -> bool {
+        windows_registry::LOCAL_MACHINE.open(r"SOFTWARE\Wine").is_ok()
+    }
+
+    /// Those who are strangers, where the system tells the truth.
+    fn told(path: &Path) -> Vec<String> {
+        let all = strangers(path).unwrap().into_iter().map(|one| one.account.sid);
+        all.filter(|sid| sid != "S-1-1-0" || !under_wine()).collect()
+    }
+
+    #[test]
+    fn what_is_private_has_no_stranger() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Account::own().unwrap();
+        let file = home.path().join("key");
+        std::fs::write(&file, "secret").unwrap();
+        restrict(&file, &[&own.sid]).unwrap();
+        assert_eq!(told(&file), [""; 0]);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "secret", "its own account reads it");
+        restrict(home.path(), &[&own.sid]).unwrap();
+        assert_eq!(told(home.path()), [""; 0]);
+        std::fs::write(home.path().join("new"), "").unwrap();
+        assert_eq!(told(&home.path().join("new")), [""; 0], "what is made in it is private too");
+        assert!(strangers(&home.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_file_for_everybody_has_one_and_a_copy_of_its_list_too() {
+        let home = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| home.path().join(name));
+        for file in [&old, &new] {
+            std::fs::write(file, "secret").unwrap();
+        }
+        let own = Account::own().unwrap();
+        restrict(&new, &[&own.sid]).unwrap();
+        restrict(&old, &["S-1-1-0"]).unwrap();
+        copy(&old, &new).unwrap();
+        for file in [old, new] {
+            let found = strangers(&file).unwrap();
+            assert!(found.iter().any(|one| one.account.sid == "S-1-1-0" && one.reads && one.writes), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_let_in_keeps_those_in_who_were() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("key");
+        std::fs::write(&file, "secret").unwrap();
+        let own = Account::own().unwrap();
+        restrict(&file, &[&own.sid]).unwrap();
+        // Guests, who exist everywhere.
+        grant(&file, "S-1-5-32-546", Right::Read).unwrap();
+        grant(home.path(), "S-1-5-32-546", Right::Write).unwrap();
+        if !under_wine() {
+            assert_eq!(told(&file), ["S-1-5-32-546"]);
+            assert_eq!(strangers(&file).unwrap().iter().map(|one| one.writes).collect::<Vec<_>>(), [false]);
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "secret");
+    }
+}
