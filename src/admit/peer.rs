@@ -60,8 +60,8 @@ pub struct ProxyWay {
 /// A user of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalUser {
-    /// The user's number.
-    pub id: u32,
+    /// The user's number; on Windows the SID, in lower case.
+    pub id: String,
     /// The user's name, where the system knows one.
     pub name: Option<String>,
 }
@@ -122,6 +122,11 @@ impl PeerCertificate {
 impl LocalUser {
     /// Whether the configuration means this user, by name or by number.
     pub fn is(&self, meant: &str) -> bool {
-        self.name.as_deref() == Some(meant) || meant.parse() == Ok(self.id)
+        self.name.as_deref() == Some(meant) || meant == self.id
+    }
+
+    /// The name, else the number.
+    pub fn shown(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
     }
 }

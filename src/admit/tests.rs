@@ -146,7 +146,7 @@ fn a_certificate_is_a_second_factor_beside_a_key_and_the_only_one_without() {
 
 #[test]
 fn loopback_is_trusted_by_the_word_alone_and_for_named_users() {
-    let user = |id, name: &str| Some(LocalUser { id, name: Some(name.to_owned()) });
+    let user = |id: u32, name: &str| Some(LocalUser { id: id.to_string(), name: Some(name.to_owned()) });
     let from = |user| Peer { user, ..peer("::1") };
     let nothing = admission(&format!("[clients.x]\ncredential='c'\nkeys=['sha256:{:064}']\n", 1));
     assert_eq!(kind(login_as(&nothing, &peer("127.0.0.1"), None)), Kind::KeyMissing);

@@ -41,12 +41,12 @@ impl Caller {
     pub(super) async fn may_operate(self, users: &[String]) -> Result<String, String> {
         // The table of connections and that of users may be long.
         let user = tokio::task::spawn_blocking(move || self.user()).await.ok().flatten();
-        let own = nix::unistd::geteuid().as_raw();
+        let own = nix::unistd::geteuid().to_string();
         match user {
-            Some(user) if is_operator(&user, own, users) => Ok(user.name.unwrap_or_else(|| user.id.to_string())),
+            Some(user) if is_operator(&user, &own, users) => Ok(user.shown().to_owned()),
             Some(user) => Err(format!(
                 "user {} is not an operator of this gate: that is root, the gate's own user, or a user in admin.users",
-                user.name.unwrap_or_else(|| user.id.to_string())
+                user.shown()
             )),
             None => Err("the gate cannot tell which user asks; use the socket that admin.socket names".to_owned()),
         }
@@ -64,8 +64,8 @@ impl Caller {
     }
 }
 
-fn is_operator(user: &LocalUser, own: u32, users: &[String]) -> bool {
-    user.id == 0 || user.id == own || users.iter().any(|meant| user.is(meant))
+fn is_operator(user: &LocalUser, own: &str, users: &[String]) -> bool {
+    user.id == "0" || user.id == own || users.iter().any(|meant| user.is(meant))
 }
 
 /// The operator's Unix socket, which only the gate's own user and root can open.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn root_the_gate_s_own_user_and_those_named_are_operators() {
-        let user = |id, name: Option<&str>| LocalUser { id, name: name.map(str::to_owned) };
+        let user = |id: u32, name: Option<&str>| LocalUser { id: id.to_string(), name: name.map(str::to_owned) };
         let users = ["ops".to_owned(), "1007".to_owned()];
         for (who, wanted) in [
             (user(0, Some("root")), true),
@@ -124,9 +124,9 @@ mod tests {
             (user(65534, Some("nobody")), false),
             (user(1002, None), false),
         ] {
-            assert_eq!(is_operator(&who, 998, &users), wanted, "{who:?}");
+            assert_eq!(is_operator(&who, "998", &users), wanted, "{who:?}");
         }
-        assert!(!is_operator(&user(1000, Some("ops")), 998, &[]));
+        assert!(!is_operator(&user(1000, Some("ops")), "998", &[]));
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `caller_unix` | who asks the operator's service, and its Unix socket | 1 |
 //! | `caller_windows` | the same on Windows | 1 |
+//! | `operator_key_unix` | what shows a command to be the operator's, where the connection does not | 1 |
+//! | `operator_key_windows` | the same on Windows | 1 |
 //! | `descriptors_unix` | how many descriptors the process may have | 1 |
 //! | `descriptors_windows` | the same on Windows | 1 |
 //! | `answers` | what the operator's commands answer | 1 |
@@ -34,6 +36,9 @@ mod generations;
 mod listeners;
 mod metrics;
 pub mod operator;
+#[cfg_attr(unix, path = "operator_key_unix.rs")]
+#[cfg_attr(windows, path = "operator_key_windows.rs")]
+mod operator_key;
 mod pat_ends;
 mod reload;
 mod startup;
@@ -56,6 +61,7 @@ pub use admin::Verb;
 pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
 pub use listeners::proxy_way;
+pub use operator_key::OperatorKey;
 pub use reload::Seen;
 pub use startup::{Listeners, room_for_connections};
 pub use way_in::WayIn;
@@ -142,7 +148,8 @@ impl App {
         let operator = Operator::new(generations.clone(), reloads.clone(), stopping.clone(), running);
         let Listeners { drivers, admin, health, admin_socket } = listeners;
         let admin_address = admin.local_addr()?;
-        let service = AdminService::new(operator.clone());
+        let key = OperatorKey::publish(admin_address, &*generations.services.env.random);
+        let service = AdminService::new(operator.clone(), key);
         let health_address = health.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(health) = health {
             tokio::spawn(service.clone().serve_health(health));

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::app::OperatorKey;
+use crate::base::secret::Secret;
 use crate::config::Admin;
 
 /// An admin address, or a socket.
@@ -54,9 +56,11 @@ impl Place {
     /// Sends a request; returns status and body of the answer.
     pub(super) async fn ask(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), AskError> {
         match self {
-            Self::Address(address) => exchange(TcpStream::connect(address).await?, method, target).await,
+            Self::Address(address) => {
+                exchange(TcpStream::connect(address).await?, method, target, OperatorKey::of(*address)).await
+            }
             #[cfg(unix)]
-            Self::Socket(path) => exchange(tokio::net::UnixStream::connect(path).await?, method, target).await,
+            Self::Socket(path) => exchange(tokio::net::UnixStream::connect(path).await?, method, target, None).await,
         }
     }
 }
@@ -71,13 +75,21 @@ impl fmt::Display for Place {
     }
 }
 
-async fn exchange<S>(stream: S, method: Method, target: &str) -> Result<(StatusCode, Bytes), AskError>
+async fn exchange<S>(
+    stream: S,
+    method: Method,
+    target: &str,
+    key: Option<Secret>,
+) -> Result<(StatusCode, Bytes), AskError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(target).header(header::HOST, "localhost");
+    let mut request = Request::builder().method(method).uri(target).header(header::HOST, "localhost");
+    if let Some(key) = key {
+        request = request.header(OperatorKey::HEADER, key.expose());
+    }
     let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = answer.status();
     Ok((status, answer.into_body().collect().await?.to_bytes()))

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::Admin;
+use super::entries::{LOCAL_USER, local_user};
 use super::read::Section;
 
 /// The address where the file names none.
@@ -21,13 +22,9 @@ pub(super) fn admin(section: Option<Section<'_>>) -> Admin {
     let local = |text: &str| text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
     let address = section.parsed("address", wanted, local).map_or(USUAL, |found| found.value);
     let socket = section.path("socket");
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let users = section.list("users", "the name or number of a user of this machine", some);
-    if cfg!(windows) {
-        let spans = [("socket", socket.as_ref().map(|found| &found.span)), ("users", users.as_ref().map(|f| &f.span))];
-        for (key, span) in spans.into_iter().filter_map(|(key, span)| Some((key, span?))) {
-            section.error_at(span, key, "the gate cannot tell users apart on Windows", "Remove it");
-        }
+    let users = section.list("users", LOCAL_USER, local_user);
+    if let Some(socket) = socket.as_ref().filter(|_| cfg!(windows)) {
+        section.error_at(&socket.span, "socket", "it needs a Unix system", "Remove it");
     }
     section.finish();
     Admin { address, socket: socket.map(|found| found.value), users: users.map_or_else(Vec::new, |found| found.value) }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::entries::{NETWORK, host_bits, known, network, pin};
+use super::entries::{LOCAL_USER, NETWORK, host_bits, known, local_user, network, pin};
 use super::limits::of_client;
 use super::read::{Found, Section};
 use super::{Bind, Client, SqlRecord};
@@ -126,8 +126,7 @@ fn trust(section: &Section<'_>) -> Option<Range<usize>> {
 
 /// The users of this machine whose programs need no key.
 fn users(section: &Section<'_>, trust: Option<&Range<usize>>) -> Option<Found<Vec<String>>> {
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let users = section.list("users", "the name or number of a user of this machine", some);
+    let users = section.list("users", LOCAL_USER, local_user);
     let Some(found) = &users else {
         if let Some(trust) = trust {
             let what = "every program of every user on this machine may log in";
@@ -141,9 +140,6 @@ fn users(section: &Section<'_>, trust: Option<&Range<usize>>) -> Option<Found<Ve
     }
     if trust.is_none() {
         wrong("it needs trust = \"loopback\"", "Write both, or neither");
-    }
-    if cfg!(windows) {
-        wrong("the gate cannot tell users apart on Windows", "Give the client a key");
     }
     users
 }

@@ -12,12 +12,20 @@ use super::{Account, Credential, ForwardProxy, forward_proxy};
 use crate::base::names::{LoginRefs, SecretRef, SecretRefs};
 use crate::base::pins::{Pin, Pins};
 
+/// What `users` takes.
+pub(super) const LOCAL_USER: &str = "the name or number of a user of this machine";
 /// What `pat` takes.
 const PAT: &str = "a reference \"STORE:PATH#FIELD\", never the token itself, or a list of them";
 /// What `key_pair` takes.
 const KEY_PAIR: &str = "a reference \"STORE:PATH#FIELD\" to a private key, never the key itself, or a list of them";
 /// What `passphrase` takes.
 const PASSPHRASE: &str = "a reference \"STORE:PATH#FIELD\", never the passphrase itself";
+
+/// A user of this machine. Windows does not tell cases apart, so that the gate compares small letters there.
+pub(super) fn local_user(text: &str) -> Option<String> {
+    let same = || if cfg!(windows) { text.to_lowercase() } else { text.to_owned() };
+    (!text.is_empty()).then(same)
+}
 
 /// An account; `everywhere` is the forward proxy of those that name none.
 pub(super) fn account(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Account> {

@@ -43,7 +43,7 @@ fn mapped(address: SocketAddr) -> SocketAddr {
 /// A user by its number.
 pub fn named(id: u32) -> LocalUser {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id));
-    LocalUser { id, name: user.ok().flatten().map(|user| user.name) }
+    LocalUser { id: id.to_string(), name: user.ok().flatten().map(|user| user.name) }
 }
 
 /// The user in a line of the table, if the line is for that connection.
@@ -75,7 +75,7 @@ mod tests {
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (peer, ours) = (client.local_addr().unwrap(), listener.local_addr().unwrap());
             let user = of(peer, ours).unwrap();
-            assert_eq!(user.id, nix::unistd::getuid().as_raw());
+            assert_eq!(user.id, nix::unistd::getuid().to_string());
             assert!(of(ours, peer).is_none() || of(ours, peer) == Some(user), "the accepted end may be listed too");
             client.shutdown(std::net::Shutdown::Both).unwrap();
             assert_eq!(of(peer, ours), None, "one that is closing is nobody's");
@@ -90,6 +90,6 @@ mod tests {
         let peer = client.local_addr().unwrap();
         assert!(peer.is_ipv6());
         let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        assert_eq!(of(seen, ours).unwrap().id, nix::unistd::getuid().as_raw());
+        assert_eq!(of(seen, ours).unwrap().id, nix::unistd::getuid().to_string());
     }
 }

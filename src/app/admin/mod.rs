@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::caller::{AdminSocket, Caller};
 use crate::app::operator::{Operator, OperatorError, Refreshed};
+use crate::app::operator_key::OperatorKey;
 use crate::base::text::capped;
 use crate::pat::Ask;
 use crate::session::Revocation;
@@ -55,16 +56,17 @@ const PATH: usize = 64;
 #[derive(Clone)]
 pub(super) struct AdminService {
     operator: Operator,
+    key: OperatorKey,
     passes: Arc<Passes>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl AdminService {
-    /// A service of this operator.
-    pub(super) fn new(operator: Operator) -> Self {
+    /// A service of this operator, who has this key.
+    pub(super) fn new(operator: Operator, key: OperatorKey) -> Self {
         let passes = Arc::new(Passes::new(operator.env()));
-        Self { operator, passes }
+        Self { operator, key, passes }
     }
 
     /// Serves an address while the process lasts.
@@ -158,6 +160,7 @@ impl AdminService {
         let who = match verb {
             Ok(verb) if verb.is_for_everyone() => String::new(),
             _ if cookie => "the console".to_owned(),
+            _ if self.key.is_shown(request.headers()) => "an administrator".to_owned(),
             _ => match caller.may_operate(&self.operator.users()).await {
                 Ok(user) => user,
                 Err(why) => {
@@ -180,7 +183,7 @@ impl AdminService {
                 return json_answer(StatusCode::NOT_FOUND, &json!({ "error": why, "known": known }));
             }
         };
-        let asked = Self { operator: self.operator.asked_by(&who), passes: self.passes.clone() };
+        let asked = Self { operator: self.operator.asked_by(&who), ..self.clone() };
         asked.act(verb, request).await.unwrap_or_else(|failed| failures::answer(&failed))
     }
 
