@@ -113,7 +113,7 @@ impl Config {
         let of = |account: &'_ Account| -> Vec<PathBuf> {
             let password = account.proxy.as_ref().and_then(|proxy| Some(&proxy.user.as_ref()?.1));
             let password = password.and_then(|source| match source {
-                SecretSource::File(path) => Some(path.clone()),
+                SecretSource::File(path) | SecretSource::Protected(path) => Some(path.clone()),
                 SecretSource::Env(_) | SecretSource::Credential(_) => None,
             });
             account.ca.clone().into_iter().chain(password).collect()

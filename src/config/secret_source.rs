@@ -13,21 +13,29 @@ pub enum SecretSource {
     Env(String),
     /// `credential:NAME`: a file of that name where systemd puts a unit's credentials.
     Credential(String),
+    /// `dpapi:PATH`: a file that Windows has encrypted, by `patgate service protect`.
+    Protected(PathBuf),
 }
 
-const SOURCE: &str = "\"file:PATH\", \"env:NAME\" or \"credential:NAME\", never the secret itself";
+const SOURCE: &str =
+    "\"file:PATH\", \"env:NAME\", \"credential:NAME\" or on Windows \"dpapi:PATH\", never the secret itself";
 
 /// A value that names one of the gate's own secrets.
 pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {
     let base = section.base().to_owned();
-    section.parsed(key, SOURCE, |text| match text.split_once(':')? {
+    let source = section.parsed(key, SOURCE, |text| match text.split_once(':')? {
         ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
+        ("dpapi", path) if !path.is_empty() => Some(SecretSource::Protected(base.join(path))),
         ("env", name) if !name.is_empty() => Some(SecretSource::Env(name.to_owned())),
         ("credential", name) if !name.is_empty() && !name.contains(['/', '\\']) => {
             Some(SecretSource::Credential(name.to_owned()))
         }
         _ => None,
-    })
+    });
+    if let Some(Found { value: SecretSource::Protected(_), span }) = source.as_ref().filter(|_| cfg!(unix)) {
+        section.error_at(span, key, "only Windows has DPAPI", "Write file:PATH, env:NAME or credential:NAME");
+    }
+    source
 }
 
 /// The same for a key that must be there.

@@ -34,6 +34,8 @@ use std::time::{Duration, SystemTime};
 
 pub use resolver::{FailedReference, FetchedPat, Resolution, Resolver, together};
 pub use secret_source::load_now;
+#[cfg(windows)]
+pub use secret_source::protected;
 pub use write::{Write, WriteError, WriteFuture};
 
 use crate::base::clock::Clock;

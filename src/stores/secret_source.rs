@@ -1,11 +1,17 @@
 //! The gate's own secrets, for logins to stores and for sealing.
 
+#[cfg_attr(unix, path = "dpapi_unix.rs")]
+#[cfg_attr(windows, path = "dpapi_windows.rs")]
+mod dpapi;
+
 use std::io;
 
 use super::StoreError;
 use crate::base::secret::Secret;
 use crate::base::text::bare;
 use crate::config::SecretSource;
+#[cfg(windows)]
+pub use dpapi::protected;
 
 /// Where systemd puts a unit's credentials (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -35,6 +41,10 @@ pub fn load_now(source: &SecretSource) -> Result<Secret, StoreError> {
             .map_err(|error: io::Error| StoreError::OwnSecret(format!("{}: {error}", path.display())))
     };
     let text = match source {
+        SecretSource::Protected(path) => {
+            let failed = |error: io::Error| StoreError::OwnSecret(format!("{}: {error}", path.display()));
+            dpapi::unprotected(&std::fs::read(path).map_err(failed)?).map_err(failed)?
+        }
         SecretSource::File(path) => file(path)?,
         SecretSource::Env(name) => variable(name)?,
         SecretSource::Credential(name) => file(&std::path::Path::new(&variable(CREDENTIALS)?).join(name))?,
