@@ -13,6 +13,7 @@ use crate::base::rfc3339;
 use crate::config::{Config, file};
 use crate::proxy::Services;
 use crate::telemetry::act::{self, Act};
+use crate::tls;
 
 /// Reads a configuration again and again.
 pub struct Reloads {
@@ -133,7 +134,7 @@ impl Reloads {
 fn look(file: &Path, files: &[PathBuf]) -> Seen {
     let mut all = Context::new(&SHA256);
     for path in std::iter::once(file).chain(files.iter().map(PathBuf::as_path)) {
-        match std::fs::read(path) {
+        match tls::content(path) {
             Ok(content) => all.update(&content),
             Err(error) => all.update(error.kind().to_string().as_bytes()),
         }

@@ -1,6 +1,7 @@
 //! `[listen]`, and more listeners below `[listeners]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,31 @@ use ipnet::IpNet;
 
 use super::connect::connect;
 use super::entries::{NETWORK, host_bits, network};
-use super::read::Section;
-use super::{KeyPair, Kind, Listen};
+use super::read::{Found, Section};
+use super::{Kind, Listen};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A certificate chain and its private key: PEM files, or one name for both in the certificate store of Windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyPair {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl KeyPair {
+    /// What a name in the certificate store of Windows begins with.
+    pub const SYSTEM_STORE: &str = "windows:";
+
+    /// The name in the certificate store of Windows, where this is one.
+    pub fn system_store(path: &Path) -> Option<&str> {
+        path.to_str()?.strip_prefix(Self::SYSTEM_STORE)
+    }
+}
 
 /// The keys that every listener may set.
 pub(super) struct OwnSettings {
@@ -132,8 +152,18 @@ pub(super) fn own_settings(section: &Section<'_>, kind: &str, usual: Option<&Key
         }
         _ => {
             let pem = "the path of a PEM file";
-            let (certificate, key) = (section.required_path("certificate", pem), section.required_path("key", pem));
-            certificate.zip(key).map(|(certificate, key)| KeyPair { certificate: certificate.value, key: key.value })
+            let certificate = section.required_parsed("certificate", pem, |text| match text {
+                "" => None,
+                text if KeyPair::system_store(Path::new(text)).is_some() => Some(PathBuf::from(text)),
+                text => Some(section.base().join(text)),
+            });
+            match certificate {
+                Some(named) if KeyPair::system_store(&named.value).is_some() => Some(in_system_store(section, named)),
+                certificate => {
+                    let key = section.required_path("key", pem);
+                    certificate.zip(key).map(|(of, key)| KeyPair { certificate: of.value, key: key.value })
+                }
+            }
         }
     };
     let (client_ca, client_crl) = (section.path("client_ca"), section.path("client_crl"));
@@ -150,4 +180,19 @@ pub(super) fn own_settings(section: &Section<'_>, kind: &str, usual: Option<&Key
         client_crl: client_crl.map(|found| found.value),
         proxy: proxy.map_or_else(Vec::new, |found| found.value),
     }
+}
+
+/// A certificate in the store of Windows, which has its key too.
+fn in_system_store(section: &Section<'_>, named: Found<PathBuf>) -> KeyPair {
+    let name = KeyPair::system_store(&named.value).and_then(|name| name.split_once('/'));
+    if cfg!(unix) {
+        section.error_at(&named.span, "certificate", "only Windows has a certificate store", "Name PEM files");
+    } else if name.is_none_or(|(store, wanted)| store.is_empty() || wanted.is_empty()) {
+        let remedy = "Write windows:MY/HOST, or windows:MY/THUMBPRINT";
+        section.error_at(&named.span, "certificate", "it names no certificate of a store", remedy);
+    }
+    if let Some(key) = section.path("key") {
+        section.error_at(&key.span, "key", "the store has the key of this certificate", "Remove it");
+    }
+    KeyPair { certificate: named.value.clone(), key: named.value }
 }

@@ -36,6 +36,7 @@ use crate::base::login_names::LoginName;
 use crate::base::names::{CertificateName, ClientName, LoginRefs, SecretRefs};
 use crate::base::pins::Pins;
 pub use connect::{Connect, Kind};
+pub use listen::KeyPair;
 pub use observe::{Audit, History, Metrics, SqlRecord, Traces};
 pub use pat::Pat;
 pub use rotation::{Rotation, Rotator};
@@ -164,15 +165,6 @@ pub struct Listen {
 impl Listen {
     /// The name of the listener of `[listen]`.
     pub const MAIN: &str = "main";
-}
-
-/// A certificate chain and its private key, PEM.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeyPair {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
 }
 
 /// `[admin]`.

@@ -7,11 +7,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
-use super::{TlsError, certificates, private_key, provider};
+use super::{TlsError, certificates, read_only};
 use crate::base::rfc3339;
 use crate::config::KeyPair;
 
@@ -88,18 +89,18 @@ impl ServerCertificate {
     /// # Errors
     /// [`TlsError`], if TLS cannot use the two together. One that has ended is no error.
     pub fn read(pair: &KeyPair) -> Result<Self, TlsError> {
-        Self::of(pair, &certificates(&pair.certificate)?, &private_key(&pair.key)?)
+        Self::of(pair, &read_only(pair)?)
     }
 
     /// The same, for what was read from these files.
-    pub(super) fn of(pair: &KeyPair, chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Result<Self, TlsError> {
+    pub(super) fn of(pair: &KeyPair, certified: &CertifiedKey) -> Result<Self, TlsError> {
         let path = &pair.certificate;
         let all: Vec<_> =
-            chain.iter().enumerate().map(|(at, der)| parsed(path, at + 1, der)).collect::<Result<_, _>>()?;
+            certified.cert.iter().enumerate().map(|(at, der)| parsed(path, at + 1, der)).collect::<Result<_, _>>()?;
         let Some(own) = all.first() else {
             return Err(TlsError::Empty { path: path.clone(), what: "certificate" });
         };
-        fits(pair, &all, key)?;
+        fits(pair, &all, &*certified.key)?;
         if own.version() != X509Version::V3 {
             let why = "has X.509 version 1, which has no place for the gate's host name; get one of version 3";
             return Err(TlsError::Certificate { path: path.clone(), number: 1, why });
@@ -177,11 +178,9 @@ fn parsed<'a>(path: &Path, number: usize, der: &'a CertificateDer<'_>) -> Result
 }
 
 /// Whether the key is that of the first certificate.
-fn fits(pair: &KeyPair, all: &[X509Certificate<'_>], key: &PrivateKeyDer<'_>) -> Result<(), TlsError> {
-    let loaded = provider().key_provider.load_private_key(key.clone_key());
-    let loaded = loaded.map_err(|_| TlsError::Key { path: pair.key.clone() })?;
-    // Every key of this provider knows its public half.
-    let Some(public) = loaded.public_key() else { return Ok(()) };
+fn fits(pair: &KeyPair, all: &[X509Certificate<'_>], key: &dyn SigningKey) -> Result<(), TlsError> {
+    // Every key of a file knows its public half; the system's store has a key with its certificate.
+    let Some(public) = key.public_key() else { return Ok(()) };
     match all.iter().position(|one| one.public_key().raw == &public[..]) {
         Some(0) => Ok(()),
         Some(at) => Err(TlsError::Order { path: pair.certificate.clone(), place: at + 1 }),

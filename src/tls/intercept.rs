@@ -12,10 +12,11 @@ use rcgen::Issuer;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::ServerCertificate;
-use super::{TlsError, certificates, local_ca, pair_error, private_key, serving, trusted};
+use super::{TlsError, certificates, local_ca, pair_error, private_key, serving, signing_key, trusted};
 use crate::config::KeyPair;
 
 /// How long a certificate is valid.
@@ -45,7 +46,8 @@ impl Intercept {
     /// [`TlsError`], which names the file; also if the certificate is no CA's, or may not sign for a host.
     pub fn new(pair: &KeyPair, hosts: impl Iterator<Item = String>, now: SystemTime) -> Result<Self, TlsError> {
         let (chain, key) = (certificates(&pair.certificate)?, private_key(&pair.key)?);
-        let ca = ServerCertificate { flaws: Vec::new(), ..ServerCertificate::of(pair, &chain, &key)? };
+        let certified = CertifiedKey::new(chain.clone(), signing_key(pair, key.clone_key())?);
+        let ca = ServerCertificate { flaws: Vec::new(), ..ServerCertificate::of(pair, &certified)? };
         let unfit = |why| TlsError::Certificate { path: pair.certificate.clone(), number: 1, why };
         let Some(own) = chain.first() else { return Err(unfit("is missing")) };
         let (_, parsed) = X509Certificate::from_der(own).map_err(|_| unfit("is damaged"))?;
@@ -75,7 +77,8 @@ impl Intercept {
             return Ok(Some(leaf.tls.clone()));
         }
         let (chain, key) = self.sign(host, now)?;
-        let tls = serving(WebPkiClientVerifier::no_client_auth(), chain, key).map_err(|error| self.failed(error))?;
+        let certified = CertifiedKey::new(chain, signing_key(&self.pair, key)?);
+        let tls = serving(WebPkiClientVerifier::no_client_auth(), certified).map_err(|error| self.failed(error))?;
         *leaf = Some(Leaf { tls: tls.clone(), renew: now + LIFE / 2 });
         Ok(Some(tls))
     }

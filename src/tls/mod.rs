@@ -13,9 +13,13 @@ mod handshake;
 mod intercept;
 pub mod local_ca;
 mod shown;
+#[cfg_attr(unix, path = "system_store_unix.rs")]
+#[cfg_attr(windows, path = "system_store_windows.rs")]
+mod system_store;
 pub mod transport;
 mod trusted;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +30,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use secrecy::zeroize::Zeroizing;
 
@@ -56,7 +61,7 @@ pub fn server(pair: &KeyPair, client_ca: Option<&Path>) -> Result<Arc<ServerConf
 /// # Errors
 /// [`TlsError`], which names the file.
 pub fn server_with(pair: &KeyPair, client_ca: Option<&Path>, crls: &Crls) -> Result<Arc<ServerConfig>, TlsError> {
-    let (chain, key) = read(pair)?;
+    let certified = read(pair)?;
     let unusable = |source| pair_error(pair, source);
     let verifier = match client_ca {
         None => WebPkiClientVerifier::no_client_auth(),
@@ -67,19 +72,15 @@ pub fn server_with(pair: &KeyPair, client_ca: Option<&Path>, crls: &Crls) -> Res
             built.map_err(|error| TlsError::Roots(rustls::Error::General(error.to_string())))?
         }
     };
-    serving(verifier, chain, key).map_err(unusable)
+    serving(verifier, certified).map_err(unusable)
 }
 
 /// The server's side with this chain and key.
-fn serving(
-    verifier: Arc<dyn ClientCertVerifier>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+fn serving(verifier: Arc<dyn ClientCertVerifier>, certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
@@ -104,10 +105,7 @@ pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<Client
     // Those of the file, or of the platform, and nobody else: see `trusted`.
     let builder = builder.dangerous().with_custom_certificate_verifier(trusted::verifier(ca)?);
     let mut config = match identity {
-        Some(pair) => {
-            let (chain, key) = read(pair)?;
-            builder.with_client_auth_cert(chain, key).map_err(|source| pair_error(pair, source))?
-        }
+        Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(read(pair)?))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -119,10 +117,23 @@ pub fn client_as(ca: Option<&Path>, identity: Option<&KeyPair>) -> Result<Client
 /// # Errors
 /// [`TlsError::Read`].
 pub fn fingerprint(path: &Path) -> Result<[u8; 32], TlsError> {
-    let content = std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    let content = content(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, &content).as_ref());
     Ok(hash)
+}
+
+/// The content of a file, or the certificate that the path names in the machine's store.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+    match KeyPair::system_store(path) {
+        Some(name) => {
+            system_store::certified(name).map(|found| found.cert.first().map_or_else(Vec::new, |own| own.to_vec()))
+        }
+        None => std::fs::read(path),
+    }
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -136,10 +147,25 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// A chain and its key, which fit each other.
-fn read(pair: &KeyPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let (chain, key) = (certificates(&pair.certificate)?, private_key(&pair.key)?);
-    ServerCertificate::of(pair, &chain, &key)?;
-    Ok((chain, key))
+fn read(pair: &KeyPair) -> Result<CertifiedKey, TlsError> {
+    let certified = read_only(pair)?;
+    ServerCertificate::of(pair, &certified)?;
+    Ok(certified)
+}
+
+/// A chain and a key; whether they fit is not asked.
+fn read_only(pair: &KeyPair) -> Result<CertifiedKey, TlsError> {
+    if let Some(name) = KeyPair::system_store(&pair.certificate) {
+        let unread = |source| TlsError::Read { path: pair.certificate.clone(), source };
+        return system_store::certified(name).map_err(unread);
+    }
+    let chain = certificates(&pair.certificate)?;
+    Ok(CertifiedKey::new(chain, signing_key(pair, private_key(&pair.key)?)?))
+}
+
+/// A key as TLS signs with it.
+fn signing_key(pair: &KeyPair, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, TlsError> {
+    provider().key_provider.load_private_key(key).map_err(|_| TlsError::Key { path: pair.key.clone() })
 }
 
 fn pair_error(pair: &KeyPair, source: rustls::Error) -> TlsError {
