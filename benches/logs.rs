@@ -68,7 +68,8 @@ fn main() {
         println!("{what}: p50 {} ns, p90 {} ns, p99 {} ns", at(50), at(90), at(99));
     };
     measure("without a log", Duration::ZERO);
-    let (_flush, log) = logs::start(&Log { level: Level::Info, format: LogFormat::Json }).unwrap();
+    let (_flush, log) =
+        logs::start(&Log { level: Level::Info, format: LogFormat::Json }, logs::Output::Stderr).unwrap();
     for pause in [0, 20, 200] {
         measure(&format!("a login each {pause} µs"), Duration::from_micros(pause));
     }

@@ -218,6 +218,12 @@ impl App {
         self.workers.are_alive()
     }
 
+    /// How long [`App::stop`] may take.
+    pub fn patience(&self) -> Duration {
+        let listen = &self.generations.current.load().config.listen;
+        listen.notice + listen.drain
+    }
+
     /// Returns when an operator drains the gate.
     pub async fn drained(&self) {
         self.drain.cancelled().await;

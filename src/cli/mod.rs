@@ -19,14 +19,17 @@ mod health;
 mod init;
 mod log;
 mod logins;
+#[cfg_attr(unix, path = "manager_unix.rs")]
+#[cfg_attr(windows, path = "manager_windows.rs")]
+mod manager;
 mod pages;
 mod pat;
 mod place;
 mod proxy;
 mod reload;
 mod run;
-#[cfg_attr(unix, path = "service_unix.rs")]
-#[cfg_attr(windows, path = "service_windows.rs")]
+#[cfg(windows)]
+#[path = "service_windows.rs"]
 mod service;
 mod sessions;
 mod shell;
@@ -35,8 +38,10 @@ mod shell;
 mod signal;
 mod sql;
 mod state_place;
-
 mod status;
+#[cfg_attr(unix, path = "usual_unix.rs")]
+#[cfg_attr(windows, path = "usual_windows.rs")]
+mod usual;
 
 use std::process::ExitCode;
 
@@ -56,6 +61,10 @@ struct Cli {
 enum Command {
     /// Run the gate until SIGTERM or Ctrl-C.
     Run(ConfigArgs),
+    /// Run the gate as a service of this machine.
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Check the configuration, and the files that it names; with `--online` also stores and accounts.
     Check(check::CheckArgs),
     /// Look at the whole chain, step by step, up to a statement at Snowflake; with `--client` from a tool's machine.
@@ -115,6 +124,8 @@ pub fn main() -> ExitCode {
     hardening::forbid_dumps();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        #[cfg(windows)]
+        Command::Service(command) => service::service(&command),
         Command::Check(args) => check::check(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Reload(args) => reload::reload(&args),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::service::{self, Phase};
+use super::manager::{Phase, ServiceManager};
 use super::shell::{CommandError, ConfigArgs, control_runtime};
 use super::signal::{Signals, SystemEvent};
 use crate::app::{App, Listeners, Seen};
@@ -13,10 +13,14 @@ use crate::telemetry::logs::{self, LogControl};
 
 /// The command.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
-    started(args).map_err(CommandError::into_log_line)
+    under(args, &mut ServiceManager::of_this_process()).map_err(CommandError::into_log_line)
 }
 
-fn started(args: &ConfigArgs) -> Result<(), CommandError> {
+/// The same under a service manager, which may stop the gate too.
+///
+/// # Errors
+/// If the gate does not start.
+pub(super) fn under(args: &ConfigArgs, manager: &mut ServiceManager) -> Result<(), CommandError> {
     // The first random number of a process takes tens of milliseconds; draw it while another thread reads the file.
     let warm = std::thread::spawn(|| SystemRandom.fill(&mut [0; 16]));
     // The configuration names the files to watch. Take their content before reading the configuration, so that the gate
@@ -25,7 +29,8 @@ fn started(args: &ConfigArgs) -> Result<(), CommandError> {
     let seen = Seen::now(&file, &load(&file)?.0);
     let (config, report) = load(&file)?;
     // Dropped last: it writes what is left of the log.
-    let (_flush, log) = logs::start(&config.log).map_err(CommandError::gate)?;
+    let output = manager.log(&config).map_err(CommandError::gate)?;
+    let (_flush, log) = logs::start(&config.log, output).map_err(CommandError::gate)?;
     for (line, column, problem) in report.problems() {
         tracing::warn!(
             at = format!("{}:{line}:{column}", report.file()),
@@ -43,16 +48,22 @@ fn started(args: &ConfigArgs) -> Result<(), CommandError> {
     }
     let _warmed = warm.join();
     let runtime = control_runtime()?;
-    let outcome = runtime.block_on(serve(config, file, seen, log));
+    let outcome = runtime.block_on(serve(config, file, seen, log, manager));
     // A file read that hangs must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Result<(), CommandError> {
+async fn serve(
+    config: Config,
+    file: PathBuf,
+    seen: Seen,
+    log: LogControl,
+    manager: &mut ServiceManager,
+) -> Result<(), CommandError> {
     // Before anything slow, so that no signal is lost meanwhile.
     let mut signals = Signals::new().map_err(CommandError::gate)?;
-    let sockets = service::sockets().map_err(CommandError::gate)?;
+    let sockets = ServiceManager::sockets().map_err(CommandError::gate)?;
     let listeners = Listeners::given_or_bound(&config, sockets).map_err(CommandError::gate)?;
     let app = App::start_on(listeners, config, Env::default(), log).await.map_err(CommandError::gate)?;
     app.follow(file, seen);
@@ -60,16 +71,17 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Re
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(address = %app.address, admin = %app.admin, health, version, "listening");
     app.settled().await;
-    service::tell(&Phase::Ready);
-    let mut watchdog = service::watchdog().map(tokio::time::interval);
+    manager.tell(&Phase::Ready);
+    let mut watchdog = ServiceManager::watchdog().map(tokio::time::interval);
     let signal = loop {
         let event = tokio::select! {
             event = signals.next() => event,
+            event = manager.next() => event,
             () = app.drained() => break "the operator's command",
             () = due(&mut watchdog) => {
                 // The service manager ends a gate that says nothing, and starts it again.
                 if app.is_alive() {
-                    service::tell(&Phase::Alive);
+                    manager.tell(&Phase::Alive);
                 }
                 continue;
             }
@@ -77,13 +89,13 @@ async fn serve(config: Config, file: PathBuf, seen: Seen, log: LogControl) -> Re
         match event {
             SystemEvent::Stop(signal) => break signal,
             SystemEvent::Reload(signal) => {
-                service::tell(&Phase::Reloading);
+                manager.tell(&Phase::Reloading);
                 app.read_again(signal).await;
-                service::tell(&Phase::Ready);
+                manager.tell(&Phase::Ready);
             }
         }
     };
-    service::tell(&Phase::Stopping);
+    manager.tell(&Phase::Stopping(app.patience()));
     tracing::info!(signal, "draining; a second signal stops the gate at once");
     let clean = tokio::select! {
         clean = app.stop() => clean,

@@ -9,12 +9,10 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::place::Place;
+use super::usual::{self, CONFIG};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fault::Owner;
 use crate::base::rfc3339;
-
-/// The configuration that commands read if none is named.
-pub(super) const USUAL: &str = "/etc/patgate/patgate.toml";
 
 /// What `--help` says at its end.
 pub(super) const EXIT_CODES: &str = "\
@@ -35,8 +33,8 @@ const ATTENTION: u8 = 8;
 /// The configuration, and the output form.
 #[derive(Args, Clone)]
 pub(super) struct ConfigArgs {
-    /// The configuration file [default: /etc/patgate/patgate.toml, where there is one].
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
+    #[arg(help = format!("The configuration file [default: {CONFIG}, where there is one]"))]
     config: Option<PathBuf>,
     /// Write JSON, for programs.
     #[arg(long)]
@@ -56,8 +54,8 @@ pub(super) struct GateArgs {
     /// The gate's admin address, such as 127.0.0.1:8444, or the path of its socket; with it no file is read.
     #[arg(long, env = "PATGATE_ADMIN", value_name = "ADDRESS", value_parser = Place::parse)]
     pub admin: Option<Place>,
-    /// The configuration that names the address [default: /etc/patgate/patgate.toml, where there is one].
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]
+    #[arg(help = format!("The configuration that names the address [default: {CONFIG}, where there is one]"))]
     config: Option<PathBuf>,
     /// Write JSON, for programs.
     #[arg(long)]
@@ -79,9 +77,9 @@ impl GateArgs {
 fn named_or_usual(named: Option<&Path>) -> Result<PathBuf, CommandError> {
     match named {
         Some(named) => Ok(named.to_owned()),
-        None if Path::new(USUAL).exists() => Ok(USUAL.into()),
+        None if usual::config().exists() => Ok(usual::config()),
         None => {
-            let text = format!("no configuration is named, and there is no {USUAL}. Name the file with --config FILE");
+            let text = format!("no configuration is named, and there is no {CONFIG}. Name the file with --config FILE");
             Err(CommandError { code: Owner::Client.exit_code(), text })
         }
     }

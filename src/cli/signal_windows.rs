@@ -6,8 +6,7 @@ use tokio::signal::windows::{CtrlC, CtrlClose, CtrlShutdown, ctrl_c, ctrl_close,
 pub(super) enum SystemEvent {
     /// Stop the process.
     Stop(&'static str),
-    /// Read the configuration again. Windows has no such event.
-    #[expect(dead_code, reason = "there is no such event")]
+    /// Read the configuration again: the service manager's PARAMCHANGE.
     Reload(&'static str),
 }
 

@@ -6,13 +6,11 @@ use clap::Args;
 
 use super::admin_client;
 use super::place::Place;
-use super::shell::{CommandError, GateArgs, USUAL};
+use super::shell::{CommandError, GateArgs};
+use super::usual;
 use crate::app::Verb;
 use crate::app::status::Status;
 use crate::config::file;
-
-/// The state directory of a system's package, where systemd makes it.
-pub(super) const PACKAGED: &str = "/var/lib/patgate";
 
 /// Where the state is.
 #[derive(Args, Clone)]
@@ -43,8 +41,8 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
     if let Some(file) = &args.config {
         return of_file(file).ok_or_else(|| missing(file));
     }
-    let usual = Some(PathBuf::from(USUAL)).filter(|usual| usual.exists());
-    let packaged = || Some(PathBuf::from(PACKAGED)).filter(|place| place.is_dir());
+    let usual = Some(usual::config()).filter(|usual| usual.exists());
+    let packaged = || usual::state().filter(|place| place.is_dir());
     usual.as_deref().and_then(of_file).or_else(of_system).or_else(packaged).ok_or_else(|| {
         CommandError::gate(
             "cannot find the gate's state directory. Name it with --state DIR, the file with --config FILE, or the \
@@ -79,7 +77,7 @@ fn of_file(config: &Path) -> Option<PathBuf> {
         let (_, status) = admin_client::ask::<Status>(&GateArgs::at(Place::of(admin)), Verb::Status, "").ok()?;
         status.state
     };
-    let packaged = || Some(PathBuf::from(PACKAGED)).filter(|place| config == Path::new(USUAL) && place.is_dir());
+    let packaged = || usual::state().filter(|place| config == usual::config() && place.is_dir());
     running().or_else(of_system).or_else(packaged)
 }
 

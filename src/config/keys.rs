@@ -237,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn the_chart_s_schema_has_the_keys_of_the_table() {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart/values.schema.json");
+        let written = std::fs::read_to_string(&place).unwrap();
+        let mut values: Value = serde_json::from_str(&written).unwrap();
+        let mut config = schema();
+        config.as_object_mut().unwrap().remove("$schema");
+        values["properties"]["config"] = config;
+        let wanted = format!("{values:#}\n");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&place, &wanted).unwrap();
+        }
+        assert!(written == wanted || std::env::var_os("BLESS").is_some(), "write it again with BLESS=1");
+    }
+
+    #[test]
     fn the_reference_page_is_that_of_the_key_table() {
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/guides/configuration.md");
         if std::env::var_os("BLESS").is_some() {

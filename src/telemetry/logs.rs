@@ -1,8 +1,8 @@
-//! The log on stderr: JSON lines for programs, text for a terminal.
+//! The log on stderr: JSON lines for programs, text for a terminal. A service of Windows has a writer of its own.
 //!
 //! Nothing that logs ever waits for the reader of stderr, a panic's message included: see [`LogSink`].
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,19 +24,31 @@ pub struct LogControl {
     pub level: LogLevel,
 }
 
+/// Where the log goes.
+pub enum Output {
+    /// To stderr.
+    Stderr,
+    /// To this writer, as lines of JSON whatever `log.format` says. It is called with whole lines.
+    Lines(Box<dyn Write + Send>),
+}
+
 /// Starts logging for this process; a second call changes nothing.
 ///
 /// # Errors
 /// If the thread that writes cannot be started.
-pub fn start(log: &Log) -> io::Result<(LogFlush, LogControl)> {
-    let flows = |dropped| tracing::warn!(owner = "gate", dropped, "stderr was not read; lines were dropped");
-    let (sink, flush) = LogSink::start(io::stderr(), flows)?;
-    let dropped = sink.dropped();
-    let json = match log.format {
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+pub fn start(log: &Log, output: Output) -> io::Result<(LogFlush, LogControl)> {
+    let json = match (&output, log.format) {
+        (Output::Lines(_), _) | (Output::Stderr, LogFormat::Json) => true,
+        (Output::Stderr, LogFormat::Text) => false,
+        (Output::Stderr, LogFormat::Auto) => !std::io::stderr().is_terminal(),
     };
+    let to: Box<dyn Write + Send> = match output {
+        Output::Stderr => Box::new(io::stderr()),
+        Output::Lines(writer) => writer,
+    };
+    let flows = |dropped| tracing::warn!(owner = "gate", dropped, "the log was not read; lines were dropped");
+    let (sink, flush) = LogSink::start(to, flows)?;
+    let dropped = sink.dropped();
     let (filter, level) = LogLevel::new(log.level);
     let base = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(sink);

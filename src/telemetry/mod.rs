@@ -5,6 +5,9 @@ pub mod audit;
 #[cfg(feature = "demo")]
 pub mod captured_logs;
 pub mod connection_record;
+#[cfg(windows)]
+#[path = "event_log_windows.rs"]
+pub mod event_log;
 pub mod facts;
 pub mod history;
 pub mod log_level;
@@ -18,6 +21,8 @@ pub mod otlp_metrics;
 pub mod record;
 mod record_log;
 pub mod refusal_log;
+#[cfg(any(windows, test))]
+pub mod service_log;
 pub mod sinks;
 pub mod store_reads;
 pub mod story;

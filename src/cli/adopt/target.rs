@@ -14,13 +14,14 @@ use crate::base::text::bare;
 use crate::cli::cert::check_name;
 use crate::cli::client::server;
 use crate::cli::shell::CommandError;
+use crate::cli::usual::{self, CONFIG};
 use crate::config::{Config, file};
 
 /// Where logins are moved to.
 #[derive(Args)]
 pub(super) struct TargetArgs {
-    /// The configuration, with the clients to move to [default: /etc/patgate/patgate.toml, where there is one].
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE", conflicts_with = "gate")]
+    #[arg(help = format!("The configuration, with the clients to move to [default: {CONFIG}, where there is one]"))]
     config: Option<PathBuf>,
     /// Instead of a configuration: the gate that the tools of this machine reach.
     #[arg(long, value_name = "HOST:PORT", requires_all = ["account", "user"])]
@@ -157,8 +158,8 @@ impl TargetArgs {
 
     /// The clients of the configuration; none if there is no configuration, so that all is only listed.
     fn configured(&self) -> Result<Vec<Target>, CommandError> {
-        let usual = std::path::Path::new(crate::cli::shell::USUAL);
-        let Some(path) = self.config.as_deref().or(usual.exists().then_some(usual)) else { return Ok(Vec::new()) };
+        let usual = Some(usual::config()).filter(|usual| usual.exists());
+        let Some(path) = self.config.as_deref().or(usual.as_deref()) else { return Ok(Vec::new()) };
         let (config, _) = file::load(path).map_err(CommandError::gate)?;
         Ok(config.clients.keys().filter_map(|name| of_client(&config, name.as_str())).collect())
     }

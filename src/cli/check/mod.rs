@@ -22,6 +22,8 @@ use crate::config::report::Report;
 pub(super) use files::inspect;
 pub(super) use finding::{Finding, Severity};
 use references::Probe;
+#[cfg(windows)]
+pub(super) use sources::sources;
 
 /// What to check.
 #[derive(Args)]

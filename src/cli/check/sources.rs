@@ -4,7 +4,7 @@ use crate::config::stores::{AzureLogin, VaultLogin};
 use crate::config::{Config, SecretSource, Store};
 
 /// Every secret source with its key.
-pub(super) fn sources(config: &Config) -> Vec<(String, SecretSource)> {
+pub(in crate::cli) fn sources(config: &Config) -> Vec<(String, SecretSource)> {
     let mut all = Vec::new();
     all.extend(config.state.warm_key.clone().map(|source| ("state.warm_key".to_owned(), source)));
     let password = config.replicas.as_ref().and_then(|replicas| replicas.password.clone());

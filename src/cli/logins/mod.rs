@@ -7,7 +7,7 @@ mod owner;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::app::{Verb, pats_alone};
 use crate::base::clock::Env;
 use crate::cli::admin_client::encoded;
 use crate::cli::place::Place;
-use crate::cli::state_place::PACKAGED;
+use crate::cli::usual;
 use crate::config::Config;
 use crate::pat::{Pats, Proof, TokenLook};
 
@@ -142,8 +142,8 @@ pub(super) fn pats_without_gate(config: &Config) -> Result<Pats, String> {
 fn directory(config: &Config) -> PathBuf {
     let of_system = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
     let named = config.state.directory.clone().or(of_system);
-    named.unwrap_or_else(|| match config.state.beside.is_dir() || !Path::new(PACKAGED).is_dir() {
-        true => config.state.beside.clone(),
-        false => PACKAGED.into(),
+    named.unwrap_or_else(|| {
+        let packaged = usual::state().filter(|place| !config.state.beside.is_dir() && place.is_dir());
+        packaged.unwrap_or_else(|| config.state.beside.clone())
     })
 }
