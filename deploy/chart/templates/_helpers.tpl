@@ -1,0 +1,145 @@
+{{- define "patgate.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}{{- end -}}
+{{- end -}}
+
+{{- define "patgate.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "patgate.labels" -}}
+{{ include "patgate.selector" . }}
+app.kubernetes.io/component: gate
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{- define "patgate.account" -}}
+{{- if .Values.serviceAccount.name -}}{{ .Values.serviceAccount.name }}
+{{- else if .Values.serviceAccount.create -}}{{ include "patgate.name" . }}{{- else -}}default{{- end -}}
+{{- end -}}
+
+{{- define "patgate.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "patgate.tls" -}}
+{{- .Values.certificate.existingSecret | default (printf "%s-tls" (include "patgate.name" .)) -}}
+{{- end -}}
+
+{{/* The port behind the last colon of an address. */}}
+{{- define "patgate.port" -}}
+{{- regexFind "[0-9]+$" . -}}
+{{- end -}}
+
+{{/* A value as TOML writes it; strings of JSON are strings of TOML. Helm has every number as a float. */}}
+{{- define "patgate.toml.value" -}}
+{{- if kindIs "string" . -}}{{ toJson . }}
+{{- else if kindIs "float64" . -}}
+{{- if eq . (floor .) -}}{{ printf "%.0f" . }}{{- else -}}{{ printf "%v" . }}{{- end -}}
+{{- else if kindIs "slice" . -}}
+[{{- range $at, $one := . -}}{{- if $at }}, {{ end -}}{{ include "patgate.toml.value" $one }}{{- end -}}]
+{{- else -}}{{ . }}{{- end -}}
+{{- end -}}
+
+{{/* A table: its own keys, then the tables in it. `path` is its name, empty for the top. */}}
+{{- define "patgate.toml.table" -}}
+{{- $path := .path -}}
+{{- if $path }}
+[{{ $path }}]
+{{ end -}}
+{{- range $key, $value := .table -}}
+{{- if and (not (kindIs "map" $value)) (not (kindIs "invalid" $value)) -}}
+{{ toJson $key }} = {{ include "patgate.toml.value" $value }}
+{{ end -}}
+{{- end -}}
+{{- range $key, $value := .table -}}
+{{- if kindIs "map" $value -}}
+{{ include "patgate.toml.table" (dict "path" (ternary (toJson $key) (printf "%s.%s" $path (toJson $key)) (empty $path)) "table" $value) }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the gate's pods and the test's have in common. */}}
+{{- define "patgate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "patgate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+capabilities:
+  drop: ["ALL"]
+{{- end -}}
+
+{{- define "patgate.mounts" -}}
+- name: configuration
+  mountPath: /etc/patgate
+  readOnly: true
+- name: tls
+  mountPath: /etc/patgate-tls
+  readOnly: true
+{{- range .Values.secretMounts }}
+- name: secret-{{ .name }}
+  mountPath: /etc/patgate-secrets/{{ .name }}
+  readOnly: true
+{{- end }}
+- name: state
+  mountPath: /var/lib/patgate
+{{- end -}}
+
+{{- define "patgate.volumes" -}}
+- name: configuration
+  configMap:
+    name: {{ include "patgate.name" . }}
+- name: tls
+  secret:
+    secretName: {{ include "patgate.tls" . }}
+    defaultMode: 0440
+{{- range .Values.secretMounts }}
+- name: secret-{{ .name }}
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{- define "patgate.podLabels" -}}
+{{ include "patgate.labels" . }}
+{{- if .Values.workloadIdentity.azure.clientId }}
+azure.workload.identity/use: "true"
+{{- end }}
+{{- with .Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What does not go together, said before anything is installed. */}}
+{{- define "patgate.checked" -}}
+{{- range $table := list "accounts" "credentials" "clients" -}}
+{{- if not (index $.Values.config $table) -}}{{ fail (printf "config.%s is empty: the gate needs accounts, credentials and clients" $table) }}{{- end -}}
+{{- end -}}
+{{- $several := or (gt (int .Values.replicaCount) 1) .Values.autoscaling.enabled -}}
+{{- $keys := and (kindIs "map" .Values.config.seal) (index (.Values.config.seal | default dict) "keys") -}}
+{{- if and $several (not $keys) (not (eq (toJson .Values.config.seal) "false")) -}}
+{{- fail "several replicas need config.seal.keys, a reference to keys that all of them read: a session of one is refused by the others. Or set replicaCount to 1" -}}
+{{- end -}}
+{{- if and .Values.state.existingClaim $several -}}{{ fail "state.existingClaim is for one gate: set replicaCount to 1 and autoscaling.enabled to false" }}{{- end -}}
+{{- if and .Values.certificate.certManager (not .Values.certificate.existingSecret) -}}
+{{- if not .Values.certificate.issuer.name -}}{{ fail "certificate.issuer.name is empty: name an issuer of cert-manager, or a Secret in certificate.existingSecret" }}{{- end -}}
+{{- if not .Values.certificate.dnsNames -}}{{ fail "certificate.dnsNames is empty: which name do tools enter?" }}{{- end -}}
+{{- else if not .Values.certificate.existingSecret -}}{{ fail "name a Secret in certificate.existingSecret, or let cert-manager make one" }}
+{{- end -}}
+{{- end -}}
