@@ -6,10 +6,11 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz debian]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz debian helm kubernetes wine windows]
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -43,7 +44,15 @@ APT = {
     "debootstrap": "debootstrap",
     "strip": "binutils",
     "fakeroot": "fakeroot",
+    # The compiler of these packages comes with the sources of std, which no toolchain of ours has for Windows.
+    "/usr/bin/cargo": "cargo-web",
+    "/usr/bin/rustc": "rustc-web",
+    "/usr/lib/rustlib/src/rust/library/std": "rust-web-src",
+    "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64",
+    "/usr/lib/wine/wine64": "wine64",
 }
+WINE = "/usr/lib/wine/wine64"
+WINDOWS = "x86_64-pc-windows-gnu"
 
 
 class InstallError(Exception):
@@ -52,18 +61,23 @@ class InstallError(Exception):
 
 def need(*programs: str) -> None:
     """Root on a Debian gets what is missing; everybody else is told which command installs it."""
-    missing = [name for name in programs if shutil.which(name) is None]
+    missing = [name for name in programs if not there(name)]
     packages = sorted({APT[name] for name in missing if name in APT and name != "go"})
     if packages and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"apt: installing {' '.join(packages)}", flush=True)
         run("apt-get", "update")
         run("apt-get", "install", "-y", "--no-install-recommends", *packages)
     for name in missing:
-        if shutil.which(name) is None:
+        if not there(name):
             hint = f"apt-get install -y {APT.get(name, name)}"
             if name == "go":  # Debian 12 has an older one
                 hint += " (1.24 or newer, so perhaps from backports)"
             raise InstallError(f"the program {name!r} is missing: {hint}")
+
+
+def there(name: str) -> bool:
+    """A program on the path, or a file."""
+    return Path(name).exists() if name.startswith("/") else shutil.which(name) is not None
 
 
 def run(*command: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
@@ -251,7 +265,73 @@ def debian(root: Path) -> Path:
     return once(root, "debian", f"{release} {packages}", build) / "root"
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz, debian)}
+def helm(root: Path) -> Path:
+    """A directory with helm and kube-score."""
+    need("go")
+    source = HERE / "helm"
+    files = [source / name for name in ("go.mod", "go.sum")]
+
+    def build(place: Path) -> None:
+        env = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+        run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{place}/", "tool", cwd=source, env=env)
+
+    return once(root, "helm", "".join(file.read_text() for file in files), build)
+
+
+def kubernetes(root: Path) -> Path:
+    """The schemas of Kubernetes, and what validates by them."""
+    return venv(root, "kubernetes")
+
+
+def wine(root: Path) -> Path:
+    """A prefix for Wine, which lacks a library that Rust's std asks for random numbers."""
+    need(WINE, "x86_64-w64-mingw32-gcc")
+    source = HERE / "wine-bcryptprimitives.c"
+
+    def build(place: Path) -> None:
+        env = wine_env(place)
+        run(WINE, "wineboot", "--init", env=env)
+        system = place / "drive_c" / "windows" / "system32"
+        run("x86_64-w64-mingw32-gcc", "-shared", "-O2", "-s", "-o", system / "bcryptprimitives.dll", source, "-ladvapi32")
+        run(WINE, "wineboot", "--shutdown", env=env)
+
+    return once(root, "wine", source.read_text(), build)
+
+
+def wine_env(prefix: Path) -> dict[str, str]:
+    """Where Wine keeps its machine, without windows and without downloads."""
+    return {
+        "WINEPREFIX": str(prefix.resolve()), "WINEDEBUG": "-all", "WINEARCH": "win64", "DISPLAY": "",
+        "WINEDLLOVERRIDES": "mscoree,mshtml=;winemenubuilder.exe=d",
+    }  # fmt: skip
+
+
+def windows(root: Path) -> Path:
+    """The program for Windows and its unit tests, built anew where the source has changed; cargo knows."""
+    need("/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/std", "x86_64-w64-mingw32-gcc")
+    place = root / "windows"
+    # std is compiled too, which a released compiler does only so; the machine's own toolchain stays as it is.
+    env = {name: value for name, value in os.environ.items() if name not in ("RUSTUP_TOOLCHAIN", "RUSTFLAGS")}
+    env |= {
+        "RUSTC": "/usr/bin/rustc", "RUSTDOC": "/usr/bin/rustdoc", "RUSTC_BOOTSTRAP": "1",
+        "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER": "x86_64-w64-mingw32-gcc", "RUSTFLAGS": "-D warnings",
+    }  # fmt: skip
+    common = ["--locked", "-Z", "build-std", "--target", WINDOWS, "--target-dir", place, "--config", "profile.dev.debug=0"]
+    # The example takes what the tests take: both commands then compile the crates once.
+    for command in (["build", "--bin", "patgate", "--example", "standin"], ["test", "--no-run", "--lib", "--message-format", "json"]):
+        argv = ["/usr/bin/cargo", *command, *map(str, common)]
+        done = subprocess.run(argv, cwd=HERE.parent.parent, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+        if done.returncode != 0:
+            messages = [json.loads(line).get("message") or {} for line in done.stdout.splitlines() if line.startswith("{")]
+            told = "".join(one.get("rendered") or "" for one in messages if isinstance(one, dict))
+            raise InstallError(f"exit code {done.returncode}: {' '.join(argv)}\n{done.stderr[-3000:]}{told[-3000:]}")
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    shutil.copy(next(one["executable"] for one in told if one.get("executable")), place / "unit.exe")
+    shutil.copy(place / WINDOWS / "debug" / "patgate.exe", place / "patgate.exe")
+    return place
+
+
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz, debian, helm, kubernetes, wine, windows)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

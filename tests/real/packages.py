@@ -14,20 +14,22 @@ import stat
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import install
 import world
+from wine import Wine
 from world import Checks, run, same
 
 ROOT = world.ROOT
 UNIT = "/usr/lib/systemd/system/patgate.service"
 
 
-def made(place: Path, name: str, program: Path, tools: Path) -> Path:
+def made(place: Path, name: str, program: Path, windows: Path, tools: Path) -> Path:
     out = place / name
     env = {**os.environ, "CARGO_TARGET_DIR": str(tools.parent)}
-    done = subprocess.run([ROOT / "deploy" / "package", "--binary", program, "--out", out], env=env, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([ROOT / "deploy" / "package", "--binary", program, "--windows", windows, "--out", out], env=env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -61,7 +63,9 @@ def main() -> None:
         place = Path(name)
         program = place / "patgate"
         run("strip", "-o", program, world.BINARY)
-        out = made(place, "first", program, tools)
+        windows = place / "patgate.exe"
+        run("x86_64-w64-mingw32-strip", "-o", windows, tools / "windows" / "patgate.exe")
+        out = made(place, "first", program, windows, tools)
         version = run(program, "--version").split()[1]
         deb = next(out.glob("*.deb"))
         debian = Debian(install.debian(tools), place)
@@ -77,7 +81,7 @@ def main() -> None:
         checks.check("each file has its checksum", sums)
         checks.check(
             "made again they are the same, byte for byte",
-            lambda: same((made(place, "second", program, tools) / "SHA256SUMS").read_text(), (out / "SHA256SUMS").read_text()),
+            lambda: same((made(place, "second", program, windows, tools) / "SHA256SUMS").read_text(), (out / "SHA256SUMS").read_text()),
         )
 
         def bill() -> None:
@@ -100,6 +104,18 @@ def main() -> None:
             assert names["patgate"].mode & stat.S_IXUSR and all(member.uid == 0 for member in names.values())
 
         checks.check("the tar ball has all that a Linux without packages needs", ball)
+
+        def zipped() -> None:
+            with zipfile.ZipFile(next(out.glob("*.zip"))) as archive:
+                archive.extractall(place / "unpacked")
+            unpacked = place / "unpacked"
+            for path in ("gateway-host.ps1", "patgate.toml", "LICENSE", "guides/gateway-host.md", f"patgate-{version}.cdx.json"):
+                assert (unpacked / path).is_file(), path
+            wine = Wine(tools)
+            same(wine.run(unpacked / "patgate.exe", "--version")[0].split()[1], version)
+            wine.end()
+
+        checks.check("the zip for Windows has the program, which runs under Wine, the script and the guides", zipped)
 
         def installed() -> None:
             run("cp", deb, debian.at("/tmp/patgate.deb"))

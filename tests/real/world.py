@@ -181,11 +181,13 @@ class StandIn(Process):
 class Gate(Process):
     """`patgate run` with a configuration of the test's."""
 
+    program: list = [BINARY]
+
     def __init__(self, place: Path, name: str, config: "Config | str", env: dict | None = None):
         self.config = config
         self.file = place / f"{name}.toml"
         self.file.write_text(str(config))
-        super().__init__(place, name, BINARY, "run", "--config", self.file, env=env)
+        super().__init__(place, name, *self.program, "run", "--config", self.file, env=env)
         listening = self.logged(lambda line: line.get("message") == "listening")
         self.port = int(listening["address"].rpartition(":")[2])
         self.admin = int(listening["admin"].rpartition(":")[2])
