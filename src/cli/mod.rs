@@ -29,7 +29,7 @@ mod proxy;
 mod reload;
 mod run;
 #[cfg(windows)]
-#[path = "service_windows.rs"]
+#[path = "service_windows/mod.rs"]
 mod service;
 mod sessions;
 mod shell;

@@ -56,7 +56,7 @@ pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
     let entries = [SYSTEM, ADMINISTRATORS].iter().chain(accounts).map(|sid| format!("(A;{inherited};FA;;;{sid})"));
     let text = format!("D:P{}", entries.collect::<String>());
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
-    // SAFETY: the text ends with a zero; the system allocates the descriptor, which `Descriptor` frees.
+    // SAFETY: the text ends with a zero; the system allocates the descriptor, which `Allocated` frees.
     let read = unsafe {
         ConvertStringSecurityDescriptorToSecurityDescriptorW(
             wide(&text).as_ptr(),
@@ -68,14 +68,14 @@ pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
     if read == 0 {
         return Err(io::Error::last_os_error());
     }
-    let descriptor = Descriptor(descriptor);
+    let descriptor = Allocated(descriptor);
     let (mut present, mut list, mut defaulted) = (0, ptr::null_mut(), 0);
     // SAFETY: the descriptor is valid; the list lies in it and is used while it lives.
     unsafe {
         if GetSecurityDescriptorDacl(descriptor.0, &mut present, &mut list, &mut defaulted) == 0 {
             return Err(io::Error::last_os_error());
         }
-        set(path, list)
+        set(path, list, PROTECTED_DACL_SECURITY_INFORMATION)
     }
 }
 
@@ -93,26 +93,19 @@ pub enum Right {
 /// # Errors
 /// The operating system's error.
 pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
-    let (mut list, mut descriptor, mut new) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    let mut account: PSID = ptr::null_mut();
-    // SAFETY: the texts end with a zero; the system allocates SID, descriptor and new list, which are freed below, and
-    // the old list lies in the descriptor.
+    let security = Security::of(path)?;
+    if security.list.is_null() {
+        // Everybody may do everything; a list would take it from them.
+        return Ok(());
+    }
+    let (mut account, mut new): (PSID, _) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the text ends with a zero; the system allocates SID and new list, which `Allocated` frees; the old list
+    // lives as long as `security`.
     unsafe {
         if ConvertStringSidToSidW(wide(sid).as_ptr(), &mut account) == 0 {
             return Err(io::Error::last_os_error());
         }
-        let _account = Descriptor(account);
-        done(GetNamedSecurityInfoW(
-            path_of(path).as_ptr(),
-            SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            &mut list,
-            ptr::null_mut(),
-            &mut descriptor,
-        ))?;
-        let _descriptor = Descriptor(descriptor);
+        let _account = Allocated(account);
         let entry = EXPLICIT_ACCESS_W {
             grfAccessPermissions: match right {
                 Right::Read => FILE_GENERIC_READ | FILE_GENERIC_EXECUTE,
@@ -128,18 +121,10 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
                 ptstrName: account.cast(),
             },
         };
-        done(SetEntriesInAclW(1, &entry, list, &mut new))?;
-        let _new = Descriptor(new.cast());
+        done(SetEntriesInAclW(1, &entry, security.list, &mut new))?;
+        let _new = Allocated(new.cast());
         // What is inherited from above stays so.
-        done(SetNamedSecurityInfoW(
-            path_of(path).as_ptr().cast_mut(),
-            SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            new,
-            ptr::null(),
-        ))
+        set(path, new, 0)
     }
 }
 
@@ -148,37 +133,22 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
 /// # Errors
 /// The operating system's error.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let (mut list, mut descriptor) = (ptr::null_mut(), ptr::null_mut());
-    // SAFETY: the path ends with a zero; the system allocates the descriptor, in which the list lies.
-    let failed = unsafe {
-        GetNamedSecurityInfoW(
-            path_of(from).as_ptr(),
-            SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            &mut list,
-            ptr::null_mut(),
-            &mut descriptor,
-        )
-    };
-    done(failed)?;
-    let _freed = Descriptor(descriptor);
-    // SAFETY: the list is valid while the descriptor lives.
-    unsafe { set(to, list) }
+    let security = Security::of(from)?;
+    // SAFETY: the list lives as long as `security`.
+    unsafe { set(to, security.list, PROTECTED_DACL_SECURITY_INFORMATION) }
 }
 
-/// Sets a list that inherits nothing.
+/// Sets a list; with PROTECTED_DACL_SECURITY_INFORMATION one that inherits nothing.
 ///
 /// # Safety
 /// The list is null or valid.
-unsafe fn set(path: &Path, list: *const ACL) -> io::Result<()> {
+unsafe fn set(path: &Path, list: *const ACL, how: u32) -> io::Result<()> {
     // SAFETY: the path ends with a zero, and the caller gives a valid list.
     done(unsafe {
         SetNamedSecurityInfoW(
             path_of(path).as_ptr().cast_mut(),
             SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
+            DACL_SECURITY_INFORMATION | how,
             ptr::null_mut(),
             ptr::null_mut(),
             list,
@@ -193,36 +163,21 @@ unsafe fn set(path: &Path, list: *const ACL) -> io::Result<()> {
 /// # Errors
 /// The operating system's error, also where this process may not see the list.
 pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
-    let (mut owner, mut list, mut descriptor) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    // SAFETY: the path ends with a zero; the system allocates the descriptor, in which owner and list lie.
-    let failed = unsafe {
-        GetNamedSecurityInfoW(
-            path_of(path).as_ptr(),
-            SE_FILE_OBJECT,
-            OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
-            &mut owner,
-            ptr::null_mut(),
-            &mut list,
-            ptr::null_mut(),
-            &mut descriptor,
-        )
-    };
-    done(failed)?;
-    let _freed = Descriptor(descriptor);
-    if list.is_null() {
+    let security = Security::of(path)?;
+    if security.list.is_null() {
         // Without a list everybody may do everything (Win32, null DACLs).
         return Ok(vec![Stranger { account: Account::known("S-1-1-0"), reads: true, writes: true }]);
     }
-    // SAFETY: the call gave a valid owner, which lies in the descriptor.
-    let owner = unsafe { Account::of_sid(owner) }?;
+    // SAFETY: the owner lives as long as `security`.
+    let owner = unsafe { Account::of_sid(security.owner) }?;
     let own = Account::own()?;
     let expected = |sid: &str| {
         [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid)
             || OWNERS.contains(&sid)
             || (sid.starts_with(SERVICE) && sid != "S-1-5-80-0")
     };
-    // SAFETY: the list is valid while the descriptor lives.
-    let entries = unsafe { entries(list) }?;
+    // SAFETY: the list lives as long as `security`.
+    let entries = unsafe { entries(security.list) }?;
     let stranger = |(account, mask): (Account, u32)| {
         let (reads, writes) = (mask & READ != 0, mask & WRITE != 0);
         (!expected(&account.sid) && (reads || writes)).then_some(Stranger { account, reads, writes })
@@ -254,10 +209,38 @@ unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
     Ok(found)
 }
 
-/// What the system allocated.
-struct Descriptor(PSECURITY_DESCRIPTOR);
+/// The owner and the list of a file; both lie in what the system allocated.
+struct Security {
+    owner: PSID,
+    list: *mut ACL,
+    _descriptor: Allocated,
+}
 
-impl Drop for Descriptor {
+impl Security {
+    fn of(path: &Path) -> io::Result<Self> {
+        let (mut owner, mut list, mut descriptor) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the path ends with a zero; the system allocates the descriptor, in which owner and list lie.
+        let code = unsafe {
+            GetNamedSecurityInfoW(
+                path_of(path).as_ptr(),
+                SE_FILE_OBJECT,
+                OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
+                &mut owner,
+                ptr::null_mut(),
+                &mut list,
+                ptr::null_mut(),
+                &mut descriptor,
+            )
+        };
+        done(code)?;
+        Ok(Self { owner, list, _descriptor: Allocated(descriptor) })
+    }
+}
+
+/// What the system allocated.
+struct Allocated(PSECURITY_DESCRIPTOR);
+
+impl Drop for Allocated {
     fn drop(&mut self) {
         // SAFETY: the system allocated it, and nobody else frees it.
         unsafe { LocalFree(self.0) };

@@ -1,44 +1,37 @@
 //! `patgate service`: the gate as a service of Windows. Several gates are several services, by `--name`.
 
+mod install;
+
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::time::Instant;
 use windows_service::define_windows_service;
-use windows_service::service::{
-    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl, ServiceExitCode,
-    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceSidType, ServiceStartType, ServiceState,
-    ServiceStatus, ServiceType,
-};
+use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState, ServiceStatus};
 use windows_service::service_manager::{ServiceManager as Manager, ServiceManagerAccess};
 
 use super::manager::{ServiceManager, dispatch};
 use super::shell::{CommandError, ConfigArgs, say, say_json};
-use super::{Cli, Command, check, run};
+use super::{Cli, Command, run};
 use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use crate::base::text::bare;
-use crate::config::{Config, SecretSource, Store, file};
-use crate::state::access_list::{Right, grant, restrict};
+use crate::state::access_list::restrict;
 use crate::state::account::{Account, service_sid};
 use crate::state::private::new_file;
 use crate::stores::protected;
 use crate::telemetry::event_log::{self, EventLog};
 use crate::telemetry::service_log::{Event, OTHER, Severity};
+use install::{InstallArgs, install};
 
 /// Win32, system error codes.
 const ACCESS_DENIED: i32 = 5;
-const INVALID_LEVEL: i32 = 124;
 const FAILED_SERVICE_CONTROLLER_CONNECT: i32 = 1063;
 const SERVICE_DOES_NOT_EXIST: i32 = 1060;
 const SERVICE_EXISTS: i32 = 1073;
-/// After how long a service that failed starts again, at the first, the second and every later time.
-const RESTARTS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
-/// After how long without a failure the next one is the first again.
-const FORGOTTEN: Duration = Duration::from_secs(86_400);
 /// How long `start` and `stop` wait, beyond the drain.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often they look.
@@ -74,19 +67,6 @@ pub(super) struct NameArgs {
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
-}
-
-/// A service to be.
-#[derive(Args)]
-pub(super) struct InstallArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// The service's name.
-    #[arg(long, default_value = "patgate", value_parser = service_name)]
-    name: String,
-    /// Its account, one without a password: a managed service account, or LocalSystem [default: NT SERVICE\NAME].
-    #[arg(long, value_name = "ACCOUNT")]
-    account: Option<String>,
 }
 
 /// A service that starts.
@@ -155,112 +135,6 @@ fn service_name(text: &str) -> Result<String, String> {
         true => Err("a service's name has letters, digits, - _ and . only, 80 at most".to_owned()),
         false => Ok(text.to_owned()),
     }
-}
-
-fn install(args: &InstallArgs) -> Result<(), CommandError> {
-    let path = std::path::absolute(args.config.file()?).map_err(CommandError::gate)?;
-    let (config, _) = file::load(&path).map_err(CommandError::gate)?;
-    let of_its_own = format!(r"NT SERVICE\{}", args.name);
-    let account = args.account.as_deref().unwrap_or(&of_its_own);
-    let sid = match account.eq_ignore_ascii_case(&of_its_own) {
-        true => service_sid(&args.name),
-        false => Account::named(account).map_err(|error| unknown_account(account, &error))?.sid,
-    };
-    let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE, &args.name)?;
-    let program = std::env::current_exe().map_err(CommandError::gate)?;
-    let launch = ["service", "run", "--name", &args.name, "--config"].map(OsString::from);
-    let info = ServiceInfo {
-        name: args.name.clone().into(),
-        display_name: format!("patgate ({})", args.name).into(),
-        service_type: ServiceType::OWN_PROCESS,
-        start_type: ServiceStartType::AutoStart,
-        error_control: ServiceErrorControl::Normal,
-        executable_path: program,
-        launch_arguments: launch.into_iter().chain([path.clone().into()]).collect(),
-        dependencies: Vec::new(),
-        account_name: Some(account.into()),
-        account_password: None,
-    };
-    let service =
-        manager.create_service(&info, ServiceAccess::ALL_ACCESS).map_err(|error| failed(&args.name, error))?;
-    let finished = settled(&service, &config).map_err(|error| failed(&args.name, error)).and_then(|()| {
-        event_log::register(&args.name).map_err(CommandError::gate)?;
-        allowed(&path, &config, &sid)
-    });
-    if let Err(error) = finished {
-        // Half a service would start with less than it needs.
-        let _gone = service.delete();
-        return Err(error);
-    }
-    match args.config.json {
-        true => say_json(&serde_json::json!({ "service": args.name, "account": account, "config": path })),
-        false => say(&format!(
-            "The service {name} is there; it starts with this machine, as {account}, with {}.\n\
-             Start it now: patgate service start --name {name}",
-            path.display(),
-            name = args.name
-        )),
-    }
-    Ok(())
-}
-
-/// What a service is beyond its first form.
-fn settled(service: &Service, config: &Config) -> windows_service::Result<()> {
-    service.set_description("Puts the current programmatic access token into the logins of BI tools to Snowflake")?;
-    where_known(service.set_config_service_sid_info(ServiceSidType::Unrestricted))?;
-    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
-    where_known(service.update_failure_actions(ServiceFailureActions {
-        reset_period: ServiceFailureResetPeriod::After(FORGOTTEN),
-        reboot_msg: None,
-        command: None,
-        actions: Some(RESTARTS.map(restart).to_vec()),
-    }))?;
-    // A gate that cannot start says so and ends: that is a failure too.
-    where_known(service.set_failure_actions_on_non_crash_failures(true))?;
-    where_known(service.set_preshutdown_timeout(patience(config)))
-}
-
-/// A setting that the service manager may lack: every Windows has all of them, and Wine has not.
-fn where_known(set: windows_service::Result<()>) -> windows_service::Result<()> {
-    match set {
-        Err(error) if system_code(&error) == Some(INVALID_LEVEL) => Ok(()),
-        set => set,
-    }
-}
-
-/// How long the gate may take to stop.
-fn patience(config: &Config) -> Duration {
-    config.listen.notice + config.listen.drain + Duration::from_secs(10)
-}
-
-/// Lets the account read what the configuration names, and keep state.
-fn allowed(path: &Path, config: &Config, sid: &str) -> Result<(), CommandError> {
-    let named = |path: &Path, error: io::Error| {
-        CommandError::gate(format!("cannot set the access list of {}: {error}", path.display()))
-    };
-    let state = config.state.directory.as_ref().unwrap_or(&config.state.beside);
-    std::fs::create_dir_all(state).and_then(|()| restrict(state, &[sid])).map_err(|error| named(state, error))?;
-    // The file itself, which may inherit nothing, and its directory, since a new file may take its place. A drive's
-    // root holds the files of others too.
-    let own = check::sources(config).into_iter().filter_map(|(_, source)| match source {
-        SecretSource::File(path) | SecretSource::Protected(path) => Some(path),
-        SecretSource::Env(_) | SecretSource::Credential(_) => None,
-    });
-    for file in std::iter::once(path.to_owned()).chain(config.files()).chain(own) {
-        let directory = file.parent().filter(|directory| directory.parent().is_some());
-        for one in directory.into_iter().chain([&*file]).filter(|one| one.exists()) {
-            grant(one, sid, Right::Read).map_err(|error| named(one, error))?;
-        }
-    }
-    for store in config.stores.values() {
-        if let Store::File(store) = store
-            && store.path.is_dir()
-        {
-            // A rotation writes there.
-            grant(&store.path, sid, Right::Write).map_err(|error| named(&store.path, error))?;
-        }
-    }
-    Ok(())
 }
 
 fn start(args: &NameArgs) -> Result<(), CommandError> {
@@ -423,10 +297,6 @@ fn failed(name: &str, error: windows_service::Error) -> CommandError {
         ),
         _ => CommandError::gate(crate::base::fault::chain(&error)),
     }
-}
-
-fn unknown_account(account: &str, error: &io::Error) -> CommandError {
-    CommandError::of(Owner::Client, format!("this machine knows no account {account}: {error}"))
 }
 
 #[cfg(test)]
