@@ -6,7 +6,7 @@ a second call costs nothing and a changed pin installs afresh.
 
 The pins are those of Python 3.11.
 
-    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz debian helm kubernetes wine windows]
+    python3 install.py DIR [py4 py5 adbc dbt fakesnow node console jdbc go otel vault stores fuzz debian helm kubernetes powershell wine windows]
 """
 
 import hashlib
@@ -283,6 +283,11 @@ def kubernetes(root: Path) -> Path:
     return venv(root, "kubernetes")
 
 
+def powershell(root: Path) -> Path:
+    """What reads scripts of PowerShell; nothing here runs them."""
+    return venv(root, "powershell")
+
+
 def wine(root: Path) -> Path:
     """A prefix for Wine, which lacks a library that Rust's std asks for random numbers."""
     need(WINE, "x86_64-w64-mingw32-gcc")
@@ -331,7 +336,7 @@ def windows(root: Path) -> Path:
     return place
 
 
-ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz, debian, helm, kubernetes, wine, windows)}
+ALL = {f.__name__: f for f in (py4, py5, adbc, dbt, fakesnow, node, console, jdbc, go, otel, vault, stores, fuzz, debian, helm, kubernetes, powershell, wine, windows)}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= ALL.keys():

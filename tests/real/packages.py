@@ -115,6 +115,10 @@ def main() -> None:
             same(wine.run(unpacked / "patgate.exe", "--version")[0].split()[1], version)
             wine.end()
 
+        def script() -> None:
+            run(install.powershell(tools), world.HERE / "powershell.py", ROOT / "deploy" / "gateway-host.ps1")
+
+        checks.check("PowerShell would read the script for gateway hosts; nothing here runs it", script)
         checks.check("the zip for Windows has the program, which runs under Wine, the script and the guides", zipped)
 
         def installed() -> None:
