@@ -27,7 +27,9 @@ param(
     [string] $Tool = 'powerbi-gateway',
     # The port of the gate. Not every tool takes a port behind the name, and 443 needs none.
     [int] $Port = 443,
-    # The service's name; a second gate has another one, another directory and another port.
+    # Where the gate takes commands.
+    [string] $Admin = '127.0.0.1:8444',
+    # The service's name; a second gate has another one, another directory, another port and another -Admin.
     [string] $Name = 'patgate',
     # Where the program goes.
     [string] $Program = (Join-Path $Env:ProgramFiles 'patgate'),
@@ -51,10 +53,23 @@ $patgate = Join-Path $Program 'patgate.exe'
 $new = Join-Path $PSScriptRoot 'patgate.exe'
 if (-not (Test-Path $new)) { $new = Join-Path (Split-Path $PSScriptRoot) 'patgate.exe' }
 New-Item -ItemType Directory -Force $Program | Out-Null
-if ((Test-Path $new) -and -not (Get-Service $Name -ErrorAction SilentlyContinue)) { Copy-Item -Force $new $patgate }
-if (-not (Test-Path $patgate)) { throw "patgate.exe is neither beside this script nor in $Program" }
+if (-not (Test-Path $patgate)) {
+    if (-not (Test-Path $new)) { throw "patgate.exe is neither beside this script nor in $Program" }
+    Copy-Item $new $patgate
+} elseif ((Test-Path $new) -and (Get-FileHash $new).Hash -ne (Get-FileHash $patgate).Hash) {
+    Write-Warning "$patgate is another version and stays: deploy/guides/gateway-host.md says how to upgrade"
+}
+# Later prompts find it too.
+$paths = [Environment]::GetEnvironmentVariable('Path', 'Machine')
+if (($paths -split ';') -notcontains $Program) { [Environment]::SetEnvironmentVariable('Path', "$paths;$Program", 'Machine') }
 
 Step "The directory $Directory, for administrators, the system and the service alone"
+# Everybody may make directories there; who owns one could take what is put into it.
+$owners = 'S-1-5-18', 'S-1-5-32-544', [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
+if (Test-Path $Directory) {
+    $owner = (Get-Acl $Directory).GetOwner([Security.Principal.SecurityIdentifier]).Value
+    if ($owners -notcontains $owner) { throw "$Directory is there and belongs to ${owner}: look at it, and remove it" }
+}
 New-Item -ItemType Directory -Force $Directory | Out-Null
 # By SID, since the names differ by language: the system and the administrators.
 Invoke-Program icacls.exe @($Directory, '/inheritance:r', '/grant:r', '*S-1-5-18:(OI)(CI)F', '*S-1-5-32-544:(OI)(CI)F', '/Q')
@@ -62,23 +77,33 @@ Invoke-Program icacls.exe @($Directory, '/inheritance:r', '/grant:r', '*S-1-5-18
 $configuration = Join-Path $Directory 'patgate.toml'
 $secrets = Join-Path $Directory 'secrets'
 $pat = Join-Path $secrets 'pat'
+$typed = $false
 if (Test-Path $configuration) {
     Step "$configuration is there already, and stays"
 } else {
     if (-not (Test-Path $pat)) {
         Step "The PAT of $User"
         New-Item -ItemType Directory -Force $secrets | Out-Null
-        $typed = Read-Host -AsSecureString 'Paste the programmatic access token (it is not shown)'
-        $plain = [Runtime.InteropServices.Marshal]::SecureStringToBSTR($typed)
+        $token = Read-Host -AsSecureString 'Paste the programmatic access token (it is not shown)'
+        if ($token.Length -eq 0) { throw 'nothing was pasted' }
+        $plain = [Runtime.InteropServices.Marshal]::SecureStringToBSTR($token)
         try {
             [IO.File]::WriteAllText($pat, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($plain))
         } finally {
             [Runtime.InteropServices.Marshal]::ZeroFreeBSTR($plain)
         }
+        $typed = $true
     }
     Step 'The configuration: each part is proven, up to a login at Snowflake. The client key is shown once: note it'
-    Invoke-Program $patgate @('init', '--dir', $Directory, '--account', $Account, '--user', $User, '--store', "file=$secrets",
-        '--pat', 'pat', '--client', $Client, '--host', $Gate, '--port', "$Port", '--tool', $Tool, '--yes')
+    try {
+        Invoke-Program $patgate @('init', '--dir', $Directory, '--account', $Account, '--user', $User, '--store', "file=$secrets",
+            '--pat', 'pat', '--client', $Client, '--host', $Gate, '--listen', '127.0.0.1', '--port', "$Port", '--admin', $Admin,
+            '--tool', $Tool, '--yes')
+    } catch {
+        # A wrong one must not be tried again unasked: five bad logins lock the user.
+        if ($typed) { Remove-Item $pat }
+        throw
+    }
 }
 
 Step 'This machine trusts the gate''s certificate'
@@ -87,7 +112,7 @@ if (Test-Path $ca) { Import-Certificate -FilePath $ca -CertStoreLocation Cert:\L
 
 Step "$Gate is this machine, for programs on it"
 $hosts = Join-Path $Env:SystemRoot 'System32\drivers\etc\hosts'
-$known = Select-String -Path $hosts -Pattern "^\s*[0-9a-fA-F.:]+\s+(.*\s)?$([regex]::Escape($Gate))(\s|$)" -Quiet
+$known = Select-String -Path $hosts -Pattern "^\s*(127\.0\.0\.1|::1)\s+([^#]*\s)?$([regex]::Escape($Gate))(\s|$)" -Quiet
 if (-not $known) { Add-Content -Path $hosts -Value "`r`n127.0.0.1 $Gate" -Encoding ASCII }
 
 Step "The service $Name"
@@ -96,8 +121,8 @@ if (-not (Get-Service $Name -ErrorAction SilentlyContinue)) {
 }
 if ((Get-Service $Name).Status -ne 'Running') { Invoke-Program $patgate @('service', 'start', '--name', $Name) }
 
+Step "What to type into the tool. The client key was shown by the set-up; lost: patgate client new $Client, and its line into $configuration"
+Invoke-Program $patgate @('client', 'setup', $Client, '--for', $Tool, '--config', $configuration)
+
 Step 'Everything at once, up to a statement at Snowflake'
 Invoke-Program $patgate @('doctor', '--config', $configuration)
-
-Step 'What to type into the tool, with the client key from above'
-Invoke-Program $patgate @('client', 'setup', $Client, '--for', $Tool, '--config', $configuration)

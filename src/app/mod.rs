@@ -62,6 +62,8 @@ pub use alone::pats_alone;
 pub use generations::{Reloaded, resolver};
 pub use listeners::proxy_way;
 pub use operator_key::OperatorKey;
+#[cfg(windows)]
+pub use operator_key::directory as operator_keys;
 pub use reload::Seen;
 pub use startup::{Listeners, room_for_connections};
 pub use way_in::WayIn;

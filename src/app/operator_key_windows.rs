@@ -4,10 +4,8 @@
 //! an administrator asks. Each start writes a new key to a file that the gate's admin address names, and a command that
 //! can read the file shows the key. An administrator who is not elevated cannot read it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::windows::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,11 +13,8 @@ use http::HeaderMap;
 
 use crate::base::clock::Random;
 use crate::base::secret::Secret;
-use crate::state::access_list::restrict;
+use crate::state::access_list::private_directory;
 use crate::state::account::Account;
-
-/// The directory of the keys, below the programs' common data.
-const DIRECTORY: &str = "patgate-operator";
 
 /// What shows that a command is an operator's.
 #[derive(Clone)]
@@ -29,13 +24,13 @@ impl OperatorKey {
     /// The header of a key.
     pub const HEADER: &str = "patgate-operator";
 
-    /// Writes a new key for the gate at this address. Where it cannot, only the gate's own account, the system and
-    /// `admin.users` are operators.
+    /// Writes a new key for the gate at this address. Where it cannot, only the gate's own account and the system are
+    /// operators.
     pub(super) fn publish(admin: SocketAddr, random: &dyn Random) -> Self {
         let written = written(admin, random).inspect_err(|error| {
             tracing::warn!(
                 owner = "gate", cause = %error,
-                next_step = "let the gate's account write there; meanwhile name operators in admin.users",
+                next_step = "`patgate service install` makes the directory, and lets the gate's account write there",
                 "the operator's key cannot be written: commands of administrators are refused"
             );
         });
@@ -56,9 +51,14 @@ impl OperatorKey {
     }
 }
 
+/// The directory of the keys, below the programs' common data, where everybody may make directories.
+pub fn directory() -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os("ProgramData")?).join("patgate-operator"))
+}
+
 fn path(admin: SocketAddr) -> Option<PathBuf> {
     let name = format!("{}-{}.key", admin.ip().to_string().replace(':', "_"), admin.port());
-    Some(PathBuf::from(std::env::var_os("ProgramData")?).join(DIRECTORY).join(name))
+    Some(directory()?.join(name))
 }
 
 fn written(admin: SocketAddr, random: &dyn Random) -> io::Result<Secret> {
@@ -67,20 +67,9 @@ fn written(admin: SocketAddr, random: &dyn Random) -> io::Result<Secret> {
     let mut bytes = [0; 32];
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let key = Secret::new(hex::encode(bytes));
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(failed)?;
-    }
-    // One that somebody else put there would be his to read.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let fresh = || -> io::Result<File> {
-        let file = OpenOptions::new().write(true).create_new(true).share_mode(0).open(&path)?;
-        restrict(&path, &[&Account::own()?.sid])?;
-        Ok(file)
-    };
-    fresh().and_then(|mut file| file.write_all(key.expose().as_bytes())).map_err(failed)?;
+    private_directory(&directory().unwrap_or_default(), &[&Account::own().map_err(failed)?.sid])?;
+    // The file inherits the directory's list, which `service install` puts the service on.
+    std::fs::write(&path, key.expose()).map_err(failed)?;
     Ok(key)
 }
 

@@ -226,7 +226,7 @@ fn told(args: &InitArgs, files: &Files) -> Result<(), CommandError> {
     }
     say(&format!(
         "{server} for {names} ends at {ends}; `patgate cert init --dir {dir} --renew` makes the next one.\n\n\
-         For the configuration:\n\n  [listen]\n  certificate = \"{server}\"\n  key = \"{key}\"\n\n\
+         For the configuration:\n\n  [listen]\n  certificate = '{server}'\n  key = '{key}'\n\n\
          Every tool's machine has to trust {ca}, which may sign for these names, and names below them, alone:\n  \
          Windows   Import-Certificate -FilePath ca.pem -CertStoreLocation Cert:\\LocalMachine\\Root\n  \
          Debian    copy it to /usr/local/share/ca-certificates/patgate.crt, run update-ca-certificates\n  \

@@ -17,11 +17,14 @@ use windows_sys::Win32::Security::Authorization::{
     SetNamedSecurityInfoW, TRUSTEE_IS_SID, TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
-    INHERIT_ONLY_ACE, NO_INHERITANCE, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, PSID, SUB_CONTAINERS_AND_OBJECTS_INHERIT,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorControl,
+    GetSecurityDescriptorDacl, INHERIT_ONLY_ACE, INHERITED_ACE, NO_INHERITANCE, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SE_DACL_PROTECTED, SECURITY_ATTRIBUTES,
+    SUB_CONTAINERS_AND_OBJECTS_INHERIT,
 };
-use windows_sys::Win32::Storage::FileSystem::{DELETE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE};
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateDirectoryW, DELETE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
+};
 
 use super::account::{ADMINISTRATORS, Account, SYSTEM, wide};
 
@@ -29,8 +32,8 @@ use super::account::{ADMINISTRATORS, Account, SYSTEM, wide};
 const ALLOWED: u8 = 0;
 /// FILE_READ_DATA, GENERIC_READ, GENERIC_ALL (Win32, file access rights).
 const READ: u32 = 0x1 | 0x8000_0000 | 0x1000_0000;
-/// FILE_WRITE_DATA, FILE_APPEND_DATA, WRITE_DAC, WRITE_OWNER, GENERIC_WRITE, GENERIC_ALL.
-const WRITE: u32 = 0x2 | 0x4 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
+/// FILE_WRITE_DATA, FILE_APPEND_DATA, FILE_DELETE_CHILD, DELETE, WRITE_DAC, WRITE_OWNER, GENERIC_WRITE, GENERIC_ALL.
+const WRITE: u32 = 0x2 | 0x4 | 0x40 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
 /// CREATOR OWNER and OWNER RIGHTS: the owner under another name.
 const OWNERS: [&str; 2] = ["S-1-3-0", "S-1-3-4"];
 /// What the SIDs of services begin with; the group of all of them is S-1-5-80-0.
@@ -52,7 +55,62 @@ pub struct Stranger {
 /// # Errors
 /// The operating system's error.
 pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
-    let inherited = if path.is_dir() { "OICI" } else { "" };
+    let descriptor = private(accounts, path.is_dir())?;
+    let (mut present, mut list, mut defaulted) = (0, ptr::null_mut(), 0);
+    // SAFETY: the descriptor is valid; the list lies in it and is used while it lives.
+    unsafe {
+        if GetSecurityDescriptorDacl(descriptor.0, &mut present, &mut list, &mut defaulted) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        set(path, list, PROTECTED_DACL_SECURITY_INFORMATION)
+    }
+}
+
+/// A private directory: made so from the start, or one that is there and belongs to nobody else. In a place where
+/// everybody may make directories, somebody may have made it first, and would own what is put there.
+///
+/// # Errors
+/// The operating system's error, or whose it is.
+pub fn private_directory(path: &Path, accounts: &[&str]) -> io::Result<()> {
+    if path.is_dir() {
+        // SAFETY: the owner lives as long as what it was read from.
+        let security = Security::of(path)?;
+        let owner = unsafe { Account::of_sid(security.owner) }?;
+        let own = Account::own()?;
+        if [SYSTEM, ADMINISTRATORS, &own.sid].contains(&&*owner.sid) || is_service(&owner.sid) {
+            return Ok(());
+        }
+        return Err(io::Error::other(format!(
+            "{0} belongs to {1}, who could take what is put there: remove it, or give it to the administrators (icacls \
+             \"{0}\" /setowner *{ADMINISTRATORS}), and look who may write to it",
+            path.display(),
+            owner.shown()
+        )));
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let descriptor = private(accounts, true)?;
+    let attributes = SECURITY_ATTRIBUTES {
+        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+        lpSecurityDescriptor: descriptor.0,
+        bInheritHandle: 0,
+    };
+    // SAFETY: the path ends with a zero; the descriptor lives over the call.
+    match unsafe { CreateDirectoryW(path_of(path).as_ptr(), &attributes) } {
+        0 => Err(io::Error::last_os_error()),
+        _made => Ok(()),
+    }
+}
+
+/// Whether a SID is that of one service.
+fn is_service(sid: &str) -> bool {
+    sid.starts_with(SERVICE) && sid != "S-1-5-80-0"
+}
+
+/// The descriptor of what is private.
+fn private(accounts: &[&str], is_directory: bool) -> io::Result<Allocated> {
+    let inherited = if is_directory { "OICI" } else { "" };
     let entries = [SYSTEM, ADMINISTRATORS].iter().chain(accounts).map(|sid| format!("(A;{inherited};FA;;;{sid})"));
     let text = format!("D:P{}", entries.collect::<String>());
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
@@ -65,18 +123,7 @@ pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
             ptr::null_mut(),
         )
     };
-    if read == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let descriptor = Allocated(descriptor);
-    let (mut present, mut list, mut defaulted) = (0, ptr::null_mut(), 0);
-    // SAFETY: the descriptor is valid; the list lies in it and is used while it lives.
-    unsafe {
-        if GetSecurityDescriptorDacl(descriptor.0, &mut present, &mut list, &mut defaulted) == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        set(path, list, PROTECTED_DACL_SECURITY_INFORMATION)
-    }
+    if read == 0 { Err(io::Error::last_os_error()) } else { Ok(Allocated(descriptor)) }
 }
 
 /// What an account may do.
@@ -128,14 +175,40 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
     }
 }
 
-/// Gives a file the access list of another, as its own: nothing is inherited then.
+/// Gives a file the access list of another in the same directory. One that inherits leaves the new one to inherit too,
+/// so that it follows its directory; its own entries beside that are lost.
 ///
 /// # Errors
 /// The operating system's error.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let security = Security::of(from)?;
+    let (mut control, mut revision) = (0, 0);
+    // SAFETY: the descriptor lives as long as `security`.
+    if unsafe { GetSecurityDescriptorControl(security.descriptor.0, &mut control, &mut revision) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if control & SE_DACL_PROTECTED == 0 && !security.list.is_null() && has_inherited(security.list)? {
+        return Ok(());
+    }
     // SAFETY: the list lives as long as `security`.
     unsafe { set(to, security.list, PROTECTED_DACL_SECURITY_INFORMATION) }
+}
+
+/// Whether an entry of a list came from the directory above.
+fn has_inherited(list: *const ACL) -> io::Result<bool> {
+    // SAFETY: the caller's list is valid, so that every entry below its count is.
+    unsafe {
+        for at in 0..u32::from((*list).AceCount) {
+            let mut entry = ptr::null_mut();
+            if GetAce(list, at, &mut entry) == 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if u32::from((*entry.cast::<ACE_HEADER>()).AceFlags) & INHERITED_ACE != 0 {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Sets a list; with PROTECTED_DACL_SECURITY_INFORMATION one that inherits nothing.
@@ -172,9 +245,7 @@ pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
     let owner = unsafe { Account::of_sid(security.owner) }?;
     let own = Account::own()?;
     let expected = |sid: &str| {
-        [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid)
-            || OWNERS.contains(&sid)
-            || (sid.starts_with(SERVICE) && sid != "S-1-5-80-0")
+        [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid) || OWNERS.contains(&sid) || is_service(sid)
     };
     // SAFETY: the list lives as long as `security`.
     let entries = unsafe { entries(security.list) }?;
@@ -213,7 +284,7 @@ unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
 struct Security {
     owner: PSID,
     list: *mut ACL,
-    _descriptor: Allocated,
+    descriptor: Allocated,
 }
 
 impl Security {
@@ -233,7 +304,7 @@ impl Security {
             )
         };
         done(code)?;
-        Ok(Self { owner, list, _descriptor: Allocated(descriptor) })
+        Ok(Self { owner, list, descriptor: Allocated(descriptor) })
     }
 }
 
@@ -305,6 +376,18 @@ mod tests {
             let found = strangers(&file).unwrap();
             assert!(found.iter().any(|one| one.account.sid == "S-1-1-0" && one.reads && one.writes), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_is_private_from_the_start_and_one_of_our_own_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Account::own().unwrap();
+        let path = home.path().join("above").join("private");
+        for _ in 0..2 {
+            private_directory(&path, &[&own.sid]).unwrap();
+        }
+        assert_eq!(told(&path), [""; 0]);
+        std::fs::write(path.join("file"), "secret").unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::state::access_list::{copy, restrict};
+use crate::state::access_list::{copy, private_directory, restrict, strangers};
 use crate::state::account::Account;
 
 /// Win32, system error codes.
@@ -22,10 +22,13 @@ pub(super) fn file(path: &Path) -> io::Result<File> {
     File::create(path)
 }
 
-/// A directory with its parents.
+/// A directory with its parents. In one that is private already it inherits: the service may be on that list.
 pub(super) fn directory(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)?;
-    restrict(path, &[&Account::own()?.sid])
+    let in_private = path.parent().is_some_and(|above| strangers(above).is_ok_and(|strangers| strangers.is_empty()));
+    match in_private {
+        true => std::fs::create_dir_all(path),
+        false => private_directory(path, &[&Account::own()?.sid]),
+    }
 }
 
 /// A file of the state directory to read and write; keeps its content.

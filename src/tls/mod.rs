@@ -129,9 +129,7 @@ pub fn fingerprint(path: &Path) -> Result<[u8; 32], TlsError> {
 /// If it cannot be read.
 pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     match KeyPair::system_store(path) {
-        Some(name) => {
-            system_store::certified(name).map(|found| found.cert.first().map_or_else(Vec::new, |own| own.to_vec()))
-        }
+        Some(name) => system_store::content(name),
         None => std::fs::read(path),
     }
 }

@@ -11,3 +11,11 @@ use rustls::sign::CertifiedKey;
 pub(super) fn certified(_name: &str) -> io::Result<CertifiedKey> {
     Err(io::Error::other("only Windows has a certificate store"))
 }
+
+/// None.
+///
+/// # Errors
+/// Always.
+pub(super) fn content(_name: &str) -> io::Result<Vec<u8>> {
+    Err(io::Error::other("only Windows has a certificate store"))
+}

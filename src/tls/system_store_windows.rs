@@ -1,56 +1,126 @@
 //! The certificate store of Windows: the key stays in it, also one that cannot be exported, and signs there (CNG).
+#![expect(unsafe_code, reason = "rustls-cng opens a store to write to it too, which a service's account may not")]
 
 use std::io;
+use std::ptr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use rustls_cng::cert::CertContext;
 use rustls_cng::signer::CngSigningKey;
-use rustls_cng::store::{CertStore, CertStoreType};
+use windows_sys::Win32::Security::Cryptography::{
+    CERT_CONTEXT, CERT_STORE_OPEN_EXISTING_FLAG, CERT_STORE_PROV_SYSTEM_W, CERT_STORE_READONLY_FLAG,
+    CERT_SYSTEM_STORE_CURRENT_USER_ID, CERT_SYSTEM_STORE_LOCAL_MACHINE_ID, CERT_SYSTEM_STORE_LOCATION_SHIFT,
+    CertCloseStore, CertDuplicateCertificateContext, CertEnumCertificatesInStore, CertOpenStore,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate;
 
 /// Where it is looked for: a service sees the machine's store, a gate in the foreground also that of its user.
-const PLACES: [CertStoreType; 2] = [CertStoreType::LocalMachine, CertStoreType::CurrentUser];
+const PLACES: [u32; 2] = [CERT_SYSTEM_STORE_LOCAL_MACHINE_ID, CERT_SYSTEM_STORE_CURRENT_USER_ID];
 
-/// The certificate of this name, with its chain and its key: `STORE/THUMBPRINT`, or `STORE/HOST` for the one that is
-/// valid longest for this host, so that a renewed one is taken by itself.
+/// The certificate of this name, with its chain and its key: `STORE/THUMBPRINT`, or `STORE/HOST` for the one for this
+/// host that is valid now, has a key, and ends last, so that a renewed one is taken by itself.
 ///
 /// # Errors
 /// If there is none, or the gate's account may not use its key.
 pub(super) fn certified(name: &str) -> io::Result<CertifiedKey> {
+    let mut why = None;
+    for found in candidates(name)? {
+        match found.acquire_key(true).and_then(CngSigningKey::new) {
+            Ok(key) => {
+                let chain = found.as_chain_der().map_err(io::Error::other)?;
+                let chain = chain.into_iter().map(CertificateDer::from).collect();
+                return Ok(CertifiedKey::new(chain, Arc::new(key)));
+            }
+            Err(error) => why = why.or(Some(error)),
+        }
+    }
+    Err(io::Error::other(match why {
+        None => format!("no store of this machine has a certificate {name} that is valid now"),
+        Some(error) => format!(
+            "the certificate has no key that the gate's account may use, or none of CNG: in certlm.msc, All Tasks, \
+             Manage Private Keys, let the account read it ({error})"
+        ),
+    }))
+}
+
+/// The certificate alone, in DER form, to notice another.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn content(name: &str) -> io::Result<Vec<u8>> {
+    let found = candidates(name)?.into_iter().next();
+    found.map(|one| one.as_der().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Those that the name means, the one that ends last first.
+fn candidates(name: &str) -> io::Result<Vec<CertContext>> {
     let Some((store, wanted)) = name.split_once('/') else {
         return Err(io::Error::other("write windows:STORE/THUMBPRINT or windows:STORE/HOST; the usual store is MY"));
     };
-    let found = PLACES.iter().find_map(|place| newest(&CertStore::open(*place, store).ok()?, wanted));
-    let found = found.ok_or_else(|| {
-        io::Error::other(format!("the store {store} of this machine has no certificate with a key for {wanted}"))
-    })?;
-    let key = found.acquire_key(true).and_then(CngSigningKey::new).map_err(|error| {
-        io::Error::other(format!(
-            "the gate's account may not use the key of this certificate, or it is none of CNG: in certlm.msc, All \
-             Tasks, Manage Private Keys, let the account read it ({error})"
-        ))
-    })?;
-    let chain = found.as_chain_der().map_err(io::Error::other)?;
-    Ok(CertifiedKey::new(chain.into_iter().map(CertificateDer::from).collect(), Arc::new(key)))
+    let bare: String = wanted.chars().filter(|c| !c.is_whitespace()).collect();
+    let thumbprint = hex::decode(&bare).ok().filter(|hash| hash.len() == 20);
+    let (mut found, mut refused) = (Vec::new(), None);
+    for place in PLACES {
+        match all(place, store) {
+            Ok(all) => {
+                found.extend(all.into_iter().filter_map(|one| Some((fits(&one, wanted, thumbprint.as_deref())?, one))))
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    if let Some(error) = refused.filter(|_| found.is_empty()) {
+        return Err(io::Error::other(format!("the store {store} cannot be opened: {error}")));
+    }
+    found.sort_by_key(|(ends, _)| std::cmp::Reverse(*ends));
+    Ok(found.into_iter().map(|(_, one)| one).collect())
 }
 
-/// The one with this thumbprint, or the one for this host that ends last.
-fn newest(store: &CertStore, wanted: &str) -> Option<CertContext> {
-    let bare: String = wanted.chars().filter(|c| !c.is_whitespace()).collect();
-    if let Some(hash) = hex::decode(&bare).ok().filter(|hash| hash.len() == 20) {
-        return store.find_by_sha1(hash).ok()?.into_iter().next();
-    }
-    let ends = |one: &CertContext| {
-        let (_, read) = X509Certificate::from_der(one.as_der()).ok()?;
-        let is_for = certificate::names(&read).iter().any(|name| name.eq_ignore_ascii_case(wanted));
-        is_for.then(|| certificate::at(read.validity().not_after))
+/// When one ends, if it is meant. By its host only one that is valid now is.
+fn fits(one: &CertContext, wanted: &str, thumbprint: Option<&[u8]>) -> Option<SystemTime> {
+    let (_, read) = X509Certificate::from_der(one.as_der()).ok()?;
+    let ends = certificate::at(read.validity().not_after);
+    let is_meant = match thumbprint {
+        Some(thumbprint) => sha1(one.as_der()) == thumbprint,
+        None => {
+            read.validity().is_valid() && certificate::names(&read).iter().any(|name| name.eq_ignore_ascii_case(wanted))
+        }
     };
-    let all = store.find_all().ok()?.into_iter();
-    all.filter_map(|one| Some((ends(&one)?, one))).max_by_key(|(ends, _)| *ends).map(|(_, one)| one)
+    is_meant.then_some(ends)
+}
+
+/// A thumbprint, as Windows has it.
+fn sha1(der: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref().to_vec()
+}
+
+/// All certificates of a store, which is opened to read alone.
+fn all(place: u32, store: &str) -> io::Result<Vec<CertContext>> {
+    let name: Vec<u16> = store.encode_utf16().chain([0]).collect();
+    let flags = place << CERT_SYSTEM_STORE_LOCATION_SHIFT | CERT_STORE_OPEN_EXISTING_FLAG | CERT_STORE_READONLY_FLAG;
+    // SAFETY: the name ends with a zero and lives over the call.
+    let opened = unsafe { CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, 0, flags, name.as_ptr().cast()) };
+    if opened.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let (mut found, mut last) = (Vec::new(), ptr::null::<CERT_CONTEXT>());
+    // SAFETY: the store is open; each call frees the context that it is given, so that a duplicate is kept, which
+    // `CertContext` frees and which keeps what it needs of the store.
+    unsafe {
+        loop {
+            last = CertEnumCertificatesInStore(opened, last);
+            if last.is_null() {
+                break;
+            }
+            found.push(CertContext::new_owned(CertDuplicateCertificateContext(last)));
+        }
+        CertCloseStore(opened, 0);
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -61,8 +131,12 @@ mod tests {
     #[test]
     fn one_that_is_not_there_is_told_and_so_is_a_name_that_is_none() {
         let told = |name| certified(name).map(drop).unwrap_err().to_string();
-        assert!(told("MY/gate.example.com").contains("no certificate with a key for gate.example.com"));
-        assert!(told("MY/0123456789abcdef0123456789abcdef01234567").contains("no certificate"));
+        for name in ["MY/gate.example.com", "MY/0123456789abcdef0123456789abcdef01234567"] {
+            assert!(told(name).contains(&format!("a certificate {name} that is valid now")), "{}", told(name));
+        }
+        // Wine has a store of roots, which are read, and have no keys.
+        let root = candidates("Root/0123456789abcdef0123456789abcdef01234567").unwrap();
+        assert!(root.is_empty() && all(PLACES[0], "Root").is_ok());
         assert!(told("gate.example.com").contains("windows:STORE/THUMBPRINT"));
     }
 }

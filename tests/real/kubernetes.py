@@ -159,9 +159,35 @@ def values(checks: Checks, helm: Helm) -> None:
         assert "existingClaim" in helm.refused("replicaCount=2", "config.seal.keys=pat:ring", case="alone")
         assert "issuer.name" in helm.refused("certificate.issuer.name=")
         assert "dnsNames" in helm.refused("certificate.dnsNames=[]")
+        assert "killed in its drain" in helm.refused("config.listen.drain=5m")
+        assert "maxReplicas" in helm.refused("replicaCount=10")
+        assert "healthFrom" in helm.refused("networkPolicy.healthFrom=[]")
+        assert "nobody reaches it" in helm.refused("config.listen.address=127.0.0.1:8443")
+        assert "config.health.address" in helm.refused("config.health.address=")
+        assert "egressPorts" in helm.refused("networkPolicy.egressPorts=[]")
         bare = helm.run("template", "bi", CHART, "--kube-version", VERSIONS[0])
         assert "config.accounts is empty" in bare.stderr, bare.stderr
 
+    def odd():
+        """Values that YAML or TOML would read otherwise."""
+        settings = ("serviceAccount.name=123", "priorityClassName=1", "podLabels.odd=true", "config.listen.public=gate.example.com:443")
+        text = helm.rendered("central", *[word for setting in settings for word in ("--set-string", setting)])
+        assert 'serviceAccountName: "123"' in text and 'priorityClassName: "1"' in text, text[:500]
+        name = 'a.b "c" <d>'
+        file = helm.place / "odd.json"
+        file.write_text(json.dumps({"config": {"accounts": {name: {"host": "x.snowflakecomputing.com"}}, "traces": {"sample": 1}}}))
+        told = tomllib.loads(configuration(helm.rendered("central", "--values", file)))
+        same(told["accounts"][name]["host"], "x.snowflakecomputing.com")
+        same((told["traces"]["sample"], told["seal"]["keys"], told["clients"]["powerbi"]["limits"]["sessions"]), (1, "sealing:keys", 50))
+
+    def proxy():
+        """A further listener has its ports everywhere."""
+        text = helm.rendered("central", "--set-json", 'config.listeners={"proxy":{"kind":"connect","address":"0.0.0.0:3128"}}')
+        for wanted in ("containerPort: 3128", "port: 3128", "targetPort: l-proxy", "- port: l-proxy"):
+            assert wanted in text, wanted
+
+    checks.check("values that YAML or TOML would read otherwise stay what they are", odd)
+    checks.check("a further listener has its port at the pod, the service and the policy", proxy)
     checks.check("a value or a key of the configuration that nobody knows is refused", unknown)
     checks.check("what does not go together is refused with what to do", apart)
 
@@ -209,7 +235,7 @@ def pod(checks: Checks, helm: Helm, place: Path, tools: Path) -> None:
             (directory / name).write_bytes(source.read_bytes())
         mounts[at] = directory
     settings = {
-        "config.listen.address": f"127.0.0.1:{port}", "config.health.address": f"127.0.0.1:{health}",
+        "config.listen.address": f"0.0.0.0:{port}", "config.health.address": f"0.0.0.0:{health}",
         "config.admin.address": f"127.0.0.1:{admin}", "config.accounts.prod.host": "localhost",
         "config.accounts.prod.address": f"127.0.0.1:{ground.standin.port}", "config.accounts.prod.ca": "/etc/patgate-tls/ca.pem",
         "config.clients.powerbi.keys[0]": key_hash, "config.clients.powerbi.networks[0]": "127.0.0.0/8", "config.log.level": "trace",

@@ -122,15 +122,16 @@ def foreground(checks: Checks, windows: Windows, ground: Ground, tools: Path) ->
         gate.logged(lambda line: line["message"] == "the configuration was not reloaded")
         assert ground.login(gate, late)["success"]
         gate.change(config)
-        assert "late" in windows.run("reload", "--admin", f"127.0.0.1:{gate.admin}") or not ground.login(gate, late)["success"]
+        world.wait_for(lambda: not ground.login(gate, late)["success"])
 
     def checked():
+        """Wine gives everybody what it gives the administrators, and says so: what the gate makes of it is the remedy."""
         told = windows.run("check", "--config", gate.file)
-        assert "state-windows" in told, told
+        assert "Everyone may" in told and "(OI)(CI)F" in told and rf'NT SERVICE\patgate:(OI)(CI)M' in told, told
 
     checks.check("a refusal, and its story from the state directory", refused)
     checks.check("commands of the gate's own account: status, sessions, console, audit", commands)
-    checks.check("a changed file is applied, a broken one is not, and a command reloads", reloaded)
+    checks.check("a changed file is applied, a broken one is not", reloaded)
     def interrupted():
         """Ctrl-C: Wine makes it of the signal."""
         gate.process.send_signal(signal.SIGINT)
@@ -150,7 +151,7 @@ def secrets(checks: Checks, windows: Windows, ground: Ground) -> None:
     def protected():
         file = ground.place / "warm-key.dpapi"
         told = windows.run("service", "protect", "--out", file, stdin=secret + "\n")
-        assert "dpapi:" in told and file.stat().st_size > len(secret), told
+        assert "'dpapi:Z:" in told and file.stat().st_size > len(secret), told
         config = ground.config.but(state={"directory": "state-warm", "warm_key": "dpapi:warm-key.dpapi"})
         gate = windows.gate(ground.place, "gate-warm", config)
         assert ground.login(gate)["success"]
@@ -197,15 +198,15 @@ def service(checks: Checks, windows: Windows, ground: Ground) -> None:
         same(told()["state"], "running")
         world.wait_for(lambda: ground.login(serving)["success"])
         assert any(line["message"] == "listening" for line in lines())
+        assert "running" in verb("start"), "what runs already is no failure"
         windows.run("health", "--ready", "--config", file)
         assert windows.run("pat", "status", "--config", file)
 
     def reloaded():
         file.write_text(str(config.but(clients__late={"credential": "bi", "keys": [late_hash]})))
         assert not ground.login(serving, late)["success"]
-        windows.wine.run("sc", "control", SERVICE, "6", code=None)  # SERVICE_CONTROL_PARAMCHANGE
-        windows.run("reload", "--config", file)
-        world.wait_for(lambda: ground.login(serving, late)["success"])
+        assert "late" in windows.run("reload", "--config", file)
+        assert ground.login(serving, late)["success"]
 
     def stopped():
         """While 10 MB are on their way to a client that reads slowly."""
@@ -245,7 +246,7 @@ def service(checks: Checks, windows: Windows, ground: Ground) -> None:
 
     checks.check("a service is installed, with an account of its own and a source in the Event Log", installed)
     checks.check("it starts, serves, and writes its log to a file", started)
-    checks.check("it reads its configuration again", reloaded)
+    checks.check("a command makes it read its configuration again", reloaded)
     checks.check("it stops when the answer that is under way has ended", stopped)
     checks.check("one with a broken file ends with its exit code, and starts when it is mended", broken)
     checks.check("it is removed; configuration and state stay", removed)

@@ -36,6 +36,21 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- regexFind "[0-9]+$" . -}}
 {{- end -}}
 
+{{/* The name of a further listener's port: 15 characters at most. */}}
+{{- define "patgate.portName" -}}
+{{- printf "l-%s" (. | lower | replace "_" "-") | trunc 15 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* A duration of the configuration in seconds, rounded up. */}}
+{{- define "patgate.seconds" -}}
+{{- $number := regexFind "^[0-9]+" . | int -}}
+{{- if hasSuffix "ms" . -}}{{ div (add $number 999) 1000 }}
+{{- else if hasSuffix "s" . -}}{{ $number }}
+{{- else if hasSuffix "m" . -}}{{ mul $number 60 }}
+{{- else if hasSuffix "h" . -}}{{ mul $number 3600 }}
+{{- else -}}0{{- end -}}
+{{- end -}}
+
 {{/* A value as TOML writes it; strings of JSON are strings of TOML. Helm has every number as a float. */}}
 {{- define "patgate.toml.value" -}}
 {{- if kindIs "string" . -}}{{ toJson . }}
@@ -137,6 +152,23 @@ azure.workload.identity/use: "true"
 {{- fail "several replicas need config.seal.keys, a reference to keys that all of them read: a session of one is refused by the others. Or set replicaCount to 1" -}}
 {{- end -}}
 {{- if and .Values.state.existingClaim $several -}}{{ fail "state.existingClaim is for one gate: set replicaCount to 1 and autoscaling.enabled to false" }}{{- end -}}
+{{- range $table := list "listen" "health" -}}
+{{- $address := dig $table "address" "" ($.Values.config | toJson | fromJson) -}}
+{{- if not $address -}}{{ fail (printf "config.%s.address is empty: the chart needs it" $table) }}{{- end -}}
+{{- if or (hasPrefix "127." $address) (hasPrefix "[::1]" $address) (hasPrefix "localhost" $address) -}}
+{{ fail (printf "config.%s.address %s is the pod's own: nobody reaches it; write 0.0.0.0" $table $address) }}
+{{- end -}}
+{{- end -}}
+{{- $ending := add (include "patgate.seconds" (.Values.config.listen.notice | default "0s")) (include "patgate.seconds" (.Values.config.listen.drain | default "30s")) 5 -}}
+{{- if gt (int $ending) (int .Values.terminationGracePeriodSeconds) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d: config.listen.notice and drain need %d, or the pod is killed in its drain" (int .Values.terminationGracePeriodSeconds) (int $ending)) -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.replicaCount) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "replicaCount, which autoscaling does not go below, is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.healthFrom) -}}
+{{- fail "serviceMonitor is on, and the NetworkPolicy lets no other namespace scrape: name Prometheus's namespace in networkPolicy.healthFrom" -}}
+{{- end -}}
 {{- if and .Values.certificate.certManager (not .Values.certificate.existingSecret) -}}
 {{- if not .Values.certificate.issuer.name -}}{{ fail "certificate.issuer.name is empty: name an issuer of cert-manager, or a Secret in certificate.existingSecret" }}{{- end -}}
 {{- if not .Values.certificate.dnsNames -}}{{ fail "certificate.dnsNames is empty: which name do tools enter?" }}{{- end -}}

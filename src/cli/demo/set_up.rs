@@ -37,7 +37,10 @@ pub(super) struct Home(PathBuf);
 
 impl Home {
     fn make() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("patgate-demo-{}", std::process::id()));
+        // Windows gives the number of a process to the next one soon, and keeps a directory in which a file is open.
+        let mut own = [0; 4];
+        SystemRandom.fill(&mut own).map_err(std::io::Error::other)?;
+        let path = std::env::temp_dir().join(format!("patgate-demo-{}", hex::encode(own)));
         std::fs::create_dir(&path)?;
         #[cfg(unix)]
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;

@@ -1,7 +1,7 @@
 //! [`Answers`]: what a set-up needs to know, from the command line or from whoever sits at the terminal.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,6 +45,9 @@ pub(in crate::cli) struct InitArgs {
     /// The port that tools connect to.
     #[arg(long, default_value_t = 8443)]
     port: u16,
+    /// The address that the gate listens on; 127.0.0.1 for the tools of this machine alone.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    listen: IpAddr,
     /// Where the gate takes commands.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
     admin: SocketAddr,
@@ -66,6 +69,7 @@ pub(super) struct Answers {
     pub pat: String,
     pub client: ClientName,
     pub host: String,
+    pub listen: SocketAddr,
     pub port: u16,
     pub tool: Tool,
     pub admin: SocketAddr,
@@ -97,6 +101,7 @@ impl InitArgs {
             pat: "PAT".to_owned(),
             client: ClientName::parse("client").ok_or_else(|| CommandError::gate("client is no name"))?,
             host: "localhost".to_owned(),
+            listen: SocketAddr::new(self.listen, self.port),
             port: self.port,
             tool: self.tool,
             admin: self.admin,

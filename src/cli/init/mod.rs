@@ -8,6 +8,7 @@ mod written;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -23,12 +24,15 @@ use crate::base::epoch::EpochMillis;
 use crate::base::fault::Owner;
 use crate::base::secret::Secret;
 use crate::config::{Account, Config, file};
+use crate::state::private;
 use crate::telemetry::history::Reader;
 use answers::Answers;
 pub(super) use answers::InitArgs;
 
 /// How long the first certificate is valid, in days.
 const DAYS: u32 = 365;
+/// How long the end of what runs in the background may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 /// The directory in which everything is proven.
 const STAGE: &str = ".init";
 
@@ -56,7 +60,8 @@ pub(super) fn init(args: &InitArgs) -> Result<(), CommandError> {
             }
         }
     });
-    runtime.shutdown_background();
+    // What runs in the background has files of the state open, and Windows moves no directory then.
+    runtime.shutdown_timeout(SHUTDOWN);
     let (proven, trace) = worked?;
     stage.keep(&answers.dir)?;
     told(args, &answers, &issued, &proven, trace.as_deref())
@@ -91,11 +96,20 @@ impl Stage {
 
     /// Moves everything to its place.
     fn keep(mut self, dir: &Path) -> Result<(), CommandError> {
+        let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
         for name in ["tls", "state", "patgate.toml"] {
             let (from, to) = (self.path.join(name), dir.join(name));
-            if from.exists() {
-                fs::rename(&from, &to).map_err(|error| cannot(&to, &error))?;
+            if !from.exists() {
+                continue;
             }
+            if let Err(error) = private::rename(&from, &to) {
+                // What was moved would keep the next try from its place.
+                for (from, to) in &moved {
+                    let _left = private::rename(to, from);
+                }
+                return Err(cannot(&to, &error));
+            }
+            moved.push((from, to));
         }
         self.kept = true;
         Ok(())

@@ -4,11 +4,11 @@ use super::answers::{Answers, StoreAnswer};
 
 /// The text of patgate.toml.
 pub(super) fn configuration(answers: &Answers, hash: &str) -> String {
-    let Answers { account, user, store, pat, client, host, port, admin, .. } = answers;
+    let Answers { account, user, store, pat, client, host, listen, port, admin, .. } = answers;
     let text = |text: &str| serde_json::Value::from(text).to_string();
     format!(
         "# Made by `patgate init`; config/patgate.toml of the source shows every key with its default.\n\n\
-         [listen]\naddress = \"0.0.0.0:{port}\"\npublic = {}\ncertificate = \"tls/server.pem\"\nkey = \
+         [listen]\naddress = \"{listen}\"\npublic = {}\ncertificate = \"tls/server.pem\"\nkey = \
          \"tls/server.key\"\n\n[admin]\naddress = \"{admin}\"\n\n\
          [accounts.snowflake]\nhost = {}\n\n{}\n\
          [credentials.{client}]\naccount = \"snowflake\"\nuser = {}\npat = {}\n\n\

@@ -13,11 +13,12 @@ use windows_service::service::{
 use windows_service::service_manager::ServiceManagerAccess;
 
 use super::{failed, manager, service_name, system_code};
+use crate::app::operator_keys;
 use crate::base::fault::Owner;
 use crate::cli::check;
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
 use crate::config::{Config, SecretSource, Store, file};
-use crate::state::access_list::{Right, grant, restrict};
+use crate::state::access_list::{Right, grant, private_directory, strangers};
 use crate::state::account::{Account, service_sid};
 use crate::telemetry::event_log;
 
@@ -53,6 +54,14 @@ pub(super) fn install(args: &InstallArgs) -> Result<(), CommandError> {
     };
     let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE, &args.name)?;
     let program = std::env::current_exe().map_err(CommandError::gate)?;
+    let others = strangers(&program).unwrap_or_default();
+    let exposed = others.iter().find(|one| one.writes).map(|one| {
+        format!(
+            "\nMind: {} may replace {}, and so the service: put the program below C:\\Program Files first.",
+            one.account.shown(),
+            program.display()
+        )
+    });
     let launch = ["service", "run", "--name", &args.name, "--config"].map(OsString::from);
     let info = ServiceInfo {
         name: args.name.clone().into(),
@@ -60,7 +69,7 @@ pub(super) fn install(args: &InstallArgs) -> Result<(), CommandError> {
         service_type: ServiceType::OWN_PROCESS,
         start_type: ServiceStartType::AutoStart,
         error_control: ServiceErrorControl::Normal,
-        executable_path: program,
+        executable_path: program.clone(),
         launch_arguments: launch.into_iter().chain([path.clone().into()]).collect(),
         dependencies: Vec::new(),
         account_name: Some(account.into()),
@@ -80,10 +89,12 @@ pub(super) fn install(args: &InstallArgs) -> Result<(), CommandError> {
     match args.config.json {
         true => say_json(&serde_json::json!({ "service": args.name, "account": account, "config": path })),
         false => say(&format!(
-            "The service {name} is there; it starts with this machine, as {account}, with {}.\n\
-             Start it now: patgate service start --name {name}",
-            path.display(),
-            name = args.name
+            "The service {name} is there; it starts with this machine, as {account}, with {path}.\n\
+             Start it now: patgate service start --name {name}\n\
+             Then ask whether it serves: patgate health --ready --config \"{path}\"{exposed}",
+            name = args.name,
+            path = path.display(),
+            exposed = exposed.unwrap_or_default()
         )),
     }
     Ok(())
@@ -123,26 +134,38 @@ fn allowed(path: &Path, config: &Config, sid: &str) -> Result<(), CommandError> 
     let named = |path: &Path, error: io::Error| {
         CommandError::gate(format!("cannot set the access list of {}: {error}", path.display()))
     };
-    let state = config.state.directory.as_ref().unwrap_or(&config.state.beside);
-    std::fs::create_dir_all(state).and_then(|()| restrict(state, &[sid])).map_err(|error| named(state, error))?;
-    // The file itself, which may inherit nothing, and its directory, since a new file may take its place. A drive's
-    // root holds the files of others too.
+    let state = config.state.directory.clone().unwrap_or_else(|| config.state.beside.clone());
+    // Another gate may share the state, and every gate writes its operator's key.
+    for directory in operator_keys().into_iter().chain([state]) {
+        private_directory(&directory, &[sid])
+            .and_then(|()| grant(&directory, sid, Right::Write))
+            .map_err(|error| named(&directory, error))?;
+    }
+    // Of the configuration also the directory, unless it is a drive's root: the certificate is often below, and a new
+    // file takes the place of an old one there. What is elsewhere stands among the files of others.
+    let own_directory = path.parent().filter(|directory| directory.parent().is_some());
+    if let Some(directory) = own_directory {
+        grant(directory, sid, Right::Read).map_err(|error| named(directory, error))?;
+    }
     let own = check::sources(config).into_iter().filter_map(|(_, source)| match source {
         SecretSource::File(path) | SecretSource::Protected(path) => Some(path),
         SecretSource::Env(_) | SecretSource::Credential(_) => None,
     });
     for file in std::iter::once(path.to_owned()).chain(config.files()).chain(own) {
-        let directory = file.parent().filter(|directory| directory.parent().is_some());
-        for one in directory.into_iter().chain([&*file]).filter(|one| one.exists()) {
-            grant(one, sid, Right::Read).map_err(|error| named(one, error))?;
+        if file.exists() {
+            grant(&file, sid, Right::Read).map_err(|error| named(&file, error))?;
         }
     }
     for store in config.stores.values() {
         if let Store::File(store) = store
             && store.path.is_dir()
         {
-            // A rotation writes there.
-            grant(&store.path, sid, Right::Write).map_err(|error| named(&store.path, error))?;
+            // A rotation writes there. A file may have a list of its own.
+            let files = std::fs::read_dir(&store.path).map_err(|error| named(&store.path, error))?;
+            let files = files.filter_map(Result::ok).map(|entry| entry.path()).filter(|one| one.is_file());
+            for one in std::iter::once(store.path.clone()).chain(files) {
+                grant(&one, sid, Right::Write).map_err(|error| named(&one, error))?;
+            }
         }
     }
     Ok(())

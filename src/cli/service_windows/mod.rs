@@ -32,6 +32,10 @@ const ACCESS_DENIED: i32 = 5;
 const FAILED_SERVICE_CONTROLLER_CONNECT: i32 = 1063;
 const SERVICE_DOES_NOT_EXIST: i32 = 1060;
 const SERVICE_EXISTS: i32 = 1073;
+const SERVICE_ALREADY_RUNNING: i32 = 1056;
+const SERVICE_CANNOT_ACCEPT_CTRL: i32 = 1061;
+const SERVICE_LOGON_FAILED: i32 = 1069;
+const SERVICE_MARKED_FOR_DELETE: i32 = 1072;
 /// How long `start` and `stop` wait, beyond the drain.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often they look.
@@ -139,7 +143,10 @@ fn service_name(text: &str) -> Result<String, String> {
 
 fn start(args: &NameArgs) -> Result<(), CommandError> {
     let service = opened(args, ServiceAccess::START | ServiceAccess::QUERY_STATUS)?;
-    service.start::<OsString>(&[]).map_err(|error| failed(&args.name, error))?;
+    match service.start::<OsString>(&[]) {
+        Err(error) if system_code(&error) == Some(SERVICE_ALREADY_RUNNING) => return shown(args, &service),
+        started => started.map_err(|error| failed(&args.name, error))?,
+    }
     // RUNNING comes at once; what the configuration lacks shows a moment later.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {
@@ -165,7 +172,11 @@ fn stopped(service: &Service, name: &str) -> Result<(), CommandError> {
         return Ok(());
     }
     let begun = Instant::now();
-    let mut patience = service.stop().map_err(|error| failed(name, error))?.wait_hint + PATIENCE;
+    let mut patience = match service.stop() {
+        // It is stopping already.
+        Err(error) if system_code(&error) == Some(SERVICE_CANNOT_ACCEPT_CTRL) => PATIENCE,
+        asked => asked.map_err(|error| failed(name, error))?.wait_hint + PATIENCE,
+    };
     loop {
         let status = query()?;
         if status.current_state == ServiceState::Stopped {
@@ -232,7 +243,8 @@ fn exit_code(status: &ServiceStatus) -> Option<u32> {
 fn ended(name: &str, status: &ServiceStatus) -> CommandError {
     let code = exit_code(status);
     let text = format!(
-        "the service {name} ended{}. The Event Log says why (Application, source {name}); so does `patgate check`",
+        "the service {name} ended{}. The Event Log says why (Application, source {name}); `patgate check` and `patgate \
+         doctor` look at its configuration and its ports, with --config FILE if it is not the usual one",
         code.map(|code| format!(" with exit code {code}")).unwrap_or_default()
     );
     let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Owner::Gate.exit_code());
@@ -260,9 +272,14 @@ fn protect(args: &ProtectArgs) -> Result<(), CommandError> {
     }
     let named = |error: io::Error| CommandError::gate(format!("{}: {error}", args.out.display()));
     let file = protected(&secret).map_err(CommandError::gate)?;
-    new_file(&args.out).and_then(|mut out| out.write_all(&file)).map_err(named)?;
-    restrict(&args.out, &[&Account::own().map_err(named)?.sid, &service_sid(&args.name)]).map_err(named)?;
-    say(&format!("Write it into the configuration as \"dpapi:{}\".", args.out.display()));
+    let written = || -> io::Result<PathBuf> {
+        let mut out = new_file(&args.out)?;
+        restrict(&args.out, &[&Account::own()?.sid, &service_sid(&args.name)])?;
+        out.write_all(&file)?;
+        std::path::absolute(&args.out)
+    };
+    // In single quotes TOML leaves a backslash alone.
+    say(&format!("Write it into the configuration as 'dpapi:{}'.", written().map_err(named)?.display()));
     Ok(())
 }
 
@@ -289,8 +306,16 @@ fn failed(name: &str, error: windows_service::Error) -> CommandError {
             "only an administrator may do this: open PowerShell with \"Run as administrator\", and try again",
         ),
         Some(SERVICE_DOES_NOT_EXIST) => {
-            CommandError::attention(format!("there is no service {name}; `patgate service install` makes one"))
+            let text = format!("there is no service {name}; `patgate service install --name {name}` makes one");
+            CommandError::attention(text)
         }
+        Some(SERVICE_MARKED_FOR_DELETE) => CommandError::gate(format!(
+            "the service {name} is being removed: close services.msc and whatever else has it open, and try again"
+        )),
+        Some(SERVICE_LOGON_FAILED) => CommandError::gate(format!(
+            "the account of the service {name} may not log on as a service: give it that right (secpol.msc, Local \
+             Policies, User Rights Assignment)"
+        )),
         Some(SERVICE_EXISTS) => CommandError::of(
             Owner::Client,
             format!("there is a service {name} already: choose another with --name, or `patgate service uninstall` it"),
