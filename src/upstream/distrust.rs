@@ -19,7 +19,8 @@ pub(super) fn in_words(error: &io::Error) -> String {
             "it is for another name than the account's host"
         }
         CertificateError::Revoked => "it is revoked",
-        // The platform's verifier has reasons of its own.
+        // The platform's verifier has reasons of its own, in the system's words.
+        CertificateError::Other(other) => return format!("the server's certificate cannot be verified: {}", other.0),
         other => return format!("the server's certificate cannot be verified: {other}"),
     };
     format!("the server's certificate is not accepted: {why}")
@@ -40,6 +41,9 @@ mod tests {
         ] {
             assert!(told(why.clone().into()).ends_with(wanted), "{why:?}");
         }
+        let own = rustls::OtherError(std::sync::Arc::new(io::Error::other("no revocation list")));
+        let text = told(CertificateError::Other(own).into());
+        assert_eq!(text, "the server's certificate cannot be verified: no revocation list");
         assert_eq!(in_words(&io::Error::other("refused")), "refused");
     }
 }
