@@ -60,15 +60,20 @@ if (-not (Test-Path $patgate)) {
     Write-Warning "$patgate is another version and stays: deploy/guides/gateway-host.md says how to upgrade"
 }
 # Later prompts find it too.
-$paths = [Environment]::GetEnvironmentVariable('Path', 'Machine')
-if (($paths -split ';') -notcontains $Program) { [Environment]::SetEnvironmentVariable('Path', "$paths;$Program", 'Machine') }
+$environment = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SYSTEM\CurrentControlSet\Control\Session Manager\Environment', $true)
+$paths = $environment.GetValue('Path', '', [Microsoft.Win32.RegistryValueOptions]::DoNotExpandEnvironmentNames)
+if (($paths -split ';') -notcontains $Program) {
+    $environment.SetValue('Path', "$paths;$Program", [Microsoft.Win32.RegistryValueKind]::ExpandString)
+}
+$environment.Close()
 
 Step "The directory $Directory, for administrators, the system and the service alone"
 # Everybody may make directories there; who owns one could take what is put into it.
 $owners = 'S-1-5-18', 'S-1-5-32-544', [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
-if (Test-Path $Directory) {
-    $owner = (Get-Acl $Directory).GetOwner([Security.Principal.SecurityIdentifier]).Value
-    if ($owners -notcontains $owner) { throw "$Directory is there and belongs to ${owner}: look at it, and remove it" }
+foreach ($there in @($Directory, (Join-Path $Directory 'patgate.toml'), (Join-Path $Directory 'secrets')) | Where-Object { Test-Path $_ }) {
+    if ((Get-Item -Force $there).Attributes -band [IO.FileAttributes]::ReparsePoint) { throw "$there is a link: look at it, and remove it" }
+    $owner = (Get-Acl $there).GetOwner([Security.Principal.SecurityIdentifier]).Value
+    if ($owners -notcontains $owner) { throw "$there is there and belongs to ${owner}: look at it, and remove it" }
 }
 New-Item -ItemType Directory -Force $Directory | Out-Null
 # By SID, since the names differ by language: the system and the administrators.
@@ -112,8 +117,10 @@ if (Test-Path $ca) { Import-Certificate -FilePath $ca -CertStoreLocation Cert:\L
 
 Step "$Gate is this machine, for programs on it"
 $hosts = Join-Path $Env:SystemRoot 'System32\drivers\etc\hosts'
-$known = Select-String -Path $hosts -Pattern "^\s*(127\.0\.0\.1|::1)\s+([^#]*\s)?$([regex]::Escape($Gate))(\s|$)" -Quiet
-if (-not $known) { Add-Content -Path $hosts -Value "`r`n127.0.0.1 $Gate" -Encoding ASCII }
+$lines = Select-String -Path $hosts -Pattern "^\s*([0-9a-fA-F.:]+)\s+([^#]*\s)?$([regex]::Escape($Gate))(\s|$)"
+$elsewhere = @($lines | Where-Object { $_.Matches[0].Groups[1].Value -ne '127.0.0.1' })
+if ($elsewhere.Count -gt 0) { throw "$hosts leads $Gate elsewhere: $($elsewhere[0].Line.Trim()). Remove that line" }
+if (-not $lines) { Add-Content -Path $hosts -Value "`r`n127.0.0.1 $Gate" -Encoding ASCII }
 
 Step "The service $Name"
 if (-not (Get-Service $Name -ErrorAction SilentlyContinue)) {

@@ -4,7 +4,7 @@
 //! an administrator asks. Each start writes a new key to a file that the gate's admin address names, and a command that
 //! can read the file shows the key. An administrator who is not elevated cannot read it.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,8 +68,13 @@ fn written(admin: SocketAddr, random: &dyn Random) -> io::Result<Secret> {
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let key = Secret::new(hex::encode(bytes));
     private_directory(&directory().unwrap_or_default(), &[&Account::own().map_err(failed)?.sid])?;
-    // The file inherits the directory's list, which `service install` puts the service on.
-    std::fs::write(&path, key.expose()).map_err(failed)?;
+    // A new file, which inherits the directory's list; `service install` puts the service on that.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = std::fs::File::create_new(&path).map_err(failed)?;
+    file.write_all(key.expose().as_bytes()).map_err(failed)?;
     Ok(key)
 }
 

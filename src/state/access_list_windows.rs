@@ -17,10 +17,9 @@ use windows_sys::Win32::Security::Authorization::{
     SetNamedSecurityInfoW, TRUSTEE_IS_SID, TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorControl,
-    GetSecurityDescriptorDacl, INHERIT_ONLY_ACE, INHERITED_ACE, NO_INHERITANCE, OWNER_SECURITY_INFORMATION,
-    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SE_DACL_PROTECTED, SECURITY_ATTRIBUTES,
-    SUB_CONTAINERS_AND_OBJECTS_INHERIT,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
+    INHERIT_ONLY_ACE, NO_INHERITANCE, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
+    PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SUB_CONTAINERS_AND_OBJECTS_INHERIT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateDirectoryW, DELETE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
@@ -55,7 +54,7 @@ pub struct Stranger {
 /// # Errors
 /// The operating system's error.
 pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
-    let descriptor = private(accounts, path.is_dir())?;
+    let descriptor = private("", accounts, path.is_dir())?;
     let (mut present, mut list, mut defaulted) = (0, ptr::null_mut(), 0);
     // SAFETY: the descriptor is valid; the list lies in it and is used while it lives.
     unsafe {
@@ -67,30 +66,72 @@ pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
 }
 
 /// A private directory: made so from the start, or one that is there and belongs to nobody else. In a place where
-/// everybody may make directories, somebody may have made it first, and would own what is put there.
+/// everybody may make directories, somebody may have made it first, and would own what is put there. An elevated
+/// administrator makes it the administrators', and needs no entry of his own.
 ///
 /// # Errors
 /// The operating system's error, or whose it is.
 pub fn private_directory(path: &Path, accounts: &[&str]) -> io::Result<()> {
+    if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_symlink()) {
+        return Err(io::Error::other(format!("{} is a link or a junction: remove it", path.display())));
+    }
     if path.is_dir() {
-        // SAFETY: the owner lives as long as what it was read from.
-        let security = Security::of(path)?;
-        let owner = unsafe { Account::of_sid(security.owner) }?;
-        let own = Account::own()?;
-        if [SYSTEM, ADMINISTRATORS, &own.sid].contains(&&*owner.sid) || is_service(&owner.sid) {
-            return Ok(());
-        }
-        return Err(io::Error::other(format!(
-            "{0} belongs to {1}, who could take what is put there: remove it, or give it to the administrators (icacls \
-             \"{0}\" /setowner *{ADMINISTRATORS}), and look who may write to it",
-            path.display(),
-            owner.shown()
-        )));
+        ours(path)?;
+        return match strangers(path)?.is_empty() {
+            true => Ok(()),
+            false => restrict(path, accounts),
+        };
     }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let descriptor = private(accounts, true)?;
+    let own = Account::own()?;
+    let others: Vec<_> = accounts.iter().copied().filter(|sid| *sid != own.sid).collect();
+    made(path, "O:BA", &others).or_else(|_not_elevated| made(path, "", accounts))
+}
+
+/// Refuses a directory of somebody who is neither the system, an administrator, this account nor a service.
+fn ours(path: &Path) -> io::Result<()> {
+    let security = Security::of(path)?;
+    // SAFETY: the owner lives as long as `security`.
+    let owner = unsafe { Account::of_sid(security.owner) }?;
+    if [SYSTEM, ADMINISTRATORS, &Account::own()?.sid].contains(&&*owner.sid) || is_service(&owner.sid) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{} belongs to {}, who could take what is put there: look at what is in it, and remove it",
+        path.display(),
+        owner.shown()
+    )))
+}
+
+/// Gives a directory to the administrators, and takes it from the user who made it in an ordinary prompt.
+///
+/// # Errors
+/// The operating system's error, where this process is not elevated.
+pub fn give_to_administrators(path: &Path) -> io::Result<()> {
+    let mut sid: PSID = ptr::null_mut();
+    // SAFETY: the texts end with a zero; the system allocates the SID, which `Allocated` frees.
+    unsafe {
+        if ConvertStringSidToSidW(wide(ADMINISTRATORS).as_ptr(), &mut sid) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let _sid = Allocated(sid);
+        done(SetNamedSecurityInfoW(
+            path_of(path).as_ptr().cast_mut(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            sid,
+            ptr::null_mut(),
+            ptr::null(),
+            ptr::null(),
+        ))
+    }
+}
+
+/// Makes a directory of this owner, in SDDL, with this list.
+fn made(path: &Path, owner: &str, accounts: &[&str]) -> io::Result<()> {
+    let descriptor = private(owner, accounts, true)?;
     let attributes = SECURITY_ATTRIBUTES {
         nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
         lpSecurityDescriptor: descriptor.0,
@@ -109,10 +150,10 @@ fn is_service(sid: &str) -> bool {
 }
 
 /// The descriptor of what is private.
-fn private(accounts: &[&str], is_directory: bool) -> io::Result<Allocated> {
+fn private(owner: &str, accounts: &[&str], is_directory: bool) -> io::Result<Allocated> {
     let inherited = if is_directory { "OICI" } else { "" };
     let entries = [SYSTEM, ADMINISTRATORS].iter().chain(accounts).map(|sid| format!("(A;{inherited};FA;;;{sid})"));
-    let text = format!("D:P{}", entries.collect::<String>());
+    let text = format!("{owner}D:P{}", entries.collect::<String>());
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
     // SAFETY: the text ends with a zero; the system allocates the descriptor, which `Allocated` frees.
     let read = unsafe {
@@ -175,40 +216,14 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
     }
 }
 
-/// Gives a file the access list of another in the same directory. One that inherits leaves the new one to inherit too,
-/// so that it follows its directory; its own entries beside that are lost.
+/// Gives a file the access list of another, as its own: nothing is inherited then.
 ///
 /// # Errors
 /// The operating system's error.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let security = Security::of(from)?;
-    let (mut control, mut revision) = (0, 0);
-    // SAFETY: the descriptor lives as long as `security`.
-    if unsafe { GetSecurityDescriptorControl(security.descriptor.0, &mut control, &mut revision) } == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if control & SE_DACL_PROTECTED == 0 && !security.list.is_null() && has_inherited(security.list)? {
-        return Ok(());
-    }
     // SAFETY: the list lives as long as `security`.
     unsafe { set(to, security.list, PROTECTED_DACL_SECURITY_INFORMATION) }
-}
-
-/// Whether an entry of a list came from the directory above.
-fn has_inherited(list: *const ACL) -> io::Result<bool> {
-    // SAFETY: the caller's list is valid, so that every entry below its count is.
-    unsafe {
-        for at in 0..u32::from((*list).AceCount) {
-            let mut entry = ptr::null_mut();
-            if GetAce(list, at, &mut entry) == 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if u32::from((*entry.cast::<ACE_HEADER>()).AceFlags) & INHERITED_ACE != 0 {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 /// Sets a list; with PROTECTED_DACL_SECURITY_INFORMATION one that inherits nothing.
@@ -284,7 +299,7 @@ unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
 struct Security {
     owner: PSID,
     list: *mut ACL,
-    descriptor: Allocated,
+    _descriptor: Allocated,
 }
 
 impl Security {
@@ -304,7 +319,7 @@ impl Security {
             )
         };
         done(code)?;
-        Ok(Self { owner, list, descriptor: Allocated(descriptor) })
+        Ok(Self { owner, list, _descriptor: Allocated(descriptor) })
     }
 }
 

@@ -64,16 +64,17 @@ fn candidates(name: &str) -> io::Result<Vec<CertContext>> {
     };
     let bare: String = wanted.chars().filter(|c| !c.is_whitespace()).collect();
     let thumbprint = hex::decode(&bare).ok().filter(|hash| hash.len() == 20);
-    let (mut found, mut refused) = (Vec::new(), None);
+    let (mut found, mut refused, mut opened) = (Vec::new(), None, false);
     for place in PLACES {
         match all(place, store) {
             Ok(all) => {
+                opened = true;
                 found.extend(all.into_iter().filter_map(|one| Some((fits(&one, wanted, thumbprint.as_deref())?, one))))
             }
             Err(error) => refused = refused.or(Some(error)),
         }
     }
-    if let Some(error) = refused.filter(|_| found.is_empty()) {
+    if let Some(error) = refused.filter(|_| !opened) {
         return Err(io::Error::other(format!("the store {store} cannot be opened: {error}")));
     }
     found.sort_by_key(|(ends, _)| std::cmp::Reverse(*ends));

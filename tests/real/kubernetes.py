@@ -183,6 +183,8 @@ def values(checks: Checks, helm: Helm) -> None:
     def proxy():
         """A further listener has its ports everywhere."""
         text = helm.rendered("central", "--set-json", 'config.listeners={"proxy":{"kind":"connect","address":"0.0.0.0:3128"}}')
+        two = 'config.listeners={"other_long_listener_one":{"address":"0.0.0.0:1"},"other_long_listener_two":{"address":"0.0.0.0:2"}}'
+        assert "one name for a port" in helm.refused(two)
         for wanted in ("containerPort: 3128", "port: 3128", "targetPort: l-proxy", "- port: l-proxy"):
             assert wanted in text, wanted
 

@@ -159,6 +159,12 @@ azure.workload.identity/use: "true"
 {{ fail (printf "config.%s.address %s is the pod's own: nobody reaches it; write 0.0.0.0" $table $address) }}
 {{- end -}}
 {{- end -}}
+{{- $names := dict -}}
+{{- range $name, $listener := .Values.config.listeners -}}
+{{- $port := include "patgate.portName" $name -}}
+{{- if hasKey $names $port -}}{{ fail (printf "the listeners %s and %s have one name for a port, %s: call one otherwise" $name (get $names $port) $port) }}{{- end -}}
+{{- $_ := set $names $port $name -}}
+{{- end -}}
 {{- $ending := add (include "patgate.seconds" (.Values.config.listen.notice | default "0s")) (include "patgate.seconds" (.Values.config.listen.drain | default "30s")) 5 -}}
 {{- if gt (int $ending) (int .Values.terminationGracePeriodSeconds) -}}
 {{- fail (printf "terminationGracePeriodSeconds is %d: config.listen.notice and drain need %d, or the pod is killed in its drain" (int .Values.terminationGracePeriodSeconds) (int $ending)) -}}

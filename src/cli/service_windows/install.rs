@@ -18,7 +18,7 @@ use crate::base::fault::Owner;
 use crate::cli::check;
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
 use crate::config::{Config, SecretSource, Store, file};
-use crate::state::access_list::{Right, grant, private_directory, strangers};
+use crate::state::access_list::{Right, give_to_administrators, grant, private_directory, strangers};
 use crate::state::account::{Account, service_sid};
 use crate::telemetry::event_log;
 
@@ -138,6 +138,7 @@ fn allowed(path: &Path, config: &Config, sid: &str) -> Result<(), CommandError> 
     // Another gate may share the state, and every gate writes its operator's key.
     for directory in operator_keys().into_iter().chain([state]) {
         private_directory(&directory, &[sid])
+            .and_then(|()| give_to_administrators(&directory))
             .and_then(|()| grant(&directory, sid, Right::Write))
             .map_err(|error| named(&directory, error))?;
     }
