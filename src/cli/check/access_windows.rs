@@ -31,8 +31,8 @@ fn exposed_with(path: &Path, inherited: &str) -> Option<(String, String)> {
         format!("{} may {may} {}", names.join(", "), path.display()),
         format!(
             "icacls \"{}\" /inheritance:r /remove:g{removed} /grant:r \"*S-1-5-18:{inherited}F\" \
-             \"*S-1-5-32-544:{inherited}F\" \"NT SERVICE\\patgate:{inherited}M\", with the name of your gate's service; it \
-             may have been read",
+             \"*S-1-5-32-544:{inherited}F\" \"NT SERVICE\\patgate:{inherited}M\", with the name of your gate's \
+             service; it may have been read",
             path.display()
         ),
     ))
