@@ -222,8 +222,7 @@ impl App {
 
     /// How long [`App::stop`] may take.
     pub fn patience(&self) -> Duration {
-        let listen = &self.generations.current.load().config.listen;
-        listen.notice + listen.drain
+        self.generations.current.load().config.listen.ending()
     }
 
     /// Returns when an operator drains the gate.

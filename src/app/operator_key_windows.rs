@@ -67,7 +67,7 @@ fn written(admin: SocketAddr, random: &dyn Random) -> io::Result<Secret> {
     let mut bytes = [0; 32];
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let key = Secret::new(hex::encode(bytes));
-    private_directory(&directory().unwrap_or_default(), &[&Account::own().map_err(failed)?.sid])?;
+    private_directory(path.parent().unwrap_or(&path), &[&Account::own().map_err(failed)?.sid])?;
     // A new file, which inherits the directory's list; `service install` puts the service on that.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),

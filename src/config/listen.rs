@@ -35,6 +35,13 @@ impl KeyPair {
     }
 }
 
+impl Listen {
+    /// How long a stop may take: the notice, and then the drain.
+    pub fn ending(&self) -> Duration {
+        self.notice + self.drain
+    }
+}
+
 /// The keys that every listener may set.
 pub(super) struct OwnSettings {
     pub address: SocketAddr,

@@ -26,7 +26,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,11 +113,8 @@ impl Config {
         let listeners = self.all_listeners().flat_map(of);
         let of = |account: &'_ Account| -> Vec<PathBuf> {
             let password = account.proxy.as_ref().and_then(|proxy| Some(&proxy.user.as_ref()?.1));
-            let password = password.and_then(|source| match source {
-                SecretSource::File(path) | SecretSource::Protected(path) => Some(path.clone()),
-                SecretSource::Env(_) | SecretSource::Credential(_) => None,
-            });
-            account.ca.clone().into_iter().chain(password).collect()
+            let password = password.and_then(SecretSource::path);
+            account.ca.as_deref().into_iter().chain(password).map(Path::to_owned).collect()
         };
         listeners.chain(self.accounts.values().flat_map(of)).collect()
     }

@@ -1,6 +1,6 @@
 //! [`SecretSource`]: where one of the gate's own secrets is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::read::{Found, Section};
 
@@ -15,6 +15,16 @@ pub enum SecretSource {
     Credential(String),
     /// `dpapi:PATH`: a file that Windows has encrypted, by `patgate service protect`.
     Protected(PathBuf),
+}
+
+impl SecretSource {
+    /// The file that holds it, where one does that the configuration names.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Protected(path) => Some(path),
+            Self::Env(_) | Self::Credential(_) => None,
+        }
+    }
 }
 
 const SOURCE: &str =

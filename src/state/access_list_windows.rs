@@ -10,11 +10,11 @@ use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
+use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW, EXPLICIT_ACCESS_W, GRANT_ACCESS,
-    GetNamedSecurityInfoW, NO_MULTIPLE_TRUSTEE, SDDL_REVISION_1, SE_FILE_OBJECT, SetEntriesInAclW,
-    SetNamedSecurityInfoW, TRUSTEE_IS_SID, TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, EXPLICIT_ACCESS_W, GRANT_ACCESS, GetNamedSecurityInfoW,
+    NO_MULTIPLE_TRUSTEE, SDDL_REVISION_1, SE_FILE_OBJECT, SetEntriesInAclW, SetNamedSecurityInfoW, TRUSTEE_IS_SID,
+    TRUSTEE_IS_UNKNOWN, TRUSTEE_W,
 };
 use windows_sys::Win32::Security::{
     ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
@@ -25,7 +25,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     CreateDirectoryW, DELETE, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
 };
 
-use super::account::{ADMINISTRATORS, Account, SYSTEM, wide};
+use super::account::{ADMINISTRATORS, Account, Allocated, SYSTEM, wide};
 
 /// ACCESS_ALLOWED_ACE_TYPE (Win32, ACE_HEADER).
 const ALLOWED: u8 = 0;
@@ -110,23 +110,19 @@ fn ours(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The operating system's error, where this process is not elevated.
 pub fn give_to_administrators(path: &Path) -> io::Result<()> {
-    let mut sid: PSID = ptr::null_mut();
-    // SAFETY: the texts end with a zero; the system allocates the SID, which `Allocated` frees.
-    unsafe {
-        if ConvertStringSidToSidW(wide(ADMINISTRATORS).as_ptr(), &mut sid) == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let _sid = Allocated(sid);
-        done(SetNamedSecurityInfoW(
+    let sid = Allocated::sid(ADMINISTRATORS)?;
+    // SAFETY: the path ends with a zero; the SID lives over the call.
+    done(unsafe {
+        SetNamedSecurityInfoW(
             path_of(path).as_ptr().cast_mut(),
             SE_FILE_OBJECT,
             OWNER_SECURITY_INFORMATION,
-            sid,
+            sid.0,
             ptr::null_mut(),
             ptr::null(),
             ptr::null(),
-        ))
-    }
+        )
+    })
 }
 
 /// Makes a directory of this owner, in SDDL, with this list.
@@ -186,14 +182,9 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
         // Everybody may do everything; a list would take it from them.
         return Ok(());
     }
-    let (mut account, mut new): (PSID, _) = (ptr::null_mut(), ptr::null_mut());
-    // SAFETY: the text ends with a zero; the system allocates SID and new list, which `Allocated` frees; the old list
-    // lives as long as `security`.
+    let (account, mut new) = (Allocated::sid(sid)?, ptr::null_mut());
+    // SAFETY: SID and old list live over the calls; the system allocates the new list, which `Allocated` frees.
     unsafe {
-        if ConvertStringSidToSidW(wide(sid).as_ptr(), &mut account) == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let _account = Allocated(account);
         let entry = EXPLICIT_ACCESS_W {
             grfAccessPermissions: match right {
                 Right::Read => FILE_GENERIC_READ | FILE_GENERIC_EXECUTE,
@@ -206,7 +197,7 @@ pub fn grant(path: &Path, sid: &str, right: Right) -> io::Result<()> {
                 MultipleTrusteeOperation: NO_MULTIPLE_TRUSTEE,
                 TrusteeForm: TRUSTEE_IS_SID,
                 TrusteeType: TRUSTEE_IS_UNKNOWN,
-                ptstrName: account.cast(),
+                ptstrName: account.0.cast(),
             },
         };
         done(SetEntriesInAclW(1, &entry, security.list, &mut new))?;
@@ -320,16 +311,6 @@ impl Security {
         };
         done(code)?;
         Ok(Self { owner, list, _descriptor: Allocated(descriptor) })
-    }
-}
-
-/// What the system allocated.
-struct Allocated(PSECURITY_DESCRIPTOR);
-
-impl Drop for Allocated {
-    fn drop(&mut self) {
-        // SAFETY: the system allocated it, and nobody else frees it.
-        unsafe { LocalFree(self.0) };
     }
 }
 

@@ -100,16 +100,9 @@ impl Account {
 
     /// One by its SID; the name is looked up.
     pub fn known(sid: &str) -> Self {
-        let mut read = ptr::null_mut();
-        // SAFETY: the text ends with a zero; the system allocates the SID, which is freed below.
-        let name = unsafe {
-            (ConvertStringSidToSidW(wide(sid).as_ptr(), &mut read) != 0).then(|| {
-                let name = name_of(read);
-                LocalFree(read);
-                name
-            })
-        };
-        Self { sid: sid.to_owned(), name: name.flatten() }
+        // SAFETY: the SID is valid while it lives.
+        let name = Allocated::sid(sid).ok().and_then(|read| unsafe { name_of(read.0) });
+        Self { sid: sid.to_owned(), name }
     }
 
     /// One by its SID in the system's form.
@@ -126,9 +119,8 @@ impl Account {
             if ConvertSidToStringSidW(sid, &mut text) == 0 {
                 return Err(io::Error::last_os_error());
             }
-            let read = from_wide(text);
-            LocalFree(text.cast());
-            Ok(Self { sid: read, name: name_of(sid) })
+            let _freed = Allocated(text.cast());
+            Ok(Self { sid: from_wide(text), name: name_of(sid) })
         }
     }
 
@@ -147,8 +139,30 @@ pub fn service_sid(name: &str) -> String {
     parts.fold("S-1-5-80".to_owned(), |sid, part| format!("{sid}-{part}"))
 }
 
+/// What the system allocated; it is freed when it is dropped.
+pub(super) struct Allocated(pub(super) *mut c_void);
+
+impl Allocated {
+    /// A SID in the system's form.
+    pub(super) fn sid(text: &str) -> io::Result<Self> {
+        let mut sid: PSID = ptr::null_mut();
+        // SAFETY: the text ends with a zero; the system allocates the SID.
+        match unsafe { ConvertStringSidToSidW(wide(text).as_ptr(), &mut sid) } {
+            0 => Err(io::Error::last_os_error()),
+            _read => Ok(Self(sid)),
+        }
+    }
+}
+
+impl Drop for Allocated {
+    fn drop(&mut self) {
+        // SAFETY: the system allocated it, and nobody else frees it.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
 /// A text as Windows has it, with the zero at its end.
-pub(super) fn wide(text: &str) -> Vec<u16> {
+pub fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 

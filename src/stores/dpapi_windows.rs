@@ -20,21 +20,11 @@ const PURPOSE: &[u8] = b"patgate";
 /// # Errors
 /// The operating system's error.
 pub fn protected(secret: &Secret) -> io::Result<Vec<u8>> {
-    let (data, purpose) = (blob(secret.expose().as_bytes())?, blob(PURPOSE)?);
-    let mut into = CRYPT_INTEGER_BLOB { cbData: 0, pbData: ptr::null_mut() };
-    // SAFETY: both blobs live over the call; the system allocates the answer.
-    let done = unsafe {
-        CryptProtectData(
-            &data,
-            ptr::null(),
-            &purpose,
-            ptr::null(),
-            ptr::null(),
-            CRYPTPROTECT_LOCAL_MACHINE | CRYPTPROTECT_UI_FORBIDDEN,
-            &mut into,
-        )
-    };
-    taken(done, into)
+    converted(secret.expose().as_bytes(), |data, purpose, into| {
+        let flags = CRYPTPROTECT_LOCAL_MACHINE | CRYPTPROTECT_UI_FORBIDDEN;
+        // SAFETY: both blobs live over the call; the system allocates the answer.
+        unsafe { CryptProtectData(data, ptr::null(), purpose, ptr::null(), ptr::null(), flags, into) }
+    })
 }
 
 /// The secret of a file.
@@ -42,29 +32,30 @@ pub fn protected(secret: &Secret) -> io::Result<Vec<u8>> {
 /// # Errors
 /// The operating system's error, also where another machine has protected it, or text that is not UTF-8.
 pub(super) fn unprotected(blob_of_file: &[u8]) -> io::Result<String> {
-    let (data, purpose) = (blob(blob_of_file)?, blob(PURPOSE)?);
-    let mut into = CRYPT_INTEGER_BLOB { cbData: 0, pbData: ptr::null_mut() };
-    // SAFETY: both blobs live over the call; the system allocates the answer.
-    let done = unsafe {
-        CryptUnprotectData(
-            &data,
-            ptr::null_mut(),
-            &purpose,
-            ptr::null(),
-            ptr::null(),
-            CRYPTPROTECT_UI_FORBIDDEN,
-            &mut into,
-        )
-    };
+    let read = converted(blob_of_file, |data, purpose, into| {
+        let flags = CRYPTPROTECT_UI_FORBIDDEN;
+        // SAFETY: both blobs live over the call; the system allocates the answer.
+        unsafe { CryptUnprotectData(data, ptr::null_mut(), purpose, ptr::null(), ptr::null(), flags, into) }
+    });
     let explained = |error: io::Error| {
         let next = "this machine cannot decrypt it; make it here with `patgate service protect`";
         io::Error::other(format!("{next} ({error})"))
     };
-    let mut bytes = Zeroizing::new(taken(done, into).map_err(explained)?);
+    let mut bytes = Zeroizing::new(read.map_err(explained)?);
     String::from_utf8(std::mem::take(&mut *bytes)).map_err(|error| {
         error.into_bytes().zeroize();
         io::Error::other("it is no text")
     })
+}
+
+/// What one of the two calls makes of these bytes.
+fn converted(
+    bytes: &[u8],
+    call: impl FnOnce(&CRYPT_INTEGER_BLOB, &CRYPT_INTEGER_BLOB, &mut CRYPT_INTEGER_BLOB) -> i32,
+) -> io::Result<Vec<u8>> {
+    let mut into = CRYPT_INTEGER_BLOB { cbData: 0, pbData: ptr::null_mut() };
+    let done = call(&blob(bytes)?, &blob(PURPOSE)?, &mut into);
+    taken(done, into)
 }
 
 fn blob(bytes: &[u8]) -> io::Result<CRYPT_INTEGER_BLOB> {

@@ -16,6 +16,7 @@ use windows_sys::Win32::System::EventLog::{
 };
 
 use super::service_log::{Event, Severity};
+use crate::state::account::wide;
 
 /// Where the sources of the Application log are.
 const SOURCES: &str = r"SYSTEM\CurrentControlSet\Services\EventLog\Application";
@@ -44,7 +45,8 @@ impl EventLog {
             Severity::Warning => EVENTLOG_WARNING_TYPE,
             Severity::Information => EVENTLOG_INFORMATION_TYPE,
         };
-        let text = wide(&event.text);
+        // A zero within would end it.
+        let text = wide(&event.text.replace('\0', ""));
         // SAFETY: the source is open; there is one text, which ends with a zero, and no data.
         unsafe { ReportEventW(self.0, kind, 0, event.id.into(), ptr::null_mut(), 1, 0, &text.as_ptr(), ptr::null()) };
     }
@@ -75,11 +77,6 @@ pub fn register(source: &str) -> io::Result<()> {
 /// The registry's error.
 pub fn unregister(source: &str) -> io::Result<()> {
     LOCAL_MACHINE.remove_tree(format!(r"{SOURCES}\{source}")).map_err(io::Error::other)
-}
-
-fn wide(text: &str) -> Vec<u16> {
-    // A zero within would end it.
-    text.encode_utf16().filter(|unit| *unit != 0).chain([0]).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use windows_sys::Win32::Security::Cryptography::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate;
+use crate::state::account::wide;
 
 /// Where it is looked for: a service sees the machine's store, a gate in the foreground also that of its user.
 const PLACES: [u32; 2] = [CERT_SYSTEM_STORE_LOCAL_MACHINE_ID, CERT_SYSTEM_STORE_CURRENT_USER_ID];
@@ -101,7 +102,7 @@ fn sha1(der: &[u8]) -> Vec<u8> {
 
 /// All certificates of a store, which is opened to read alone.
 fn all(place: u32, store: &str) -> io::Result<Vec<CertContext>> {
-    let name: Vec<u16> = store.encode_utf16().chain([0]).collect();
+    let name = wide(store);
     let flags = place << CERT_SYSTEM_STORE_LOCATION_SHIFT | CERT_STORE_OPEN_EXISTING_FLAG | CERT_STORE_READONLY_FLAG;
     // SAFETY: the name ends with a zero and lives over the call.
     let opened = unsafe { CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, 0, flags, name.as_ptr().cast()) };

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import install
 import world
@@ -41,14 +42,18 @@ class Helm:
     def run(self, *words: object) -> subprocess.CompletedProcess:
         return subprocess.run([str(word) for word in [self.tools / "helm", *words]], env=self.env, capture_output=True, text=True)
 
+    def template(self, *words: object) -> subprocess.CompletedProcess:
+        return self.run("template", "bi", CHART, "--kube-version", VERSIONS[0], "--namespace", "patgate", *words)
+
     def rendered(self, case: str, *more: object) -> str:
-        done = self.run("template", "bi", CHART, "--kube-version", VERSIONS[0], "--namespace", "patgate", "--values", VALUES / f"{case}.yaml", *more)
+        done = self.template("--values", VALUES / f"{case}.yaml", *more)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def refused(self, *settings: str, case: str = "central") -> str:
-        words = [word for setting in settings for word in ("--set-json" if "=" in setting and setting[-1] in '}]"' else "--set", setting)]
-        done = self.run("template", "bi", CHART, "--kube-version", VERSIONS[0], "--values", VALUES / f"{case}.yaml", *words)
+        # A list or a table is JSON.
+        words = [word for one in settings for word in ("--set-json" if one[-1] in "}]" else "--set", one)]
+        done = self.template("--values", VALUES / f"{case}.yaml", *words)
         assert done.returncode != 0, f"{settings} was taken"
         return done.stderr
 
@@ -124,12 +129,13 @@ def chart(checks: Checks, helm: Helm, place: Path) -> None:
         checks.check(f"{case}: kube-score has nothing against it but what is known", scored)
 
     def alerts():
-        rule = next(one for one in documents(helm.rendered("central")) if kind(one) == "PrometheusRule")
+        central = documents(helm.rendered("central"))
+        rule = next(one for one in central if kind(one) == "PrometheusRule")
         spec = rule.split("\nspec:\n", 1)[1]
         file = place / "alerts.yml"
         file.write_text("".join(line[2:] for line in spec.splitlines(keepends=True)))
         same(file.read_text().strip(), (world.ROOT / "deploy" / "alerts.yml").read_text().strip())
-        board = next(one for one in documents(helm.rendered("central")) if "grafana_dashboard" in one)
+        board = next(one for one in central if "grafana_dashboard" in one)
         json.loads(board.split("patgate.json: |\n", 1)[1])
 
     def sidecar():
@@ -165,7 +171,7 @@ def values(checks: Checks, helm: Helm) -> None:
         assert "nobody reaches it" in helm.refused("config.listen.address=127.0.0.1:8443")
         assert "config.health.address" in helm.refused("config.health.address=")
         assert "egressPorts" in helm.refused("networkPolicy.egressPorts=[]")
-        bare = helm.run("template", "bi", CHART, "--kube-version", VERSIONS[0])
+        bare = helm.template()
         assert "config.accounts is empty" in bare.stderr, bare.stderr
 
     def odd():
@@ -260,11 +266,7 @@ def pod(checks: Checks, helm: Helm, place: Path, tools: Path) -> None:
         connection.request("GET", path)
         return connection.getresponse().status
 
-    class Serving:
-        """What a login needs to know of a gate."""
-
-    serving = Serving()
-    serving.port = port
+    serving = SimpleNamespace(port=port)  # what a login needs to know of a gate
 
     def serves():
         world.wait_for(lambda: probe("/readyz") == 200)

@@ -14,6 +14,7 @@ import signal
 import ssl
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import install
 import programs
@@ -174,13 +175,7 @@ def service(checks: Checks, windows: Windows, ground: Ground) -> None:
     verb = lambda word, *words, **options: windows.run("service", word, "--name", SERVICE, *words, **options)  # noqa: E731
     told = lambda: windows.json("service", "status", "--name", SERVICE)  # noqa: E731
 
-    class Serving:
-        """What a login needs to know of a gate."""
-
-        port = None
-
-    serving = Serving()
-    serving.port = port
+    serving = SimpleNamespace(port=port)  # what a login needs to know of a gate
 
     def installed():
         assert "no service" in verb("status", code=8)

@@ -141,6 +141,11 @@ azure.workload.identity/use: "true"
 {{- end }}
 {{- end -}}
 
+{{/* Whether a store asks the cluster who the gate is. */}}
+{{- define "patgate.mountsToken" -}}
+{{- contains "\"kubernetes\"" (toJson (.Values.config.stores | default dict)) -}}
+{{- end -}}
+
 {{/* What does not go together, said before anything is installed. */}}
 {{- define "patgate.checked" -}}
 {{- range $table := list "accounts" "credentials" "clients" -}}

@@ -152,7 +152,7 @@ fn roots(key: &str, path: Option<&Path>, now: SystemTime, found: &mut Vec<Findin
 
 /// One of the gate's own secrets. Variables and systemd's credentials belong to the gate's process, not to this one.
 fn secret(key: &str, source: &SecretSource, found: &mut Vec<Finding>) {
-    let (SecretSource::File(path) | SecretSource::Protected(path)) = source else { return };
+    let Some(path) = source.path() else { return };
     let owner = if key.starts_with("stores.") { Owner::Store } else { Owner::Gate };
     match load_now(source) {
         Err(error) => {

@@ -17,7 +17,7 @@ use crate::app::operator_keys;
 use crate::base::fault::Owner;
 use crate::cli::check;
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
-use crate::config::{Config, SecretSource, Store, file};
+use crate::config::{Config, Store, file};
 use crate::state::access_list::{Right, give_to_administrators, grant, private_directory, strangers};
 use crate::state::account::{Account, service_sid};
 use crate::telemetry::event_log;
@@ -126,7 +126,7 @@ fn where_known(set: windows_service::Result<()>) -> windows_service::Result<()> 
 
 /// How long the gate may take to stop.
 fn patience(config: &Config) -> Duration {
-    config.listen.notice + config.listen.drain + Duration::from_secs(10)
+    config.listen.ending() + Duration::from_secs(10)
 }
 
 /// Lets the account read what the configuration names, and keep state.
@@ -148,10 +148,7 @@ fn allowed(path: &Path, config: &Config, sid: &str) -> Result<(), CommandError> 
     if let Some(directory) = own_directory {
         grant(directory, sid, Right::Read).map_err(|error| named(directory, error))?;
     }
-    let own = check::sources(config).into_iter().filter_map(|(_, source)| match source {
-        SecretSource::File(path) | SecretSource::Protected(path) => Some(path),
-        SecretSource::Env(_) | SecretSource::Credential(_) => None,
-    });
+    let own = check::sources(config).into_iter().filter_map(|(_, source)| source.path().map(Path::to_owned));
     for file in std::iter::once(path.to_owned()).chain(config.files()).chain(own) {
         if file.exists() {
             grant(&file, sid, Right::Read).map_err(|error| named(&file, error))?;

@@ -36,6 +36,7 @@ const SERVICE_ALREADY_RUNNING: i32 = 1056;
 const SERVICE_CANNOT_ACCEPT_CTRL: i32 = 1061;
 const SERVICE_LOGON_FAILED: i32 = 1069;
 const SERVICE_MARKED_FOR_DELETE: i32 = 1072;
+const SERVICE_NEVER_STARTED: u32 = 1077;
 /// How long `start` and `stop` wait, beyond the drain.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often they look.
@@ -144,7 +145,7 @@ fn service_name(text: &str) -> Result<String, String> {
 fn start(args: &NameArgs) -> Result<(), CommandError> {
     let service = opened(args, ServiceAccess::START | ServiceAccess::QUERY_STATUS)?;
     match service.start::<OsString>(&[]) {
-        Err(error) if system_code(&error) == Some(SERVICE_ALREADY_RUNNING) => return shown(args, &service),
+        Err(error) if system_code(&error) == Some(SERVICE_ALREADY_RUNNING) => return shown(args, &service).map(drop),
         started => started.map_err(|error| failed(&args.name, error))?,
     }
     // RUNNING comes at once; what the configuration lacks shows a moment later.
@@ -156,13 +157,13 @@ fn start(args: &NameArgs) -> Result<(), CommandError> {
         }
         std::thread::sleep(LOOK);
     }
-    shown(args, &service)
+    shown(args, &service).map(drop)
 }
 
 fn stop(args: &NameArgs) -> Result<(), CommandError> {
     let service = opened(args, ServiceAccess::STOP | ServiceAccess::QUERY_STATUS)?;
     stopped(&service, &args.name)?;
-    shown(args, &service)
+    shown(args, &service).map(drop)
 }
 
 /// Stops a service, if it runs, and waits until it has ended.
@@ -194,16 +195,14 @@ fn stopped(service: &Service, name: &str) -> Result<(), CommandError> {
 
 fn status(args: &NameArgs) -> Result<(), CommandError> {
     let service = opened(args, ServiceAccess::QUERY_STATUS | ServiceAccess::QUERY_CONFIG)?;
-    shown(args, &service)?;
-    let status = service.query_status().map_err(|error| failed(&args.name, error))?;
-    match status.current_state {
+    match shown(args, &service)? {
         ServiceState::Running => Ok(()),
         _ => Err(CommandError::attention("")),
     }
 }
 
-/// Says what the service manager knows.
-fn shown(args: &NameArgs, service: &Service) -> Result<(), CommandError> {
+/// Says what the service manager knows; the state.
+fn shown(args: &NameArgs, service: &Service) -> Result<ServiceState, CommandError> {
     let status = service.query_status().map_err(|error| failed(&args.name, error))?;
     let state = match status.current_state {
         ServiceState::Running => "running",
@@ -226,7 +225,7 @@ fn shown(args: &NameArgs, service: &Service) -> Result<(), CommandError> {
             say(&format!("{}: {state}{process}{account}{code}", args.name));
         }
     }
-    Ok(())
+    Ok(status.current_state)
 }
 
 /// The exit code of one that ended by itself.
@@ -234,8 +233,7 @@ fn exit_code(status: &ServiceStatus) -> Option<u32> {
     let stopped = status.current_state == ServiceState::Stopped;
     match status.exit_code {
         ServiceExitCode::ServiceSpecific(code) if stopped => Some(code),
-        // ERROR_SERVICE_NEVER_STARTED is the state of one that was not started yet.
-        ServiceExitCode::Win32(code) if stopped && code != 0 && code != 1077 => Some(code),
+        ServiceExitCode::Win32(code) if stopped && code != 0 && code != SERVICE_NEVER_STARTED => Some(code),
         _ => None,
     }
 }
