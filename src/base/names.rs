@@ -80,6 +80,9 @@ pub struct SecretRef {
 }
 
 impl SecretRef {
+    /// What every reference matches, and neither a token nor a key.
+    pub const PATTERN: &str = "^[^:]+:.";
+
     /// Reads `STORE:PATH` or `STORE:PATH#FIELD`; `None` when a part is missing.
     pub fn parse(text: &str) -> Option<Self> {
         let (store, rest) = text.split_once(':')?;

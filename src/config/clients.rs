@@ -49,13 +49,15 @@ pub(super) fn client(
     if let Some(Found { value, span }) = &listeners {
         value.iter().for_each(|name: &Arc<str>| known(&section, span, "listeners", name, listener_names));
     }
-    let bind = section.parsed("bind", "\"client\", \"network\", \"address\" or \"certificate\"", |text| match text {
-        "client" => Some(Bind::Client),
-        "network" => Some(Bind::Network),
-        "address" => Some(Bind::Address),
-        "certificate" => Some(Bind::Certificate),
-        _ => None,
-    });
+    let bind = section.choice(
+        "bind",
+        &[
+            ("client", Bind::Client),
+            ("network", Bind::Network),
+            ("address", Bind::Address),
+            ("certificate", Bind::Certificate),
+        ],
+    );
     let asked = ["keys", "certificates"].map(|key| section.has(key));
     let pins = Pins {
         role: pin(&section, "role", Some("roles")),
@@ -64,12 +66,8 @@ pub(super) fn client(
         schema: pin(&section, "schema", None),
     };
     let query_tag = section.flag("query_tag").is_some_and(|found| found.value);
-    let sql = section.parsed("sql", "\"off\", \"fingerprint\" or \"full\"", |text| match text {
-        "off" => Some(SqlRecord::Off),
-        "fingerprint" => Some(SqlRecord::Fingerprint),
-        "full" => Some(SqlRecord::Full),
-        _ => None,
-    });
+    let sql = section
+        .choice("sql", &[("off", SqlRecord::Off), ("fingerprint", SqlRecord::Fingerprint), ("full", SqlRecord::Full)]);
     let limits = section.section("limits").map(of_client).unwrap_or_default();
     section.finish();
     // An invalid list was reported; it must not look like an empty one.
@@ -96,6 +94,7 @@ pub(super) fn client(
 /// The hashes of its keys.
 fn keys(section: &Section<'_>) -> Option<Found<Vec<[u8; 32]>>> {
     let wanted = "\"sha256:\" and 64 hex digits, as `patgate client new` prints it; never the key itself";
+    section.matches("keys", KEY_HASH);
     let keys = section.list("keys", wanted, key_hash)?;
     if !(1..=2).contains(&keys.value.len()) {
         let what = "a client has one key, or two during a change of keys";
@@ -161,6 +160,9 @@ fn loopback() -> Vec<IpNet> {
     let v4 = ipnet::Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8).map(IpNet::V4);
     [v4.ok(), Some(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))].into_iter().flatten().collect()
 }
+
+/// What the hash of every key matches, and no key.
+const KEY_HASH: &str = "^sha256:[0-9A-Fa-f]{64}$";
 
 fn key_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];

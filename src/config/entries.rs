@@ -103,6 +103,7 @@ pub(super) fn account_name(section: &Section<'_>, accounts: &[String]) -> Option
 /// `pat`, or `key_pair` with its passphrase.
 pub(super) fn login(section: &Section<'_>, stores: &[String]) -> Option<LoginRefs> {
     let (pat, key) = (references(section, "pat", PAT, stores), references(section, "key_pair", KEY_PAIR, stores));
+    section.matches("passphrase", SecretRef::PATTERN);
     let passphrase = section.parsed("passphrase", PASSPHRASE, SecretRef::parse);
     if let Some(found) = &passphrase {
         known(section, &found.span, "passphrase", &found.value.store, stores);
@@ -127,6 +128,7 @@ pub(super) fn login(section: &Section<'_>, stores: &[String]) -> Option<LoginRef
 
 /// One or more references to known stores.
 fn references(section: &Section<'_>, key: &'static str, wanted: &str, stores: &[String]) -> Option<SecretRefs> {
+    section.matches(key, SecretRef::PATTERN);
     let found = section.zero_or_more(key, wanted, SecretRef::parse)?;
     if found.value.is_empty() {
         section.error_at(&found.span, key, "the list is empty", format!("Write {wanted}."));

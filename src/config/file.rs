@@ -385,6 +385,7 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
     Some(optional!(section, |section: Option<&Section<'_>>| {
         let wanted = "a reference \"STORE:PATH#FIELD\", never a key itself, or a list of them";
         let keys = section.filter(|section| section.has("keys")).and_then(|section| {
+            section.matches("keys", SecretRef::PATTERN);
             let found = section.one_or_more("keys", wanted, SecretRef::parse)?;
             found.value.iter().for_each(|reference| known(section, &found.span, "keys", &reference.store, stores));
             SecretRefs::new(found.value)
@@ -400,30 +401,18 @@ fn seal(top: &Section<'_>, stores: &[String]) -> Option<Seal> {
 }
 
 fn log(section: Option<Section<'_>>) -> Log {
-    let level = |text: &str| {
-        Some(match text {
-            "error" => Level::Error,
-            "warn" => Level::Warn,
-            "info" => Level::Info,
-            "debug" => Level::Debug,
-            "trace" => Level::Trace,
-            _ => return None,
-        })
-    };
-    let format = |text: &str| {
-        Some(match text {
-            "auto" => LogFormat::Auto,
-            "json" => LogFormat::Json,
-            "text" => LogFormat::Text,
-            _ => return None,
-        })
-    };
+    let levels = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
     optional!(section, |section: Option<&Section<'_>>| Log {
-        level: section
-            .and_then(|section| section.parsed("level", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", level))
-            .map_or(Level::Info, |found| found.value),
+        level: section.and_then(|section| section.choice("level", &levels)).map_or(Level::Info, |found| found.value),
         format: section
-            .and_then(|section| section.parsed("format", "\"auto\", \"json\" or \"text\"", format))
+            .and_then(|section| section.choice("format", &formats))
             .map_or(LogFormat::Auto, |found| found.value),
     })
 }

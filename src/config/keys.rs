@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::file;
-use super::report::{Asked, Form};
+use super::report::{Asked, Fits, Form};
 
 /// The commented example, which holds every key.
 const EXAMPLE: &str = include_str!("../../config/patgate.toml");
@@ -46,6 +46,7 @@ pub fn keys() -> Vec<Key> {
             if all.wanted.len() < one.wanted.len() {
                 all.wanted.clone_from(&one.wanted);
             }
+            all.fits = all.fits.take().or_else(|| one.fits.clone());
         }
     }
     let shown = shown();
@@ -127,7 +128,8 @@ struct Node<'a> {
     below: BTreeMap<&'a str, Node<'a>>,
 }
 
-/// The schema of the file (JSON Schema, draft 2020-12). It knows names and forms; `patgate check` knows the rest.
+/// The schema of the file (JSON Schema, draft 2020-12). It knows names, forms and what a value looks like, so that it
+/// takes no secret in place of a reference or a hash; `patgate check` knows the rest.
 pub fn schema() -> Value {
     let keys = keys();
     let mut top = Node::default();
@@ -153,14 +155,24 @@ fn value(node: &Node<'_>) -> Value {
         Some(key) => key.asked.forms.iter().copied().collect(),
         None => vec![Form::Table],
     };
+    let fits = node.key.and_then(|key| key.asked.fits.as_ref());
+    let text = || match fits {
+        Some(Fits::Pattern(pattern)) => json!({ "type": "string", "pattern": pattern }),
+        Some(Fits::Words(words)) => json!({ "enum": words }),
+        Some(Fits::Between(..)) | None => json!({ "type": "string" }),
+    };
+    let integer = || match fits {
+        Some(Fits::Between(least, most)) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Some(Fits::Pattern(_) | Fits::Words(_)) | None => json!({ "type": "integer" }),
+    };
     let mut all: Vec<_> = forms
         .iter()
         .map(|form| match form {
-            Form::Text => json!({ "type": "string" }),
+            Form::Text => text(),
             Form::Flag => json!({ "type": "boolean" }),
-            Form::Integer => json!({ "type": "integer" }),
+            Form::Integer => integer(),
             Form::Number => json!({ "type": "number" }),
-            Form::List => json!({ "type": "array", "items": { "type": "string" } }),
+            Form::List => json!({ "type": "array", "items": text() }),
             Form::Table => table(node),
         })
         .collect();
@@ -231,6 +243,8 @@ mod tests {
         assert_eq!(key("listen.public").default, None);
         assert_eq!(key("credentials.*.pat").asked.forms.iter().copied().collect::<Vec<_>>(), [Form::Text, Form::List]);
         assert!(keys.iter().any(|key| key.path.starts_with("stores.*.vault.approle.")));
+        assert_eq!(key("log.format").asked.fits, Some(Fits::Words(vec!["auto", "json", "text"])));
+        assert_eq!(key("clients.*.bind").asked.wanted, "\"client\", \"network\", \"address\" or \"certificate\"");
         // Everything that has a value has words for it.
         let bare: Vec<_> = keys.iter().filter(|key| key.asked.wanted.is_empty()).map(|key| &key.path).collect();
         assert!(bare.is_empty(), "{bare:?}");

@@ -73,6 +73,7 @@ fn both(section: &Section<'_>) -> Rates {
 
 /// One rate or a list; none if the key is missing.
 fn rates(section: &Section<'_>, key: &'static str) -> Arc<[Rate]> {
+    section.matches(key, units::RATE);
     section
         .zero_or_more(key, WANTED, units::rate)
         .map_or_else(|| Arc::new([]) as Arc<[Rate]>, |found| found.value.into())

@@ -91,10 +91,8 @@ pub(super) fn listener(name: &str, section: Section<'_>, main: &Listen) -> Optio
         section.error("this is the name of [listen]", "Choose another name");
     }
     let name: Arc<str> = name.into();
-    let kind = section.parsed("kind", "\"driver\" or \"connect\"", |text| {
-        [Kind::DRIVER, Kind::CONNECT].into_iter().find(|kind| *kind == text)
-    });
-    if kind.is_some_and(|kind| kind.value == Kind::CONNECT) {
+    let kind = section.choice("kind", &[(Kind::DRIVER, false), (Kind::CONNECT, true)]);
+    if kind.is_some_and(|connects| connects.value) {
         return connect(name, section, main);
     }
     let own = own_settings(&section, Kind::DRIVER, main.tls.as_ref());

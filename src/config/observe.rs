@@ -92,6 +92,7 @@ pub(super) fn metrics(section: Option<Section<'_>>) -> Metrics {
     let otlp = section.parsed("otlp", ADDRESS, address);
     let wanted = "a duration from 1s to 1h";
     let fits = |every: &Duration| (Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(every);
+    section.matches("every", units::DURATION);
     let every = section.parsed("every", wanted, |text| units::duration(text).filter(fits));
     let ca = section.path("ca");
     section.finish();

@@ -51,7 +51,10 @@ pub(super) fn pat(section: Option<&Section<'_>>) -> Pat {
 fn warn(section: Option<&Section<'_>>) -> Vec<Duration> {
     let wanted = "a duration from 1h to 365d, such as \"14d\"";
     let fits = |text: &str| units::duration(text).filter(|time| (HOUR..=365 * 24 * HOUR).contains(time));
-    let found = section.and_then(|section| section.zero_or_more("warn", wanted, fits));
+    let found = section.and_then(|section| {
+        section.matches("warn", units::DURATION);
+        section.zero_or_more("warn", wanted, fits)
+    });
     let mut warn = found.map_or_else(|| [14, 7, 3, 1].map(|days| days * 24 * HOUR).to_vec(), |found| found.value);
     warn.sort_unstable_by(|one, two| two.cmp(one));
     warn.dedup();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::report::{Form, Report};
+use super::report::{Fits, Form, Report};
 use super::units;
 
 /// The state that all sections of one file share.
@@ -79,6 +79,16 @@ impl<'a> Section<'a> {
         self.context.report.borrow_mut().asked(joined(&self.kind, key), self.has(key), form, wanted);
     }
 
+    /// Says what fits for a key, for the schema of the file.
+    fn fits(&self, key: &str, fits: Fits) {
+        self.context.report.borrow_mut().fits(joined(&self.kind, key), fits);
+    }
+
+    /// Says that a string, or each of a list, matches a regular expression.
+    pub fn matches(&self, key: &str, pattern: &'static str) {
+        self.fits(key, Fits::Pattern(pattern));
+    }
+
     fn get(&self, key: &'static str, form: Form, wanted: &str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
         self.know(key, form, wanted);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
@@ -141,6 +151,18 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// One of some words, each with what it means.
+    pub fn choice<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<Found<T>> {
+        let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let wanted = match quoted.split_last() {
+            Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+            _ => quoted.concat(),
+        };
+        self.fits(key, Fits::Words(words.iter().map(|(word, _)| *word).collect()));
+        let meant = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        self.parsed(key, &wanted, meant)
+    }
+
     /// A duration with its unit, in a range.
     pub fn duration(&self, key: &'static str, default: Duration, range: Range<Duration>) -> Duration {
         let wanted = format!(
@@ -148,6 +170,7 @@ impl<'a> Section<'a> {
             units::show_duration(range.start),
             units::show_duration(range.end)
         );
+        self.matches(key, units::DURATION);
         let parse = |text: &str| units::duration(text).filter(|value| *value >= range.start && *value <= range.end);
         self.parsed(key, &wanted, parse).map_or(default, |found| found.value)
     }
@@ -155,6 +178,7 @@ impl<'a> Section<'a> {
     /// A size in bytes with its unit, in a range.
     pub fn size(&self, key: &'static str, default: usize, range: Range<usize>) -> usize {
         let wanted = format!("a size from {} to {} bytes, such as \"64KiB\" or \"1MiB\"", range.start, range.end);
+        self.matches(key, units::SIZE);
         let parse = |text: &str| units::size(text).filter(|value| *value >= range.start && *value <= range.end);
         self.parsed(key, &wanted, parse).map_or(default, |found| found.value)
     }
@@ -162,6 +186,7 @@ impl<'a> Section<'a> {
     /// A whole number in a range.
     pub fn count(&self, key: &'static str, range: Range<usize>) -> Option<Found<usize>> {
         let wanted = format!("a whole number from {} to {}", range.start, range.end);
+        self.fits(key, Fits::Between(range.start, range.end));
         self.typed(key, Form::Integer, &wanted, |value| {
             let number = value.as_integer().filter(|number| number.radix() == 10)?;
             number.as_str().parse().ok().filter(|n| *n >= range.start && *n <= range.end)

@@ -25,6 +25,19 @@ pub struct Asked {
     pub forms: BTreeSet<Form>,
     /// What to write, for people.
     pub wanted: String,
+    /// What fits, for programs, where that can be said.
+    pub fits: Option<Fits>,
+}
+
+/// What fits of the values of one form. The reader takes no others, and looks at more than this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fits {
+    /// A string, or each of a list, that matches a regular expression.
+    Pattern(&'static str),
+    /// One of some words.
+    Words(Vec<&'static str>),
+    /// A number in a range, both ends included.
+    Between(usize, usize),
 }
 
 /// What a value is in TOML.
@@ -100,6 +113,11 @@ impl Report {
         if asked.wanted.len() < wanted.len() {
             wanted.clone_into(&mut asked.wanted);
         }
+    }
+
+    /// What fits for a key.
+    pub(super) fn fits(&mut self, key: String, fits: Fits) {
+        self.keys.entry(key).or_default().fits = Some(fits);
     }
 
     /// Every key that the reader asked for, with its tables (`*` for a name that the operator chose).

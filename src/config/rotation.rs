@@ -108,6 +108,8 @@ impl Rotations<'_> {
             }
         }
         let token = section.required_parsed("token", "the token's name: letters, digits and underscores", token);
+        section.matches("every", units::DURATION);
+        section.matches("overlap", units::DURATION);
         let every = "a duration from 1d to 365d, such as \"60d\"";
         let every = section.required_parsed("every", every, |text| within(text, DAY..YEAR));
         let overlap = "whole hours from 0h to 365d, such as \"24h\"";

@@ -30,9 +30,13 @@ impl SecretSource {
 const SOURCE: &str =
     "\"file:PATH\", \"env:NAME\", \"credential:NAME\" or on Windows \"dpapi:PATH\", never the secret itself";
 
+/// What every source matches, and few secrets.
+const PATTERN: &str = "^(file|env|credential|dpapi):.";
+
 /// A value that names one of the gate's own secrets.
 pub(super) fn secret_source(section: &Section<'_>, key: &'static str) -> Option<Found<SecretSource>> {
     let base = section.base().to_owned();
+    section.matches(key, PATTERN);
     let source = section.parsed(key, SOURCE, |text| match text.split_once(':')? {
         ("file", path) if !path.is_empty() => Some(SecretSource::File(base.join(path))),
         ("dpapi", path) if !path.is_empty() => Some(SecretSource::Protected(base.join(path))),

@@ -194,12 +194,7 @@ fn vault(section: Section<'_>, everywhere: Option<&ForwardProxy>) -> Option<Stor
     let address = section.required_parsed("address", wanted, origin);
     let reach = reach(&section, everywhere);
     let namespace = section.text("namespace", "a namespace, such as \"team/bi\"");
-    let kv = section.parsed("kv", "\"auto\", \"v1\" or \"v2\"", |text| match text {
-        "auto" => Some(None),
-        "v1" => Some(Some(KvVersion::V1)),
-        "v2" => Some(Some(KvVersion::V2)),
-        _ => None,
-    });
+    let kv = section.choice("kv", &[("auto", None), ("v1", Some(KvVersion::V1)), ("v2", Some(KvVersion::V2))]);
     let token = secret_source(&section, "token").map(|found| VaultLogin::Token(found.value));
     let logins = [
         token,

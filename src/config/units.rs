@@ -3,6 +3,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+/// What every duration matches.
+pub const DURATION: &str = r"^[0-9]+\s*(ms|s|m|h|d)$";
+/// What every size matches.
+pub const SIZE: &str = r"^[0-9]+\s*(B|KiB|MiB|GiB)$";
+/// What every rate matches.
+pub const RATE: &str = r"^\s*[0-9]+\s*/\s*[0-9]*\s*(s|min|h)\s*$";
+
 /// `250ms`, `30s`, `5m`, `24h`, `7d`.
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;

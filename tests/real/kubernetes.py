@@ -160,6 +160,15 @@ def values(checks: Checks, helm: Helm) -> None:
         assert "pat_" in helm.refused("config.credentials.powerbi.pat_=x")
         assert "replicaCount" in helm.refused("replicaCount=two")
         assert "drain" in helm.refused("config.listen.drain=5")
+        assert "drain" in helm.refused("config.listen.drain=5min")
+        assert "sql" in helm.refused("config.clients.powerbi.sql=some")
+
+    def pasted():
+        key, pat = "pgk_powerbi_canary", "eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.c2ln"
+        assert "keys" in helm.refused(f'config.clients.powerbi.keys=["{key}"]')
+        assert "pat" in helm.refused(f"config.credentials.powerbi.pat={pat}")
+        assert "pat" in helm.refused(f'config.credentials.powerbi.pat=["vault:kv/bi#token", "{pat}"]')
+        assert "token" in helm.refused("config.stores.vault.vault.token=hvs.canary")
 
     def apart():
         assert "config.seal.keys" in helm.refused("replicaCount=2", "state.existingClaim=", case="alone")
@@ -198,6 +207,7 @@ def values(checks: Checks, helm: Helm) -> None:
     checks.check("values that YAML or TOML would read otherwise stay what they are", odd)
     checks.check("a further listener has its port at the pod, the service and the policy", proxy)
     checks.check("a value or a key of the configuration that nobody knows is refused", unknown)
+    checks.check("a secret in place of its hash or its reference is refused: a ConfigMap is no place for it", pasted)
     checks.check("what does not go together is refused with what to do", apart)
 
 
