@@ -161,10 +161,11 @@ fn config(top: Section<'_>) -> Option<Config> {
         store_names: &stores.names,
         seen: Vec::new(),
     };
-    let credentials =
+    let mut credentials =
         table(&top, "credentials", "[credentials.powerbi] with account, user and pat", |name, section| {
             credential(name, section, &mut rotations)
         });
+    rotations.share(&mut credentials.values);
     let clients = table(
         &top,
         "clients",

@@ -317,7 +317,7 @@ pub struct Credential {
     pub user: String,
     /// What it logs in with.
     pub login: LoginRefs,
-    /// How the gate rotates its PAT; `None` leaves that to others.
+    /// How the gate rotates its PAT, or another credential with the same PAT says so; `None` leaves it to others.
     pub rotation: Option<Rotation>,
     /// The context that every session gets, whatever the client asks for.
     pub pins: Pins,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::entries::{account_name, known, login};
 use super::read::Section;
 use super::units;
-use super::{Account, Config, Store};
+use super::{Account, Config, Credential, Store};
 use crate::base::ids::ServiceUser;
 use crate::base::names::{LoginRefs, SecretRefs};
 
@@ -154,7 +154,19 @@ impl Rotations<'_> {
         }
     }
 
-    /// No other credential rotates the same token otherwise, or another token into the same secret.
+    /// A token belongs to a user, not to a credential: a credential of the same user with the same references has its
+    /// rotation too.
+    pub(super) fn share(&self, credentials: &mut BTreeMap<Arc<str>, Credential>) {
+        let has_none = |one: &&mut Credential| one.rotation.is_none() && matches!(one.login, LoginRefs::Pat(_));
+        for credential in credentials.values_mut().filter(has_none) {
+            let Some(account) = self.accounts.get(&credential.account) else { continue };
+            let user = ServiceUser::new(&account.authority(), &credential.user);
+            let same = |seen: &&Seen| seen.user == user && seen.references == *credential.login.secret();
+            credential.rotation = self.seen.iter().find(same).map(|seen| seen.rotation.clone());
+        }
+    }
+
+    /// No other credential rotates the same token, or another token into the same secret.
     fn alone(&mut self, section: &Section<'_>, rotation: &Rotation, of: &RotationOf<'_>) {
         let (Some(account), Some(user)) = (of.account.and_then(|name| self.accounts.get(name)), of.user) else {
             return;
@@ -164,12 +176,14 @@ impl Rotations<'_> {
         // One of them is enough to see.
         for other in &self.seen {
             let one_token = other.user == user && other.rotation.token == rotation.token;
-            if one_token && (other.rotation != *rotation || other.references != *references) {
-                let what = format!("credentials.{} rotates the same token in another way", other.credential);
-                section.error(what, "Give both the same `rotation` and the same `pat`, or rotate it in one of them");
+            if one_token {
+                let what = format!("credentials.{} rotates this token already", other.credential);
+                let remedy =
+                    "Leave `rotation` in one of them, and give both the same `pat`: it is rotated once for both";
+                section.error(what, remedy);
                 break;
             }
-            if !one_token && other.references.iter().next() == references.iter().next() {
+            if other.references.iter().next() == references.iter().next() {
                 let what = format!("credentials.{} rotates another token into the same secret", other.credential);
                 section.error(what, "Give each a secret of its own");
                 break;
@@ -230,4 +244,32 @@ fn within(text: &str, range: Range<Duration>) -> Option<Duration> {
 /// A duration of whole units.
 fn whole(value: Duration, unit: Duration) -> Option<Duration> {
     value.as_millis().is_multiple_of(unit.as_millis()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::file;
+
+    #[test]
+    fn who_uses_the_token_has_its_rotation() {
+        let credential = |name: &str, user: &str, pat: &str, rotation: &str| {
+            format!("[credentials.{name}]\naccount = 'a'\nuser = '{user}'\npat = {pat}\n{rotation}\n")
+        };
+        let rotation = "rotation = { rotator = 'r', token = 'T', every = '60d' }";
+        let text = [
+            "[listen]\naddress = '127.0.0.1:0'\ndanger_plaintext = true\n[stores.f.file]\npath = 'secrets'\n",
+            "[accounts.a]\nhost = 'x.snowflakecomputing.com'\n",
+            "[rotators.r]\naccount = 'a'\nuser = 'R'\nkey_pair = 'f:r.pem'\n",
+            &credential("first", "U", "'f:u'", ""),
+            &credential("second", "u", "['f:u']", rotation),
+            &credential("other-user", "V", "'f:u'", ""),
+            &credential("other-secret", "U", "['f:u', 'f:v']", ""),
+            "[clients.c]\ncredential = 'first'\ntrust = 'loopback'\n",
+        ];
+        let (config, _) = file::parse(Path::new("p.toml"), &text.concat()).unwrap_or_else(|report| panic!("{report}"));
+        let rotated = config.credentials.iter().filter(|(_, one)| one.rotation.is_some());
+        assert_eq!(rotated.map(|(name, _)| &**name).collect::<Vec<_>>(), ["first", "second"]);
+    }
 }

@@ -426,7 +426,7 @@ async fn every_reference_that_has_the_old_token_gets_the_new_one() {
 async fn two_credentials_of_one_token_rotate_it_once() {
     let world = World::start().await;
     let two = |text: String| {
-        let first = text.split("[credentials.c]").nth(1).unwrap().split("[clients.x]").next().unwrap().to_owned();
+        let first = text.split("[credentials.c]").nth(1).unwrap().split("rotation=").next().unwrap().to_owned();
         format!("{text}[credentials.d]{first}")
     };
     let gate = world.gate_with("state", &two);
