@@ -58,7 +58,7 @@ fn chosen<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Listen, Comm
         .ok_or_else(|| wrong(format!("no listener {name} is of kind \"{}\"", Kind::CONNECT)))
 }
 
-/// The file, as Netscape described it and as browsers, WinHTTP and drivers read it.
+/// The file, as Netscape described it; `HTTPS`, which came later, is what browsers read.
 fn pac(config: &Config, listen: &Listen, host: Option<&str>) -> Result<String, CommandError> {
     let (public, port) = match &listen.public {
         Some((name, port)) => (Some(name.as_str()), *port),
@@ -84,7 +84,12 @@ fn pac(config: &Config, listen: &Listen, host: Option<&str>) -> Result<String, C
         false => String::new(),
     };
     // HTTPS: the tool speaks TLS to the proxy itself.
-    let how = if listen.tls.is_some() { "HTTPS" } else { "PROXY" };
+    let (how, note) = match listen.tls.is_some() {
+        true => {
+            ("HTTPS", format!("{note}// HTTPS is TLS to the proxy itself: .NET Framework and older WinHTTP lack it.\n"))
+        }
+        false => ("PROXY", note),
+    };
     let mut hosts: Vec<_> = config.accounts.values().map(|account| account.host.to_ascii_lowercase()).collect();
     hosts.sort_unstable();
     hosts.dedup();

@@ -180,6 +180,7 @@ fn config(top: Section<'_>) -> Option<Config> {
     }
     tunnels(&top, listeners.values(), &accounts.values);
     admission(&top, listen.iter().chain(listeners.values()), &clients.values);
+    keyed_ways(&top, &listeners, &clients.values);
     let names =
         clients.values.into_iter().filter_map(|(name, client)| Some((ClientName::parse(&name)?, client))).collect();
     top.finish();
@@ -260,6 +261,19 @@ fn unsealed(top: &Section<'_>, accounts: usize, clients: &BTreeMap<Arc<str>, Cli
             "there is more than one account, but tokens are not sealed",
             "Remove `seal = false`, or run one gate per account",
         );
+    }
+}
+
+/// A listener that asks for a key at each CONNECT is no way in for a client without one.
+fn keyed_ways(top: &Section<'_>, listeners: &BTreeMap<Arc<str>, Listen>, clients: &BTreeMap<Arc<str>, Client>) {
+    let asks = |name: &Arc<str>| listeners.get(name).and_then(Listen::connect).is_some_and(|connect| connect.auth);
+    for (name, client) in clients.iter().filter(|(_, client)| client.keys.is_empty()) {
+        if !client.listeners.is_empty() && client.listeners.iter().all(asks) {
+            top.error(
+                format!("clients.{name} has no key, and each listener that it may use asks for one (`auth`)"),
+                "Give it a key, or another listener",
+            );
+        }
     }
 }
 
