@@ -58,7 +58,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use admin::Verb;
-pub use alone::pats_alone;
+pub use alone::{Alone, Work, pats_alone};
 pub use generations::{Reloaded, resolver};
 pub use listeners::proxy_way;
 pub use operator_key::OperatorKey;

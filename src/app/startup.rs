@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -17,6 +16,7 @@ use crate::proxy::{InflateBudget, Services};
 use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::state::StateDir;
+use crate::state::place::StatePlace;
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::history::History;
@@ -60,27 +60,25 @@ pub(super) async fn services(
     Ok((services, resolver, observer))
 }
 
-/// The state directory: the one that the operator or systemd names, or `state` beside the configuration if the gate can
-/// write there.
+/// The state directory; `None` if nobody has named one, and the gate cannot write beside its configuration.
 fn state(state: &config::State) -> io::Result<Option<StateDir>> {
-    let systemd = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
-    if let Some(directory) = state.directory.clone().or(systemd) {
-        let failed = |error| io::Error::other(format!("the state directory {}: {error}", directory.display()));
-        return StateDir::open(&directory).map(Some).map_err(failed);
+    let StatePlace { path, named } = StatePlace::of(state.directory.as_deref(), &state.beside);
+    match StateDir::open(&path) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if named => Err(io::Error::other(format!("the state directory {}: {error}", path.display()))),
+        Err(error) => {
+            tracing::warn!(
+                directory = %path.display(),
+                cause = %error,
+                "a restart forgets bad logins; name a directory in state.directory"
+            );
+            Ok(None)
+        }
     }
-    let opened = StateDir::open(&state.beside);
-    if let Err(error) = &opened {
-        tracing::warn!(
-            directory = %state.beside.display(),
-            cause = %error,
-            "a restart forgets bad logins; name a directory in state.directory"
-        );
-    }
-    Ok(opened.ok())
 }
 
 /// Where records go, and the thread that writes them down.
-fn observed(
+pub(super) fn observed(
     config: &Config,
     state: Option<&StateDir>,
     metrics: &Arc<Metrics>,
@@ -139,7 +137,7 @@ pub(super) fn replicas(config: &Config, env: &Env) -> io::Result<Option<Arc<Repl
     Replicas::open(settings, password.as_ref(), env).map(Some).map_err(io::Error::other)
 }
 
-fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<DiskCache>> {
+pub(super) fn disk_cache(settings: &config::State, state: Option<&StateDir>) -> io::Result<Option<DiskCache>> {
     let Some(source) = &settings.warm_key else { return Ok(None) };
     let missing = "state.warm_key is set, but the gate has no state directory for the copy";
     let directory = state.ok_or_else(|| io::Error::other(missing))?;

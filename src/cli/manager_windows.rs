@@ -19,6 +19,7 @@ use windows_service::service_control_handler::{self, ServiceControlHandlerResult
 use super::signal::SystemEvent;
 use crate::config::Config;
 use crate::state::StateDir;
+use crate::state::place::StatePlace;
 use crate::telemetry::event_log::EventLog;
 use crate::telemetry::logs::Output;
 use crate::telemetry::service_log::{Event, OTHER, ServiceLog, Severity};
@@ -133,7 +134,7 @@ impl ServiceManager {
 
 /// A file a day, in the state directory.
 fn files(config: &Config) -> io::Result<RollingFileAppender> {
-    let state = StateDir::open(config.state.directory.as_ref().unwrap_or(&config.state.beside))?;
+    let state = StateDir::open(&StatePlace::of(config.state.directory.as_deref(), &config.state.beside).path)?;
     let files = RollingFileAppender::builder().rotation(Rotation::DAILY).max_log_files(DAYS);
     let files = files.filename_prefix("patgate").filename_suffix("log").build(state.path().join(LOG));
     files.map_err(io::Error::other)

@@ -13,6 +13,7 @@ use super::usual::{self, CONFIG};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fault::Owner;
 use crate::base::rfc3339;
+use crate::config::file;
 
 /// What `--help` says at its end.
 pub(super) const EXIT_CODES: &str = "\
@@ -71,6 +72,11 @@ impl GateArgs {
     /// The configuration file.
     pub(super) fn file(&self) -> Result<PathBuf, CommandError> {
         named_or_usual(self.config.as_deref())
+    }
+
+    /// Whether the gate that was named takes its commands where this file says.
+    pub(super) fn is_of(&self, file: &Path) -> bool {
+        self.admin.as_ref().is_some_and(|admin| *admin == Place::of(file::named_in_part(file).1))
     }
 }
 

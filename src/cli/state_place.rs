@@ -10,7 +10,8 @@ use super::shell::{CommandError, GateArgs};
 use super::usual;
 use crate::app::Verb;
 use crate::app::status::Status;
-use crate::config::file;
+use crate::config::{Config, file};
+use crate::state::place::{StatePlace, of_systemd};
 
 /// Where the state is.
 #[derive(Args, Clone)]
@@ -26,6 +27,29 @@ pub(super) struct StateArgs {
     admin: Option<Place>,
 }
 
+impl StateArgs {
+    /// The configuration that goes with the state: the one that is named, else the usual one, if it is that gate's.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let is_its = |file: &PathBuf| match (&self.state, &self.admin) {
+            (Some(_), _) => false,
+            (None, Some(admin)) => GateArgs::at(admin.clone()).is_of(file),
+            (None, None) => file.exists(),
+        };
+        self.config.clone().or_else(|| Some(usual::config()).filter(is_its))
+    }
+}
+
+/// The directory that a gate with this configuration keeps its state in, whoever asks: the packaged gate has its own
+/// where systemd makes it.
+pub(super) fn of_gate(config: &Config) -> StatePlace {
+    let StatePlace { path, named } = StatePlace::of(config.state.directory.as_deref(), &config.state.beside);
+    let is_usual = !named && path.parent() == usual::config().parent();
+    match usual::state().filter(|place| is_usual && !path.is_dir() && place.is_dir()) {
+        Some(path) => StatePlace { path, named: true },
+        None => StatePlace { path, named },
+    }
+}
+
 /// The state directory.
 ///
 /// # Errors
@@ -35,15 +59,19 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
         return Ok(named.clone());
     }
     if let Some(admin) = &args.admin {
-        let (_, status): (_, Status) = admin_client::ask(&GateArgs::at(admin.clone()), Verb::Status, "")?;
-        return status.state.ok_or_else(|| CommandError::gate("the running gate has no state directory"));
+        return match admin_client::ask::<Status>(&GateArgs::at(admin.clone()), Verb::Status, "") {
+            Ok((_, status)) => {
+                status.state.ok_or_else(|| CommandError::gate("the running gate has no state directory"))
+            }
+            // Its state is there, if its file is: another gate's would tell another story.
+            Err(why) => args.file().as_deref().and_then(of_file).ok_or_else(|| why.into()),
+        };
     }
     if let Some(file) = &args.config {
         return of_file(file).ok_or_else(|| missing(file));
     }
-    let usual = Some(usual::config()).filter(|usual| usual.exists());
     let packaged = || usual::state().filter(|place| place.is_dir());
-    usual.as_deref().and_then(of_file).or_else(of_system).or_else(packaged).ok_or_else(|| {
+    args.file().as_deref().and_then(of_file).or_else(made_by_systemd).or_else(packaged).ok_or_else(|| {
         CommandError::gate(
             "cannot find the gate's state directory. Name it with --state DIR, the file with --config FILE, or the \
              running gate with --admin ADDRESS.",
@@ -54,9 +82,8 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
 fn missing(file: &Path) -> CommandError {
     CommandError::gate(format!(
         "cannot find the state directory of the gate with {}: the file names none that is there, none is beside it, \
-         and \
-         no running gate at its admin address says where it is. Name it with --state DIR, or the running gate with \
-         --admin ADDRESS.",
+         and no running gate at its admin address says where it is. Name it with --state DIR, or the running gate \
+         with --admin ADDRESS.",
         file.display()
     ))
 }
@@ -78,10 +105,10 @@ fn of_file(config: &Path) -> Option<PathBuf> {
         status.state
     };
     let packaged = || usual::state().filter(|place| config == usual::config() && place.is_dir());
-    running().or_else(of_system).or_else(packaged)
+    running().or_else(made_by_systemd).or_else(packaged)
 }
 
-/// The directory that systemd made for this process.
-fn of_system() -> Option<PathBuf> {
-    std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|place| place.is_dir())
+/// The directory that systemd made for this process, if it is there.
+fn made_by_systemd() -> Option<PathBuf> {
+    of_systemd().filter(|place| place.is_dir())
 }

@@ -13,6 +13,7 @@ pub mod access_list;
 #[cfg(windows)]
 #[path = "account_windows.rs"]
 pub mod account;
+pub mod place;
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]
 pub mod private;

@@ -67,6 +67,9 @@ async fn a_refused_login_is_told_whole_also_with_a_broken_file_and_without_a_gat
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
+    // The variable of a gate that is down keeps nobody from its state.
+    let output = gate.command(&["explain", &trace]).env("PATGATE_ADMIN", gate.admin.to_string()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
     let bundle = gate.config().with_file_name("bundle.json");
     let bundled = gate.command(&["explain", &trace, "--bundle", bundle.to_str().unwrap()]).output().unwrap();
     assert!(bundled.status.success() && std::fs::metadata(&bundle).unwrap().len() < 1_000_000);

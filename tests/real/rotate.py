@@ -360,6 +360,11 @@ def by_command(checks: Checks, rotated: Rotated) -> None:
         assert json.loads(said)["old"] == before and rotated.stored()["fingerprint"] == json.loads(said)["new"], said
         said = patgate("replace", "bi", "--now")
         assert rotated.stored()["name"] == TOKEN, said
+        # The commands' acts are in the gate's own audit log.
+        lines = [line for day in sorted((state / "audit").glob("*.jsonl")) for line in day.read_text().splitlines()]
+        acts = [line for line in lines if json.loads(line)["event"] == "pat_rotated"]
+        assert rotated.stored()["fingerprint"] in acts[-1], acts[-2:]
+        world.run(BINARY, "audit", "verify", "--config", file)
 
     def doctor():
         steps = lambda: json.loads(subprocess.run([BINARY, "doctor", "--config", file, "--json"], capture_output=True, text=True).stdout)["steps"]  # noqa: E731

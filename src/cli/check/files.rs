@@ -17,8 +17,10 @@ use crate::base::clock::Clock;
 use crate::base::fault::{Owner, chain};
 use crate::base::names::{SecretRef, SecretRefs};
 use crate::base::rfc3339;
+use crate::cli::state_place;
 use crate::config::stores::VaultLogin;
 use crate::config::{Config, Connect, KeyPair, Listen, SecretSource, Store};
+use crate::state::place::StatePlace;
 use crate::stores::{Resolver, load_now};
 use crate::telemetry::metrics::Metrics;
 use crate::ticket::Keyring;
@@ -183,16 +185,14 @@ fn private(key: &str, path: &Path, found: &mut Vec<Finding>) {
 
 /// The directory for what outlives the process.
 fn state(config: &Config, found: &mut Vec<Finding>) {
-    let of_system = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    let named = config.state.directory.as_deref().or(of_system.as_deref());
-    let directory = named.unwrap_or(&config.state.beside);
+    let StatePlace { path: directory, named } = state_place::of_gate(config);
     let there = directory.ancestors().find(|one| one.exists() || one.as_os_str().is_empty());
     let there = there.map(|one| if one.as_os_str().is_empty() { Path::new(".") } else { one });
-    if let Some((what, remedy)) = exposed_directory(directory) {
+    if let Some((what, remedy)) = exposed_directory(&directory) {
         found.push(Finding::warning("state.directory", what, remedy));
     }
     let what = format!("this user cannot write to {}", directory.display());
-    match (there.is_some_and(|one| one.is_dir() && may_write(one)), named.is_some()) {
+    match (there.is_some_and(|one| one.is_dir() && may_write(one)), named) {
         (true, _) => found.push(Finding::ok("state.directory", format!("{} can be written", directory.display()))),
         (false, true) => {
             let remedy = "Let the gate's user own it; if the gate runs as another user, run the check as that one";

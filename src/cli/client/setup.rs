@@ -69,8 +69,13 @@ fn way(args: &GateArgs, client: &str) -> Result<(WayIn, &'static str), CommandEr
     let asked = admin_client::ask_within(PATIENCE, args, Verb::WayIn, &format!("?client={}", encoded(client)));
     match asked {
         Ok((_, way)) => Ok((way, "As the running gate has it.")),
-        // Only a gate that was named has the last word: the file may be ahead of the gate, or the gate may not run.
-        Err(why) if args.admin.is_some() => Err(why.into()),
+        // A gate that was named has the last word, but for one that does not run and whose file is there.
+        Err(why) if args.admin.is_some() => match (why, args.file()) {
+            (NoAnswer::NotAsked(_), Ok(file)) if args.is_of(&file) => {
+                Ok((in_file(&file, client)?, "As the file has it; no gate answers at its admin address."))
+            }
+            (why, _) => Err(why.into()),
+        },
         Err(NoAnswer::NoFile(why)) => Err(why),
         Err(NoAnswer::NotAsked(_)) => {
             Ok((in_file(&args.file()?, client)?, "As the file has it; no gate answers at its admin address."))

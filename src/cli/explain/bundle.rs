@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::tale::Tale;
 use crate::cli::shell::CommandError;
+use crate::snowflake::sql_text;
 use crate::state::private::new_file;
 
 /// The most bytes of a bundle.
@@ -16,9 +17,15 @@ const HELD_BACK: [&str; 6] = ["password", "secret", "token", "keys", "jwt", "key
 
 /// Writes it; returns its size.
 pub(super) fn write(file: &Path, tale: &Tale, config: Option<&Path>) -> Result<usize, CommandError> {
-    let text = config.and_then(|config| std::fs::read_to_string(config).ok());
-    let config = text.map(|text| redacted(&text));
+    let config = match config {
+        None => "left out: no file is named; --config FILE takes it in".into(),
+        Some(config) => match std::fs::read_to_string(config) {
+            Ok(text) => redacted(&text),
+            Err(error) => format!("left out: {} cannot be read: {error}", config.display()).into(),
+        },
+    };
     let mut story = tale.json();
+    by_fingerprint(&mut story);
     let whole = |story: &Value| {
         let all = json!({
             "patgate": env!("CARGO_PKG_VERSION"), "system": std::env::consts::OS, "machine": std::env::consts::ARCH,
@@ -37,6 +44,23 @@ pub(super) fn write(file: &Path, tale: &Tale, config: Option<&Path>) -> Result<u
     let failed = |error| CommandError::gate(format!("cannot write {}: {error}", file.display()));
     new_file(file).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
     Ok(text.len())
+}
+
+/// Puts its fingerprint in the place of each recorded statement: a literal in one may be a password.
+fn by_fingerprint(value: &mut Value) {
+    match value {
+        Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {
+            Value::String(text) if name == "statement" && !is_fingerprint(text) => *text = sql_text::fingerprint(text),
+            value => by_fingerprint(value),
+        }),
+        Value::Array(all) => all.iter_mut().for_each(by_fingerprint),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Whether a statement is recorded by its fingerprint already.
+fn is_fingerprint(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The configuration as values, without those of [`HELD_BACK`] that are not references, and without what an address may
@@ -64,7 +88,7 @@ fn hold_back(value: &mut Value, secret: bool) {
 
 /// Whether a value is a reference to where a secret is.
 fn is_reference(value: &str) -> bool {
-    ["file:", "env:", "credential:"].iter().any(|kind| value.starts_with(kind))
+    ["file:", "env:", "credential:", "dpapi:"].iter().any(|kind| value.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -80,5 +104,18 @@ mod tests {
         assert!(!shown.contains("canary"), "{shown}");
         assert!(shown.contains("file:/x") && shown.contains("\"host\":\"h\"") && shown.contains("p:1"), "{shown}");
         assert!(!redacted("password = canary").to_string().contains("canary"));
+    }
+
+    #[test]
+    fn a_statement_is_there_by_its_fingerprint() {
+        let sql = "alter user u set password = 'canary'";
+        let mut story =
+            json!({ "statement": sql, "requests": [{ "statement": sql }, { "statement": "0123456789abcdef" }] });
+        by_fingerprint(&mut story);
+        let own = sql_text::fingerprint(sql);
+        assert_eq!(
+            story,
+            json!({ "statement": own, "requests": [{ "statement": own }, { "statement": "0123456789abcdef" }] })
+        );
     }
 }

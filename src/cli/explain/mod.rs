@@ -58,7 +58,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), CommandError> {
         }
     };
     let written = match (&args.bundle, &tale) {
-        (Some(file), Some(tale)) => Some((file, bundle::write(file, tale, args.state.config.as_deref())?)),
+        (Some(file), Some(tale)) => Some((file, bundle::write(file, tale, args.state.file().as_deref())?)),
         _ => None,
     };
     match (&tale, &subject) {

@@ -7,7 +7,6 @@ mod owner;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::app::{Verb, pats_alone};
+use crate::app::{Alone, Verb, Work, pats_alone};
 use crate::base::clock::Env;
 use crate::cli::admin_client::encoded;
 use crate::cli::place::Place;
-use crate::cli::usual;
+use crate::cli::state_place;
 use crate::config::Config;
-use crate::pat::{Pats, Proof, TokenLook};
+use crate::pat::{Proof, TokenLook};
 
 /// The outcome for each credential; the error says why nothing was sent.
 pub(super) type Proofs = BTreeMap<Arc<str>, Result<Proof, String>>;
@@ -69,7 +68,7 @@ pub(super) async fn look_at_tokens(config: &Config, place: &Place, within: Durat
         Answer::Said(looks) => Ok(looks),
         Answer::Refused(why) => Err(why),
         Answer::NoGate => {
-            let pats = pats_without_gate(config).map_err(|why| format!("no gate answers, and {why}"))?;
+            let pats = pats_without_gate(config, Work::Look).map_err(|why| format!("no gate answers, and {why}"))?.pats;
             let late = |_| format!("no answer within {} s", within.as_secs());
             timeout(within, pats.look_at_tokens()).await.map_err(late)
         }
@@ -108,8 +107,8 @@ async fn ask<T: DeserializeOwned>(place: &Place, verb: Verb, query: &str, within
 /// The same without a gate.
 async fn log_in_alone(config: &Config, credentials: Vec<Arc<str>>, within: Duration) -> Proofs {
     let none = |why: String| credentials.iter().map(|one| (one.clone(), Err(why.clone()))).collect();
-    let pats = match pats_without_gate(config) {
-        Ok(pats) => pats,
+    let pats = match pats_without_gate(config, Work::Look) {
+        Ok(alone) => alone.pats,
         Err(why) => return none(format!("no gate answers, and {why}")),
     };
     let mut proofs = Vec::new();
@@ -130,20 +129,13 @@ async fn log_in_alone(config: &Config, credentials: Vec<Arc<str>>, within: Durat
 }
 
 /// The PATs of a command, where no gate answers; the error says why it may not, or cannot.
-pub(super) fn pats_without_gate(config: &Config) -> Result<Pats, String> {
-    let state = directory(config);
+pub(super) fn pats_without_gate(config: &Config, work: Work) -> Result<Alone, String> {
+    let state = state_place::of_gate(config).path;
     if !owner::may_keep_state(&state) {
-        return Err(format!("the state directory {} belongs to another user", state.display()));
+        return Err(format!(
+            "the state directory {} belongs to another user, the gate's: run the command as that one",
+            state.display()
+        ));
     }
-    pats_alone(config, &state, &Env::default()).map_err(|error| format!("a login cannot be prepared: {error}"))
-}
-
-/// The directory that a gate with this configuration keeps its journal in.
-fn directory(config: &Config) -> PathBuf {
-    let of_system = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
-    let named = config.state.directory.clone().or(of_system);
-    named.unwrap_or_else(|| {
-        let packaged = usual::state().filter(|place| !config.state.beside.is_dir() && place.is_dir());
-        packaged.unwrap_or_else(|| config.state.beside.clone())
-    })
+    pats_alone(config, &state, &Env::default(), work).map_err(|error| format!("a login cannot be prepared: {error}"))
 }

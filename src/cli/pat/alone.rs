@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::app::{Alone, Work};
 use crate::base::fault::Owner;
 use crate::cli::admin_client::NoAnswer;
 use crate::cli::logins::pats_without_gate;
@@ -23,8 +24,10 @@ where
     let Some((config, _)) = loaded else { return Err(unanswered.into()) };
     let text = CommandError::from(unanswered).text;
     let done = control_runtime()?.block_on(async {
-        let pats = pats_without_gate(&config).map_err(|why| format!("{text}; {why}"))?;
+        let alone = pats_without_gate(&config, Work::Change).map_err(|why| format!("{text}; {why}"))?;
         let none = "the configuration has no such credential, or it has no `rotation`";
+        // The observer writes down what was done before it ends.
+        let Alone { pats, observer: _observer } = alone;
         work(pats).await.ok_or_else(|| none.to_owned())
     });
     done.map_err(CommandError::gate)
