@@ -89,6 +89,11 @@ const LAST_ROTATION: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
+/// How long a gate with this configuration may take to stop.
+pub fn patience(config: &Config) -> Duration {
+    config.listen.ending() + LAST_ROTATION + LAST_RECORDS
+}
+
 /// A running gate.
 pub struct App {
     /// The address for drivers: the configured one, with the port that the system chose.
@@ -222,7 +227,7 @@ impl App {
 
     /// How long [`App::stop`] may take.
     pub fn patience(&self) -> Duration {
-        self.generations.current.load().config.listen.ending()
+        patience(&self.generations.current.load().config)
     }
 
     /// Returns when an operator drains the gate.

@@ -13,8 +13,8 @@ use http::HeaderMap;
 
 use crate::base::clock::Random;
 use crate::base::secret::Secret;
-use crate::state::access_list::private_directory;
 use crate::state::account::Account;
+use crate::state::private::private_directory;
 
 /// What shows that a command is an operator's.
 #[derive(Clone)]

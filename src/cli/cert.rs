@@ -101,7 +101,7 @@ fn for_proxy(args: &InitArgs) -> Result<(), CommandError> {
     let ca = LocalCa::new(&args.names, now - BEFORE..now + CA_LIFE).map_err(CommandError::gate)?;
     fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, &error))?;
     public(&files.ca, &ca.certificate)?;
-    secret(&files.ca_key, &ca.key, None)?;
+    secret(&files.ca_key, &ca.key, Of::Gate(None))?;
     let ends = rfc3339::show(now + CA_LIFE);
     if args.json {
         let told = json!({ "ca": files.ca, "ca_key": files.ca_key, "names": args.names, "ends": ends });
@@ -151,7 +151,7 @@ pub(super) fn make(dir: &Path, names: &[String], days: u32) -> Result<(), Comman
     fs::create_dir_all(dir).map_err(|error| cannot(dir, &error))?;
     let written = || -> Result<(), CommandError> {
         public(&files.ca, &ca.certificate)?;
-        secret(&files.ca_key, &ca.key, None)?;
+        secret(&files.ca_key, &ca.key, Of::Operator)?;
         write(&files, &signed)
     };
     written().inspect_err(|_| {
@@ -188,7 +188,7 @@ fn write(files: &Files, signed: &Signed) -> Result<(), CommandError> {
     let beside = |path: &Path| path.with_extension("new");
     let (certificate, key) = (beside(&files.server), files.server_key.with_extension("key.new"));
     public(&certificate, &signed.certificate)?;
-    secret(&key, &signed.key, Some(&files.server_key))?;
+    secret(&key, &signed.key, Of::Gate(Some(&files.server_key)))?;
     private::rename(&key, &files.server_key).map_err(|error| cannot(&files.server_key, &error))?;
     private::rename(&certificate, &files.server).map_err(|error| cannot(&files.server, &error))
 }
@@ -197,11 +197,21 @@ fn public(path: &Path, text: &str) -> Result<(), CommandError> {
     fs::write(path, text).map_err(|error| cannot(path, &error))
 }
 
-/// Writes a key; one that replaces another has that one's rights, since the gate's user reads it.
-fn secret(path: &Path, secret: &Secret, old: Option<&Path>) -> Result<(), CommandError> {
+/// Whose a key is.
+enum Of<'a> {
+    /// The operator's, who signs with it.
+    Operator,
+    /// The gate's, whose user reads it; one that replaces another has that one's rights.
+    Gate(Option<&'a Path>),
+}
+
+/// Writes a key.
+fn secret(path: &Path, secret: &Secret, of: Of<'_>) -> Result<(), CommandError> {
     let written = private::new_file(path).and_then(|mut file| {
-        if let Some(old) = old.filter(|old| old.exists()) {
-            private::like(&file, path, old)?;
+        match of {
+            Of::Operator => {}
+            Of::Gate(Some(old)) if old.exists() => private::like(&file, path, old)?,
+            Of::Gate(_) => private::let_service_read(&file, path)?,
         }
         file.write_all(secret.expose().as_bytes())
     });

@@ -26,6 +26,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 
 use super::account::{ADMINISTRATORS, Account, Allocated, SYSTEM, wide};
+use super::gate_accounts::gate_accounts;
 
 /// ACCESS_ALLOWED_ACE_TYPE (Win32, ACE_HEADER).
 const ALLOWED: u8 = 0;
@@ -35,8 +36,6 @@ const READ: u32 = 0x1 | 0x8000_0000 | 0x1000_0000;
 const WRITE: u32 = 0x2 | 0x4 | 0x40 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
 /// CREATOR OWNER and OWNER RIGHTS: the owner under another name.
 const OWNERS: [&str; 2] = ["S-1-3-0", "S-1-3-4"];
-/// What the SIDs of services begin with; the group of all of them is S-1-5-80-0.
-const SERVICE: &str = "S-1-5-80-";
 
 /// Somebody who may read or write what is private.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,46 +64,6 @@ pub fn restrict(path: &Path, accounts: &[&str]) -> io::Result<()> {
     }
 }
 
-/// A private directory: made so from the start, or one that is there and belongs to nobody else. In a place where
-/// everybody may make directories, somebody may have made it first, and would own what is put there. An elevated
-/// administrator makes it the administrators', and needs no entry of his own.
-///
-/// # Errors
-/// The operating system's error, or whose it is.
-pub fn private_directory(path: &Path, accounts: &[&str]) -> io::Result<()> {
-    if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_symlink()) {
-        return Err(io::Error::other(format!("{} is a link or a junction: remove it", path.display())));
-    }
-    if path.is_dir() {
-        ours(path)?;
-        return match strangers(path)?.is_empty() {
-            true => Ok(()),
-            false => restrict(path, accounts),
-        };
-    }
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let own = Account::own()?;
-    let others: Vec<_> = accounts.iter().copied().filter(|sid| *sid != own.sid).collect();
-    made(path, "O:BA", &others).or_else(|_not_elevated| made(path, "", accounts))
-}
-
-/// Refuses a directory of somebody who is neither the system, an administrator, this account nor a service.
-fn ours(path: &Path) -> io::Result<()> {
-    let security = Security::of(path)?;
-    // SAFETY: the owner lives as long as `security`.
-    let owner = unsafe { Account::of_sid(security.owner) }?;
-    if [SYSTEM, ADMINISTRATORS, &Account::own()?.sid].contains(&&*owner.sid) || is_service(&owner.sid) {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "{} belongs to {}, who could take what is put there: look at what is in it, and remove it",
-        path.display(),
-        owner.shown()
-    )))
-}
-
 /// Gives a directory to the administrators, and takes it from the user who made it in an ordinary prompt.
 ///
 /// # Errors
@@ -125,8 +84,11 @@ pub fn give_to_administrators(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Makes a directory of this owner, in SDDL, with this list.
-fn made(path: &Path, owner: &str, accounts: &[&str]) -> io::Result<()> {
+/// Makes a private directory, with an owner in SDDL (`O:BA`) or this process's.
+///
+/// # Errors
+/// The operating system's error.
+pub(super) fn make_directory(path: &Path, owner: &str, accounts: &[&str]) -> io::Result<()> {
     let descriptor = private(owner, accounts, true)?;
     let attributes = SECURITY_ATTRIBUTES {
         nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
@@ -140,9 +102,14 @@ fn made(path: &Path, owner: &str, accounts: &[&str]) -> io::Result<()> {
     }
 }
 
-/// Whether a SID is that of one service.
-fn is_service(sid: &str) -> bool {
-    sid.starts_with(SERVICE) && sid != "S-1-5-80-0"
+/// Who owns a file or a directory.
+///
+/// # Errors
+/// The operating system's error.
+pub(super) fn owner(path: &Path) -> io::Result<Account> {
+    let security = Security::of(path)?;
+    // SAFETY: the owner lives as long as `security`.
+    unsafe { Account::of_sid(security.owner) }
 }
 
 /// The descriptor of what is private.
@@ -236,8 +203,8 @@ unsafe fn set(path: &Path, list: *const ACL, how: u32) -> io::Result<()> {
     })
 }
 
-/// Who may read or write a file beside the system, the administrators, its owner, this process's account and services'
-/// own accounts.
+/// Who may read or write a file beside the system, the administrators, its owner, this process's account and the gates
+/// of this machine.
 ///
 /// # Errors
 /// The operating system's error, also where this process may not see the list.
@@ -249,9 +216,11 @@ pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
     }
     // SAFETY: the owner lives as long as `security`.
     let owner = unsafe { Account::of_sid(security.owner) }?;
-    let own = Account::own()?;
+    let (own, gates) = (Account::own()?, gate_accounts());
     let expected = |sid: &str| {
-        [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid) || OWNERS.contains(&sid) || is_service(sid)
+        [SYSTEM, ADMINISTRATORS, &owner.sid, &own.sid].contains(&sid)
+            || OWNERS.contains(&sid)
+            || gates.iter().any(|gate| gate == sid)
     };
     // SAFETY: the list lives as long as `security`.
     let entries = unsafe { entries(security.list) }?;
@@ -260,6 +229,20 @@ pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
         (!expected(&account.sid) && (reads || writes)).then_some(Stranger { account, reads, writes })
     };
     Ok(entries.into_iter().filter_map(stranger).collect())
+}
+
+/// The accounts, by SID, that a file's list allows something.
+///
+/// # Errors
+/// The operating system's error.
+pub(super) fn allowed(path: &Path) -> io::Result<Vec<String>> {
+    let security = Security::of(path)?;
+    if security.list.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the list lives as long as `security`.
+    let entries = unsafe { entries(security.list) }?;
+    Ok(entries.into_iter().map(|(account, _)| account.sid).collect())
 }
 
 /// The accounts that a list allows something, with what.
@@ -326,7 +309,7 @@ fn done(code: u32) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Wine keeps Unix modes in place of access lists, and gives everybody what it gives the administrators: there the
@@ -336,7 +319,7 @@ mod tests {
     }
 
     /// Those who are strangers, where the system tells the truth.
-    fn told(path: &Path) -> Vec<String> {
+    pub(in crate::state) fn told(path: &Path) -> Vec<String> {
         let all = strangers(path).unwrap().into_iter().map(|one| one.account.sid);
         all.filter(|sid| sid != "S-1-1-0" || !under_wine()).collect()
     }
@@ -372,18 +355,6 @@ mod tests {
             let found = strangers(&file).unwrap();
             assert!(found.iter().any(|one| one.account.sid == "S-1-1-0" && one.reads && one.writes), "{found:?}");
         }
-    }
-
-    #[test]
-    fn a_directory_is_private_from_the_start_and_one_of_our_own_is_taken() {
-        let home = tempfile::tempdir().unwrap();
-        let own = Account::own().unwrap();
-        let path = home.path().join("above").join("private");
-        for _ in 0..2 {
-            private_directory(&path, &[&own.sid]).unwrap();
-        }
-        assert_eq!(told(&path), [""; 0]);
-        std::fs::write(path.join("file"), "secret").unwrap();
     }
 
     #[test]

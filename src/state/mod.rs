@@ -13,6 +13,9 @@ pub mod access_list;
 #[cfg(windows)]
 #[path = "account_windows.rs"]
 pub mod account;
+#[cfg(windows)]
+#[path = "gate_accounts_windows.rs"]
+pub mod gate_accounts;
 pub mod place;
 #[cfg_attr(unix, path = "private_unix.rs")]
 #[cfg_attr(windows, path = "private_windows.rs")]

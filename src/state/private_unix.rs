@@ -36,8 +36,31 @@ pub fn fresh_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Gives a new file the owner and the mode of the one that it replaces. Where the owner cannot be the same, nobody but
-/// the new owner may read it: the mode was meant for another group.
+/// Lets the gate's service read a file that root has just made: below a directory that is root's, a group's and nobody
+/// else's, as the package makes it, that group may.
+///
+/// # Errors
+/// The operating system's error.
+pub fn let_service_read(file: &File, path: &Path) -> io::Result<()> {
+    if file.metadata()?.uid() != 0 {
+        return Ok(());
+    }
+    for above in std::path::absolute(path)?.ancestors().skip(1) {
+        let above = std::fs::metadata(above)?;
+        if above.mode() & 0o007 != 0 {
+            continue;
+        }
+        if (above.uid(), above.mode() & 0o050) == (0, 0o050) && above.gid() != 0 {
+            fchown(file, None, Some(above.gid()))?;
+            file.set_permissions(Permissions::from_mode(0o640))?;
+        }
+        break;
+    }
+    Ok(())
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces, but nothing for everybody: it is a secret.
+/// Where the owner cannot be the same, nobody but the new owner may read it: the mode was meant for another group.
 ///
 /// # Errors
 /// The operating system's error.
@@ -45,7 +68,7 @@ pub fn like(new: &File, _path: &Path, old: &Path) -> io::Result<()> {
     let (own, old) = (new.metadata()?, std::fs::metadata(old)?);
     let same =
         (own.uid(), own.gid()) == (old.uid(), old.gid()) || fchown(new, Some(old.uid()), Some(old.gid())).is_ok();
-    let mode = old.mode() & if same { 0o777 } else { 0o600 };
+    let mode = old.mode() & if same { 0o750 } else { 0o600 };
     new.set_permissions(Permissions::from_mode(mode))
 }
 

@@ -34,6 +34,15 @@ def made(place: Path, name: str, program: Path, windows: Path, tools: Path) -> P
     return out
 
 
+def linked(top: Path) -> None:
+    """Each link of a page leads to something in the same package, but for those into the sources."""
+    pages = list(top.rglob("*.md"))
+    assert len(pages) > 20, pages
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
+    lost = [f"{page.relative_to(top)}: {link}" for page, link in links if not re.match(r"https?:|src/", link) and not (page.parent / link).exists()]
+    same(lost, [])
+
+
 class Debian:
     """A copy of the fresh Debian; what runs in it has no network but loopback."""
 
@@ -99,9 +108,11 @@ def main() -> None:
         def ball() -> None:
             with tarfile.open(next(out.glob("*.tar.gz"))) as archive:
                 names = {member.name.split("/", 1)[1]: member for member in archive.getmembers() if "/" in member.name}
-            needed = {"patgate", "patgate.service", "patgate.sysusers", "patgate.toml", "README.md", "man/patgate.1", "completions/bash", "guides/proxy.md"}
+                archive.extractall(place / "ball", filter="data")
+            needed = {"patgate", "deploy/patgate.service", "config/patgate.toml", "README.md", "man/patgate.1", "completions/bash", "deploy/guides/proxy.md"}
             assert needed <= names.keys(), needed - names.keys()
             assert names["patgate"].mode & stat.S_IXUSR and all(member.uid == 0 for member in names.values())
+            linked(place / "ball" / next(out.glob("*.tar.gz")).name.removesuffix(".tar.gz"))
 
         checks.check("the tar ball has all that a Linux without packages needs", ball)
 
@@ -109,8 +120,9 @@ def main() -> None:
             with zipfile.ZipFile(next(out.glob("*.zip"))) as archive:
                 archive.extractall(place / "unpacked")
             unpacked = place / "unpacked"
-            for path in ("gateway-host.ps1", "patgate.toml", "LICENSE", "guides/gateway-host.md", f"patgate-{version}.cdx.json"):
+            for path in ("gateway-host.ps1", "config/patgate.toml", "LICENSE", "deploy/guides/gateway-host.md", f"patgate-{version}.cdx.json"):
                 assert (unpacked / path).is_file(), path
+            linked(unpacked)
             wine = Wine(tools)
             same(wine.run(unpacked / "patgate.exe", "--version")[0].split()[1], version)
             wine.end()
@@ -130,6 +142,7 @@ def main() -> None:
             same((entry[5], entry[6].rpartition("/")[2]), (state, "nologin"))
             for path in ("/usr/share/man/man1/patgate.1.gz", "/usr/share/doc/patgate/examples/patgate.toml", "/usr/share/doc/patgate/copyright"):
                 assert debian.at(path).is_file(), path
+            linked(debian.at("/usr/share/doc/patgate"))
             debian.do("bash", "-n", "/usr/share/bash-completion/completions/patgate")
 
         checks.check("it installs in a fresh Debian: program, user, directories, man page, completions", installed)
@@ -166,8 +179,11 @@ def main() -> None:
                 "credentials.bi": {"account": "prod", "user": "POWERBI_SERVICE", "pat": "local:powerbi"},
                 "clients.bi": {"credential": "bi", "keys": [key_hash]},
             })))  # fmt: skip
-            debian.do("chgrp", "-R", "patgate", config)
-            debian.do("chmod", "-R", "g+rX", config)
+            # The gate's key is its user's to read as it was made; the PAT is what the operator brings.
+            same(debian.mode(f"{config}/tls/server.key"), ("640", "root", "patgate"))
+            same(debian.mode(f"{config}/tls/ca.key"), ("600", "root", "root"))
+            debian.do("chgrp", "patgate", f"{config}/secrets/powerbi")
+            debian.do("chmod", "640", f"{config}/secrets/powerbi")
             debian.do("install", "-d", "-m", "0700", "-o", "patgate", "-g", "patgate", state)
             debian.do("patgate", "check", user="patgate")
             script = "STATE_DIRECTORY=/var/lib/patgate patgate run & pid=$!; for i in $(seq 300); do patgate health && break; sleep 0.1; done; patgate health; code=$?; kill $pid; wait $pid; echo $? $code"

@@ -13,13 +13,16 @@ use windows_service::service::{
 use windows_service::service_manager::ServiceManagerAccess;
 
 use super::{failed, manager, service_name, system_code};
-use crate::app::operator_keys;
+use crate::app::{operator_keys, patience};
 use crate::base::fault::Owner;
 use crate::cli::check;
 use crate::cli::shell::{CommandError, ConfigArgs, say, say_json};
 use crate::config::{Config, Store, file};
-use crate::state::access_list::{Right, give_to_administrators, grant, private_directory, strangers};
+use crate::state::access_list::{Right, give_to_administrators, grant, strangers};
 use crate::state::account::{Account, service_sid};
+use crate::state::gate_accounts::RUNS;
+use crate::state::place::StatePlace;
+use crate::state::private::private_directory;
 use crate::telemetry::event_log;
 
 /// ERROR_INVALID_LEVEL (Win32, system error codes).
@@ -28,6 +31,8 @@ const INVALID_LEVEL: i32 = 124;
 const RESTARTS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 /// After how long without a failure the next one is the first again.
 const FORGOTTEN: Duration = Duration::from_secs(86_400);
+/// What the process itself needs at its end, beside what the gate may take.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// A service to be.
 #[derive(Args)]
@@ -62,7 +67,8 @@ pub(super) fn install(args: &InstallArgs) -> Result<(), CommandError> {
             program.display()
         )
     });
-    let launch = ["service", "run", "--name", &args.name, "--config"].map(OsString::from);
+    let [verb, what] = RUNS;
+    let launch = [verb, what, "--name", &args.name, "--config"].map(OsString::from);
     let info = ServiceInfo {
         name: args.name.clone().into(),
         display_name: format!("patgate ({})", args.name).into(),
@@ -113,7 +119,7 @@ fn settled(service: &Service, config: &Config) -> windows_service::Result<()> {
     }))?;
     // A gate that cannot start says so and ends: that is a failure too.
     where_known(service.set_failure_actions_on_non_crash_failures(true))?;
-    where_known(service.set_preshutdown_timeout(patience(config)))
+    where_known(service.set_preshutdown_timeout(patience(config) + MOMENT))
 }
 
 /// A setting that the service manager may lack: every Windows has all of them, and Wine has not.
@@ -124,17 +130,12 @@ fn where_known(set: windows_service::Result<()>) -> windows_service::Result<()> 
     }
 }
 
-/// How long the gate may take to stop.
-fn patience(config: &Config) -> Duration {
-    config.listen.ending() + Duration::from_secs(10)
-}
-
 /// Lets the account read what the configuration names, and keep state.
 fn allowed(path: &Path, config: &Config, sid: &str) -> Result<(), CommandError> {
     let named = |path: &Path, error: io::Error| {
         CommandError::gate(format!("cannot set the access list of {}: {error}", path.display()))
     };
-    let state = config.state.directory.clone().unwrap_or_else(|| config.state.beside.clone());
+    let state = StatePlace::of(config.state.directory.as_deref(), &config.state.beside).path;
     // Another gate may share the state, and every gate writes its operator's key.
     for directory in operator_keys().into_iter().chain([state]) {
         private_directory(&directory, &[sid])
