@@ -133,6 +133,7 @@ def foreground(checks: Checks, windows: Windows, ground: Ground, tools: Path) ->
     checks.check("a refusal, and its story from the state directory", refused)
     checks.check("commands of the gate's own account: status, sessions, console, audit", commands)
     checks.check("a changed file is applied, a broken one is not", reloaded)
+
     def interrupted():
         """Ctrl-C: Wine makes it of the signal."""
         gate.process.send_signal(signal.SIGINT)
@@ -151,7 +152,11 @@ def secrets(checks: Checks, windows: Windows, ground: Ground) -> None:
 
     def protected():
         file = ground.place / "warm-key.dpapi"
-        told = windows.run("service", "protect", "--out", file, stdin=secret + "\n")
+        windows.run("service", "protect", "--out", file, stdin="a wrong one of more than 32 characters\n")
+        wrong = file.read_bytes()
+        again = windows.run("service", "protect", "--out", file, stdin=secret + "\n", code=2)
+        assert "--replace" in again and file.read_bytes() == wrong, again
+        told = windows.run("service", "protect", "--out", file, "--replace", stdin=secret + "\n")
         assert "'dpapi:Z:" in told and file.stat().st_size > len(secret), told
         config = ground.config.but(state={"directory": "state-warm", "warm_key": "dpapi:warm-key.dpapi"})
         gate = windows.gate(ground.place, "gate-warm", config)

@@ -21,7 +21,7 @@ use crate::base::secret::Secret;
 use crate::base::text::bare;
 use crate::state::access_list::restrict;
 use crate::state::account::{Account, service_sid};
-use crate::state::private::new_file;
+use crate::state::private::{fresh_file, new_file};
 use crate::stores::protected;
 use crate::telemetry::event_log::{self, EventLog};
 use crate::telemetry::service_log::{Event, OTHER, Severity};
@@ -89,6 +89,9 @@ pub(super) struct ProtectArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Put the secret in the place of the one that the file has; whoever may read the file still may.
+    #[arg(long)]
+    replace: bool,
     /// The service whose account may read it.
     #[arg(long, default_value = "patgate", value_parser = service_name)]
     name: String,
@@ -268,11 +271,20 @@ fn protect(args: &ProtectArgs) -> Result<(), CommandError> {
     if secret.expose().is_empty() {
         return Err(CommandError::of(Owner::Client, "there is no secret on stdin"));
     }
-    let named = |error: io::Error| CommandError::gate(format!("{}: {error}", args.out.display()));
+    let named = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CommandError::of(
+            Owner::Client,
+            format!("{} is there already: name another file, or say --replace", args.out.display()),
+        ),
+        _ => CommandError::gate(format!("{}: {error}", args.out.display())),
+    };
     let file = protected(&secret).map_err(CommandError::gate)?;
     let written = || -> io::Result<PathBuf> {
-        let mut out = new_file(&args.out)?;
-        restrict(&args.out, &[&Account::own()?.sid, &service_sid(&args.name)])?;
+        let is_new = !args.replace || !args.out.exists();
+        let mut out = if is_new { fresh_file(&args.out)? } else { new_file(&args.out)? };
+        if is_new {
+            restrict(&args.out, &[&Account::own()?.sid, &service_sid(&args.name)])?;
+        }
         out.write_all(&file)?;
         std::path::absolute(&args.out)
     };
