@@ -1,6 +1,7 @@
 //! `patgate run`: the gate in the foreground, until a signal stops it.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use super::manager::{Phase, ServiceManager};
 use super::shell::{CommandError, ConfigArgs, control_runtime};
@@ -73,11 +74,17 @@ async fn serve(
     app.settled().await;
     manager.tell(&Phase::Ready);
     let mut watchdog = ServiceManager::watchdog().map(tokio::time::interval);
+    // A file on a network may hang: signals and the watchdog do not wait for it.
+    let mut reload: Option<Pin<Box<dyn Future<Output = ()> + '_>>> = None;
     let signal = loop {
         let event = tokio::select! {
             event = signals.next() => event,
             event = manager.next() => event,
             () = app.drained() => break "the operator's command",
+            () = ended(&mut reload) => {
+                manager.tell(&Phase::Ready);
+                continue;
+            }
             () = due(&mut watchdog) => {
                 // The service manager ends a gate that says nothing, and starts it again.
                 if app.is_alive() {
@@ -90,11 +97,18 @@ async fn serve(
             SystemEvent::Stop(signal) => break signal,
             SystemEvent::Reload(signal) => {
                 manager.tell(&Phase::Reloading);
-                app.read_again(signal).await;
-                manager.tell(&Phase::Ready);
+                let before = reload.take();
+                let app = &app;
+                reload = Some(Box::pin(async move {
+                    if let Some(before) = before {
+                        before.await;
+                    }
+                    app.read_again(signal).await;
+                }));
             }
         }
     };
+    drop(reload);
     manager.tell(&Phase::Stopping(app.patience()));
     tracing::info!(signal, "draining; a second signal stops the gate at once");
     let clean = tokio::select! {
@@ -103,6 +117,15 @@ async fn serve(
     };
     tracing::info!(clean, "stopped");
     Ok(())
+}
+
+/// The end of the reload that runs; never without one.
+async fn ended(reload: &mut Option<Pin<Box<dyn Future<Output = ()> + '_>>>) {
+    match reload {
+        Some(running) => running.await,
+        None => std::future::pending().await,
+    }
+    *reload = None;
 }
 
 /// The next time that the watchdog wants to hear something; never without one.
