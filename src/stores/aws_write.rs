@@ -3,7 +3,7 @@
 //! Facts (AWS Secrets Manager API reference, "PutSecretValue", "UpdateSecretVersionStage"; user guide, "Rotation
 //! schedules"): a request with the token of an earlier one and the same value changes nothing; `AWSCURRENT` moves only
 //! from the version that `RemoveFromVersionId` names; a label `AWSPENDING` on another version than the current one
-//! means that a rotation is under way.
+//! means that a rotation is under way; a new version takes a label from the one that has it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_secretsmanager::Client;
@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::super::login::with_login;
 use super::super::write::{Write, WriteError};
-use super::{Aws, CURRENT, LOGIN_OVER, PENDING, StoreError, explain_sdk};
+use super::{Aws, CURRENT, LOGIN_OVER, PENDING, StoreError, StoredSecret, explain_sdk};
 
 /// What the service needs to allow.
 const RIGHTS: &str = "secretsmanager:PutSecretValue and secretsmanager:UpdateSecretVersionStage, and \
@@ -22,9 +22,14 @@ impl Aws {
     pub(super) async fn write_secret(&self, write: Write<'_>) -> Result<String, WriteError> {
         let new = request_token(write.value.expose());
         match self.read_stage(write.path, PENDING).await {
-            Ok(pending) if pending.version != write.before && pending.version != new => {
-                let text = "another version has the label AWSPENDING: a rotation by AWS is under way, or broke off";
-                return Err(StoreError::Refused(text.into()).into());
+            Ok(pending) if pending.version != write.before && !is_of_a_gate(&pending) => {
+                let text = format!(
+                    "the version {} has the label AWSPENDING: a rotation by AWS is under way, or broke off. If none is \
+                     under way, take the label off (aws secretsmanager update-secret-version-stage --secret-id {} \
+                     --version-stage AWSPENDING --remove-from-version-id {})",
+                    pending.version, write.path, pending.version
+                );
+                return Err(StoreError::Refused(text).into());
             }
             Ok(_) | Err(StoreError::Missing(_)) => {}
             Err(error) => return Err(error.into()),
@@ -44,6 +49,12 @@ impl Aws {
             }
         }
     }
+}
+
+/// Whether a gate made a version: no other writer names one after its value. Where a write broke off, such a version
+/// may still have the label; the next one takes it over.
+fn is_of_a_gate(version: &StoredSecret) -> bool {
+    version.version == request_token(version.value.expose())
 }
 
 /// The name of the new version: the same for the same value, so that a write that is repeated is one write.
@@ -104,6 +115,19 @@ async fn drop_label(client: &Client, write: Write<'_>, new: &str) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::Secret;
+
+    #[test]
+    fn a_version_of_a_gate_is_named_after_its_value() {
+        let version = |version: &str| StoredSecret {
+            value: Secret::new("pat".to_owned()),
+            version: version.to_owned(),
+            created: None,
+            expires: None,
+        };
+        assert!(is_of_a_gate(&version(&request_token("pat"))));
+        assert!(!is_of_a_gate(&version(&request_token("another"))) && !is_of_a_gate(&version("by-aws")));
+    }
 
     #[test]
     fn the_same_value_is_the_same_version() {

@@ -1,11 +1,12 @@
 """The gate writes what it rotates: through each secrets manager's own way, and read back by a gate that knows nothing of it."""
 
+import hashlib
 import json
 
 import world
 from world import Gate
 
-from .backends import VaultBackend
+from .backends import Aws, VaultBackend
 from .contract import Contract, ask_admin, fingerprint
 
 USER, TOKEN, ROTATOR = "BI_SERVICE", "BI_PAT", "PATGATE_ROTATOR"
@@ -33,6 +34,9 @@ class Rotation:
             "rotated-object", "#token", '{"user":"canary","token":"{}","other":12345678901234567890}'))
         if isinstance(self.backend, VaultBackend):
             self.contract.check("without the right to write the old token goes on, and the right is named", self.forbidden)
+
+        if isinstance(self.backend, Aws):
+            self.contract.check("what a write of the gate's own left under way is no obstacle, what another left is named", self.left)
 
     def may_write(self, allowed: bool) -> None:
         """Where reading and writing are told apart."""
@@ -80,6 +84,25 @@ class Rotation:
         assert self.contract.held(fresh)["held"]["id"] == old, self.contract.held(fresh)
         self.contract.login(fresh)
         world.same(fresh.stop(), 0)
+
+    def left(self) -> None:
+        """AWSPENDING on a version that never became the current one: of a gate that died between its two calls, and of another."""
+        old, name = self.renewed("left", "{}"), self.backend.path("left")
+        gate = self.gate("left", self.reference("left", ""), "state-left")
+        value = "canary-of-a-gate-that-died"
+        word = hashlib.sha256(value.encode()).hexdigest()[:32]
+        token = "-".join((word[:8], word[8:12], word[12:16], word[16:20], word[20:]))
+        put = {"SecretId": name, "SecretString": value, "ClientRequestToken": token, "VersionStages": ["AWSPENDING"]}
+        world.same(self.backend.call("put_secret_value", put)["VersionId"], token)
+        report = ask_admin(gate, "POST", "/pats/rotate?credential=one", expect=200)
+        world.same(report["old"], old)
+        foreign = self.backend.put(name, "canary-of-another", stages=["AWSPENDING"])
+        told = ask_admin(gate, "POST", "/pats/rotate?credential=one", expect=502)
+        assert told["owner"] == "store" and f"--remove-from-version-id {foreign}" in told["error"], told
+        self.contract.login(gate)
+        self.backend.call("update_secret_version_stage", {"SecretId": name, "VersionStage": "AWSPENDING", "RemoveFromVersionId": foreign})
+        world.same(ask_admin(gate, "POST", "/pats/rotate?credential=one", expect=200)["old"], report["new"])
+        world.same(gate.stop(), 0)
 
     def reference(self, name: str, field: str) -> str:
         return f"s:{self.backend.path(name)}{field or self.backend.field}"
