@@ -41,7 +41,7 @@ pub use error::TlsError;
 use error::unread;
 pub use handshake::HandshakeFailure;
 pub use intercept::Intercept;
-pub use shown::{Shown, is_trusted_here, recording};
+pub use shown::{Shown, is_trusted_here, looking, recording};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -194,6 +194,9 @@ async fn the_running_gate_logs_in_and_shows_the_certificate_of_the_file() {
     assert_eq!((code, failed(&steps)), (0, vec![]), "{steps:?}");
     assert_eq!(step(&steps, "gate")["ok"], true);
     assert!(step(&steps, "port")["what"].as_str().unwrap().contains("shows the certificate in the file"), "{steps:?}");
+    let status = || gate.command(&["status", "--json", "--admin", &gate.admin.to_string()]).output().unwrap();
+    let status: Value = serde_json::from_slice(&tokio::task::block_in_place(status).stdout).unwrap();
+    assert_eq!(status["failures"], serde_json::json!([]), "a look is no failure of a client");
     gate.standin.state.set_pat("U", "the-pat", PatState::Expired);
     for _ in 0..2 {
         let (code, steps) = tokio::task::block_in_place(run);
