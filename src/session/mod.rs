@@ -146,6 +146,8 @@ impl Sessions {
             facts.client = Some(ticket.client.clone());
             facts.account = Some(ticket.account.clone());
             facts.session = Some(ticket.session);
+            facts.credential = Some(ticket.credential.clone());
+            facts.pat = Some(ticket.pat.clone());
         });
         Ok(ticket)
     }
