@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-    ScopeMetrics, Sum, metric, number_data_point,
+    AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum, exemplar, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -116,6 +116,14 @@ struct Sample<'a> {
     ending: &'a str,
     labels: Vec<(String, String)>,
     value: f64,
+    exemplar: Option<Exemplar>,
+}
+
+impl Sample<'_> {
+    /// Its exemplar; Prometheus' text has no time for it, so it has that of the sample.
+    fn exemplar_at(&self, now: u64) -> Vec<Exemplar> {
+        self.exemplar.iter().map(|one| Exemplar { time_unix_nano: now, ..one.clone() }).collect()
+    }
 }
 
 fn families(text: &str) -> Vec<Family<'_>> {
@@ -144,8 +152,21 @@ fn sample<'a>(line: &'a str, family: &str) -> Option<Sample<'a>> {
         Some(rest) => labels(rest)?,
         None => (Vec::new(), rest),
     };
+    let (value, after) = rest.trim_start().split_once(' ').unwrap_or((rest.trim(), ""));
+    Some(Sample { ending, labels, value: value.parse().ok()?, exemplar: exemplar(after) })
+}
+
+/// `# {trace_id="…"} 0.5`: the trace of one request that the sample counts.
+fn exemplar(text: &str) -> Option<Exemplar> {
+    let (labels, rest) = labels(text.trim_start().strip_prefix("# {")?)?;
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Sample { ending, labels, value })
+    let id = |wanted: &str| labels.iter().find(|(name, _)| name == wanted).and_then(|(_, id)| hex::decode(id).ok());
+    Some(Exemplar {
+        trace_id: id("trace_id")?,
+        span_id: id("span_id").unwrap_or_default(),
+        value: Some(exemplar::Value::AsDouble(value)),
+        ..Exemplar::default()
+    })
 }
 
 /// The labels up to the closing brace, and what follows it.
@@ -185,6 +206,7 @@ impl Family<'_> {
             start_time_unix_nano: start,
             time_unix_nano: now,
             value: Some(number_data_point::Value::AsDouble(sample.value)),
+            exemplars: sample.exemplar_at(now),
             ..NumberDataPoint::default()
         };
         let points = |ending: &str| self.samples.iter().filter(|one| one.ending == ending).map(point).collect();
@@ -207,7 +229,8 @@ impl Family<'_> {
 
     fn histogram(&self, start: u64, now: u64) -> Vec<HistogramDataPoint> {
         let mut all: BTreeMap<Vec<(String, String)>, HistogramDataPoint> = BTreeMap::new();
-        for Sample { ending, labels, value } in &self.samples {
+        for sample in &self.samples {
+            let Sample { ending, labels, value, exemplar: _ } = sample;
             let mut labels = labels.clone();
             let bound = labels.iter().position(|(name, _)| name == "le").map(|at| labels.remove(at).1);
             let point = all.entry(labels.clone()).or_insert_with(|| HistogramDataPoint {
@@ -220,6 +243,7 @@ impl Family<'_> {
                 ("_sum", _) => point.sum = Some(*value),
                 ("_count", _) => point.count = *value as u64,
                 ("_bucket", Some(bound)) => {
+                    point.exemplars.extend(sample.exemplar_at(now));
                     let before: u64 = point.bucket_counts.iter().sum();
                     // A bucket of Prometheus counts all before it too.
                     point.bucket_counts.push((*value as u64).saturating_sub(before));
@@ -253,7 +277,7 @@ mod tests {
             "# HELP patgate_up Up.\n# TYPE patgate_up gauge\npatgate_up 1\n",
             "# HELP patgate_s Time.\n# TYPE patgate_s histogram\n",
             "patgate_s_sum{side=\"gate\"} 1.5\npatgate_s_count{side=\"gate\"} 4\n",
-            "patgate_s_bucket{le=\"0.1\",side=\"gate\"} 1 # {trace_id=\"x\"} 0.05\n",
+            "patgate_s_bucket{le=\"0.1\",side=\"gate\"} 1 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.05\n",
             "patgate_s_bucket{le=\"1.0\",side=\"gate\"} 3\npatgate_s_bucket{le=\"+Inf\",side=\"gate\"} 4\n# EOF\n",
         );
         let sent = request(text, (UNIX_EPOCH, UNIX_EPOCH + PATIENCE), vec![attribute("service.name", "patgate")]);
@@ -266,6 +290,9 @@ mod tests {
         let Some(metric::Data::Histogram(histogram)) = &seconds.data else { panic!() };
         let [point] = &histogram.data_points[..] else { panic!() };
         assert_eq!((point.count, point.sum), (4, Some(1.5)));
+        let [exemplar] = &point.exemplars[..] else { panic!("{point:?}") };
+        assert_eq!(hex::encode(&exemplar.trace_id), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(exemplar.value, Some(exemplar::Value::AsDouble(0.05)));
         assert_eq!((&point.bucket_counts[..], &point.explicit_bounds[..]), (&[1, 2, 1][..], &[0.1, 1.0][..]));
     }
 
