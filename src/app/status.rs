@@ -287,7 +287,8 @@ fn is_answer(kind: &str) -> bool {
     ["missing", "unusable"].contains(&kind)
 }
 
-/// A store fails if it does not answer, or refuses the gate; that a secret is missing is an answer.
+/// A store fails if it does not answer, or refuses the gate; that a secret is missing is an answer. Of one that no
+/// credential's PAT was read from, nothing is known.
 fn stores(generation: &Generation, pats: &[PatStatus]) -> Vec<PartStatus> {
     let part = |(name, store): (&Arc<str>, &crate::config::Store)| {
         let of_store = |reference: &str| reference.split_once(':').is_some_and(|(store, _)| store == &**name);
@@ -302,10 +303,21 @@ fn stores(generation: &Generation, pats: &[PatStatus]) -> Vec<PartStatus> {
             Some((None, format!("{}: {}", failed.reference, failed.cause)))
         };
         let failure = whole.or_else(one);
+        let has_answered = || {
+            pats.iter().any(|pat| {
+                let read = pat.cached.as_ref().is_some_and(|cached| !cached.from_disk && of_store(&cached.from));
+                let told = pat.failure.as_ref().is_some_and(|failure| is_answer(&failure.kind));
+                read || (told && pat.references.iter().any(|one| of_store(one)))
+                    || pat.failed.iter().any(|failed| is_answer(&failed.kind) && of_store(&failed.reference))
+            })
+        };
         PartStatus {
             name: name.to_string(),
             what: store.kind().to_owned(),
-            up: Some(failure.is_none()),
+            up: match &failure {
+                Some(_) => Some(false),
+                None => has_answered().then_some(true),
+            },
             since: failure.as_ref().and_then(|(since, _)| *since),
             cause: failure.map(|(_, cause)| cause),
         }

@@ -68,7 +68,7 @@ impl Kind {
                 "If many clients meet it at once, the key ring was lost or changed: look for lines about the ring. \
                  One client alone has an old session.",
                 &[
-                    "the session is older than Snowflake's master token, or than seal.session",
+                    "the session is older than Snowflake's master token, or than seal.keep",
                     "the key ring was replaced, or this gate has another one than the gate that opened the session",
                     "a balancer sends the client to a gate of another installation",
                 ],

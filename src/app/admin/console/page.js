@@ -64,12 +64,18 @@ function confirmed(text) {
   );
 }
 
+// Why a PAT could not be read, where that is the answer.
+function unread(body) {
+  const failed = (body.pats || []).find((pat) => pat.failure);
+  return failed && `${failed.credential}: ${failed.failure.cause}`;
+}
+
 async function act(path, question, done) {
   if (question && !(await confirmed(question))) return;
   try {
     const answer = await ask(path, { method: "POST" });
     const body = await answer.json();
-    say(answer.ok ? done(body) : `The gate refuses: ${body.error || answer.status}`, !answer.ok);
+    say(answer.ok ? done(body) : `The gate refuses: ${body.error || unread(body) || answer.status}`, !answer.ok);
   } catch (error) {
     if (!locked) say(`The gate does not answer: ${error.message}`, true);
   }
