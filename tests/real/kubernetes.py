@@ -136,6 +136,10 @@ def chart(checks: Checks, helm: Helm, place: Path) -> None:
         file = place / "alerts.yml"
         file.write_text("".join(line[2:] for line in spec.splitlines(keepends=True)))
         same(file.read_text().strip(), (world.ROOT / "deploy" / "alerts.yml").read_text().strip())
+        # The operator of Prometheus names a job after this label of the Service, and the alerts ask for the job.
+        monitor = next(one for one in central if kind(one) == "ServiceMonitor")
+        service = next(one for one in central if kind(one) == "Service" and "patgate/metrics" in one)
+        assert "jobLabel: app.kubernetes.io/name" in monitor and 'app.kubernetes.io/name: patgate' in service and 'job="patgate"' in spec, monitor
         board = next(one for one in central if "grafana_dashboard" in one)
         json.loads(board.split("patgate.json: |\n", 1)[1])
 
@@ -204,6 +208,29 @@ def values(checks: Checks, helm: Helm) -> None:
         for wanted in ("containerPort: 3128", "port: 3128", "targetPort: l-proxy", "- port: l-proxy"):
             assert wanted in text, wanted
 
+    def restarted():
+        """What a running gate does not take up changes its pods; what it takes up does not."""
+        mark = lambda *words: re.search(r"patgate/at-start: (\w+)", helm.rendered("central", *words))[1]  # noqa: E731
+        same(mark("--set", "config.clients.powerbi.limits.sessions=7"), mark())
+        for setting in ("config.listen.workers=3", "config.seal.rotate=1h", "config.pat.budget=1", "config.replicas.timeout=20ms", "config.stores.vault.vault.kubernetes.role=x"):
+            assert mark("--set", setting) != mark(), setting
+
+    def scheduled():
+        """The test's pod runs where the gates do, and may pull what they pull."""
+        words = ("--set-json", 'tolerations=[{"key":"bi","operator":"Exists"}]', "--set-json", 'imagePullSecrets=["registry"]', "--set", "nodeSelector.pool=bi")
+        text = helm.rendered("central", *words)
+        for wanted in ('- name: "registry"', "pool: bi", "key: bi"):
+            same(text.count(wanted), 2)
+
+    def closed():
+        """No way out but the operator's own."""
+        words = ("--set-json", "networkPolicy.egressPorts=[]", "--set-json", 'networkPolicy.egress=[{"to":[{"ipBlock":{"cidr":"10.0.0.0/8"}}]}]')
+        policy = next(one for one in documents(helm.rendered("central", *words)) if kind(one) == "NetworkPolicy")
+        assert "10.0.0.0/8" in policy and "port: 8200" not in policy and not re.search(r"ports:\s*(null)?\s*$", policy), policy
+
+    checks.check("a change that needs a restart makes new pods, and no other does", restarted)
+    checks.check("the test's pod goes where the gates go", scheduled)
+    checks.check("a network policy with ways of the operator's own alone", closed)
     checks.check("values that YAML or TOML would read otherwise stay what they are", odd)
     checks.check("a further listener has its port at the pod, the service and the policy", proxy)
     checks.check("a value or a key of the configuration that nobody knows is refused", unknown)

@@ -89,6 +89,43 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{/* Where the pods run, and what may pull their image. */}}
+{{- define "patgate.scheduling" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ quote . }}
+{{- end }}
+{{ end -}}
+{{- with .Values.priorityClassName -}}
+priorityClassName: {{ quote . }}
+{{ end -}}
+{{- with .Values.nodeSelector -}}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+{{- with .Values.tolerations -}}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+{{- end -}}
+
+{{/* What of the configuration a running gate does not take up (`restart` in src/config/change.rs), as one hash. */}}
+{{- define "patgate.atStart" -}}
+{{- $config := .Values.config -}}
+{{- $whole := pick $config "listeners" "health" "replicas" "state" "seal" "log" "history" "traces" "metrics" -}}
+{{- $parts := dict
+  "listen" (pick ($config.listen | default dict) "address" "workers" "connections" "reuse_port")
+  "limits" (pick ($config.limits | default dict) "unadmitted")
+  "admin" (pick ($config.admin | default dict) "address" "socket")
+  "pat" (pick ($config.pat | default dict) "budget" "in_flight")
+  "audit" (pick ($config.audit | default dict) "keep") -}}
+{{- if and (kindIs "map" $config.seal) (index ($config.seal | default dict) "keys") -}}
+{{- $_ := set $parts "stores" $config.stores -}}
+{{- end -}}
+{{- list $whole $parts | toJson | sha256sum -}}
+{{- end -}}
+
 {{- define "patgate.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -176,6 +213,9 @@ azure.workload.identity/use: "true"
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.replicaCount) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "replicaCount, which autoscaling does not go below, is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled (not .egressPorts) (not .egress) -}}{{ fail "networkPolicy.egressPorts and networkPolicy.egress are empty: the gate would reach neither Snowflake nor a store" }}{{- end -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.healthFrom) -}}
 {{- fail "serviceMonitor is on, and the NetworkPolicy lets no other namespace scrape: name Prometheus's namespace in networkPolicy.healthFrom" -}}
