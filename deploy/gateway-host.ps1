@@ -64,8 +64,11 @@ $environment = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SYSTEM\Curre
 $paths = $environment.GetValue('Path', '', [Microsoft.Win32.RegistryValueOptions]::DoNotExpandEnvironmentNames)
 if (($paths -split ';') -notcontains $Program) {
     $environment.SetValue('Path', "$paths;$Program", [Microsoft.Win32.RegistryValueKind]::ExpandString)
+    # Only this call tells programs that run, such as the shell of new prompts; it changes nothing.
+    [Environment]::SetEnvironmentVariable('PATGATE_PATH_WAS_SET', $null, 'Machine')
 }
 $environment.Close()
+if (($Env:Path -split ';') -notcontains $Program) { $Env:Path = "$Env:Path;$Program" }
 
 Step "The directory $Directory, for administrators, the system and the service alone"
 # Everybody may make directories there; who owns one could take what is put into it.
