@@ -125,10 +125,13 @@ impl PatStatus {
                 None => format!("its PAT ends at {end}; {new}"),
             },
             PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
-            PatState::Rotated => format!(
-                "its PAT was rotated at Snowflake by somebody else, and ends at {end}; put the new one into the store, \
-                 or {new}"
-            ),
+            PatState::Rotated => match self.not_rotated() {
+                Some(why) => format!("its PAT is the one before a rotation that broke off, and ends at {end}: {why}"),
+                None => format!(
+                    "its PAT was rotated at Snowflake by somebody else, and ends at {end}; put the new one into the \
+                     store, or {new}"
+                ),
+            },
             PatState::Disabled => format!(
                 "its PAT is disabled at Snowflake, so its logins fail; it may have leaked: find out who disabled it, \
                  then {new}"

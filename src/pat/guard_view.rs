@@ -84,6 +84,12 @@ impl Guard {
     pub(super) fn is_condemned(&self, user: &ServiceUser, version: &PatId) -> bool {
         self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_condemned)
     }
+
+    /// Whether Snowflake refuses a version; one that an operator has revoked is refused by the gate.
+    pub(super) fn is_refused_by_snowflake(&self, user: &ServiceUser, version: &PatId) -> bool {
+        let refused = |version: &Version| version.is_condemned() && !version.is_revoked();
+        self.state.lock().ledgers.of(user).find(version).is_some_and(refused)
+    }
 }
 
 /// Whether Snowflake refuses a user for this reason now: by a pause that runs, or the youngest version, which it

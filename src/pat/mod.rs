@@ -191,7 +191,8 @@ impl Pats {
             self.inner.replicas.iter().for_each(|replicas| replicas.forget_refusals(user));
         }
         if let Some(token) = rotated {
-            self.inner.failure_is_mended(token);
+            // What failed is mended, the operator says: the next try shows it.
+            token.look.lock().wanted = true;
         }
         Some(self.refresh(Some(credential)).await)
     }

@@ -125,7 +125,7 @@ async fn what_is_due_is_rotated_in_the_background_and_written_down() {
     let world = world(&clock, DAY).await;
     let first = stored(&world);
     world.session().await;
-    // The time counts from the day on which the gate first saw the token.
+    // The time counts from the day on which the token was made.
     until(async || journal(&world).contains(&first.fingerprint)).await;
     clock.advance(DAY * 31);
     // The rotator's login may have been under way just then, and ended by it: the gate tries again a little later.
@@ -161,10 +161,15 @@ async fn a_dry_run_prints_the_statements_and_changes_nothing() {
 async fn a_replacement_ends_the_old_token_at_once() {
     let clock = ManualClock::start();
     let world = world(&clock, DAY).await;
+    // An earlier one goes on for its overlap: which of the two has leaked, nobody knows.
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(order(&world, "rotate?").await.0, 200);
+    assert_eq!(world.standin.state.tokens(USER).len(), 2);
     let old = stored(&world);
     clock.advance(Duration::from_secs(1));
     let (status, report) = order(&world, "replace?").await;
     assert_eq!(status, 200, "{report}");
+    assert!(report["old_end"].as_str().unwrap().contains("rotated before: "), "{report}");
     let tokens = world.standin.state.tokens(USER);
     assert!(tokens.iter().all(|token| token.fingerprint != old.fingerprint), "{tokens:?}");
     assert_eq!((stored(&world).name.as_str(), tokens.len()), (TOKEN, 1));
@@ -236,5 +241,33 @@ async fn a_revoked_token_is_disabled_and_its_sessions_end() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(order(&world, "replace?").await.0, 200);
     world.session().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_that_still_lives_at_snowflake_is_not_made_anew() {
+    let clock = ManualClock::start();
+    let world = world(&clock, DAY).await;
+    world.session().await;
+    // Long enough for the gate to mend a store that would be behind.
+    world.standin.state.age_tokens(USER, Duration::from_secs(3_600));
+    let old = stored(&world);
+    world.standin.state.allow_changes("ROTATOR", USER, false);
+    let (status, failed) = order(&world, "revoke?").await;
+    assert_eq!(status, 502, "{failed}");
+    world.login(world.key.expose()).await.refusal("390999");
+    world.standin.state.allow_changes("ROTATOR", USER, true);
+    let seen = async || world.admin(&world.app, Method::GET, "/pats").await.1["pats"][0]["token"]["seen"].clone();
+    let before = seen().await;
+    until(async || {
+        clock.advance(Duration::from_secs(60));
+        seen().await != before
+    })
+    .await;
+    // What leaked would go on under another name.
+    let tokens = world.standin.state.tokens(USER);
+    assert_eq!((tokens.len(), &tokens[0].fingerprint), (1, &old.fingerprint), "{tokens:?}");
+    assert_eq!(order(&world, "revoke?").await.0, 200);
+    assert_eq!(stored(&world).status.as_str(), "DISABLED");
     world.finish().await;
 }

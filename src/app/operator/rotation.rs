@@ -63,14 +63,13 @@ impl Operator {
     pub async fn revoke(&self, credential: &str, remove: bool) -> Result<RevocationReport, OperatorError> {
         self.known(credential)?;
         let (clients, pats) = (self.clients_of(credential).await, self.generation().pats.clone());
-        let before = pats.status().await.into_iter().find(|one| one.credential == credential);
+        let versions = pats.known_versions(credential).await;
         let revoked = pats.revoke(credential, remove, &self.who).await;
         let mut ended = 0;
-        if let Some(cached) = before.and_then(|one| one.cached) {
-            ended = match self.sealed() {
-                Ok(sessions) => sessions.end(Revocation::Pat(cached.id)).await.here,
-                Err(_) => 0,
-            };
+        if let Ok(sessions) = self.sealed() {
+            for version in versions {
+                ended += sessions.end(Revocation::Pat(version)).await.here;
+            }
         }
         let revoked = revoked.ok_or_else(|| OperatorError::NoRotation { name: credential.to_owned() })?;
         let revocation = revoked.map_err(|failure| OperatorError::PatNotRotated(Box::new(failure)))?;

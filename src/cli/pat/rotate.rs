@@ -32,7 +32,8 @@ pub(in crate::cli) struct RotateArgs {
 pub(in crate::cli) struct ReplaceArgs {
     #[command(flatten)]
     rotate: RotateArgs,
-    /// Needed: the old token ends as soon as the new one is in use, wherever else it is used.
+    /// Needed: the old token, and those rotated before it, end as soon as the new one is in use, wherever else they are
+    /// used.
     #[arg(long, required = true)]
     now: bool,
 }

@@ -40,15 +40,15 @@ impl RotationFailure {
         let cause = format!("Snowflake lists no token {token} of the user");
         let next_step = format!(
             "Compare `token` of the rotation with SHOW USER PROGRAMMATIC ACCESS TOKENS, and the rotator's privilege on \
-             the user with `patgate sql check`. To have the gate make {token}, run `patgate pat rotate`"
+             the user with `patgate sql check`. To have the gate make {token}, run `patgate pat rotate CREDENTIAL`"
         );
         Self::new(Owner::Gate, cause, next_step)
     }
 
     pub(super) fn disabled(terms: &Terms) -> Self {
         let cause = format!("the token {} is disabled: it may have leaked, or its user was disabled", terms.token);
-        let next_step = "Find out who disabled it, and why. Then run `patgate pat replace --now` for a new token; do \
-                         not simply enable the old one";
+        let next_step = "Find out who disabled it, and why. Then run `patgate pat replace CREDENTIAL --now` for a \
+                         new token; do not simply enable the old one";
         Self::new(Owner::Policy, cause, next_step)
     }
 

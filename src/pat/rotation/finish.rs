@@ -33,7 +33,8 @@ impl Run<'_> {
             self.drained(&open.old).await;
         }
         self.lap("use");
-        let old_end = self.done(&open, new, proven);
+        let leaked = if open.why == Why::Replace { self.rotated_before(&open).await } else { Vec::new() };
+        let old_end = self.done(&open, new, proven, &leaked);
         self.remove_what_is_due().await;
         self.tidy().await;
         self.lap("tidy");
@@ -49,8 +50,24 @@ impl Run<'_> {
         }
     }
 
+    /// The tokens that were rotated from this one before the old one, and still live. After a leak nobody knows which
+    /// of them got out.
+    async fn rotated_before(&self, open: &Open) -> Vec<String> {
+        let tokens = match self.statements().show().await {
+            Ok(tokens) => tokens,
+            Err(RotationFailure { owner, cause, next_step, busy: _ }) => {
+                let cause = format!("the tokens that were rotated earlier are not known, and go on: {cause}");
+                tracing::warn!(cause, next_step, owner = owner.as_str(), "only the last token is removed");
+                return Vec::new();
+            }
+        };
+        let rotated = tidy::rotated(&self.token.terms.token, &tokens, self.now().to_system_time());
+        let names = rotated.into_iter().map(|token| token.name.clone());
+        names.filter(|name| Some(name) != open.old_name.as_ref() && !open.lost.contains(name)).collect()
+    }
+
     /// Writes down that it is done, with what has to be removed; says what becomes of the old token.
-    fn done(&self, open: &Open, new: &PatId, proven: EpochMillis) -> String {
+    fn done(&self, open: &Open, new: &PatId, proven: EpochMillis, leaked: &[String]) -> String {
         let now = self.now();
         let hours = match open.how {
             How::Rotate { hours } | How::Add { hours, .. } => hours,
@@ -63,8 +80,12 @@ impl Run<'_> {
                 let others = self.inner.replicas.is_some() && open.why != Why::Replace;
                 let after = if others { self.inner.cache.overdue() } else { Duration::ZERO };
                 let at = EpochMillis(now.0 + millis(after));
-                removals.push(Removal { name: name.clone(), at });
-                format!("{name} is removed after {} s", after.as_secs())
+                removals.extend(leaked.iter().chain([name]).map(|name| Removal { name: name.clone(), at }));
+                let before = match leaked {
+                    [] => String::new(),
+                    names => format!(", and with it what was rotated before: {}", names.join(", ")),
+                };
+                format!("{name} is removed after {} s{before}", after.as_secs())
             }
             (Some(name), How::Add { .. }) => {
                 removals.push(Removal { name: name.clone(), at: ends });

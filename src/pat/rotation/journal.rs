@@ -61,6 +61,9 @@ pub struct Seen {
     pub version: PatId,
     /// Since when the gate has seen it.
     pub at: EpochMillis,
+    /// Whether it was there at the gate's first look: that says nothing of its age.
+    #[serde(default)]
+    pub was_there: bool,
 }
 
 /// A version that the gate made or replaced.
@@ -154,7 +157,8 @@ impl Entry {
         let known = self.versions.iter().any(|known| known.version == *version)
             || self.open.as_ref().is_some_and(|open| open.new.as_ref() == Some(version));
         let is_foreign = self.seen.is_some() && !known;
-        self.seen = Some(Seen { version: version.clone(), at: now });
+        let was_there = self.seen.is_none() && !known;
+        self.seen = Some(Seen { version: version.clone(), at: now, was_there });
         is_foreign
     }
 

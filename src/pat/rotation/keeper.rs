@@ -38,6 +38,9 @@ pub(super) async fn keep(inner: Weak<Inner>, token: Arc<RotatedToken>) {
             next = None;
         }
         was_refused = refused;
+        if std::mem::take(&mut token.look.lock().wanted) {
+            next = None;
+        }
         let now = inner.env.clock.wall();
         // An operator's rotation may have left something to remove.
         let removal = token.next_removal().map(|at| soonest.map_or(at, |soonest| at.max(soonest)));

@@ -18,4 +18,6 @@ pub(in crate::pat) struct Look {
     pub next: Option<SystemTime>,
     /// Whether a rotation is under way here.
     pub under_way: bool,
+    /// Whether an operator says that what failed is mended: the gate looks at once.
+    pub wanted: bool,
 }

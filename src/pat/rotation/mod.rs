@@ -158,7 +158,7 @@ impl Inner {
         by: Option<&str>,
     ) -> Result<Rotated, RotationFailure> {
         let (state, journal) = self.rotations.journal(token)?;
-        let turn = match self.turn(&state, token, &journal, asked).await {
+        let turn = match self.turn(&state, token, &journal, asked.is_some()).await {
             Err(failure) if failure.busy => return Err(failure),
             Err(failure) => {
                 self.failed(token, &journal, &failure, by);
@@ -180,20 +180,20 @@ impl Inner {
         rotated
     }
 
-    /// Takes the turn. An operator waits while another one has it for a look alone.
+    /// Takes the turn. An operator, who is asked for, waits while another one has it for a look alone.
     async fn turn(
         &self,
         state: &StateDir,
         token: &RotatedToken,
         journal: &Journal,
-        asked: Option<Ask>,
+        is_asked: bool,
     ) -> Result<Turn, RotationFailure> {
         let begun = tokio::time::Instant::now();
         loop {
             let turn = Turn::take(state, self.replicas.as_ref(), &token.file()).await;
             let looks = || journal.read().is_ok_and(|entry| entry.open.is_none());
             match turn {
-                Err(failure) if failure.busy && asked.is_some() && begun.elapsed() < A_LOOK && looks() => {
+                Err(failure) if failure.busy && is_asked && begun.elapsed() < A_LOOK && looks() => {
                     tokio::time::sleep(AGAIN).await;
                 }
                 turn => return turn,
@@ -228,13 +228,6 @@ impl Inner {
         tracing::error!(credential, token = %name, cause, owner, next_step, "{what}");
         self.act(act::PAT_NOT_ROTATED, format!("{credential}: token {name}: {cause}. {next_step}"), by);
         self.metrics.pat_rotated(token.credential(), "failed");
-    }
-
-    /// The operator says that what failed is mended.
-    pub(super) fn failure_is_mended(&self, token: &RotatedToken) {
-        if let Ok((_, journal)) = self.rotations.journal(token) {
-            self.mended(token, &journal);
-        }
     }
 
     /// A look shows that all is well again.

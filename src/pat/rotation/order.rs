@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::RotationFailure;
 use super::journal::Entry;
-use super::plan::{Ask, How, Making, Plan, Situation};
+use super::plan::{Ask, How, Making, Plan, Situation, Why};
 use super::run::{Rotated, Rotation};
 use super::settings::RotatedToken;
 use super::tidy::Uses;
@@ -112,7 +112,7 @@ impl Inner {
         // Which tokens could be removed is known only to a rotation itself: none is promised here.
         let uses = Uses { others: true, ..Uses::default() };
         let stored = entry.seen.as_ref().map(|seen| &seen.version);
-        let refused = stored.is_some_and(|version| self.guard.is_condemned(&token.user, version));
+        let refused = stored.is_some_and(|version| self.guard.is_refused_by_snowflake(&token.user, version));
         let situation = Situation { terms, tokens: &tokens, entry: &entry, uses: &uses, refused, now };
         preview.due = match situation.plan(None) {
             Plan::Wait(until) => Some(until),
@@ -158,6 +158,11 @@ fn describe(preview: &mut RotationPreview, of: &RotatedToken, making: &Making) {
         format!("use: {} logs in with it from then on", of.names()),
     ];
     preview.steps.push(match (&making.how, making.remove_old) {
+        (_, true) if making.why == Why::Replace => {
+            format!(
+                "remove: the old token and all rotated before it, {token}_ROTATED_…, as soon as the new one is in use"
+            )
+        }
         (_, true) => format!("remove: the old token, {token}_ROTATED_…, as soon as the new one is in use"),
         (How::Add { .. }, false) => format!("remove: the old token, after {hours} h"),
         (How::Rotate { .. }, false) => format!("the old token, {token}_ROTATED_…, goes on for {hours} h"),

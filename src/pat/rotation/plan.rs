@@ -153,7 +153,8 @@ impl Situation<'_> {
     fn next(&self, token: &ShownToken) -> (SystemTime, Why) {
         let Terms { every, overlap, .. } = self.terms;
         let last = self.entry.last.map(|last| last.to_system_time());
-        let seen = self.entry.seen.as_ref().map(|seen| seen.at.to_system_time());
+        let new = self.entry.seen.as_ref().filter(|seen| !seen.was_there);
+        let seen = new.map(|seen| seen.at.to_system_time());
         let from = [token.created, last, seen].into_iter().flatten().max().unwrap_or(self.now);
         let mut next = (from + *every, Why::Due);
         if let Some(end) = token.expires {

@@ -32,7 +32,8 @@ fn shown(name: &str, made: SystemTime, life: Duration) -> ShownToken {
 }
 
 fn seen(at: SystemTime) -> Entry {
-    Entry { seen: Some(Seen { version: PatId::trusted("v1"), at: EpochMillis::of(at) }), ..Entry::default() }
+    let seen = Seen { version: PatId::trusted("v1"), at: EpochMillis::of(at), was_there: false };
+    Entry { seen: Some(seen), ..Entry::default() }
 }
 
 fn plan_of(terms: &Terms, tokens: &[ShownToken], entry: &Entry, asked: Option<Ask>) -> Plan {
@@ -55,6 +56,10 @@ fn the_time_counts_from_the_latest_of_creation_last_rotation_and_first_sight() {
     let last = Entry { last: Some(EpochMillis::of(ago(days(5)))), ..seen(ago(days(60))) };
     assert_eq!(plan(70, &last), Plan::Wait(ago(days(5)) + days(60)));
     assert_eq!(made(plan(61, &seen(ago(days(60))))), (Why::Due, How::Rotate { hours: 24 }, false));
+    // What was there at the first look is as old as Snowflake says.
+    let mut first = seen(ago(HOUR));
+    first.seen.as_mut().unwrap().was_there = true;
+    assert_eq!(made(plan(61, &first)), (Why::Due, How::Rotate { hours: 24 }, false));
     // Never twice in a day unasked, also where the token is about to end.
     let just = Entry { last: Some(EpochMillis::of(ago(HOUR))), ..seen(ago(HOUR)) };
     let short = [shown("T", ago(days(1)), days(1) + HOUR)];

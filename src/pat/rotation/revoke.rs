@@ -43,6 +43,25 @@ impl Pats {
         users.get(one).is_some_and(|user| users.get(other).is_some_and(|other| user.tag() == other.tag()))
     }
 
+    /// The versions of its token that the gate knows: the one in memory, and those that rotations made or replaced.
+    /// What leaked may be any of them.
+    pub async fn known_versions(&self, credential: &str) -> Vec<PatId> {
+        let inner = &self.inner;
+        let mut versions: Vec<_> =
+            inner.cache.of(credential).await.into_iter().flatten().map(|pat| pat.fetched.id.clone()).collect();
+        if let Some(token) = inner.rotations.tokens.get(credential)
+            && let Ok(entry) = inner
+                .rotations
+                .journal(token)
+                .and_then(|(_, journal)| journal.read().map_err(|error| RotationFailure::state(&error)))
+        {
+            versions.extend(entry.versions.into_iter().map(|known| known.version));
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
     /// Ends it: at Snowflake where there is a rotator, and at this gate and its replicas in any case.
     ///
     /// # Errors
@@ -54,10 +73,9 @@ impl Pats {
         by: &str,
     ) -> Option<Result<Revocation, RotationFailure>> {
         let (inner, user) = (&self.inner, self.inner.users.get(credential)?);
-        if let Some(Ok(pat)) = inner.cache.of(credential).await {
-            let version = &pat.fetched.id;
-            inner.guard.change(user, |ledger| ledger.revoked(version, inner.env.clock.now()));
-            inner.replicas.iter().for_each(|replicas| replicas.condemned(user, version));
+        for version in self.known_versions(credential).await {
+            inner.guard.change(user, |ledger| ledger.revoked(&version, inner.env.clock.now()));
+            inner.replicas.iter().for_each(|replicas| replicas.condemned(user, &version));
         }
         let outcome = inner.end_tokens(credential, remove).await;
         let said = match &outcome {
@@ -119,6 +137,19 @@ impl Inner {
             // Somebody runs the statements at Snowflake.
             return Ok(());
         };
+        // A rotation meanwhile would give the old secret another name. Without a state directory there is none.
+        let turn = match self.rotations.journal(token) {
+            Ok((state, journal)) => Some(self.turn(&state, token, &journal, true).await?),
+            Err(_no_state) => None,
+        };
+        let ended = self.end_each(token, remove).await;
+        if let Some(turn) = turn {
+            turn.give_back().await;
+        }
+        ended
+    }
+
+    async fn end_each(&self, token: &RotatedToken, remove: bool) -> Result<(), RotationFailure> {
         let statements = self.statements(token);
         for name in self.names(token).await? {
             match statements.run(end(&name, remove)).await {

@@ -281,9 +281,9 @@ impl<'a> Run<'a> {
         self.inner.statements(self.token)
     }
 
-    /// Whether Snowflake refuses a version.
+    /// Whether Snowflake refuses a version. A revoked token is not made anew unasked: what leaked would go on.
     pub(super) fn is_refused(&self, version: &PatId) -> bool {
-        self.inner.guard.is_condemned(&self.token.user, version)
+        self.inner.guard.is_refused_by_snowflake(&self.token.user, version)
     }
 
     pub(super) fn now(&self) -> EpochMillis {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::Failure;
 use super::look::Look;
-use super::plan::is_behind;
+use super::plan::{How, is_behind};
 use super::settings::RotatedToken;
 use super::tidy::{rotated, rotated_at};
 use crate::base::ids::PatId;
@@ -113,6 +113,7 @@ fn shown(token: &RotatedToken, look: &Look, version: &PatId) -> Option<TokenShow
     let named = |name: &str| look.tokens.iter().rfind(|one| one.name == name);
     let known =
         look.entry.versions.iter().find(|known| known.version == *version).and_then(|known| known.name.as_deref());
+    let known = known.or_else(|| name_in_open(look, version));
     let is_current = look.entry.seen.as_ref().is_some_and(|seen| seen.version == *version);
     let (name, row): (&str, Option<&ShownToken>) = match known {
         Some(old) => (old, named(old)),
@@ -143,10 +144,22 @@ fn shown(token: &RotatedToken, look: &Look, version: &PatId) -> Option<TokenShow
     })
 }
 
+/// The name that a version has since a rotation that broke off, where that rotation gave it one.
+fn name_in_open<'a>(look: &'a Look, version: &PatId) -> Option<&'a str> {
+    let open = look.entry.open.as_ref().filter(|open| open.old == *version)?;
+    let renamed = || match &open.how {
+        How::Add { rename: Some(to), .. } if look.tokens.iter().any(|one| one.name == *to) => Some(to.as_str()),
+        How::Add { .. } | How::Rotate { .. } => None,
+    };
+    open.old_name.as_deref().or_else(renamed)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use super::super::journal::{Open, Step};
+    use super::super::plan::Why;
     use super::*;
     use crate::base::epoch::EpochMillis;
     use crate::base::fault::Owner;
@@ -164,5 +177,42 @@ mod tests {
         let mut failed = look(at(8), false);
         failed.entry.failure = Some(failure);
         assert!(successor(&failed, at(9)).is_none());
+    }
+
+    #[test]
+    fn a_version_has_the_name_that_a_broken_rotation_gave_it() {
+        let token = |name: &str| {
+            let (role, created, expires, rotated_to) = (None, None, None, None);
+            ShownToken { name: name.into(), role, status: TokenStatus::Active, created, expires, rotated_to }
+        };
+        let (old, other) = (PatId::trusted("v1"), PatId::trusted("v2"));
+        let mut open = open_of(&old, How::Rotate { hours: 24 });
+        open.old_name = Some("T_ROTATED_1".into());
+        let mut look = Look::default();
+        look.entry.open = Some(open);
+        assert_eq!(name_in_open(&look, &old), Some("T_ROTATED_1"));
+        assert_eq!(name_in_open(&look, &other), None);
+        // The renaming was done, and nothing was added.
+        let rename = Some("T_ROTATED_2".to_owned());
+        look.entry.open = Some(open_of(&old, How::Add { rename, role: None, days: None, hours: 24 }));
+        assert_eq!(name_in_open(&look, &old), None);
+        look.tokens = vec![token("T_ROTATED_2")];
+        assert_eq!(name_in_open(&look, &old), Some("T_ROTATED_2"));
+    }
+
+    fn open_of(old: &PatId, how: How) -> Open {
+        Open {
+            why: Why::Due,
+            begun: EpochMillis(0),
+            step: Step::Making,
+            how,
+            remove_old: false,
+            old: old.clone(),
+            had_token: true,
+            before: Vec::new(),
+            old_name: None,
+            lost: Vec::new(),
+            new: None,
+        }
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn the_oldest_unused_go_and_never_the_one_before_the_current() {
         let tokens = ["T_ROTATED_3", "T", "T_ROTATED_1", "T_ROTATED_2", "OTHER_ROTATED_0", "T_ROTATED_x"].map(shown);
-        let seen = Some(Seen { version: PatId::trusted("v4"), at: EpochMillis(0) });
+        let seen = Some(Seen { version: PatId::trusted("v4"), at: EpochMillis(0), was_there: false });
         let versions = vec![known("v1", Some("T_ROTATED_1")), known("v3", Some("T_ROTATED_3")), known("v4", None)];
         let entry = Entry { seen, versions, ..Entry::default() };
         let free = |used: &[&str], others| {
