@@ -48,7 +48,11 @@ pub fn pats_alone(config: &Config, state: &Path, env: &Env, work: Work) -> io::R
     };
     let disk_cache = match work {
         Work::Look => None,
-        Work::Change => disk_cache(&config.state, Some(&state))?,
+        // A key that only the gate's service can read keeps nobody from the work.
+        Work::Change => disk_cache(&config.state, Some(&state)).unwrap_or_else(|error| {
+            tracing::warn!(cause = %error, owner = "gate", "the warm copy does not follow until the gate starts");
+            None
+        }),
     };
     let resolver = resolver(config, &env.clock, &metrics).map_err(io::Error::other)?;
     let parts = PatParts {

@@ -209,7 +209,7 @@ enum Of<'a> {
 fn secret(path: &Path, secret: &Secret, of: Of<'_>) -> Result<(), CommandError> {
     let written = private::new_file(path).and_then(|mut file| {
         match of {
-            Of::Operator => {}
+            Of::Operator => private::let_owner_alone_read(&file, path)?,
             Of::Gate(Some(old)) if old.exists() => private::like(&file, path, old)?,
             Of::Gate(_) => private::let_service_read(&file, path)?,
         }

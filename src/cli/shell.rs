@@ -52,7 +52,7 @@ impl ConfigArgs {
 /// A running gate, and the output form.
 #[derive(Args, Clone)]
 pub(super) struct GateArgs {
-    /// The gate's admin address, such as 127.0.0.1:8444, or the path of its socket; with it no file is read.
+    /// The gate's admin address, such as 127.0.0.1:8444, or the path of its socket; with it no file is needed.
     #[arg(long, env = "PATGATE_ADMIN", value_name = "ADDRESS", value_parser = Place::parse)]
     pub admin: Option<Place>,
     #[arg(long, env = "PATGATE_CONFIG", value_name = "FILE")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::admin_client;
+use super::admin_client::{self, NoAnswer};
 use super::place::Place;
 use super::shell::{CommandError, GateArgs};
 use super::usual;
@@ -30,12 +30,9 @@ pub(super) struct StateArgs {
 impl StateArgs {
     /// The configuration that goes with the state: the one that is named, else the usual one, if it is that gate's.
     pub(super) fn file(&self) -> Option<PathBuf> {
-        let is_its = |file: &PathBuf| match (&self.state, &self.admin) {
-            (Some(_), _) => false,
-            (None, Some(admin)) => GateArgs::at(admin.clone()).is_of(file),
-            (None, None) => file.exists(),
-        };
-        self.config.clone().or_else(|| Some(usual::config()).filter(is_its))
+        let is_its = |file: &PathBuf| self.admin.as_ref().is_none_or(|admin| GateArgs::at(admin.clone()).is_of(file));
+        let usual = || Some(usual::config()).filter(|usual| self.state.is_none() && usual.exists());
+        self.config.clone().or_else(usual).filter(is_its)
     }
 }
 
@@ -43,8 +40,7 @@ impl StateArgs {
 /// where systemd makes it.
 pub(super) fn of_gate(config: &Config) -> StatePlace {
     let StatePlace { path, named } = StatePlace::of(config.state.directory.as_deref(), &config.state.beside);
-    let is_usual = !named && path.parent() == usual::config().parent();
-    match usual::state().filter(|place| is_usual && !path.is_dir() && place.is_dir()) {
+    match usual::state().filter(|place| !named && !path.is_dir() && place.is_dir()) {
         Some(path) => StatePlace { path, named: true },
         None => StatePlace { path, named },
     }
@@ -64,7 +60,8 @@ pub(super) fn find(args: &StateArgs) -> Result<PathBuf, CommandError> {
                 status.state.ok_or_else(|| CommandError::gate("the running gate has no state directory"))
             }
             // Its state is there, if its file is: another gate's would tell another story.
-            Err(why) => args.file().as_deref().and_then(of_file).ok_or_else(|| why.into()),
+            Err(why @ NoAnswer::NotAsked(_)) => args.file().as_deref().and_then(of_file).ok_or_else(|| why.into()),
+            Err(why) => Err(why.into()),
         };
     }
     if let Some(file) = &args.config {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::listen::{MINUTE, SECOND, deadlines, own_settings};
+use super::listen::{CONNECTIONS, MINUTE, SECOND, deadlines, own_settings};
 use super::read::Section;
 use super::{KeyPair, Listen};
 use crate::base::tunnel_target::TunnelTarget;
@@ -65,6 +65,8 @@ pub(super) fn connect(name: Arc<str>, section: Section<'_>, main: &Listen) -> Op
     let auth = section.flag("auth").is_some_and(|flag| flag.value);
     let most = (main.connections / 2).max(1);
     let tunnels = section.count("tunnels", 1..most).map_or(most, |found| found.value);
+    // It depends on the file: a schema knows the widest range alone.
+    section.between("tunnels", 1..CONNECTIONS / 2);
     let (handshake, admission, head) = deadlines(&section);
     let idle = section.duration("idle", 10 * MINUTE, SECOND..24 * 60 * MINUTE);
     section.finish();

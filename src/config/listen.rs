@@ -15,6 +15,8 @@ use super::{Kind, Listen};
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+/// The most connections.
+pub(super) const CONNECTIONS: usize = 1_000_000;
 
 /// A certificate chain and its private key: PEM files, or one name for both in the certificate store of Windows.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +74,7 @@ pub(super) fn listen(top: &Section<'_>) -> Option<Listen> {
         client_crl,
         proxy,
         workers: section.count("workers", 1..1024).map(|found| found.value),
-        connections: section.count("connections", 1..1_000_000).map_or(10_000, |found| found.value),
+        connections: section.count("connections", 1..CONNECTIONS).map_or(10_000, |found| found.value),
         handshake,
         admission,
         head,

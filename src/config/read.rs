@@ -89,6 +89,11 @@ impl<'a> Section<'a> {
         self.fits(key, Fits::Pattern(pattern));
     }
 
+    /// Says the widest range of a whole number whose own range depends on the rest of the file.
+    pub fn between(&self, key: &str, range: Range<usize>) {
+        self.fits(key, Fits::Between(range.start, range.end));
+    }
+
     fn get(&self, key: &'static str, form: Form, wanted: &str) -> Option<(&'a DeValue<'a>, Range<usize>)> {
         self.know(key, form, wanted);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
@@ -186,7 +191,7 @@ impl<'a> Section<'a> {
     /// A whole number in a range.
     pub fn count(&self, key: &'static str, range: Range<usize>) -> Option<Found<usize>> {
         let wanted = format!("a whole number from {} to {}", range.start, range.end);
-        self.fits(key, Fits::Between(range.start, range.end));
+        self.between(key, range.clone());
         self.typed(key, Form::Integer, &wanted, |value| {
             let number = value.as_integer().filter(|number| number.radix() == 10)?;
             number.as_str().parse().ok().filter(|n| *n >= range.start && *n <= range.end)

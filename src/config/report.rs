@@ -29,7 +29,7 @@ pub struct Asked {
     pub fits: Option<Fits>,
 }
 
-/// What fits of the values of one form. The reader takes no others, and looks at more than this.
+/// What fits of the values of one form. The reader takes nothing else, and looks at more than this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fits {
     /// A string, or each of a list, that matches a regular expression.

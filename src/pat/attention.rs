@@ -126,7 +126,7 @@ impl PatStatus {
             },
             PatState::Expired => format!("its PAT ended at {end}, so its logins fail; {new}"),
             PatState::Rotated => match self.not_rotated() {
-                Some(why) => format!("its PAT is the one before a rotation that broke off, and ends at {end}: {why}"),
+                Some(why) => format!("its PAT is not the newest at Snowflake, and ends at {end}: {why}"),
                 None => format!(
                     "its PAT was rotated at Snowflake by somebody else, and ends at {end}; put the new one into the \
                      store, or {new}"

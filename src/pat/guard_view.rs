@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::diagnosis::Others;
 use super::guard::Guard;
 use super::ledger::{Ledger, Room};
-use super::version::{Elsewhere, Pause, Standing, Version};
+use super::version::{ELSEWHERE, Elsewhere, Pause, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::{PatId, ServiceUser};
 
@@ -85,10 +85,19 @@ impl Guard {
         self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_condemned)
     }
 
-    /// Whether Snowflake refuses a version; one that an operator has revoked is refused by the gate.
+    /// Whether Snowflake has refused a version at this gate. One that an operator has revoked is refused by the gate;
+    /// of one that another gate has condemned nobody here knows which of both it is.
     pub(super) fn is_refused_by_snowflake(&self, user: &ServiceUser, version: &PatId) -> bool {
-        let refused = |version: &Version| version.is_condemned() && !version.is_revoked();
+        let refused = |version: &Version| match &version.standing {
+            Standing::Condemned { kind, cause } => *kind != Kind::PatRevoked && cause != ELSEWHERE,
+            Standing::Sound | Standing::Suspect { .. } => false,
+        };
         self.state.lock().ledgers.of(user).find(version).is_some_and(refused)
+    }
+
+    /// Whether an operator has revoked a version at this gate.
+    pub(super) fn is_revoked(&self, user: &ServiceUser, version: &PatId) -> bool {
+        self.state.lock().ledgers.of(user).find(version).is_some_and(Version::is_revoked)
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
-use super::version::{Accused, Doubt, Elsewhere, Pause, Standing, Version};
+use super::version::{Accused, Doubt, ELSEWHERE, Elsewhere, Pause, Standing, Version};
 use crate::base::fault::Kind;
 use crate::base::ids::PatId;
 use crate::base::names::ClientName;
@@ -338,7 +338,7 @@ impl Ledger {
     pub(super) fn suspected_elsewhere(&mut self, id: &PatId, now: Instant) {
         let version = self.version(id);
         if version.standing == Standing::Sound {
-            let (kind, cause) = (Kind::PatRefused, "Snowflake has refused it at another gate".to_owned());
+            let (kind, cause) = (Kind::PatRefused, ELSEWHERE.to_owned());
             version.standing = Standing::Suspect { since: now, read: false, kind, cause };
         }
     }
@@ -348,7 +348,7 @@ impl Ledger {
         let version = self.version(id);
         if !version.is_condemned() {
             version.first_refused.get_or_insert(now);
-            let cause = "Snowflake has refused it at another gate".to_owned();
+            let cause = ELSEWHERE.to_owned();
             version.standing = Standing::Condemned { kind: Kind::PatRefused, cause };
         }
     }

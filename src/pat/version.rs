@@ -69,6 +69,9 @@ pub(super) enum Standing {
     },
 }
 
+/// Why a version is suspect or condemned that another gate says is.
+pub(super) const ELSEWHERE: &str = "Snowflake has refused it at another gate";
+
 /// A time without logins; after it, the gate's own login goes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pause {

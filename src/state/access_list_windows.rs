@@ -209,6 +209,18 @@ unsafe fn set(path: &Path, list: *const ACL, how: u32) -> io::Result<()> {
 /// # Errors
 /// The operating system's error, also where this process may not see the list.
 pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
+    beside_ours(path, false)
+}
+
+/// The same of what will be made in a directory, to which entries are handed on that are not its own.
+///
+/// # Errors
+/// The operating system's error, also where this process may not see the list.
+pub(super) fn strangers_below(path: &Path) -> io::Result<Vec<Stranger>> {
+    beside_ours(path, true)
+}
+
+fn beside_ours(path: &Path, handed_on: bool) -> io::Result<Vec<Stranger>> {
     let security = Security::of(path)?;
     if security.list.is_null() {
         // Without a list everybody may do everything (Win32, null DACLs).
@@ -223,7 +235,7 @@ pub fn strangers(path: &Path) -> io::Result<Vec<Stranger>> {
             || gates.iter().any(|gate| gate == sid)
     };
     // SAFETY: the list lives as long as `security`.
-    let entries = unsafe { entries(security.list) }?;
+    let entries = unsafe { entries(security.list, handed_on) }?;
     let stranger = |(account, mask): (Account, u32)| {
         let (reads, writes) = (mask & READ != 0, mask & WRITE != 0);
         (!expected(&account.sid) && (reads || writes)).then_some(Stranger { account, reads, writes })
@@ -241,15 +253,15 @@ pub(super) fn allowed(path: &Path) -> io::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     // SAFETY: the list lives as long as `security`.
-    let entries = unsafe { entries(security.list) }?;
+    let entries = unsafe { entries(security.list, false) }?;
     Ok(entries.into_iter().map(|(account, _)| account.sid).collect())
 }
 
-/// The accounts that a list allows something, with what.
+/// The accounts that a list allows something, with what; also those for what is made below alone, if that is asked.
 ///
 /// # Safety
 /// The list is valid.
-unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
+unsafe fn entries(list: *const ACL, handed_on: bool) -> io::Result<Vec<(Account, u32)>> {
     let mut found = Vec::new();
     // SAFETY: the list is valid, so that every entry below its count is; an entry that allows has the SID at its end.
     unsafe {
@@ -259,7 +271,8 @@ unsafe fn entries(list: *const ACL) -> io::Result<Vec<(Account, u32)>> {
                 return Err(io::Error::last_os_error());
             }
             let header = &*entry.cast::<ACE_HEADER>();
-            if header.AceType == ALLOWED && u32::from(header.AceFlags) & INHERIT_ONLY_ACE == 0 {
+            let is_of_it = handed_on || u32::from(header.AceFlags) & INHERIT_ONLY_ACE == 0;
+            if header.AceType == ALLOWED && is_of_it {
                 let allowed = entry.cast::<ACCESS_ALLOWED_ACE>();
                 let sid = (&raw mut (*allowed).SidStart).cast();
                 found.push((Account::of_sid(sid)?, (*allowed).Mask));

@@ -7,7 +7,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::state::access_list::{allowed, copy, make_directory, owner, restrict, strangers};
+use crate::state::access_list::{allowed, copy, make_directory, owner, restrict, strangers, strangers_below};
 use crate::state::account::{ADMINISTRATORS, Account, SYSTEM};
 use crate::state::gate_accounts::gate_accounts;
 
@@ -33,7 +33,8 @@ pub(super) fn directory(path: &Path) -> io::Result<()> {
 
 /// Whether the directory that something is in is private: what is made in it inherits that.
 fn is_in_private(path: &Path) -> bool {
-    path.parent().is_some_and(|above| strangers(above).is_ok_and(|strangers| strangers.is_empty()))
+    let is_ours = |above: &Path| ours(above).is_ok() && strangers_below(above).is_ok_and(|found| found.is_empty());
+    path.parent().is_some_and(is_ours)
 }
 
 /// A private directory: made so from the start, or one that is there and belongs to nobody else. In a place where
@@ -107,6 +108,14 @@ pub fn fresh_file(path: &Path) -> io::Result<File> {
         restrict(path, &[&Account::own()?.sid])?;
     }
     Ok(file)
+}
+
+/// Keeps a new file from the gate's service, which may read what the directory hands on.
+///
+/// # Errors
+/// The operating system's error.
+pub fn let_owner_alone_read(_file: &File, path: &Path) -> io::Result<()> {
+    restrict(path, &[&Account::own()?.sid])
 }
 
 /// Lets the gate's service read a new file: it is on the list of the directory, which the file has inherited.

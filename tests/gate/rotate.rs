@@ -169,7 +169,7 @@ async fn a_replacement_ends_the_old_token_at_once() {
     clock.advance(Duration::from_secs(1));
     let (status, report) = order(&world, "replace?").await;
     assert_eq!(status, 200, "{report}");
-    assert!(report["old_end"].as_str().unwrap().contains("rotated before: "), "{report}");
+    assert!(report["old_end"].as_str().unwrap().contains("rotated before is removed too: "), "{report}");
     let tokens = world.standin.state.tokens(USER);
     assert!(tokens.iter().all(|token| token.fingerprint != old.fingerprint), "{tokens:?}");
     assert_eq!((stored(&world).name.as_str(), tokens.len()), (TOKEN, 1));

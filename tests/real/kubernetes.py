@@ -212,6 +212,9 @@ def values(checks: Checks, helm: Helm) -> None:
         """What a running gate does not take up changes its pods; what it takes up does not."""
         mark = lambda *words: re.search(r'patgate/at-start: "(\w+)"', helm.rendered("central", *words))[1]  # noqa: E731
         same(mark("--set", "config.clients.powerbi.limits.sessions=7"), mark())
+        way = 'config.listeners={"proxy":{"kind":"connect","address":"0.0.0.0:3128"%s}}'
+        same(mark("--set-json", way % ',"auth":true'), mark("--set-json", way % ""))
+        assert mark("--set-json", way % ',"tunnels":7') != mark("--set-json", way % "") != mark()
         for setting in ("config.listen.workers=3", "config.seal.rotate=1h", "config.pat.budget=1", "config.replicas.timeout=20ms", "config.stores.vault.vault.kubernetes.role=x"):
             assert mark("--set", setting) != mark(), setting
 

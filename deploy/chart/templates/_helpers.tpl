@@ -110,11 +110,15 @@ tolerations:
 {{ end -}}
 {{- end -}}
 
-{{/* What of the configuration a running gate does not take up (`restart` in src/config/change.rs), as one hash. */}}
+{{/* What of the configuration a running gate does not take up (`needs_restart` in src/config/change.rs), as one hash. */}}
 {{- define "patgate.atStart" -}}
 {{- $config := .Values.config -}}
-{{- $whole := pick $config "listeners" "health" "replicas" "state" "seal" "log" "history" "traces" "metrics" -}}
-{{- $parts := dict
+{{- $whole := pick $config "health" "replicas" "state" "seal" "log" "history" "traces" "metrics" -}}
+{{- $listeners := dict -}}
+{{- range $name, $one := $config.listeners -}}
+{{- $_ := set $listeners $name (pick $one "address" "kind" "tunnels") -}}
+{{- end -}}
+{{- $parts := dict "listeners" $listeners
   "listen" (pick ($config.listen | default dict) "address" "workers" "connections" "reuse_port")
   "limits" (pick ($config.limits | default dict) "unadmitted")
   "admin" (pick ($config.admin | default dict) "address" "socket")

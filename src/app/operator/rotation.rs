@@ -63,14 +63,14 @@ impl Operator {
     pub async fn revoke(&self, credential: &str, remove: bool) -> Result<RevocationReport, OperatorError> {
         self.known(credential)?;
         let (clients, pats) = (self.clients_of(credential).await, self.generation().pats.clone());
-        let versions = pats.known_versions(credential).await;
-        let revoked = pats.revoke(credential, remove, &self.who).await;
-        let mut ended = 0;
+        // Here first: Snowflake may take its time.
+        let (versions, mut ended) = (pats.use_no_more(credential).await, 0);
         if let Ok(sessions) = self.sealed() {
             for version in versions {
                 ended += sessions.end(Revocation::Pat(version)).await.here;
             }
         }
+        let revoked = pats.revoke(credential, remove, &self.who).await;
         let revoked = revoked.ok_or_else(|| OperatorError::NoRotation { name: credential.to_owned() })?;
         let revocation = revoked.map_err(|failure| OperatorError::PatNotRotated(Box::new(failure)))?;
         Ok(RevocationReport { revocation, clients, ended })

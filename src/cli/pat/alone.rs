@@ -14,6 +14,7 @@ use crate::pat::{Pats, RotationFailure};
 pub(super) fn with_pats<T, F>(
     args: &GateArgs,
     unanswered: NoAnswer,
+    what: Work,
     work: impl FnOnce(Pats) -> F,
 ) -> Result<T, CommandError>
 where
@@ -24,7 +25,7 @@ where
     let Some((config, _)) = loaded else { return Err(unanswered.into()) };
     let text = CommandError::from(unanswered).text;
     let done = control_runtime()?.block_on(async {
-        let alone = pats_without_gate(&config, Work::Change).map_err(|why| format!("{text}; {why}"))?;
+        let alone = pats_without_gate(&config, what).map_err(|why| format!("{text}; {why}"))?;
         let none = "the configuration has no such credential, or it has no `rotation`";
         // The observer writes down what was done before it ends.
         let Alone { pats, observer: _observer } = alone;

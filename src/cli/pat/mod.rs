@@ -107,9 +107,6 @@ fn line(pat: &PatStatus) -> String {
         let state = if rotation.under_way { ", under way" } else { "" };
         let (last, next) = (when(rotation.last), when(rotation.next));
         out += &format!("\n  rotated by {}{state}: last {last}, next {next}", rotation.rotator);
-        if let Some(failure) = &rotation.failure {
-            out += &format!("\n  not rotated: {}. {}", failure.cause, failure.next_step);
-        }
     }
     if let Some(failure) = &pat.failure {
         out += &format!("\n  cannot be read since {}: {}", when(failure.since), failure.cause);

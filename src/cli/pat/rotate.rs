@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::alone::{failed, with_pats};
-use crate::app::Verb;
+use crate::app::{Verb, Work};
 use crate::base::clock::Env;
 use crate::base::rfc3339;
 use crate::cli::admin_client::{self, NoAnswer, encoded};
@@ -57,7 +57,7 @@ fn order(args: &RotateArgs, verb: Verb, ask: Ask) -> Result<(), CommandError> {
             Ok((_, preview)) => preview,
             Err(why @ NoAnswer::NotAsked(_)) => {
                 let of = &args.credential;
-                with_pats(&args.gate, why, async |pats: Pats| pats.preview_rotation(of, ask).await)?
+                with_pats(&args.gate, why, Work::Look, async |pats: Pats| pats.preview_rotation(of, ask).await)?
             }
             Err(why) => return Err(why.into()),
         };
@@ -67,7 +67,8 @@ fn order(args: &RotateArgs, verb: Verb, ask: Ask) -> Result<(), CommandError> {
         Ok((_, report)) => report,
         Err(why @ NoAnswer::NotAsked(_)) => {
             let of = &args.credential;
-            let rotated = with_pats(&args.gate, why, async |pats: Pats| pats.rotate(of, ask, "pat rotate").await)?;
+            let rotated =
+                with_pats(&args.gate, why, Work::Change, async |pats: Pats| pats.rotate(of, ask, "pat rotate").await)?;
             rotated.map_err(|failure| failed(&failure))?
         }
         Err(why) => return Err(why.into()),

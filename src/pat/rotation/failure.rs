@@ -52,6 +52,15 @@ impl RotationFailure {
         Self::new(Owner::Policy, cause, next_step)
     }
 
+    pub(super) fn revoked(credential: &str) -> Self {
+        let cause = "an operator has revoked the PAT in the store: the gate makes no new one unasked";
+        let next_step = format!(
+            "Run `patgate pat replace {credential} --now` for a new token; if the old one is good again at Snowflake, \
+             `patgate pat retry {credential}`"
+        );
+        Self::new(Owner::Policy, cause, next_step)
+    }
+
     pub(super) fn cap(terms: &Terms, most: usize) -> Self {
         let cause = format!(
             "the user has {most} living tokens, the most that Snowflake allows, and none of those that were rotated \

@@ -33,8 +33,11 @@ impl Run<'_> {
             self.drained(&open.old).await;
         }
         self.lap("use");
-        let leaked = if open.why == Why::Replace { self.rotated_before(&open).await } else { Vec::new() };
-        let old_end = self.done(&open, new, proven, &leaked);
+        let before = match open.why {
+            Why::Replace => self.rotated_before(&open).await,
+            _ => Ok(Vec::new()),
+        };
+        let old_end = self.done(&open, new, proven, &before);
         self.remove_what_is_due().await;
         self.tidy().await;
         self.lap("tidy");
@@ -52,22 +55,21 @@ impl Run<'_> {
 
     /// The tokens that were rotated from this one before the old one, and still live. After a leak nobody knows which
     /// of them got out.
-    async fn rotated_before(&self, open: &Open) -> Vec<String> {
-        let tokens = match self.statements().show().await {
-            Ok(tokens) => tokens,
-            Err(RotationFailure { owner, cause, next_step, busy: _ }) => {
-                let cause = format!("the tokens that were rotated earlier are not known, and go on: {cause}");
-                tracing::warn!(cause, next_step, owner = owner.as_str(), "only the last token is removed");
-                return Vec::new();
-            }
-        };
+    async fn rotated_before(&self, open: &Open) -> Result<Vec<String>, RotationFailure> {
+        let tokens = self.statements().show().await?;
         let rotated = tidy::rotated(&self.token.terms.token, &tokens, self.now().to_system_time());
         let names = rotated.into_iter().map(|token| token.name.clone());
-        names.filter(|name| Some(name) != open.old_name.as_ref() && !open.lost.contains(name)).collect()
+        Ok(names.filter(|name| Some(name) != open.old_name.as_ref() && !open.lost.contains(name)).collect())
     }
 
     /// Writes down that it is done, with what has to be removed; says what becomes of the old token.
-    fn done(&self, open: &Open, new: &PatId, proven: EpochMillis, leaked: &[String]) -> String {
+    fn done(
+        &self,
+        open: &Open,
+        new: &PatId,
+        proven: EpochMillis,
+        before: &Result<Vec<String>, RotationFailure>,
+    ) -> String {
         let now = self.now();
         let hours = match open.how {
             How::Rotate { hours } | How::Add { hours, .. } => hours,
@@ -80,12 +82,8 @@ impl Run<'_> {
                 let others = self.inner.replicas.is_some() && open.why != Why::Replace;
                 let after = if others { self.inner.cache.overdue() } else { Duration::ZERO };
                 let at = EpochMillis(now.0 + millis(after));
-                removals.extend(leaked.iter().chain([name]).map(|name| Removal { name: name.clone(), at }));
-                let before = match leaked {
-                    [] => String::new(),
-                    names => format!(", and with it what was rotated before: {}", names.join(", ")),
-                };
-                format!("{name} is removed after {} s{before}", after.as_secs())
+                removals.push(Removal { name: name.clone(), at });
+                format!("{name} is removed after {} s", after.as_secs())
             }
             (Some(name), How::Add { .. }) => {
                 removals.push(Removal { name: name.clone(), at: ends });
@@ -94,11 +92,19 @@ impl Run<'_> {
             (Some(name), How::Rotate { .. }) => format!("{name} goes on for {hours} h"),
             (None, _) => "there was no old token that went on".to_owned(),
         };
+        let before_it = match before {
+            Ok(names) if names.is_empty() => String::new(),
+            Ok(names) => {
+                removals.extend(names.iter().map(|name| Removal { name: name.clone(), at: now }));
+                format!("; what was rotated before is removed too: {}", names.join(", "))
+            }
+            Err(failure) => format!("; what was rotated before goes on, since it is not known: {}", failure.cause),
+        };
         self.try_note(|entry| {
             entry.done(open, new, proven, now);
             entry.removals.append(&mut removals);
         });
-        old_end
+        old_end + &before_it
     }
 
     /// Removes the oldest rotated tokens that no gate uses, while there are many.

@@ -244,7 +244,7 @@ impl Inner {
         if !pat.from_disk {
             self.saw(token, &pat.fetched.id);
         }
-        self.guard.is_condemned(&token.user, &pat.fetched.id)
+        self.guard.is_refused_by_snowflake(&token.user, &pat.fetched.id)
     }
 
     fn saw(&self, token: &RotatedToken, version: &PatId) {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::failure::RotationFailure;
-use super::journal::Entry;
+use super::journal::{Entry, Seen};
 use super::settings::Terms;
 use super::tidy::{self, Uses, living};
 use crate::snowflake::token_statement::{ShownToken, TokenStatus};
@@ -153,8 +153,9 @@ impl Situation<'_> {
     fn next(&self, token: &ShownToken) -> (SystemTime, Why) {
         let Terms { every, overlap, .. } = self.terms;
         let last = self.entry.last.map(|last| last.to_system_time());
-        let new = self.entry.seen.as_ref().filter(|seen| !seen.was_there);
-        let seen = new.map(|seen| seen.at.to_system_time());
+        // What was there at the first look is as old as Snowflake says, where it says so.
+        let counts = |seen: &&Seen| !seen.was_there || token.created.is_none();
+        let seen = self.entry.seen.as_ref().filter(counts).map(|seen| seen.at.to_system_time());
         let from = [token.created, last, seen].into_iter().flatten().max().unwrap_or(self.now);
         let mut next = (from + *every, Why::Due);
         if let Some(end) = token.expires {

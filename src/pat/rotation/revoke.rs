@@ -45,7 +45,7 @@ impl Pats {
 
     /// The versions of its token that the gate knows: the one in memory, and those that rotations made or replaced.
     /// What leaked may be any of them.
-    pub async fn known_versions(&self, credential: &str) -> Vec<PatId> {
+    async fn known_versions(&self, credential: &str) -> Vec<PatId> {
         let inner = &self.inner;
         let mut versions: Vec<_> =
             inner.cache.of(credential).await.into_iter().flatten().map(|pat| pat.fetched.id.clone()).collect();
@@ -62,6 +62,17 @@ impl Pats {
         versions
     }
 
+    /// Has this gate and its replicas send no version of a credential's token any more; the versions.
+    pub async fn use_no_more(&self, credential: &str) -> Vec<PatId> {
+        let (inner, versions) = (&self.inner, self.known_versions(credential).await);
+        let Some(user) = inner.users.get(credential) else { return versions };
+        for version in &versions {
+            inner.guard.change(user, |ledger| ledger.revoked(version, inner.env.clock.now()));
+            inner.replicas.iter().for_each(|replicas| replicas.condemned(user, version));
+        }
+        versions
+    }
+
     /// Ends it: at Snowflake where there is a rotator, and at this gate and its replicas in any case.
     ///
     /// # Errors
@@ -73,10 +84,7 @@ impl Pats {
         by: &str,
     ) -> Option<Result<Revocation, RotationFailure>> {
         let (inner, user) = (&self.inner, self.inner.users.get(credential)?);
-        for version in self.known_versions(credential).await {
-            inner.guard.change(user, |ledger| ledger.revoked(&version, inner.env.clock.now()));
-            inner.replicas.iter().for_each(|replicas| replicas.condemned(user, &version));
-        }
+        self.use_no_more(credential).await;
         let outcome = inner.end_tokens(credential, remove).await;
         let said = match &outcome {
             Ok(()) if !inner.rotations.tokens.contains_key(credential) => {
@@ -137,13 +145,17 @@ impl Inner {
             // Somebody runs the statements at Snowflake.
             return Ok(());
         };
-        // A rotation meanwhile would give the old secret another name. Without a state directory there is none.
+        // A rotation meanwhile would give the old secret another name. What leaked must end all the same.
         let turn = match self.rotations.journal(token) {
-            Ok((state, journal)) => Some(self.turn(&state, token, &journal, true).await?),
-            Err(_no_state) => None,
+            Ok((state, journal)) => self.turn(&state, token, &journal, true).await,
+            Err(no_state) => Err(no_state),
         };
+        if let Err(RotationFailure { cause, .. }) = &turn {
+            let next_step = "Revoke it again when that is over: a token that is made meanwhile would stay";
+            tracing::warn!(cause, next_step, owner = "gate", "a token is revoked without the turn to change it");
+        }
         let ended = self.end_each(token, remove).await;
-        if let Some(turn) = turn {
+        if let Ok(turn) = turn {
             turn.give_back().await;
         }
         ended

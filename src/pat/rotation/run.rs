@@ -127,6 +127,12 @@ impl<'a> Run<'a> {
         }
         let tokens = self.statements().show().await?;
         self.lap("look");
+        if asked.is_none() && self.inner.guard.is_revoked(&self.token.user, &stored.id) {
+            // What leaked would go on for an overlap, and clients would come in again.
+            let failure = RotationFailure::revoked(self.token.credential());
+            self.looked(&tokens, &entry, &Plan::Cannot(failure.clone()));
+            return Err(failure.into());
+        }
         let mut asked = asked;
         let mut open = None;
         if let Some(begun) = entry.open {
@@ -281,7 +287,7 @@ impl<'a> Run<'a> {
         self.inner.statements(self.token)
     }
 
-    /// Whether Snowflake refuses a version. A revoked token is not made anew unasked: what leaked would go on.
+    /// Whether Snowflake refuses a version.
     pub(super) fn is_refused(&self, version: &PatId) -> bool {
         self.inner.guard.is_refused_by_snowflake(&self.token.user, version)
     }

@@ -144,14 +144,15 @@ fn shown(token: &RotatedToken, look: &Look, version: &PatId) -> Option<TokenShow
     })
 }
 
-/// The name that a version has since a rotation that broke off, where that rotation gave it one.
+/// The name that a version has since a rotation that broke off, where that rotation gave it one and Snowflake lists it.
 fn name_in_open<'a>(look: &'a Look, version: &PatId) -> Option<&'a str> {
-    let open = look.entry.open.as_ref().filter(|open| open.old == *version)?;
-    let renamed = || match &open.how {
-        How::Add { rename: Some(to), .. } if look.tokens.iter().any(|one| one.name == *to) => Some(to.as_str()),
-        How::Add { .. } | How::Rotate { .. } => None,
+    let open = look.entry.open.as_ref().filter(|open| open.old == *version && !look.under_way)?;
+    let renamed = match &open.how {
+        How::Add { rename, .. } => rename.as_deref(),
+        How::Rotate { .. } => None,
     };
-    open.old_name.as_deref().or_else(renamed)
+    let name = open.old_name.as_deref().or(renamed)?;
+    look.tokens.iter().any(|one| one.name == name).then_some(name)
 }
 
 #[cfg(test)]
@@ -190,7 +191,12 @@ mod tests {
         open.old_name = Some("T_ROTATED_1".into());
         let mut look = Look::default();
         look.entry.open = Some(open);
+        assert_eq!(name_in_open(&look, &old), None, "the list is from before");
+        look.tokens = vec![token("T_ROTATED_1")];
         assert_eq!(name_in_open(&look, &old), Some("T_ROTATED_1"));
+        look.under_way = true;
+        assert_eq!(name_in_open(&look, &old), None);
+        look.under_way = false;
         assert_eq!(name_in_open(&look, &other), None);
         // The renaming was done, and nothing was added.
         let rename = Some("T_ROTATED_2".to_owned());
