@@ -365,8 +365,12 @@ def schema(checks: Checks, place: Place) -> None:
 
     def test() -> None:
         tests = world.ROOT / "tests" / "config"
-        good = [world.ROOT / "config" / "patgate.toml", place.gate.file, tests / "admission.toml"]
-        bad = {"unknown_keys.toml": "'adress', 'idel'", "bad_values.toml": "'vaultt'", "listeners.toml": "'reuse_port'"}
+        example = world.ROOT / "config" / "patgate.toml"
+        # The same with every key and table that is commented out.
+        full = place.file.with_name("full.toml")
+        full.write_text(re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", example.read_text()))
+        good = [example, full, place.gate.file]
+        bad = {"unknown_keys.toml": "'adress', 'idel'", "bad_values.toml": "'vaultt'", "listeners.toml": "'reuse_port'", "admission.toml": "'wish' is not one of"}
         told = run(world.BINARY, "config", "schema")
         # dbt brings the validator along.
         found = json.loads(run(install.dbt(place.tools), "-c", SCHEMA, told, *good, *(tests / name for name in bad)))
