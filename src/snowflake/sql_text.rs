@@ -46,6 +46,11 @@ pub fn fingerprint(sql: &str) -> String {
     hex::encode(&digest(&SHA256, shape(sql).as_bytes()).as_ref()[..8])
 }
 
+/// Whether a text has the form of a fingerprint.
+pub fn is_fingerprint(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// A statement without its literals and comments.
 fn shape(sql: &str) -> String {
     let mut out = String::new();

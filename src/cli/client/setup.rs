@@ -70,16 +70,11 @@ fn way(args: &GateArgs, client: &str) -> Result<(WayIn, &'static str), CommandEr
     match asked {
         Ok((_, way)) => Ok((way, "As the running gate has it.")),
         // A gate that was named has the last word, but for one that does not run and whose file is there.
-        Err(why) if args.admin.is_some() => match (why, args.file()) {
-            (NoAnswer::NotAsked(_), Ok(file)) if args.is_of(&file) => {
-                Ok((in_file(&file, client)?, "As the file has it; no gate answers at its admin address."))
-            }
-            (why, _) => Err(why.into()),
-        },
-        Err(NoAnswer::NoFile(why)) => Err(why),
-        Err(NoAnswer::NotAsked(_)) => {
+        Err(NoAnswer::NotAsked(_)) if args.file().is_ok_and(|file| args.admin.is_none() || args.is_of(&file)) => {
             Ok((in_file(&args.file()?, client)?, "As the file has it; no gate answers at its admin address."))
         }
+        Err(why) if args.admin.is_some() => Err(why.into()),
+        Err(NoAnswer::NoFile(why) | NoAnswer::NotAsked(why)) => Err(why),
         Err(NoAnswer::Refused(..) | NoAnswer::Failed(..)) => Ok((
             in_file(&args.file()?, client)?,
             "As the file has it; the running gate did not tell. If it does not have the client yet: patgate reload.",

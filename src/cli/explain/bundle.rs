@@ -50,17 +50,14 @@ pub(super) fn write(file: &Path, tale: &Tale, config: Option<&Path>) -> Result<u
 fn by_fingerprint(value: &mut Value) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {
-            Value::String(text) if name == "statement" && !is_fingerprint(text) => *text = sql_text::fingerprint(text),
+            Value::String(text) if name == "statement" && !sql_text::is_fingerprint(text) => {
+                *text = sql_text::fingerprint(text)
+            }
             value => by_fingerprint(value),
         }),
         Value::Array(all) => all.iter_mut().for_each(by_fingerprint),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Whether a statement is recorded by its fingerprint already.
-fn is_fingerprint(text: &str) -> bool {
-    text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The configuration as values, without those of [`HELD_BACK`] that are not references, and without what an address may

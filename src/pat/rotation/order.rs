@@ -127,7 +127,8 @@ impl Inner {
         preview
     }
 
-    fn entry(&self, token: &RotatedToken) -> Result<Entry, RotationFailure> {
+    /// What the journal of a token says.
+    pub(super) fn entry(&self, token: &RotatedToken) -> Result<Entry, RotationFailure> {
         let (_, journal) = self.rotations.journal(token)?;
         journal.read().map_err(|error| RotationFailure::state(&error))
     }

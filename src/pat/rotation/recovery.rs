@@ -57,7 +57,7 @@ pub(super) fn found(open: &Open, token: &str, tokens: &[ShownToken], stored: &Pa
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::super::journal::Step;
@@ -66,7 +66,7 @@ mod tests {
     use crate::base::epoch::EpochMillis;
     use crate::snowflake::token_statement::TokenStatus;
 
-    fn open(new: Option<&str>) -> Open {
+    pub(in super::super) fn open(new: Option<&str>) -> Open {
         Open {
             why: Why::Due,
             begun: EpochMillis(0),

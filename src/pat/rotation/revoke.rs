@@ -50,10 +50,7 @@ impl Pats {
         let mut versions: Vec<_> =
             inner.cache.of(credential).await.into_iter().flatten().map(|pat| pat.fetched.id.clone()).collect();
         if let Some(token) = inner.rotations.tokens.get(credential)
-            && let Ok(entry) = inner
-                .rotations
-                .journal(token)
-                .and_then(|(_, journal)| journal.read().map_err(|error| RotationFailure::state(&error)))
+            && let Ok(entry) = inner.entry(token)
         {
             versions.extend(entry.versions.into_iter().map(|known| known.version));
         }
@@ -84,6 +81,7 @@ impl Pats {
         by: &str,
     ) -> Option<Result<Revocation, RotationFailure>> {
         let (inner, user) = (&self.inner, self.inner.users.get(credential)?);
+        // Again, where the caller has done so: a rotation may have ended meanwhile, with another version.
         self.use_no_more(credential).await;
         let outcome = inner.end_tokens(credential, remove).await;
         let said = match &outcome {

@@ -159,8 +159,8 @@ fn name_in_open<'a>(look: &'a Look, version: &PatId) -> Option<&'a str> {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use super::super::journal::{Open, Step};
-    use super::super::plan::Why;
+    use super::super::journal::Open;
+    use super::super::recovery::tests::open;
     use super::*;
     use crate::base::epoch::EpochMillis;
     use crate::base::fault::Owner;
@@ -187,10 +187,8 @@ mod tests {
             ShownToken { name: name.into(), role, status: TokenStatus::Active, created, expires, rotated_to }
         };
         let (old, other) = (PatId::trusted("v1"), PatId::trusted("v2"));
-        let mut open = open_of(&old, How::Rotate { hours: 24 });
-        open.old_name = Some("T_ROTATED_1".into());
         let mut look = Look::default();
-        look.entry.open = Some(open);
+        look.entry.open = Some(Open { old_name: Some("T_ROTATED_1".into()), ..open(None) });
         assert_eq!(name_in_open(&look, &old), None, "the list is from before");
         look.tokens = vec![token("T_ROTATED_1")];
         assert_eq!(name_in_open(&look, &old), Some("T_ROTATED_1"));
@@ -200,25 +198,10 @@ mod tests {
         assert_eq!(name_in_open(&look, &other), None);
         // The renaming was done, and nothing was added.
         let rename = Some("T_ROTATED_2".to_owned());
-        look.entry.open = Some(open_of(&old, How::Add { rename, role: None, days: None, hours: 24 }));
+        let how = How::Add { rename, role: None, days: None, hours: 24 };
+        look.entry.open = Some(Open { how, ..open(None) });
         assert_eq!(name_in_open(&look, &old), None);
         look.tokens = vec![token("T_ROTATED_2")];
         assert_eq!(name_in_open(&look, &old), Some("T_ROTATED_2"));
-    }
-
-    fn open_of(old: &PatId, how: How) -> Open {
-        Open {
-            why: Why::Due,
-            begun: EpochMillis(0),
-            step: Step::Making,
-            how,
-            remove_old: false,
-            old: old.clone(),
-            had_token: true,
-            before: Vec::new(),
-            old_name: None,
-            lost: Vec::new(),
-            new: None,
-        }
     }
 }
