@@ -240,6 +240,7 @@ def fuzz(root: Path) -> Path:
     triple = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     triple = next(line.split()[1] for line in triple.splitlines() if line.startswith("host:"))
     place = root / "fuzz"
+    print("fuzz: building, which takes minutes the first time", flush=True)
     # A target of its own, so that build scripts are not instrumented.
     run(
         "cargo", "build", "--release", "--locked", "--target", triple, "--target-dir", place,
@@ -314,6 +315,7 @@ def wine_env(prefix: Path) -> dict[str, str]:
 def windows(root: Path) -> Path:
     """The program for Windows and its unit tests, built anew where the source has changed; cargo knows."""
     need("/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/std", "x86_64-w64-mingw32-gcc")
+    print("windows: building, which takes minutes the first time", flush=True)
     place = root / "windows"
     # std is compiled too, which a released compiler does only so; the machine's own toolchain stays as it is.
     env = {name: value for name, value in os.environ.items() if name not in ("RUSTUP_TOOLCHAIN", "RUSTFLAGS")}
